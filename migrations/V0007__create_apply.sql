@@ -1,0 +1,32 @@
+-- One request. Its row is the lock that serialises the moves of its operations and the intake of commands. The policies are
+-- fixed at submit; below them are the latches that commands set.
+CREATE TABLE IF NOT EXISTS apply (
+    apply_id              BIGINT UNSIGNED NOT NULL AUTO_INCREMENT,
+    apply_name            VARCHAR(64)     NULL,
+    request_sha256        CHAR(64)        NOT NULL,
+    schema_name           VARCHAR(64)     NOT NULL,
+    operations            INT UNSIGNED    NOT NULL,
+    cutover_policy        ENUM('rolling', 'barrier', 'parallel') NOT NULL,
+    cutover_gate          ENUM('in_order', 'all_parked')         NOT NULL,
+    on_failure            ENUM('halt', 'continue', 'pause')      NOT NULL,
+    max_copies            INT UNSIGNED    NULL,
+    defer_cutover         BOOLEAN         NOT NULL,
+    defer_timeout_seconds INT UNSIGNED    NULL,
+    revert_window_seconds INT UNSIGNED    NOT NULL,
+    revert_scope          ENUM('operation', 'apply') NOT NULL,
+    engine                JSON            NULL,
+    note                  VARCHAR(1024)   NULL,
+    submitted_by          VARCHAR(288)    NOT NULL,
+    submitted_at          DATETIME(6)     NOT NULL,
+    finished_at           DATETIME(6)     NULL,
+    is_stopped            BOOLEAN         NOT NULL DEFAULT FALSE,
+    is_released           BOOLEAN         NOT NULL DEFAULT FALSE,
+    is_cutover_opened     BOOLEAN         NOT NULL DEFAULT FALSE,
+    throttle_level        TINYINT UNSIGNED NOT NULL DEFAULT 0,
+    PRIMARY KEY (apply_id),
+    UNIQUE KEY apply_name (apply_name),
+    KEY apply_finished (finished_at),
+    CONSTRAINT apply_waits_for_all_only_with_a_barrier CHECK (cutover_gate = 'in_order' OR cutover_policy <> 'rolling'),
+    CONSTRAINT apply_throttle_is_0_to_10 CHECK (throttle_level <= 10),
+    CONSTRAINT apply_copies_at_least_one CHECK (max_copies >= 1)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Makes the Debian package of a lockkeeper that is built already, with dpkg-deb alone: for machines without cargo-deb.
+# The file list is the one of [package.metadata.deb] in Cargo.toml; tests/packaging.rs compares them.
+#
+#   packaging/deb.sh PROGRAM FOLDER     e.g. packaging/deb.sh target/release/lockkeeper target/debian
+set -euo pipefail
+
+fail() { echo "deb: $*" >&2; exit 1; }
+
+[ $# -eq 2 ] || fail "usage: deb.sh PROGRAM FOLDER"
+program=$1 folder=$2
+[ -x "$program" ] || fail "$program is no program; run cargo build --release first"
+command -v dpkg-deb >/dev/null || fail "dpkg-deb not found; it is part of Debian and its descendants"
+root=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+chmod 755 "$tree"
+
+version=$("$program" --version | awk '{ print $2 }')
+architecture=$(dpkg --print-architecture)
+
+put() { install -D -m "$1" "$2" "$tree/$3"; }
+put 755 "$program" usr/bin/lockkeeper
+put 644 "$root/packaging/lockkeeper.service" usr/lib/systemd/system/lockkeeper.service
+put 600 "$root/packaging/config.toml" etc/lockkeeper/config.toml
+put 644 "$root/README.md" usr/share/doc/lockkeeper/README.md
+put 644 "$root/CHANGELOG.md" usr/share/doc/lockkeeper/CHANGELOG.md
+for page in "$root"/docs/*.md; do
+    put 644 "$page" "usr/share/doc/lockkeeper/$(basename "$page")"
+done
+mkdir -p "$tree/usr/share/man/man1" "$tree/usr/share/bash-completion/completions"
+"$program" docs man "$tree/usr/share/man/man1"
+gzip -9n "$tree"/usr/share/man/man1/*
+"$program" completions bash > "$tree/usr/share/bash-completion/completions/lockkeeper"
+strip --strip-debug "$tree/usr/bin/lockkeeper" 2>/dev/null || true
+
+mkdir "$tree/DEBIAN"
+echo /etc/lockkeeper/config.toml > "$tree/DEBIAN/conffiles"
+grep -v '^#DEBHELPER#' "$root/packaging/debian/postinst" > "$tree/DEBIAN/postinst"
+chmod 755 "$tree/DEBIAN/postinst"
+cat > "$tree/DEBIAN/control" <<CONTROL
+Package: lockkeeper
+Version: $version
+Architecture: $architecture
+Maintainer: The Lockkeeper developers <lockkeeper@localhost>
+Section: database
+Priority: optional
+Depends: libc6, passwd
+Installed-Size: $(du -sk "$tree" | cut -f1)
+Description: Ordered online schema changes for fleets of MySQL servers
+ Applies one schema change to many MySQL servers while applications write to
+ them. Rules are stored procedures and views; this is the driver and the tool.
+CONTROL
+mkdir -p "$folder"
+# gzip: the default takes minutes for a program with its symbols.
+dpkg-deb --root-owner-group -Zgzip --build "$tree" "$folder/lockkeeper_${version}_${architecture}.deb"

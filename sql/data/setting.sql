@@ -1,0 +1,15 @@
+-- Data: setting
+--
+-- The settings that there are, with their defaults and bounds. A value that a DBA has set stays.
+INSERT INTO setting (name, value, minimum_value, maximum_value, description)
+VALUES ('lease_ttl_seconds',     60, 5,  3600, 'how long a lease lasts after its last heartbeat'),
+       ('poll_seconds',           2, 1,   300, 'how long a driver with nothing to do waits before it asks again'),
+       ('retry_limit',           10, 0,  1000, 'how often an operation is retried after a transient failure'),
+       ('retry_wait_limit_seconds', 120, 1, 3600, 'the longest wait before a retry'),
+       ('tend_seconds',          60, 5, 86400, 'how often a parked operation is caught up'),
+       ('event_retention_days', 365, 1, 36500, 'history_purge leaves younger events and applies alone'),
+       ('driver_silent_seconds', 180, 10, 86400, 'health reports a driver with leases that was not seen for so long')
+    AS new
+    ON DUPLICATE KEY UPDATE minimum_value = new.minimum_value,
+                            maximum_value = new.maximum_value,
+                            description   = new.description

@@ -1,0 +1,51 @@
+-- Procedure: _command_enter
+--
+-- How every command of a DBA begins, inside its transaction: checks the arguments, locks the apply's row and then its
+-- operations in order, so that claims in flight are over and none begins meanwhile, and finds the request that is pending already.
+-- Lock order everywhere: installation, apply, operations by id.
+--
+-- out_request_id  the pending request of this command, or NULL
+CREATE PROCEDURE _command_enter (
+    IN  in_apply_id    BIGINT,
+    IN  in_command     VARCHAR(16),
+    IN  in_reason      MEDIUMTEXT CHARACTER SET utf8mb4,
+    OUT out_request_id BIGINT UNSIGNED
+)
+    COMMENT 'Checks and locks at the beginning of a command.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_apply_id    BIGINT UNSIGNED;
+    DECLARE v_finished_at DATETIME(6);
+    DECLARE v_state       VARCHAR(32);
+    DECLARE v_locked      INT UNSIGNED;
+
+    IF CHAR_LENGTH(in_reason) > 1024 THEN
+        CALL _refuse(50001, CONCAT('reason of ', CHAR_LENGTH(in_reason), ' characters refused; pass at most 1024'));
+    END IF;
+    BEGIN
+        DECLARE CONTINUE HANDLER FOR NOT FOUND
+            CALL _refuse(50002, CONCAT('apply ', COALESCE(in_apply_id, 'NULL'), ' does not exist; see apply_status'));
+        SELECT a.apply_id, a.finished_at
+          INTO v_apply_id, v_finished_at
+          FROM apply AS a
+         WHERE a.apply_id = in_apply_id
+           FOR UPDATE;
+    END;
+    IF v_finished_at IS NOT NULL THEN
+        SELECT s.state INTO v_state FROM apply_status AS s WHERE s.apply_id = in_apply_id;
+        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' is ', v_state, ' and settled; nothing can be asked of it; submit a new one'));
+    END IF;
+    SELECT COUNT(*)
+      INTO v_locked
+      FROM (SELECT l.operation_id
+              FROM operation_live AS l
+             WHERE l.apply_id = in_apply_id
+             ORDER BY l.position
+               FOR UPDATE) AS locked;
+    SELECT MAX(r.request_id)
+      INTO out_request_id
+      FROM control_request AS r
+     WHERE r.apply_id        = in_apply_id
+       AND r.pending_command = in_command;
+END

@@ -1,0 +1,30 @@
+-- Procedure: _defer_timeout
+--
+-- Cancels an operation that was on hold for longer than its apply allows. Its driver keeps the lease and removes the artifacts.
+--
+-- Owns its transaction.
+CREATE PROCEDURE _defer_timeout (IN in_operation_id BIGINT UNSIGNED)
+    COMMENT 'Cancels an operation that was on hold too long.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_apply_id        BIGINT UNSIGNED;
+    DECLARE v_locked          INT UNSIGNED;
+    DECLARE v_timeout_seconds INT UNSIGNED;
+
+    CALL _own_transaction();
+    START TRANSACTION READ WRITE;
+    SELECT MAX(o.apply_id) INTO v_apply_id FROM operation AS o WHERE o.operation_id = in_operation_id;
+    SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
+    SELECT COUNT(*)
+      INTO v_locked
+      FROM (SELECT l.operation_id FROM operation_live AS l WHERE l.operation_id = in_operation_id FOR UPDATE) AS locked;
+    -- Somebody may have asked for the cutover meanwhile.
+    SELECT MAX(d.timeout_seconds) INTO v_timeout_seconds FROM _deferral_overdue AS d WHERE d.operation_id = in_operation_id;
+    IF v_timeout_seconds IS NOT NULL THEN
+        CALL _operation_move(in_operation_id, 'cancelling', 'lockkeeper',
+                             CONCAT('no cutover was asked for in ', v_timeout_seconds, ' s (defer_timeout_seconds)'), TRUE, NULL, NULL);
+        CALL _apply_refresh(v_apply_id, 'lockkeeper');
+    END IF;
+    COMMIT AND NO CHAIN NO RELEASE;
+END

@@ -1,0 +1,102 @@
+-- Procedure: _heartbeat
+--
+-- Renews leases, one statement and one commit for all of them, and works out what their driver is told. Rows are locked by
+-- primary key in its order, whatever the order of the beats. A deferral that has run out is carried out first.
+--
+-- in_driver   NULL, or the driver whose last_seen_at moves along
+-- out_answer  an array, one element a beat, with its number, held, known (is there such an operation?) and the answer's columns
+--
+-- Owns its transaction.
+CREATE PROCEDURE _heartbeat (IN in_driver VARCHAR(64) CHARACTER SET utf8mb4, IN in_beats JSON, OUT out_answer JSON)
+    COMMENT 'Renews leases in one commit.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
+    DECLARE v_timed_out_id BIGINT UNSIGNED;
+
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        CALL _json_check('beats', in_beats, JSON_SET(_json_shape('beats'), '$.items.properties.progress',
+                         JSON_SET(_json_shape('progress'), '$.type', JSON_ARRAY('object', 'null'))));
+        IF JSON_STORAGE_SIZE(in_beats) > 1048575 THEN
+            CALL _beats_check(in_beats);
+        END IF;
+
+        START TRANSACTION READ WRITE;
+        UPDATE (SELECT b.operation_id, b.lease_token, b.progress, b.checkpoint
+                  FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
+                           operation_id BIGINT UNSIGNED PATH '$.operation_id',
+                           lease_token  VARCHAR(36)     PATH '$.lease_token',
+                           progress     JSON            PATH '$.progress',
+                           checkpoint   JSON            PATH '$.checkpoint')) AS b
+                 ORDER BY b.operation_id
+                 LIMIT 1000000) AS beat
+          STRAIGHT_JOIN operation_live AS l
+            ON l.operation_id = beat.operation_id
+           AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin
+           SET l.lease_heartbeat_at = v_now,
+               l.lease_expires_at   = v_now + INTERVAL l.lease_ttl_seconds SECOND,
+               l.claim              = NULL,
+               l.claimable_at       = NULL,
+               l.progress           = IF(JSON_TYPE(beat.progress)   <> 'NULL', beat.progress,   l.progress),
+               l.checkpoint         = IF(JSON_TYPE(beat.checkpoint) <> 'NULL', beat.checkpoint, l.checkpoint);
+        IF in_driver IS NOT NULL THEN
+            UPDATE driver AS d
+               SET d.last_seen_at = v_now
+             WHERE d.driver = in_driver;
+        END IF;
+        COMMIT AND NO CHAIN NO RELEASE;
+
+        defer: LOOP
+            -- Reading too takes a transaction of its own: with autocommit off it would begin one that nobody ends.
+            CALL _own_transaction();
+            START TRANSACTION READ WRITE;
+            SELECT MIN(l.operation_id)
+              INTO v_timed_out_id
+              FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
+                       operation_id BIGINT UNSIGNED PATH '$.operation_id',
+                       lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+              JOIN operation_live AS l
+                ON l.operation_id = beat.operation_id
+               AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin
+              JOIN _deferral_overdue AS d
+                ON d.operation_id = l.operation_id;
+            IF v_timed_out_id IS NULL THEN
+                LEAVE defer;
+            END IF;
+            -- Nobody opened the gate in time. It needs the apply's row, which comes before the operations' in the lock order.
+            COMMIT AND NO CHAIN NO RELEASE;
+            CALL _defer_timeout(v_timed_out_id);
+        END LOOP;
+
+        SELECT JSON_ARRAYAGG(JSON_OBJECT('number', beat.number, 'operation_id', beat.operation_id,
+                                         -- Numbers: a JSON true is not equal to 1.
+                                         'known', IF(o.operation_id IS NULL, 0, 1), 'held', IF(l.operation_id IS NULL, 0, 1),
+                                         'state', l.state, 'directive', l.directive, 'throttle_level', a.throttle_level,
+                                         'lease_expires_at', l.lease_expires_at,
+                                         'revert_seconds_left',
+                                         IF(l.state = 'revert_window',
+                                            GREATEST(TIMESTAMPDIFF(MICROSECOND, v_now, l.revert_until) / 1000000, 0), NULL)))
+          INTO out_answer
+          FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
+                   number       FOR ORDINALITY,
+                   operation_id BIGINT UNSIGNED PATH '$.operation_id',
+                   lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+          LEFT JOIN operation AS o
+            ON o.operation_id = beat.operation_id
+          LEFT JOIN operation_live AS l
+            ON l.operation_id = beat.operation_id
+           AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin
+          LEFT JOIN apply AS a
+            ON a.apply_id = l.apply_id;
+        SET out_answer = COALESCE(out_answer, JSON_ARRAY());
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+END

@@ -1,0 +1,45 @@
+-- Procedure: _lease_sweep
+--
+-- Makes operations claimable whose lease ran out. Only leased rows are looked at, and each of them once a lease's length, when
+-- lease_check_at comes: heartbeats do not move that, so that their index stays small. The lease itself stays as it
+-- is until somebody claims the operation; a heartbeat that comes before takes the operation out of the claims again.
+-- Claims look without a lock first whether there is any: nearly always there is none.
+--
+-- Inside the caller's transaction, which holds no lock before; commits and begins it anew if there was anything to store.
+CREATE PROCEDURE _lease_sweep ()
+    COMMENT 'Makes operations claimable whose lease ran out.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_operation_id BIGINT UNSIGNED;
+    DECLARE v_swept        INT UNSIGNED DEFAULT 0;
+    DECLARE v_now          DATETIME(6)  DEFAULT UTC_TIMESTAMP(6);
+    DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
+
+    sweep: LOOP
+        SET v_operation_id = NULL;
+        SELECT l.operation_id
+          INTO v_operation_id
+          FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
+         WHERE l.lease_check_at <= v_now
+         ORDER BY l.lease_check_at
+         LIMIT 1
+           FOR UPDATE SKIP LOCKED;
+        IF v_operation_id IS NULL THEN
+            LEAVE sweep;
+        END IF;
+
+        UPDATE operation_live AS l
+           SET l.claimable_at   = IF(l.lease_expires_at <= v_now, l.lease_expires_at, NULL),
+               l.claim          = IF(l.lease_expires_at <= v_now, _recovery_claim(l.state), NULL),
+               l.lease_check_at = IF(l.lease_expires_at <= v_now, v_now + INTERVAL l.lease_ttl_seconds SECOND, l.lease_expires_at)
+         WHERE l.operation_id = v_operation_id;
+        SET v_swept = v_swept + 1;
+    END LOOP;
+
+    IF v_swept > 0 THEN
+        COMMIT AND NO CHAIN NO RELEASE;
+        CALL _own_transaction();
+        START TRANSACTION READ WRITE;
+    END IF;
+END

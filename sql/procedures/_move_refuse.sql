@@ -1,0 +1,8 @@
+-- Procedure: _move_refuse
+--
+-- Refuses a driver's call that the operation's state does not allow, or that nobody asked for.
+CREATE PROCEDURE _move_refuse (IN in_operation_id BIGINT UNSIGNED, IN in_state VARCHAR(32), IN in_why VARCHAR(128))
+    COMMENT 'Refuses a call that the state does not allow.'
+    SQL SECURITY DEFINER
+    NO SQL
+CALL _refuse(50201, CONCAT('operation ', in_operation_id, ' is ', in_state, '; ', in_why))

@@ -1,0 +1,196 @@
+-- Procedure: _operation_claim
+--
+-- Both claims: the oldest claimable row of one kind, one index seek, one update by primary key, one commit.
+--
+-- Claims do not lock the apply's row. They may do without, because a claim opens no gate, and because commands lock the
+-- operations' rows, so that a claim is either over or has not begun when a command looks. Two things make a claim
+-- take the apply's row after all: a limit of copies, which it has to count under, and a start request, which it may end.
+--
+-- in_claim  'copy' or 'cutover'
+--
+-- Owns its transaction and gives the answer: see operation_claim_copy.
+CREATE PROCEDURE _operation_claim (IN in_claim VARCHAR(8), IN in_driver LONGTEXT CHARACTER SET utf8mb4, IN in_scope JSON)
+    COMMENT 'Both claims: one row or none.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_deployments    JSON;
+    DECLARE v_operation_id   BIGINT UNSIGNED;
+    DECLARE v_apply_id       BIGINT UNSIGNED;
+    DECLARE v_position       INT UNSIGNED;
+    DECLARE v_deployment     VARCHAR(64);
+    DECLARE v_host           VARCHAR(255);
+    DECLARE v_port           SMALLINT UNSIGNED;
+    DECLARE v_schema_name    VARCHAR(64);
+    DECLARE v_previous_state VARCHAR(32);
+    DECLARE v_state          VARCHAR(32);
+    DECLARE v_token          CHAR(36) CHARACTER SET utf8mb4;
+    DECLARE v_epoch          BIGINT UNSIGNED;
+    DECLARE v_ttl_seconds    INT UNSIGNED;
+    DECLARE v_attempt        INT UNSIGNED;
+    DECLARE v_checkpoint     JSON;
+    DECLARE v_tasks          JSON;
+    DECLARE v_options        JSON;
+    DECLARE v_is_counted     BOOLEAN;
+    DECLARE v_candidate_id   BIGINT UNSIGNED;
+    DECLARE v_lapsed_at      DATETIME(6);
+    DECLARE v_now            DATETIME(6);
+
+    -- The usual names need no closer look, and what has to be escaped is not usual. Not by a regular expression: the server
+    -- would compile it at each call, which takes as long as a statement.
+    IF (CHAR_LENGTH(in_driver) BETWEEN 1 AND 64 AND JSON_QUOTE(in_driver) = CONCAT('"', TRIM(in_driver), '"')) IS NOT TRUE THEN
+        CALL _driver_check(in_driver);
+    END IF;
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+        -- An empty queue is no error.
+        DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
+
+        START TRANSACTION READ WRITE;
+        -- Nor does a plain list of names: to fit it against its shape (the limits stand in _json_shape) costs more than a claim.
+        IF CAST(in_scope AS CHAR) REGEXP '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z' THEN
+            SET v_deployments = JSON_EXTRACT(in_scope, '$.deployments');
+        ELSEIF in_scope IS NOT NULL THEN
+            CALL _scope_deployments(in_scope, v_deployments);
+        END IF;
+
+        -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server checks the
+        -- range inside it and reads no row beyond. The text stands here, as a CALL would cost more than the look.
+        SET v_now = UTC_TIMESTAMP(6);
+        SELECT l.lease_expires_at
+          INTO v_lapsed_at
+          FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
+         WHERE l.lease_check_at <= v_now
+         ORDER BY l.lease_check_at
+         LIMIT 1;
+        IF v_lapsed_at IS NOT NULL THEN
+            CALL _lease_sweep();
+        END IF;
+
+        seek: LOOP
+            IF v_deployments IS NULL THEN
+                -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
+                -- that LIMIT 1 locks one row.
+                SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
+                       l.start_request_id IS NOT NULL
+                       OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
+                       l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
+                       l.checkpoint, l.tasks, l.options
+                  INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
+                       v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                  FROM operation_live AS l FORCE INDEX (operation_live_claim)
+                 WHERE l.claim         = in_claim
+                   AND l.claimable_at <= v_now
+                 ORDER BY l.claimable_at, l.operation_id
+                 LIMIT 1
+                   FOR UPDATE SKIP LOCKED;
+            ELSE
+                CALL _scope_seek(in_claim, v_deployments, v_candidate_id);
+                SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
+                       l.start_request_id IS NOT NULL
+                       OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
+                       l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
+                       l.checkpoint, l.tasks, l.options
+                  INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
+                       v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                  FROM operation_live AS l
+                 WHERE l.operation_id = v_candidate_id;
+            END IF;
+
+            IF v_operation_id IS NULL OR NOT v_is_counted THEN
+                LEAVE seek;
+            END IF;
+
+            -- The apply's row comes before its operations in the lock order: let go, lock in order, look again.
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            CALL _own_transaction();
+            START TRANSACTION READ WRITE;
+            SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
+            SET v_candidate_id = v_operation_id,
+                v_operation_id = NULL;
+            SELECT l.operation_id, l.state, l.lease_epoch + 1, l.attempt, l.checkpoint
+              INTO v_operation_id, v_previous_state, v_epoch, v_attempt, v_checkpoint
+              FROM operation_live AS l
+             WHERE l.operation_id  = v_candidate_id
+               AND l.claim         = in_claim
+               AND l.claimable_at <= v_now
+               FOR UPDATE;
+            IF v_operation_id IS NOT NULL THEN
+                LEAVE seek;
+            END IF;
+            -- Somebody else was faster, and may have taken the last slot: seek again.
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            CALL _own_transaction();
+            START TRANSACTION READ WRITE;
+            SET v_operation_id = NULL,
+                v_now          = UTC_TIMESTAMP(6);
+        END LOOP;
+
+        IF v_operation_id IS NOT NULL THEN
+            SET v_token = BIN_TO_UUID(RANDOM_BYTES(16)),
+                v_state = CASE
+                              WHEN v_previous_state IN ('pending', 'failed_retryable', 'stopped')    THEN 'running'
+                              WHEN v_previous_state = 'waiting_for_cutover' AND in_claim = 'cutover' THEN 'cutting_over'
+                              ELSE v_previous_state
+                          END;
+            -- A larger epoch and another token fence off the former owner: its next call is refused.
+            UPDATE operation_live AS l
+               SET l.claim              = NULL,
+                   l.claimable_at       = NULL,
+                   l.started_at         = COALESCE(l.started_at, v_now),
+                   l.stopped_from       = NULL,
+                   l.start_request_id   = NULL,
+                   l.next_attempt_at    = NULL,
+                   l.lease_driver       = in_driver,
+                   l.lease_token        = v_token,
+                   l.lease_epoch        = v_epoch,
+                   l.lease_heartbeat_at = v_now,
+                   l.lease_expires_at   = v_now + INTERVAL l.lease_ttl_seconds SECOND,
+                   l.lease_check_at     = v_now + INTERVAL l.lease_ttl_seconds SECOND,
+                   l.tend_at            = NULL,
+                   l.tend_token         = NULL,
+                   l.spent_token        = NULL,
+                   l.move_serial        = l.move_serial + 1,
+                   l.move_actor         = in_driver,
+                   l.move_reason        = 'claimed',
+                   l.state              = v_state
+             WHERE l.operation_id = v_operation_id;
+            IF v_state = v_previous_state THEN
+                INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, lease_epoch, detail)
+                VALUES (v_now, v_apply_id, v_operation_id, v_deployment, in_driver, 'recovered', v_epoch, v_state);
+            END IF;
+            IF v_is_counted THEN
+                CALL _apply_refresh(v_apply_id, in_driver);
+            END IF;
+        END IF;
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    -- Answer last: a client that stops at the row would miss a failed COMMIT. No table is read, so that with autocommit off
+    -- no transaction is left open. A task moves with its operation; inside a JSON string the quotes of "state" are escaped,
+    -- so that no statement's text can match.
+    SELECT v_operation_id   AS operation_id,
+           v_apply_id       AS apply_id,
+           v_position       AS position,
+           v_deployment     AS deployment,
+           v_host           AS host,
+           v_port           AS port,
+           v_schema_name    AS schema_name,
+           v_previous_state AS previous_state,
+           v_state          AS state,
+           v_token          AS lease_token,
+           v_epoch          AS lease_epoch,
+           v_ttl_seconds    AS lease_ttl_seconds,
+           v_attempt        AS attempt,
+           v_checkpoint     AS checkpoint,
+           CAST(REPLACE(v_tasks, '"state": "pending"', CONCAT('"state": "', v_state, '"')) AS JSON) AS tasks,
+           v_options        AS options
+      FROM DUAL
+     WHERE v_operation_id IS NOT NULL;
+END

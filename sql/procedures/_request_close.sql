@@ -1,0 +1,40 @@
+-- Procedure: _request_close
+--
+-- Ends a pending request with its one outcome, and takes its marks off the operations. Does nothing to a closed one.
+CREATE PROCEDURE _request_close (
+    IN in_request_id BIGINT UNSIGNED,
+    IN in_status     VARCHAR(16),
+    IN in_outcome    TEXT CHARACTER SET utf8mb4
+)
+    COMMENT 'Ends a pending request with its one outcome.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_apply_id BIGINT UNSIGNED;
+    DECLARE v_command  VARCHAR(16);
+
+    SELECT MAX(r.apply_id), MAX(r.command)
+      INTO v_apply_id, v_command
+      FROM control_request AS r
+     WHERE r.request_id = in_request_id
+       AND r.status     = 'pending';
+
+    UPDATE control_request AS r
+       SET r.status      = in_status,
+           r.resolved_at = UTC_TIMESTAMP(6),
+           r.outcome     = LEFT(in_outcome, 1024)
+     WHERE r.request_id = in_request_id
+       AND r.status     = 'pending';
+
+    -- Only where there can be marks: a row locked for a moment is a row that a claim passes over.
+    IF v_command IN ('start', 'cutover', 'revert', 'skip_revert') THEN
+        UPDATE operation_live AS l
+           SET l.start_request_id   = NULLIF(l.start_request_id,   in_request_id),
+               l.cutover_request_id = NULLIF(l.cutover_request_id, in_request_id),
+               l.revert_request_id  = NULLIF(l.revert_request_id,  in_request_id),
+               l.skip_request_id    = NULLIF(l.skip_request_id,    in_request_id)
+         WHERE l.apply_id = v_apply_id
+           AND in_request_id IN (l.start_request_id, l.cutover_request_id, l.revert_request_id, l.skip_request_id)
+         ORDER BY l.operation_id;
+    END IF;
+END

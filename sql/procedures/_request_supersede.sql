@@ -1,0 +1,31 @@
+-- Procedure: _request_supersede
+--
+-- Makes the pending requests that a stronger command beats moot. A swap under way finishes, though, and with it the request
+-- for that one swap.
+--
+-- in_commands  the beaten commands, separated by commas, e.g. 'start,cutover'
+CREATE PROCEDURE _request_supersede (IN in_apply_id BIGINT UNSIGNED, IN in_commands VARCHAR(64), IN in_by VARCHAR(16))
+    COMMENT 'Makes beaten requests moot.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_request_id BIGINT UNSIGNED;
+
+    supersede: LOOP
+        SELECT MIN(r.request_id)
+          INTO v_request_id
+          FROM control_request AS r
+         WHERE r.apply_id = in_apply_id
+           AND r.status   = 'pending'
+           AND FIND_IN_SET(r.command, in_commands) > 0
+           AND NOT (    in_by IN ('stop', 'cancel')
+                    AND r.operation_id IN (SELECT s.operation_id
+                                             FROM _sibling AS s
+                                            WHERE s.apply_id = in_apply_id
+                                              AND s.state    = 'cutting_over'));
+        IF v_request_id IS NULL THEN
+            LEAVE supersede;
+        END IF;
+        CALL _request_close(v_request_id, 'moot', CONCAT('superseded by ', in_by));
+    END LOOP;
+END

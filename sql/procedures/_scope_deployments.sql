@@ -1,0 +1,37 @@
+-- Procedure: _scope_deployments
+--
+-- The deployments that a scope means, as an array: those it names, or those that carry all of its labels; refuses one of the
+-- wrong shape. Labels are checked and worked out once, and kept in label_scope until a deployment changes.
+CREATE PROCEDURE _scope_deployments (IN in_scope JSON, OUT out_deployments JSON)
+    COMMENT 'The deployments that a scope means.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_labels JSON DEFAULT JSON_EXTRACT(in_scope, '$.labels');
+    DECLARE v_sha256 CHAR(64);
+    DECLARE v_locked INT;
+
+    SET out_deployments = NULL;
+    IF v_labels IS NOT NULL AND JSON_LENGTH(in_scope) = 1 THEN
+        SET v_sha256 = SHA2(v_labels, 256);
+        SELECT CAST(MAX(CAST(s.deployments AS CHAR)) AS JSON)
+          INTO out_deployments
+          FROM label_scope AS s
+         WHERE s.labels_sha256 = v_sha256;
+    END IF;
+    IF out_deployments IS NULL THEN
+        CALL _scope_check(in_scope);
+        IF v_labels IS NULL THEN
+            SET out_deployments = JSON_EXTRACT(in_scope, '$.deployments');
+        ELSE
+            -- Under the lock that a change of deployments takes, or an answer from before it could be kept after it.
+            SELECT i.only_row INTO v_locked FROM installation AS i FOR SHARE;
+            SELECT COALESCE(JSON_ARRAYAGG(d.deployment), JSON_ARRAY())
+              INTO out_deployments
+              FROM deployment AS d
+             WHERE JSON_CONTAINS(d.labels, v_labels);
+            INSERT IGNORE INTO label_scope (labels_sha256, deployments)
+            VALUES (v_sha256, out_deployments);
+        END IF;
+    END IF;
+END

@@ -1,0 +1,89 @@
+-- Procedure: _submit_read
+--
+-- Checks what apply_submit was given, without looking at any table.
+--
+-- out_statements  the statements as an array
+-- out_tasks       what they change: an array of {"kind", "schema", "table"}
+-- out_options     every option that the control plane or the engine reads, the defaults filled in
+CREATE PROCEDURE _submit_read (
+    IN  in_schema_name LONGTEXT CHARACTER SET utf8mb4,
+    IN  in_statements  LONGTEXT CHARACTER SET utf8mb4,
+    IN  in_options     JSON,
+    OUT out_statements JSON,
+    OUT out_tasks      JSON,
+    OUT out_options    JSON
+)
+    COMMENT 'Checks the arguments of a submit.'
+    SQL SECURITY DEFINER
+    NO SQL
+BEGIN
+    DECLARE v_given   JSON;
+    DECLARE v_trouble TEXT CHARACTER SET utf8mb4;
+
+    IF NOT _is_name(in_schema_name, 64) THEN
+        CALL _refuse(50001, CONCAT('schema name "', COALESCE(LEFT(in_schema_name, 40), 'NULL'), '" refused; pass 1 to 64 characters'));
+    END IF;
+    IF OCTET_LENGTH(in_statements) > 1048576 THEN
+        CALL _refuse(50001, 'statements of more than 1 MiB refused; submit several applies');
+    END IF;
+    IF TRIM(COALESCE(in_statements, '')) = '' THEN
+        CALL _refuse(50001, 'no statement given; pass one DDL statement, or a JSON array of them');
+    END IF;
+
+    SET out_statements = IF(JSON_VALID(in_statements), in_statements, JSON_ARRAY(in_statements));
+    CALL _json_check('statements', out_statements, _json_shape('statements'));
+
+    SELECT JSON_ARRAYAGG(t.target)
+      INTO out_tasks
+      FROM (SELECT CAST(_statement_target(s.statement) AS JSON) AS target
+              FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (number FOR ORDINALITY, statement MEDIUMTEXT PATH '$')) AS s
+             ORDER BY s.number
+             LIMIT 1000) AS t;
+    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 40), '" is no ALTER, CREATE or DROP of one table; pass one DDL statement'))
+      INTO v_trouble
+      FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (statement MEDIUMTEXT PATH '$')) AS s
+     WHERE _statement_target(s.statement) IS NULL;
+    IF v_trouble IS NOT NULL THEN
+        CALL _refuse(50001, v_trouble);
+    END IF;
+
+    SELECT MIN(CASE
+                   WHEN CHAR_LENGTH(t.table_name) > 64 THEN 'a table name has at most 64 characters'
+                   ELSE CONCAT('table ', t.in_schema, '.', LEFT(t.table_name, 40), ' is not in schema ', LEFT(in_schema_name, 30))
+               END)
+      INTO v_trouble
+      FROM JSON_TABLE(out_tasks, '$[*]' COLUMNS (in_schema TEXT PATH '$.schema', table_name TEXT PATH '$.table')) AS t
+     WHERE CHAR_LENGTH(t.table_name) > 64
+        OR t.in_schema COLLATE utf8mb4_0900_bin <> in_schema_name COLLATE utf8mb4_0900_bin;
+    IF v_trouble IS NOT NULL THEN
+        CALL _refuse(50001, v_trouble);
+    END IF;
+
+    SELECT MIN(CONCAT('table ', LEFT(t.table_name, 40), ' has several statements; write them as one ALTER TABLE'))
+      INTO v_trouble
+      FROM (SELECT u.table_name COLLATE utf8mb4_0900_as_ci AS table_name
+              FROM JSON_TABLE(out_tasks, '$[*]' COLUMNS (table_name TEXT PATH '$.table')) AS u
+             GROUP BY u.table_name COLLATE utf8mb4_0900_as_ci
+            HAVING COUNT(*) > 1) AS t;
+    IF v_trouble IS NOT NULL THEN
+        CALL _refuse(50001, v_trouble);
+    END IF;
+
+    -- A NULL option is the default: merging a patch takes it out.
+    SET v_given = JSON_MERGE_PATCH(JSON_OBJECT(), COALESCE(in_options, JSON_OBJECT()));
+    IF JSON_TYPE(v_given) <> 'OBJECT' OR JSON_TYPE(COALESCE(in_options, JSON_OBJECT())) NOT IN ('OBJECT', 'NULL') THEN
+        CALL _refuse(50001, 'options refused; pass NULL or a JSON object');
+    END IF;
+    CALL _json_check('option', v_given, _json_shape('submit_options'));
+    IF OCTET_LENGTH(CAST(COALESCE(JSON_EXTRACT(v_given, '$.engine'), JSON_OBJECT()) AS CHAR)) > 65535 THEN
+        CALL _refuse(50001, 'option "engine" of more than 64 KiB refused');
+    END IF;
+
+    SET out_options = JSON_MERGE_PATCH(
+        JSON_OBJECT('cutover_policy', 'rolling', 'cutover_gate', 'in_order', 'on_failure', 'halt', 'defer_cutover', FALSE,
+                    'revert_window_seconds', 0, 'revert_scope', 'operation', 'engine', JSON_OBJECT()),
+        JSON_REMOVE(v_given, '$.name', '$.deployments', '$.note'));
+    IF out_options->>'$.cutover_gate' = 'all_parked' AND out_options->>'$.cutover_policy' = 'rolling' THEN
+        CALL _refuse(50001, 'cutover_gate all_parked refused with cutover_policy rolling, which never parks; choose barrier or parallel');
+    END IF;
+END

@@ -1,0 +1,54 @@
+-- Procedure: apply_skip_revert
+--
+-- Ends the open revert windows of an apply early and keeps the change. Answers request_id, command, status, message.
+--
+-- in_apply_id  see apply_status
+-- in_reason    for those who read the log; may be NULL
+--
+-- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_skip_revert(7, 'all is well');
+CREATE PROCEDURE apply_skip_revert (IN in_apply_id BIGINT, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+    COMMENT 'Ends open revert windows early; the change stays.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_request_id BIGINT UNSIGNED;
+    DECLARE v_open       INT UNSIGNED;
+    DECLARE v_status     VARCHAR(16);
+    DECLARE v_message    VARCHAR(1024);
+
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        START TRANSACTION READ WRITE;
+        CALL _command_enter(in_apply_id, 'skip_revert', in_reason, v_request_id);
+
+        IF v_request_id IS NULL THEN
+            CALL _command_refuse_while_pending(in_apply_id, 'skip_revert', 'revert');
+            SELECT COUNT(*)
+              INTO v_open
+              FROM operation_live AS l
+             WHERE l.apply_id = in_apply_id
+               AND l.state    = 'revert_window';
+            IF v_open = 0 THEN
+                CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; see apply_status for what goes on'));
+            END IF;
+
+            CALL _request_record(in_apply_id, NULL, 'skip_revert', NULL, in_reason, v_request_id);
+            UPDATE operation_live AS l
+               SET l.skip_request_id = v_request_id
+             WHERE l.apply_id = in_apply_id
+               AND l.state    = 'revert_window';
+            CALL _apply_refresh(in_apply_id, USER());
+        END IF;
+        CALL _request_answer(v_request_id, v_status, v_message);
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT v_request_id AS request_id, 'skip_revert' AS command, v_status AS status, v_message AS message;
+END

@@ -1,0 +1,73 @@
+-- Procedure: apply_submit
+--
+-- Asks for a schema change on a list of deployments. Answers apply_id, apply_name, operations. The same request under the
+-- same name again answers the same apply.
+--
+-- in_schema_name  the schema on the deployments
+-- in_statements   one DDL statement, or a JSON array of them, each on another table
+-- in_options      NULL, or an object of: name, deployments, cutover_policy (rolling, barrier, parallel), cutover_gate (in_order,
+--                 all_parked), on_failure (halt, continue, pause), max_copies, defer_cutover, defer_timeout_seconds,
+--                 revert_window_seconds, revert_scope (operation, apply), engine, note
+--
+-- Owns its transaction. Errors 50001, 50002, 50003, 50502, 50503.
+-- Example: CALL apply_submit('shop', 'ALTER TABLE orders ADD KEY (created_at)', '{"cutover_policy": "barrier"}');
+CREATE PROCEDURE apply_submit (
+    IN in_schema_name LONGTEXT CHARACTER SET utf8mb4,
+    IN in_statements  LONGTEXT CHARACTER SET utf8mb4,
+    IN in_options     JSON
+)
+    COMMENT 'Asks for a schema change on a list of deployments.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_statements  JSON;
+    DECLARE v_options     JSON;
+    DECLARE v_deployments JSON;
+    DECLARE v_tasks       JSON;
+    DECLARE v_sha256      CHAR(64);
+    DECLARE v_known       CHAR(64);
+    DECLARE v_apply_id    BIGINT UNSIGNED;
+    DECLARE v_name        VARCHAR(64) CHARACTER SET utf8mb4;
+    DECLARE v_operations  INT UNSIGNED;
+    DECLARE v_trouble     TEXT CHARACTER SET utf8mb4;
+
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        CALL _submit_read(in_schema_name, in_statements, in_options, v_statements, v_tasks, v_options);
+        SET v_name   = JSON_UNQUOTE(JSON_EXTRACT(in_options, '$.name')),
+            v_name   = NULLIF(v_name, 'null'),
+            v_sha256 = SHA2(JSON_ARRAY(in_schema_name, v_statements, v_options, JSON_EXTRACT(in_options, '$.deployments'),
+                                       JSON_EXTRACT(in_options, '$.note')), 256);
+
+        START TRANSACTION READ WRITE;
+        -- One submit at a time: two that ask for the same name or table are told apart without a deadlock.
+        SELECT i.only_row INTO v_operations FROM installation AS i FOR UPDATE;
+
+        SELECT MAX(a.apply_id), MAX(a.request_sha256), MAX(a.operations)
+          INTO v_apply_id, v_known, v_operations
+          FROM apply AS a
+         WHERE a.apply_name = v_name;
+        IF v_known <> v_sha256 THEN
+            CALL _refuse(50503, CONCAT('name "', LEFT(v_name, 40), '" is apply ', v_apply_id, ', a different request; choose another name'));
+        END IF;
+
+        IF v_apply_id IS NULL THEN
+            CALL _submit_deployments(in_options, v_deployments);
+            CALL _submit_store(v_name, v_sha256, in_schema_name, v_statements, v_tasks, v_options, v_deployments,
+                               JSON_UNQUOTE(JSON_EXTRACT(in_options, '$.note')), v_apply_id);
+            SET v_operations = JSON_LENGTH(v_deployments);
+            CALL _event_record(v_apply_id, NULL, USER(), 'submitted', JSON_UNQUOTE(JSON_EXTRACT(in_options, '$.note')));
+            CALL _apply_refresh(v_apply_id, USER());
+        END IF;
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT v_apply_id AS apply_id, COALESCE(v_name, CONCAT('apply-', v_apply_id)) AS apply_name, v_operations AS operations;
+END

@@ -1,0 +1,85 @@
+-- Procedure: deployment_register
+--
+-- Registers a deployment, or updates it if the name is known. Answers deployment, position.
+--
+-- in_name      1 to 64 characters
+-- in_position  where it stands in the default order of a rollout; held by one deployment
+-- in_host      the server's address, as drivers reach it; a driver brings the credentials
+-- in_port      1 to 65535
+-- in_labels    NULL, or an object of strings, e.g. '{"region": "eu"}', which scopes of drivers match
+--
+-- Owns its transaction. Errors 50001, 50003, 50504. Example: CALL deployment_register('cell-1', 0, '10.0.0.7', 3306, NULL);
+CREATE PROCEDURE deployment_register (
+    IN in_name     LONGTEXT CHARACTER SET utf8mb4,
+    IN in_position LONGTEXT CHARACTER SET utf8mb4,
+    IN in_host     LONGTEXT CHARACTER SET utf8mb4,
+    IN in_port     LONGTEXT CHARACTER SET utf8mb4,
+    IN in_labels   JSON
+)
+    COMMENT 'Registers a deployment, or updates it.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_holder   VARCHAR(64);
+    DECLARE v_locked   INT;
+    DECLARE v_position INT UNSIGNED;
+    DECLARE v_port     SMALLINT UNSIGNED;
+
+    IF NOT _is_name(in_name, 64) THEN
+        CALL _refuse(50001, CONCAT('deployment name "', COALESCE(LEFT(in_name, 40), 'NULL'), '" refused; pass 1 to 64 characters'));
+    END IF;
+    IF NOT _is_whole(in_position, 0, 4294967295) THEN
+        CALL _refuse(50001, CONCAT('position ', COALESCE(LEFT(in_position, 20), 'NULL'), ' refused; pass 0 to 4294967295'));
+    END IF;
+    IF NOT _is_name(in_host, 255) THEN
+        CALL _refuse(50001, CONCAT('host "', COALESCE(LEFT(in_host, 40), 'NULL'), '" refused; pass 1 to 255 characters'));
+    END IF;
+    IF NOT _is_whole(in_port, 1, 65535) THEN
+        CALL _refuse(50001, CONCAT('port ', COALESCE(LEFT(in_port, 20), 'NULL'), ' refused; pass 1 to 65535'));
+    END IF;
+    SET v_position = in_position,
+        v_port     = in_port;
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        CALL _json_check('labels', in_labels, _json_shape('labels'));
+
+        START TRANSACTION READ WRITE;
+        SELECT i.only_row INTO v_locked FROM installation AS i FOR UPDATE;
+
+        SELECT MAX(d.deployment)
+          INTO v_holder
+          FROM deployment AS d
+         WHERE d.position    = v_position
+           AND d.deployment <> in_name;
+        IF v_holder IS NOT NULL THEN
+            CALL _refuse(50504, CONCAT('position ', v_position, ' is held by deployment "', LEFT(v_holder, 40), '"; choose another'));
+        END IF;
+
+        INSERT INTO deployment (deployment, position, host, port, labels, registered_by, registered_at)
+        VALUES (in_name, v_position, in_host, v_port, COALESCE(in_labels, JSON_OBJECT()), USER(), UTC_TIMESTAMP(6))
+            AS new
+            ON DUPLICATE KEY UPDATE position = new.position,
+                                    host     = new.host,
+                                    port     = new.port,
+                                    labels   = new.labels;
+        -- A claim hands out the address from the operation's own row.
+        UPDATE operation_live AS l
+           SET l.host = in_host,
+               l.port = v_port
+         WHERE l.deployment = in_name
+           AND (l.host <> in_host OR l.port <> v_port)
+         ORDER BY l.operation_id;
+        -- All rows; a session with sql_safe_updates wants a key named.
+        DELETE FROM label_scope WHERE labels_sha256 >= '';
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT in_name AS deployment, v_position AS position;
+END

@@ -1,0 +1,43 @@
+-- Procedure: operation_age
+--
+-- For tests, which let no time pass: moves every clock of one operation back. Answers operation_id. Granted to no role.
+--
+-- in_seconds  how much older; negative makes younger
+--
+-- Owns its transaction. Errors 50002, 50003. Example: CALL operation_age(41, 61);
+CREATE PROCEDURE operation_age (IN in_operation_id BIGINT, IN in_seconds BIGINT)
+    COMMENT 'For tests: makes an operation older.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_known BIGINT UNSIGNED;
+
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        START TRANSACTION READ WRITE;
+        SELECT MAX(o.operation_id) INTO v_known FROM operation AS o WHERE o.operation_id = in_operation_id;
+        IF v_known IS NULL THEN
+            CALL _refuse(50002, CONCAT('operation ', COALESCE(in_operation_id, 'NULL'), ' does not exist; see operation_status'));
+        END IF;
+        UPDATE operation_live AS l
+           SET l.lease_heartbeat_at = l.lease_heartbeat_at - INTERVAL in_seconds SECOND,
+               l.lease_expires_at   = l.lease_expires_at   - INTERVAL in_seconds SECOND,
+               l.lease_check_at     = l.lease_check_at     - INTERVAL in_seconds SECOND,
+               l.next_attempt_at    = l.next_attempt_at    - INTERVAL in_seconds SECOND,
+               l.claimable_at       = l.claimable_at       - INTERVAL in_seconds SECOND,
+               l.revert_until       = l.revert_until       - INTERVAL in_seconds SECOND,
+               l.tend_at            = l.tend_at            - INTERVAL in_seconds SECOND,
+               l.held_at            = l.held_at            - INTERVAL in_seconds SECOND
+         WHERE l.operation_id = in_operation_id;
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT in_operation_id AS operation_id;
+END

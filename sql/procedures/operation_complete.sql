@@ -1,0 +1,48 @@
+-- Procedure: operation_complete
+--
+-- Closes the revert window, once it is over or a skip_revert came: the change stays. Answers state.
+--
+-- in_operation_id  from the claim
+-- in_lease_token   from the claim
+--
+-- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
+CREATE PROCEDURE operation_complete (
+    IN in_operation_id BIGINT,
+    IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4
+)
+    COMMENT 'Closes a revert window; the change stays.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_apply_id BIGINT UNSIGNED;
+    DECLARE v_driver   VARCHAR(64);
+    DECLARE v_state    VARCHAR(32);
+    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_is_over BOOLEAN;
+
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        START TRANSACTION READ WRITE;
+        CALL _lease_enter(in_operation_id, in_lease_token, 'complete', v_apply_id, v_driver, v_state, v_answer);
+
+        IF v_answer IS NULL THEN
+            SELECT MAX(g.is_window_over) INTO v_is_over FROM _operation_gate AS g WHERE g.operation_id = in_operation_id;
+            IF v_state <> 'revert_window' OR v_is_over IS NOT TRUE THEN
+                CALL _move_refuse(in_operation_id, v_state, 'its revert window is not over, and nobody asked to skip the rest of it');
+            END IF;
+            CALL _operation_move(in_operation_id, 'completed', v_driver, 'the revert window is over', FALSE, 'complete', 'completed');
+            CALL _apply_refresh(v_apply_id, v_driver);
+            SET v_state = 'completed';
+        END IF;
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT v_state AS state;
+END

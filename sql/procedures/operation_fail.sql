@@ -1,0 +1,102 @@
+-- Procedure: operation_fail
+--
+-- Reports a failure. A transient one is retried while the budget lasts: two retries at once, then with growing waits. So may
+-- a swap fail that is known not to have happened. Answers state, next_attempt_at.
+-- While it cleans up, keeps a revert window or swaps back, a transient failure ends the lease only, and a permanent one of a
+-- revert window closes the window: the change stays, the error says why.
+--
+-- in_operation_id  from the claim
+-- in_lease_token   from the claim
+-- in_message       what happened, for people; 1 to 65535 characters, the first 1024 are kept
+-- in_retryable     1 transient, 0 permanent
+--
+-- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
+CREATE PROCEDURE operation_fail (
+    IN in_operation_id BIGINT,
+    IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
+    IN in_message      LONGTEXT CHARACTER SET utf8mb4,
+    IN in_retryable    LONGTEXT CHARACTER SET utf8mb4
+)
+    COMMENT 'Reports a failure; the budget decides on a retry.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_apply_id BIGINT UNSIGNED;
+    DECLARE v_driver   VARCHAR(64);
+    DECLARE v_state    VARCHAR(32);
+    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_attempt      INT UNSIGNED;
+    DECLARE v_retry_limit  INT UNSIGNED;
+    DECLARE v_is_stopped   BOOLEAN;
+    DECLARE v_is_cancelled BOOLEAN;
+    DECLARE v_to_state     VARCHAR(32);
+    DECLARE v_next_at      DATETIME(6);
+
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        IF (CHAR_LENGTH(in_message) BETWEEN 1 AND 65535) IS NOT TRUE THEN
+            CALL _refuse(50001, 'failure without a message, or with one of more than 65535 characters, refused; say what happened');
+        END IF;
+        IF NOT _is_whole(in_retryable, 0, 1) THEN
+            CALL _refuse(50001, CONCAT('retryable of ', COALESCE(LEFT(in_retryable, 20), 'NULL'), ' refused; pass 1 (transient) or 0 (permanent)'));
+        END IF;
+
+        START TRANSACTION READ WRITE;
+        CALL _lease_enter(in_operation_id, in_lease_token, 'fail', v_apply_id, v_driver, v_state, v_answer);
+
+        IF v_answer IS NULL THEN
+            SELECT l.attempt + 1, a.is_stopped, g.cancel_request_id IS NOT NULL
+              INTO v_attempt, v_is_stopped, v_is_cancelled
+              FROM operation_live AS l
+              JOIN apply          AS a
+                ON a.apply_id = l.apply_id
+              LEFT JOIN _apply_gate AS g
+                ON g.apply_id = l.apply_id
+             WHERE l.operation_id = in_operation_id;
+            SELECT MAX(IF(s.name = 'retry_limit', s.value, NULL)),
+                   UTC_TIMESTAMP(6) + INTERVAL _retry_wait_seconds(
+                       v_attempt, MAX(IF(s.name = 'retry_wait_limit_seconds', s.value, NULL))) SECOND
+              INTO v_retry_limit, v_next_at
+              FROM setting AS s;
+            SET v_to_state = CASE
+                                 WHEN v_state IN ('cancelling', 'revert_window', 'reverting') AND in_retryable THEN v_state
+                                 WHEN v_state IN ('cancelling', 'reverting')                                   THEN 'failed'
+                                 WHEN v_state = 'revert_window'                                                THEN 'completed'
+                                 WHEN NOT in_retryable                                                         THEN 'failed'
+                                 WHEN v_is_cancelled                                                           THEN 'cancelling'
+                                 WHEN v_is_stopped                                                             THEN 'stopped'
+                                 WHEN v_attempt > v_retry_limit                                                THEN 'failed'
+                                 ELSE 'failed_retryable'
+                             END;
+            UPDATE operation_live AS l
+               SET l.attempt         = v_attempt,
+                   l.error           = LEFT(in_message, 1024),
+                   l.next_attempt_at = v_next_at
+             WHERE l.operation_id = in_operation_id;
+            IF v_state = 'revert_window' AND v_to_state = 'completed' THEN
+                CALL _window_close_requests(in_operation_id, in_message);
+            END IF;
+            IF v_to_state = v_state THEN
+                CALL _lease_drop(in_operation_id, 'fail', v_to_state);
+                CALL _event_record(v_apply_id, in_operation_id, v_driver, 'failed_for_now', in_message);
+            ELSE
+                CALL _operation_move(in_operation_id, v_to_state, v_driver, in_message, FALSE, 'fail', v_to_state);
+            END IF;
+            CALL _apply_refresh(v_apply_id, v_driver);
+            SET v_state = v_to_state;
+        ELSE
+            SET v_state = v_answer;
+        END IF;
+        SELECT MAX(l.next_attempt_at) INTO v_next_at FROM operation_live AS l WHERE l.operation_id = in_operation_id;
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT v_state AS state, v_next_at AS next_attempt_at;
+END

@@ -1,0 +1,50 @@
+-- Procedure: operation_heartbeat
+--
+-- Renews one lease, stores progress and checkpoint, and says what the driver must obey. Answers state, directive (none, stop,
+-- cancel, cutover, revert, skip_revert), throttle_level, lease_expires_at, revert_seconds_left (NULL: no window is open).
+--
+-- in_operation_id  from the claim
+-- in_lease_token   from the claim
+-- in_progress      NULL leaves it; else an object of phase, rows_copied, rows_total, rows_per_second, seconds_left,
+--                  binlog_lag_seconds, throttled_by, tasks (an array of the same by task_id)
+-- in_checkpoint    NULL leaves it
+--
+-- Owns its transaction. Errors 50001, 50002, 50003, 50101.
+CREATE PROCEDURE operation_heartbeat (
+    IN in_operation_id BIGINT,
+    IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
+    IN in_progress     JSON,
+    IN in_checkpoint   JSON
+)
+    COMMENT 'Renews one lease; says what the driver must obey.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_known  BIGINT UNSIGNED;
+    DECLARE v_answer JSON;
+
+    IF COALESCE(in_lease_token, '') = '' THEN
+        CALL _refuse(50001, 'empty lease token refused; pass the one that the claim has given');
+    END IF;
+    IF (in_operation_id > 0) IS NOT TRUE THEN
+        CALL _refuse(50002, CONCAT('operation ', COALESCE(in_operation_id, 'NULL'), ' does not exist; see operation_status'));
+    END IF;
+    -- What is longer than any token is a wrong one; cut off it could be a right one.
+    CALL _heartbeat(NULL, JSON_ARRAY(JSON_OBJECT('operation_id', in_operation_id,
+                                                 'lease_token', IF(CHAR_LENGTH(in_lease_token) > 36, '-', in_lease_token),
+                                                 'progress', in_progress, 'checkpoint', in_checkpoint)), v_answer);
+    IF JSON_EXTRACT(v_answer, '$[0].held') <> 1 THEN
+        IF JSON_EXTRACT(v_answer, '$[0].known') <> 1 THEN
+            CALL _refuse(50002, CONCAT('operation ', in_operation_id, ' does not exist; see operation_status'));
+        END IF;
+        CALL _refuse(50101, CONCAT('lease of operation ', in_operation_id, ' is lost; touch its deployment no more'));
+    END IF;
+
+    SELECT b.state, b.directive, b.throttle_level, b.lease_expires_at, b.revert_seconds_left
+      FROM JSON_TABLE(v_answer, '$[*]' COLUMNS (
+               state               VARCHAR(32)    PATH '$.state',
+               directive           VARCHAR(16)    PATH '$.directive',
+               throttle_level      BIGINT         PATH '$.throttle_level',
+               lease_expires_at    DATETIME(6)    PATH '$.lease_expires_at',
+               revert_seconds_left DOUBLE         PATH '$.revert_seconds_left')) AS b;
+END

@@ -1,0 +1,48 @@
+-- Procedure: operation_stopped
+--
+-- Reports that the driver has stopped, as its heartbeat told it. The lease ends, the checkpoint stays. Answers state.
+--
+-- in_operation_id  from the claim
+-- in_lease_token   from the claim
+--
+-- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
+CREATE PROCEDURE operation_stopped (
+    IN in_operation_id BIGINT,
+    IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4
+)
+    COMMENT 'Reports that a driver obeyed a stop.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_apply_id BIGINT UNSIGNED;
+    DECLARE v_driver   VARCHAR(64);
+    DECLARE v_state    VARCHAR(32);
+    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_directive VARCHAR(16);
+
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        START TRANSACTION READ WRITE;
+        CALL _lease_enter(in_operation_id, in_lease_token, 'stopped', v_apply_id, v_driver, v_state, v_answer);
+
+        IF v_answer IS NULL THEN
+            SELECT MAX(g.declared_directive) INTO v_directive FROM _operation_gate AS g WHERE g.operation_id = in_operation_id;
+            IF NOT (v_directive <=> 'stop') THEN
+                CALL _move_refuse(in_operation_id, v_state, 'no stop is asked of it');
+            END IF;
+            CALL _operation_move(in_operation_id, 'stopped', v_driver, 'obeyed the stop', FALSE, 'stopped', 'stopped');
+            CALL _apply_refresh(v_apply_id, v_driver);
+            SET v_state = 'stopped';
+        END IF;
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT v_state AS state;
+END

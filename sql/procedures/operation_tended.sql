@@ -1,0 +1,55 @@
+-- Procedure: operation_tended
+--
+-- Reports how far a parked operation is caught up, or that this is done. Answers held: 1, or 0 where somebody has taken the
+-- operation meanwhile (touch its deployment no more).
+--
+-- in_operation_id  from operation_tend
+-- in_lease_token   from operation_tend
+-- in_progress      NULL leaves it; else as in operation_heartbeat
+-- in_is_over       1 if it is caught up, 0 if that goes on
+--
+-- Owns its transaction. Errors 50001, 50003.
+CREATE PROCEDURE operation_tended (
+    IN in_operation_id BIGINT,
+    IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
+    IN in_progress     JSON,
+    IN in_is_over      LONGTEXT CHARACTER SET utf8mb4
+)
+    COMMENT 'Reports how far a parked operation is caught up.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_held BOOLEAN DEFAULT FALSE;
+
+    IF COALESCE(in_lease_token, '') = '' THEN
+        CALL _refuse(50001, 'empty token refused; pass the one that operation_tend has given');
+    END IF;
+    IF NOT _is_whole(in_is_over, 0, 1) THEN
+        CALL _refuse(50001, CONCAT('is_over of ', COALESCE(LEFT(in_is_over, 20), 'NULL'), ' refused; pass 1 (caught up) or 0 (still at it)'));
+    END IF;
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        CALL _json_check('progress', in_progress, _json_shape('progress'));
+
+        START TRANSACTION READ WRITE;
+        UPDATE operation_live AS l
+          JOIN setting        AS s
+            ON s.name = 'tend_seconds'
+           SET l.progress   = COALESCE(in_progress, l.progress),
+               l.tend_at    = UTC_TIMESTAMP(6) + INTERVAL s.value SECOND,
+               l.tend_token = IF(in_is_over, NULL, l.tend_token)
+         WHERE l.operation_id = in_operation_id
+           AND l.tend_token   = in_lease_token COLLATE utf8mb4_0900_bin;
+        SET v_held = ROW_COUNT() > 0;
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT v_held AS held;
+END

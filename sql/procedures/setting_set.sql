@@ -1,0 +1,54 @@
+-- Procedure: setting_set
+--
+-- Changes a setting. Answers name, value. A lease's length holds from its next heartbeat on.
+--
+-- in_name   lease_ttl_seconds, poll_seconds, retry_limit, retry_wait_limit_seconds, tend_seconds, event_retention_days,
+--           driver_silent_seconds
+-- in_value  a whole number within the setting's bounds
+--
+-- Owns its transaction. Errors 50001, 50003. Example: CALL setting_set('lease_ttl_seconds', 120);
+CREATE PROCEDURE setting_set (IN in_name LONGTEXT CHARACTER SET utf8mb4, IN in_value LONGTEXT CHARACTER SET utf8mb4)
+    COMMENT 'Changes a setting.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_minimum BIGINT UNSIGNED;
+    DECLARE v_maximum BIGINT UNSIGNED;
+    DECLARE v_known   TEXT CHARACTER SET utf8mb4;
+
+    CALL _own_transaction();
+    BEGIN
+        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+        BEGIN
+            ROLLBACK AND NO CHAIN NO RELEASE;
+            RESIGNAL;
+        END;
+
+        START TRANSACTION READ WRITE;
+        SELECT MAX(s.minimum_value), MAX(s.maximum_value) INTO v_minimum, v_maximum FROM setting AS s WHERE s.name = in_name;
+        IF v_minimum IS NULL THEN
+            SELECT GROUP_CONCAT(s.name ORDER BY s.name SEPARATOR ', ') INTO v_known FROM setting AS s;
+            CALL _refuse(50001, CONCAT('setting "', COALESCE(LEFT(in_name, 30), 'NULL'), '" is not known; known are ', v_known));
+        END IF;
+        IF NOT _is_whole(in_value, v_minimum, v_maximum) THEN
+            CALL _refuse(50001, CONCAT(in_name, ' of "', COALESCE(LEFT(in_value, 20), 'NULL'), '" refused; pass ', v_minimum, ' to ',
+                                       v_maximum));
+        END IF;
+        UPDATE setting AS s
+           SET s.value = in_value
+         WHERE s.name = in_name;
+        -- Claims and heartbeats read it from the operation's own row; a shorter lease has to be looked at sooner.
+        IF in_name = 'lease_ttl_seconds' THEN
+            UPDATE operation_live AS l
+               SET l.lease_ttl_seconds = in_value,
+                   l.lease_check_at    = LEAST(l.lease_check_at, UTC_TIMESTAMP(6) + INTERVAL in_value SECOND)
+             WHERE l.operation_id       > 0 -- a session with sql_safe_updates wants a key named
+               AND l.lease_ttl_seconds <> in_value
+             ORDER BY l.operation_id;
+        END IF;
+
+        COMMIT AND NO CHAIN NO RELEASE;
+    END;
+
+    SELECT in_name AS name, CAST(in_value AS UNSIGNED) AS value;
+END

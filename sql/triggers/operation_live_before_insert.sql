@@ -1,0 +1,21 @@
+-- Trigger: operation_live_before_insert
+--
+-- An operation begins as pending, and once only: nobody brings a settled one back to life.
+CREATE TRIGGER operation_live_before_insert
+BEFORE INSERT ON operation_live
+FOR EACH ROW
+BEGIN
+    DECLARE v_settled_state VARCHAR(32);
+    DECLARE v_message       VARCHAR(128);
+
+    SELECT MAX(o.state)
+      INTO v_settled_state
+      FROM operation AS o
+     WHERE o.operation_id = NEW.operation_id;
+
+    IF NEW.state <> 'pending' OR v_settled_state IS NOT NULL THEN
+        SET v_message = CONCAT('operation ', NEW.operation_id, ' is ', COALESCE(v_settled_state, 'new'),
+                               '; it cannot begin as ', NEW.state);
+        SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
+    END IF;
+END

@@ -1,0 +1,32 @@
+-- Trigger: operation_live_before_update
+--
+-- Refuses every change of state that operation_transition does not list, whoever makes it, and logs every one that it lets pass,
+-- in the transaction of the move; with who made it, also where no procedure did (those count move_serial up).
+-- One trigger, not one before and one after: each costs a claim as much as an index.
+CREATE TRIGGER operation_live_before_update
+BEFORE UPDATE ON operation_live
+FOR EACH ROW
+BEGIN
+    DECLARE v_message VARCHAR(128);
+
+    IF NEW.state <> OLD.state THEN
+        IF NEW.move_serial = OLD.move_serial THEN
+            SET NEW.move_serial = OLD.move_serial + 1,
+                NEW.move_actor  = USER(),
+                NEW.move_reason = 'direct UPDATE';
+        END IF;
+        -- One statement to look the move up and to log it, as each costs a claim as much as an index or two.
+        INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, from_state, to_state, lease_epoch,
+                           detail)
+        SELECT UTC_TIMESTAMP(6), NEW.apply_id, NEW.operation_id, NEW.deployment, NEW.move_actor, 'moved', OLD.state, NEW.state,
+               NEW.lease_epoch, NEW.move_reason
+          FROM operation_transition AS t
+         WHERE t.from_state = OLD.state
+           AND t.to_state   = NEW.state;
+        IF ROW_COUNT() = 0 THEN
+            SET v_message = CONCAT('operation ', OLD.operation_id, ' is ', OLD.state, '; it cannot become ', NEW.state,
+                                   ' (see operation_status)');
+            SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
+        END IF;
+    END IF;
+END

@@ -1,0 +1,82 @@
+-- View: _apply_gate
+--
+-- What the siblings of each unsettled apply let through now, one row an apply: the first position that shuts each gate for
+-- those after it (NULL: none), the requests that are pending, the copies that run. The one place where gate_rule is read.
+CREATE OR REPLACE
+    SQL SECURITY DEFINER
+VIEW _apply_gate (
+    apply_id, operations, cutover_policy, on_failure, max_copies, defer_cutover, is_cutover_opened, revert_scope,
+    stop_request_id, start_request_id, cancel_request_id, cutover_request_id, revert_request_id, skip_request_id,
+    copy_blocker_position, cutover_blocker_position, copy_for_good_position, cutover_for_good_position, first_copy_ahead_position,
+    pause_position, first_running_position, next_revert_position, first_swap_ahead_position, running_operations, is_swapping
+) AS
+SELECT a.apply_id,
+       a.operations,
+       a.cutover_policy,
+       a.on_failure,
+       a.max_copies,
+       a.defer_cutover,
+       a.is_cutover_opened,
+       a.revert_scope,
+       stop_request.request_id,
+       start_request.request_id,
+       cancel_request.request_id,
+       cutover_request.request_id,
+       revert_request.request_id,
+       skip_request.request_id,
+       sibling.copy_blocker_position,
+       sibling.cutover_blocker_position,
+       sibling.copy_for_good_position,
+       sibling.cutover_for_good_position,
+       -- all_parked holds the first swap only; a lone operation has nobody to wait for.
+       IF(a.cutover_gate = 'all_parked' AND a.operations > 1 AND NOT sibling.has_swapped, sibling.first_copy_ahead_position, NULL),
+       sibling.pause_position,
+       sibling.first_running_position,
+       sibling.next_revert_position,
+       sibling.first_swap_ahead_position,
+       sibling.running_operations,
+       sibling.is_swapping
+  FROM apply AS a
+  LEFT JOIN control_request AS stop_request
+    ON stop_request.apply_id    = a.apply_id AND stop_request.pending_command    = 'stop'
+  LEFT JOIN control_request AS start_request
+    ON start_request.apply_id   = a.apply_id AND start_request.pending_command   = 'start'
+  LEFT JOIN control_request AS cancel_request
+    ON cancel_request.apply_id  = a.apply_id AND cancel_request.pending_command  = 'cancel'
+  LEFT JOIN control_request AS cutover_request
+    ON cutover_request.apply_id = a.apply_id AND cutover_request.pending_command = 'cutover'
+  LEFT JOIN control_request AS revert_request
+    ON revert_request.apply_id  = a.apply_id AND revert_request.pending_command  = 'revert'
+  LEFT JOIN control_request AS skip_request
+    ON skip_request.apply_id    = a.apply_id AND skip_request.pending_command    = 'skip_revert'
+  JOIN LATERAL (
+       SELECT MIN(IF(copy_rule.gate    IS NOT NULL, s.position, NULL)) AS copy_blocker_position,
+              MIN(IF(cutover_rule.gate IS NOT NULL, s.position, NULL)) AS cutover_blocker_position,
+              MIN(IF(copy_rule.is_for_good    AND NOT (s.state = 'failed' AND a.on_failure = 'pause'), s.position, NULL))
+                  AS copy_for_good_position,
+              MIN(IF(cutover_rule.is_for_good AND NOT (s.state = 'failed' AND a.on_failure = 'pause'), s.position, NULL))
+                  AS cutover_for_good_position,
+              MIN(IF(s.has_copy_ahead, s.position, NULL))                                             AS first_copy_ahead_position,
+              MIN(IF(s.state = 'failed' AND a.on_failure = 'pause' AND NOT s.is_exempt, s.position, NULL)) AS pause_position,
+              MIN(IF(s.state = 'running', s.position, NULL))                                          AS first_running_position,
+              MAX(IF(l.state = 'revert_window' AND l.revert_request_id IS NOT NULL, s.position, NULL)) AS next_revert_position,
+              MIN(IF(s.gate_now IS NOT NULL OR s.state = 'cutting_over', s.position, NULL))           AS first_swap_ahead_position,
+              COUNT(IF(s.state = 'running', 1, NULL))                                                 AS running_operations,
+              MAX(s.state IN ('cutting_over', 'reverting'))                                           AS is_swapping,
+              MAX(s.has_swapped)                                                                      AS has_swapped
+         FROM _sibling AS s
+         LEFT JOIN operation_live AS l
+           ON l.operation_id = s.operation_id
+         LEFT JOIN gate_rule AS copy_rule
+           ON copy_rule.gate              = 'copy'
+          AND copy_rule.cutover_policy    = a.cutover_policy
+          AND copy_rule.earlier_state     = s.state
+          AND NOT s.is_exempt
+         LEFT JOIN gate_rule AS cutover_rule
+           ON cutover_rule.gate           = 'cutover'
+          AND cutover_rule.cutover_policy = a.cutover_policy
+          AND cutover_rule.earlier_state  = s.state
+          AND NOT s.is_exempt
+        WHERE s.apply_id = a.apply_id
+       ) AS sibling
+ WHERE a.finished_at IS NULL

@@ -1,0 +1,84 @@
+-- View: _operation_gate
+--
+-- The declared answer for every unsettled operation: the gate before it, what shuts that gate (one cause, the first that
+-- applies), the claim that it is to be offered to and the directive that its driver is to get. _apply_refresh stores claim
+-- and directive; operation_blocked shows the cause; consistency compares. Nobody else decides.
+--
+-- cause  NULL (open), 'cancel', 'stop', 'revert' (a request closes it), 'order' (an earlier sibling), 'all_parked' (any
+--        sibling), 'max_copies', 'not_due', 'defer'
+CREATE OR REPLACE
+    SQL SECURITY DEFINER
+VIEW _operation_gate (
+    operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, cause, blocker_position, is_for_good,
+    recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_over
+) AS
+SELECT judged.operation_id,
+       judged.apply_id,
+       judged.position,
+       judged.deployment,
+       judged.state,
+       judged.is_held,
+       judged.lease_token,
+       judged.gate,
+       judged.cause,
+       CASE judged.cause
+           WHEN 'order'      THEN IF(judged.gate = 'copy', judged.copy_blocker_position, judged.cutover_blocker_position)
+           WHEN 'all_parked' THEN judged.first_copy_ahead_position
+           WHEN 'max_copies' THEN judged.first_running_position
+       END,
+       (judged.position > IF(judged.gate = 'copy', judged.copy_for_good_position, judged.cutover_for_good_position)) IS TRUE,
+       judged.claim,
+       CASE
+           -- Whether a lease ran out is for the clock to say, not for a gate: see operation_claimable.
+           WHEN judged.lease_token IS NOT NULL                                            THEN NULL
+           WHEN judged.state IN ('pending', 'failed_retryable', 'stopped')                THEN IF(judged.cause IS NULL, 'copy', NULL)
+           WHEN judged.state = 'waiting_for_cutover' AND NOT judged.is_held               THEN IF(judged.cause IS NULL, 'cutover', NULL)
+           ELSE _recovery_claim(judged.state)
+       END,
+       judged.directive,
+       CASE
+           WHEN judged.state = 'cancelling'                                               THEN 'cancel'
+           WHEN judged.stop_request_id IS NOT NULL AND (judged.state = 'running' OR judged.is_held) THEN 'stop'
+           WHEN judged.is_held AND judged.cause IS NULL                                   THEN 'cutover'
+           WHEN judged.state = 'revert_window' AND judged.skip_request_id IS NOT NULL     THEN 'skip_revert'
+           WHEN judged.state = 'revert_window' AND judged.position = judged.next_revert_position AND NOT judged.is_swapping
+                                                                                          THEN 'revert'
+           ELSE 'none'
+       END,
+       judged.next_attempt_at,
+       -- Nobody waits for the end of a window that is skipped, nor closes one that is to be reverted. Windows side by side stay
+       -- open while another swap may come.
+       judged.state = 'revert_window'
+       AND (   judged.skip_request_id IS NOT NULL
+            OR (    judged.revert_until <= UTC_TIMESTAMP(6)
+                AND judged.revert_request_id IS NULL
+                AND (   judged.revert_scope = 'operation'
+                     OR (judged.first_swap_ahead_position < COALESCE(judged.cutover_for_good_position, 4294967295)) IS NOT TRUE)))
+  FROM (
+       SELECT l.operation_id, l.apply_id, l.position, l.deployment, l.state, l.is_held, l.lease_token, l.claim, l.directive,
+              l.next_attempt_at, l.skip_request_id, l.revert_request_id, l.revert_until,
+              g.stop_request_id, g.copy_blocker_position, g.cutover_blocker_position, g.copy_for_good_position,
+              g.cutover_for_good_position, g.first_copy_ahead_position, g.first_running_position, g.next_revert_position,
+              g.is_swapping, g.revert_scope, g.first_swap_ahead_position,
+              -- A copy that has begun is ungated: its next gate is that of the cutover.
+              s.gate_now AS gate,
+              CASE
+                  WHEN s.gate_now IS NULL                                                            THEN NULL
+                  WHEN g.cancel_request_id IS NOT NULL                                               THEN 'cancel'
+                  WHEN g.stop_request_id   IS NOT NULL                                               THEN 'stop'
+                  WHEN l.state = 'stopped' AND (l.start_request_id IS NULL OR l.stopped_from <> 'running') THEN 'stop'
+                  WHEN l.state IN ('failed_retryable', 'stopped', 'pending')
+                   AND s.gate_now = 'copy' AND l.position > g.copy_blocker_position                  THEN 'order'
+                  WHEN l.state IN ('failed_retryable', 'stopped', 'pending')                         THEN
+                       IF(g.running_operations >= g.max_copies, 'max_copies', NULL)
+                  WHEN g.revert_request_id IS NOT NULL                                               THEN 'revert'
+                  WHEN l.position > g.cutover_blocker_position                                       THEN 'order'
+                  WHEN g.first_copy_ahead_position IS NOT NULL                                       THEN 'all_parked'
+                  WHEN g.defer_cutover AND NOT g.is_cutover_opened AND l.cutover_request_id IS NULL  THEN 'defer'
+              END AS cause
+         FROM operation_live AS l
+         JOIN _sibling       AS s
+           ON s.operation_id = l.operation_id
+         JOIN _apply_gate    AS g
+           ON g.apply_id = l.apply_id
+       ) AS judged

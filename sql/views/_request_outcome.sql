@@ -1,0 +1,52 @@
+-- View: _request_outcome
+--
+-- The pending requests that have come to their end, with the outcome: done, or moot where what they asked for can no longer
+-- happen. _request_resolve stores it.
+CREATE OR REPLACE
+    SQL SECURITY DEFINER
+VIEW _request_outcome (request_id, apply_id, status, outcome) AS
+SELECT ended.request_id,
+       ended.apply_id,
+       ended.status,
+       CONCAT(ended.command, CASE ended.status WHEN 'done' THEN ' is carried out: ' ELSE ' has nothing left to act on: ' END,
+              ended.stopped, ' stopped, ', ended.swapped, ' swapped, ', ended.reverted, ' reverted, ', ended.cancelled, ' cancelled')
+  FROM (
+       SELECT r.request_id,
+              r.apply_id,
+              r.command,
+              now.stopped, now.swapped, now.reverted, now.cancelled,
+              CASE r.command
+                  WHEN 'stop'        THEN IF(now.can_stop   = 0, 'done', NULL)
+                  WHEN 'start'       THEN IF(now.can_start  = 0, 'done', NULL)
+                  WHEN 'cancel'      THEN IF(now.can_cancel = 0, 'done', NULL)
+                  WHEN 'cutover'     THEN
+                      CASE
+                          WHEN r.operation_id IS NULL                               THEN IF(now.can_swap = 0, 'done', NULL)
+                          WHEN bound.state IN ('revert_window', 'reverting', 'completed', 'reverted') THEN 'done'
+                          WHEN bound.state IN ('failed', 'cancelled', 'cancelling', 'stopped') THEN 'moot'
+                      END
+                  WHEN 'revert'      THEN IF(now.can_revert = 0, IF(now.reverted > 0, 'done', 'moot'), NULL)
+                  WHEN 'skip_revert' THEN IF(now.can_skip   = 0, 'done', NULL)
+              END AS status
+         FROM control_request AS r
+         LEFT JOIN _sibling AS bound
+           ON bound.operation_id = r.operation_id
+         JOIN LATERAL (
+              SELECT COUNT(IF(s.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable'), 1, NULL)) AS can_stop,
+                     COUNT(IF(l.start_request_id = r.request_id, 1, NULL))                                   AS can_start,
+                     COUNT(IF(s.gate_now IS NOT NULL OR s.state IN ('cutting_over', 'cancelling'), 1, NULL)) AS can_cancel,
+                     COUNT(IF(s.gate_now IS NOT NULL OR s.state = 'cutting_over', 1, NULL))                  AS can_swap,
+                     COUNT(IF(l.revert_request_id = r.request_id, 1, NULL))                                  AS can_revert,
+                     COUNT(IF(l.skip_request_id   = r.request_id, 1, NULL))                                  AS can_skip,
+                     COUNT(IF(s.state = 'stopped', 1, NULL))                                                 AS stopped,
+                     COUNT(IF(s.state IN ('revert_window', 'reverting', 'completed'), 1, NULL))              AS swapped,
+                     COUNT(IF(s.state = 'reverted', 1, NULL))                                                AS reverted,
+                     COUNT(IF(s.state = 'cancelled', 1, NULL))                                               AS cancelled
+                FROM _sibling AS s
+                LEFT JOIN operation_live AS l
+                  ON l.operation_id = s.operation_id
+               WHERE s.apply_id = r.apply_id
+              ) AS now
+        WHERE r.status = 'pending'
+       ) AS ended
+ WHERE ended.status IS NOT NULL

@@ -1,0 +1,64 @@
+-- View: health
+--
+-- What is wrong, and what to do about it. Empty when all is well.
+CREATE OR REPLACE
+    SQL SECURITY DEFINER
+VIEW health (severity, subject, problem, remedy) AS
+SELECT 'warning' COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', s.operation_id, ' on ', s.deployment),
+       CONCAT('its driver ', s.driver, ' was last heard of ', s.heartbeat_age_seconds, ' s ago'),
+       CONCAT('start a driver, which takes it over; if ', s.driver, ' is known to be gone: CALL operation_release_lease(',
+              s.operation_id, ', ''why'')')
+  FROM lease_status AS s
+ WHERE s.stale
+UNION ALL
+SELECT 'warning' COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', c.operation_id, ' on ', c.deployment),
+       CONCAT('claimable for its ', c.claim, ' since ', TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
+              ' s, and no driver takes it'),
+       'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status'
+  FROM operation_claimable AS c
+  JOIN operation_live      AS l
+    ON l.operation_id = c.operation_id
+   AND l.lease_token IS NULL
+  JOIN setting AS t
+    ON t.name = 'driver_silent_seconds'
+ WHERE c.claimable_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+UNION ALL
+SELECT 'error' COLLATE utf8mb4_0900_bin,
+       CONCAT('apply ', a.apply_id),
+       CONCAT('it is ', a.state, ': ', COALESCE(a.error, 'an earlier deployment was cancelled or reverted')),
+       CASE a.state
+           WHEN 'paused' THEN CONCAT('CALL apply_release(', a.apply_id, ', ''why'') to go on, or CALL apply_cancel(', a.apply_id, ', ''why'')')
+           ELSE CONCAT('CALL apply_cancel(', a.apply_id, ', ''why'') to clean up what waits behind it')
+       END
+  FROM apply_status AS a
+ WHERE a.finished_at IS NULL
+   AND a.state IN ('paused', 'halted')
+UNION ALL
+SELECT 'warning' COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', p.operation_id, ' on ', p.deployment),
+       CONCAT('failed ', p.attempt, ' times: ', p.error),
+       CONCAT('mend the cause; it is tried again at ', p.next_attempt_at, ', or now after CALL apply_start(', p.apply_id, ', ''why'')')
+  FROM _operation_progress AS p
+  JOIN operation_live      AS l
+    ON l.operation_id = p.operation_id
+ WHERE l.state   = 'failed_retryable'
+   AND l.attempt > 2
+UNION ALL
+SELECT 'warning' COLLATE utf8mb4_0900_bin,
+       CONCAT('request ', r.request_id, ' on apply ', r.apply_id),
+       CONCAT(r.command, ' is pending since ', TIMESTAMPDIFF(SECOND, r.requested_at, UTC_TIMESTAMP(6)), ' s'),
+       'see lease_status: the driver that has to carry it out does not answer, or none runs'
+  FROM control_request AS r
+  JOIN setting AS t
+    ON t.name = 'driver_silent_seconds'
+ WHERE r.status = 'pending'
+   AND r.command IN ('stop', 'start', 'cancel')
+   AND r.requested_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+UNION ALL
+SELECT 'error' COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', x.operation_id),
+       CONCAT('stored: ', x.recorded, '; declared: ', x.declared),
+       'a defect of Lockkeeper: report it, with the event_log of the apply; any command on the apply mends it'
+  FROM consistency AS x

@@ -1,0 +1,13 @@
+-- View: operation_status
+--
+-- How far every operation is. Rates in rows a second, times left in seconds, times in UTC.
+CREATE OR REPLACE
+    SQL SECURITY DEFINER
+VIEW operation_status (
+    operation_id, apply_id, position, deployment, state, phase, percent, rows_copied, rows_total, rows_per_second, seconds_left,
+    throttled_by, driver, attempt, next_attempt_at, error, started_at, completed_at, binlog_lag_seconds
+) AS
+SELECT p.operation_id, p.apply_id, p.position, p.deployment, p.state, p.phase, p.percent, p.rows_copied, p.rows_total,
+       p.rows_per_second, p.seconds_left, p.throttled_by, p.driver, p.attempt, p.next_attempt_at, p.error, p.started_at,
+       p.completed_at, p.binlog_lag_seconds
+  FROM _operation_progress AS p

@@ -1,0 +1,99 @@
+//! Each way while an application writes.
+
+use std::time::Duration;
+
+use super::change::now_micros;
+use super::load::{Load, Waits};
+use super::ways::{self, Way};
+use super::{Bench, Options, Report};
+use crate::bench::{BenchError, Figure};
+
+/// The 99th percentile during the copy, in those of the time before.
+const MOST_OF_P99: f64 = 3.0;
+
+pub(super) async fn measure<F: FnMut(&str)>(
+    bench: &Bench,
+    options: &Options,
+    all: &[Way],
+    report: &mut Report<F>,
+) -> Result<(), BenchError> {
+    let on = format!("{} loaded", bench.shape.name());
+    let calm = Duration::from_secs_f64(options.calm_seconds());
+    let mut seconds = Vec::new();
+    for way in all {
+        bench.renew().await?;
+        let load = Load::start(bench, bench.shape, bench.rows, options.load).await?;
+        // The first writes find cold caches.
+        tokio::time::sleep(calm / 2).await;
+        let began = now_micros();
+        tokio::time::sleep(calm).await;
+        let run = ways::change(bench, *way, bench.shape, bench.rows).await?;
+        tokio::time::sleep(calm / 2).await;
+        let ended = now_micros();
+        let record = load.stop().await?;
+        seconds.push((*way, run.seconds));
+        report.note(Figure::new(&on, way.name(), run.seconds, "s"));
+        if let Some(cpu) = run.server_cpu {
+            let what = format!("{}: CPU of the server", way.name());
+            report.note(Figure::new(&on, what, cpu, "s"));
+        }
+        let before = record.waits(began, run.began);
+        waits(&on, "before", &before, report);
+        match &run.changed {
+            None => waits(&on, "during", &record.waits(run.began, run.ended), report),
+            Some(changed) => {
+                let copying = record.waits(changed.copying(), changed.verified);
+                waits(&on, "during the copy", &copying, report);
+                let ratio = copying.p99 / before.p99;
+                report.note(
+                    Figure::new(&on, "  p99 during the copy / before", ratio, "")
+                        .at_most(MOST_OF_P99),
+                );
+                let longest = record.longest(changed.verified, changed.finished);
+                report.note(Figure::new(
+                    &on,
+                    "  longest wait around the swap",
+                    longest,
+                    "ms",
+                ));
+                for (phase, took) in changed.seconds() {
+                    report.note(Figure::new(&on, format!("  of it {phase}"), took, "s"));
+                }
+            }
+        }
+        let achieved =
+            record.writes() as f64 / ((ended - began) as f64 / 1e6 + calm.as_secs_f64() / 2.0);
+        report.note(Figure::new(&on, "  writes a second", achieved, ""));
+        if way.follows_writes() {
+            let wrong = record.wrong_rows(&mut bench.session().await?).await?;
+            let what = "  rows that lost a write, or have one too many";
+            report.note(Figure::new(&on, what, wrong as f64, "rows").at_most(0.0));
+        }
+    }
+    let of = |way| seconds.iter().find(|(w, _)| *w == way).map(|(_, s)| *s);
+    for (way, what) in [
+        (Way::Floor, "lockkeeper / floor (which follows no write)"),
+        (Way::Inplace, "lockkeeper / INPLACE"),
+        (Way::Copy, "lockkeeper / COPY (which lets writes wait)"),
+    ] {
+        if let Some((ours, other)) = of(Way::Lockkeeper).zip(of(way)) {
+            report.note(Figure::new(&on, what, ours / other, ""));
+        }
+    }
+    Ok(())
+}
+
+fn waits<F: FnMut(&str)>(on: &str, when: &str, waits: &Waits, report: &mut Report<F>) {
+    for (what, value) in [
+        ("p50", waits.half),
+        ("p99", waits.p99),
+        ("longest", waits.longest),
+    ] {
+        report.note(Figure::new(
+            on,
+            format!("  {what} of a write {when}"),
+            value,
+            "ms",
+        ));
+    }
+}

@@ -1,0 +1,237 @@
+//! The command line. Each command is one CALL or a SELECT on a view; nothing is decided here.
+
+mod access;
+mod alter;
+mod answer;
+mod ask;
+mod bench;
+mod checkup;
+mod connect;
+mod control;
+mod demo;
+mod deployment;
+mod docs;
+mod doctor;
+mod drive;
+mod error;
+mod events;
+mod install;
+mod output;
+mod plan;
+mod sandbox;
+mod statements;
+mod status;
+mod submit;
+mod watch;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::config::{ConnectionSettings, Layer, LogFormat, Secret, Settings};
+use crate::install::{API_VERSION, PROGRAM_VERSION};
+
+pub use error::CliError;
+
+/// What every command may be told.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// The control database: mysql://user:password@host:port/schema (better as LOCKKEEPER_URL or in the file: a
+    /// command line shows in the process list)
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<Secret>,
+    /// Settings in TOML [default: lockkeeper/config.toml in the user's configuration folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How logs are written to standard error: text or json
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Answers as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Global {
+    /// The control database; a command that needs one cannot do without.
+    fn settings(&self) -> Result<ConnectionSettings, CliError> {
+        self.settings_if_any()?.ok_or_else(|| {
+            CliError::usage(
+                "no control database; name it with LOCKKEEPER_URL or --url, as \
+                 mysql://user:password@host:port/schema",
+            )
+        })
+    }
+
+    // Parsed here, not by clap: its message would repeat the text, password included.
+    fn settings_if_any(&self) -> Result<Option<ConnectionSettings>, CliError> {
+        match self
+            .load(Layer::default())?
+            .url
+            .as_ref()
+            .map(Secret::expose)
+        {
+            None | Some("") => Ok(None),
+            Some(url) => url.parse().map(Some).map_err(CliError::usage),
+        }
+    }
+
+    /// Flags of one command and of all, over the environment, over the file.
+    fn load(&self, flags: Layer) -> Result<Settings, CliError> {
+        let flags = flags
+            .with("url", self.url.as_ref().map(Secret::expose))
+            .with("log_format", self.log_format.clone());
+        Settings::load(flags, self.config.as_deref()).map_err(CliError::usage)
+    }
+}
+
+/// Ordered online schema changes for fleets of MySQL servers.
+#[derive(Debug, Parser)]
+#[command(name = "lockkeeper", version = version(), propagate_version = false, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 not understood.")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Change tables of one server: install, register, submit and drive in one command
+    Alter(Box<alter::Args>),
+    /// Install into the control database, or bring what is there up to date
+    Install(install::Args),
+    /// Claim operations and execute them, until told to stop
+    Drive(drive::Args),
+    /// The servers that changes are applied to
+    #[command(subcommand)]
+    Deployment(deployment::Command),
+    /// Ask for a schema change on all deployments, in their order
+    Submit(Box<submit::Args>),
+    /// What is going on, how far, and why something waits
+    Status(status::Args),
+    /// A live screen of the fleet, with keys to stop, start, cut over and release
+    Watch(watch::Args),
+    /// Why an apply doesn't move, deployment by deployment
+    Why(why::Args),
+    /// Stop an apply; `start` resumes it
+    Stop(control::Plain),
+    /// Resume a stopped apply
+    Start(control::Plain),
+    /// Give an apply up and remove what it left behind
+    Cancel(control::Plain),
+    /// Let the swap happen that waits for it
+    Cutover(control::Cutover),
+    /// Let the siblings of a failed operation go on
+    Release(control::Plain),
+    /// Swap back while the revert window is open
+    Revert(control::Revert),
+    /// End the revert window early and keep the change
+    SkipRevert(control::Plain),
+    /// Slow an apply down
+    Throttle(control::Throttle),
+    /// What happened, in order
+    Events(events::Args),
+    /// What is wrong and what to do about it
+    Doctor(doctor::Args),
+    /// A throw-away fleet to play with
+    Sandbox(sandbox::Args),
+    /// A whole rollout on servers of its own, with live traffic and an independent check
+    Demo(demo::Args),
+    /// Pages that are made from the program itself
+    #[command(subcommand, hide = true)]
+    Docs(docs::Command),
+    /// What things cost, measured on a private server
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// A completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+fn version() -> &'static str {
+    use std::sync::LazyLock;
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let commit = env!("LOCKKEEPER_COMMIT");
+        format!("{PROGRAM_VERSION} (commit {commit}, API version {API_VERSION})")
+    });
+    &VERSION
+}
+
+/// Logs go to standard error.
+fn start_log(settings: &Settings) -> Result<(), CliError> {
+    use std::io::IsTerminal as _;
+    let filter = settings.log.as_deref().unwrap_or("warn,sqlx::query=error");
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+        CliError::usage(format!(
+            "log filter '{filter}' is refused ({error}); write warn, info, or lockkeeper=debug"
+        ))
+    })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| crate::progress::AboveBars)
+        .with_ansi(std::io::stderr().is_terminal() && output::wants_colours());
+    match settings.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Runs the program to its end: 0 done, 1 failed, 2 not understood.
+///
+/// Not asynchronous itself: the program's own crate would compile all of it once more.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Runtime::new();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(CliError::Failed(format!("no threads to run on: {error}"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lockkeeper: {error}");
+            ExitCode::from(match error {
+                CliError::Usage(_) => 2,
+                CliError::Failed(_) => 1,
+            })
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), CliError> {
+    let global = &cli.global;
+    start_log(&global.load(Layer::default())?)?;
+    match cli.command {
+        Command::Alter(args) => alter::run(global, *args).await,
+        Command::Install(args) => install::run(global, args).await,
+        Command::Drive(args) => drive::run(global, args).await,
+        Command::Deployment(command) => deployment::run(global, command).await,
+        Command::Submit(args) => submit::run(global, *args).await,
+        Command::Status(args) => status::run(global, args).await,
+        Command::Watch(args) => watch::run(global, args).await,
+        Command::Why(args) => why::run(global, args).await,
+        Command::Stop(args) => control::plain(global, "apply_stop", args).await,
+        Command::Start(args) => control::plain(global, "apply_start", args).await,
+        Command::Cancel(args) => control::plain(global, "apply_cancel", args).await,
+        Command::Release(args) => control::plain(global, "apply_release", args).await,
+        Command::SkipRevert(args) => control::plain(global, "apply_skip_revert", args).await,
+        Command::Cutover(args) => control::cutover(global, args).await,
+        Command::Revert(args) => control::revert(global, args).await,
+        Command::Throttle(args) => control::throttle(global, args).await,
+        Command::Events(args) => events::run(global, args).await,
+        Command::Doctor(args) => doctor::run(global, args).await,
+        Command::Sandbox(args) => sandbox::run(global, args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Docs(command) => docs::run(command),
+        Command::Bench(command) => bench::run(command).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lockkeeper", &mut script);
+            output::write(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The driver of this process, and what is shown while it works.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::super::connect::{Parameter, Session};
+use super::super::{CliError, Global};
+use super::outcome;
+use super::screen::Screen;
+use crate::config::Access;
+use crate::drive::{self, DriveOptions};
+use crate::progress::{self, Operation};
+
+const LOOK: Duration = Duration::from_millis(500);
+/// The server notices at once that a killed process is gone, but may be busy with its last statement.
+const LOCK_SECONDS: u64 = 2;
+/// What else waits on this server is not held up by a long copy.
+const CONCURRENCY: usize = 4;
+
+/// What is to be driven to its end.
+pub(super) struct Job<'a> {
+    pub global: &'a Global,
+    pub access: &'a Access,
+    pub apply: u64,
+    pub deployment: &'a str,
+    pub is_resumed: bool,
+}
+
+pub(super) async fn run(
+    job: &Job<'_>,
+    mut session: Session,
+    end: watch::Sender<bool>,
+    ends: watch::Receiver<bool>,
+) -> Result<(), CliError> {
+    let prefix = format!("alter-{}-", job.apply);
+    let verb = if job.is_resumed { "resumed" } else { "begun" };
+    let mut screen = Screen::new(&format!("apply {}", job.apply), job.global.json);
+    screen.note(&format!(
+        "Apply {} is {verb} on {}. Ctrl-C interrupts it; the same command resumes it.",
+        job.apply, job.deployment
+    ));
+    if !is_alone(&mut session, job.apply).await? {
+        screen.note(
+            "Another `lockkeeper alter` works on it; this one looks on, and takes over if that one ends.",
+        );
+    } else if job.is_resumed {
+        free(&mut session, job.apply, &prefix).await?;
+    }
+    let options = DriveOptions {
+        name: drive::unique_name(&prefix),
+        scope: Some(serde_json::json!({ "deployments": [job.deployment] })),
+        concurrency: CONCURRENCY,
+        access: job.access.clone(),
+        until_idle: false,
+    };
+    let control = session.settings().clone();
+    let told = ends.clone();
+    let mut driver = tokio::spawn(async move { drive::drive(&control, options, ends).await });
+    let mut looking = Looking {
+        job,
+        session: Some(session),
+        state: String::new(),
+        is_told_of_trouble: false,
+    };
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_over = false;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut driver => break ended,
+            _ = ticks.tick() => {
+                is_over = looking.look(&mut screen).await;
+                if is_over && !*told.borrow() {
+                    end.send_replace(true);
+                }
+            }
+        }
+    };
+    if !is_over {
+        looking.look(&mut screen).await;
+    }
+    screen.finish();
+    ended.map_err(CliError::failed)?.map_err(CliError::failed)?;
+    let mut session = match looking.session {
+        Some(session) => session,
+        None => Session::open(job.global).await?,
+    };
+    outcome::tell(job, &mut session).await
+}
+
+/// Whether no other `alter` works on this apply: a lock of this session, which goes with it.
+async fn is_alone(session: &mut Session, apply: u64) -> Result<bool, CliError> {
+    let schema = hex::encode(Sha256::digest(session.schema()));
+    let lock = format!("lockkeeper:alter:{}:{apply}", &schema[..16]);
+    let answer = session
+        .read(format!("SELECT GET_LOCK('{lock}', {LOCK_SECONDS}) AS got"))
+        .await?;
+    Ok(answer.first_text("got") == "1")
+}
+
+/// Takes away what a dead `alter` of this apply holds; otherwise it would have to run out. The deployment's fence keeps
+/// even one that is alive after all from doing harm.
+async fn free(session: &mut Session, apply: u64, prefix: &str) -> Result<(), CliError> {
+    let held = session
+        .read(format!(
+            "SELECT l.operation_id
+               FROM lease_status AS l
+              WHERE l.apply_id = {apply}
+                AND l.driver LIKE '{prefix}%'"
+        ))
+        .await?;
+    for row in 0..held.rows.len() {
+        let operation = held.text(row, "operation_id").parse().unwrap_or_default();
+        let reason = "its `lockkeeper alter` has ended";
+        let parameters = [Parameter::Number(operation), Parameter::Text(Some(reason))];
+        if let Err(error) = session.call("operation_release_lease", &parameters).await {
+            tracing::warn!(%error, "the lease of the former `lockkeeper alter` runs out by itself");
+        }
+    }
+    Ok(())
+}
+
+/// What was seen so far.
+struct Looking<'a> {
+    job: &'a Job<'a>,
+    session: Option<Session>,
+    state: String,
+    is_told_of_trouble: bool,
+}
+
+impl Looking<'_> {
+    /// Shows how far it is; whether it is settled.
+    async fn look(&mut self, screen: &mut Screen) -> bool {
+        match self.read().await {
+            Ok((operation, is_settled)) => {
+                self.is_told_of_trouble = false;
+                screen.show(&operation);
+                if operation.state != self.state {
+                    if let Some(hint) = hint(&operation.state, self.job.apply) {
+                        screen.note(&hint);
+                    }
+                    self.state = operation.state;
+                }
+                is_settled
+            }
+            // The driver rides through a failover too.
+            Err(error) => {
+                self.session = None;
+                if !std::mem::replace(&mut self.is_told_of_trouble, true) {
+                    screen.note(&format!("not up to date: {error}"));
+                }
+                false
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(Operation, bool), CliError> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            None => self.session.insert(Session::open(self.job.global).await?),
+        };
+        let settings = session.settings().clone();
+        let database = |error| CliError::database(&settings, &error);
+        let connection = session.connection();
+        let operations = progress::operations(connection, self.job.apply)
+            .await
+            .map_err(database)?;
+        let (_, _, is_settled) = progress::apply(connection, self.job.apply)
+            .await
+            .map_err(database)?;
+        let operation = operations.into_iter().next().ok_or_else(|| {
+            CliError::failed(format!("apply {} is gone from the views", self.job.apply))
+        })?;
+        Ok((operation, is_settled))
+    }
+}
+
+/// What can be done in this state, from another terminal.
+fn hint(state: &str, apply: u64) -> Option<String> {
+    match state {
+        "waiting_for_cutover" => Some(format!(
+            "Copied and verified; writes are carried over until `lockkeeper cutover {apply}` asks for the swap."
+        )),
+        "revert_window" => Some(format!(
+            "Swapped. Until the window closes, `lockkeeper revert {apply}` swaps back and loses no write; \
+             `lockkeeper skip-revert {apply}` keeps the change at once."
+        )),
+        "stopped" => Some(format!(
+            "Stopped; `lockkeeper start {apply}` goes on, `lockkeeper cancel {apply}` gives it up."
+        )),
+        _ => None,
+    }
+}

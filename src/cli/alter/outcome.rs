@@ -1,0 +1,284 @@
+//! How it ended, what stays behind, and what to do next.
+
+use std::fmt::Write as _;
+
+use super::super::connect::Session;
+use super::super::{CliError, output, status};
+use super::follow::Job;
+use crate::config::ConnectionSettings;
+use crate::engine::artifact::{self, Artifact, ArtifactKind};
+
+/// Says it on standard output.
+///
+/// # Errors
+///
+/// Whatever is not completed, with its reason and the next step.
+pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), CliError> {
+    let object = status::object(session, job.apply).await?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let (state, is_settled) = (text(&object["state"]), !object["finished_at"].is_null());
+    let left = left_behind(job, session, &object).await;
+    if job.global.json {
+        let mut object = object.clone();
+        object["left_behind"] = left.iter().map(Artifact::quoted).collect();
+        output::json(&object);
+    }
+    let left = listed(&left);
+    let apply = job.apply;
+    if !is_settled {
+        let mut next = format!(
+            "apply {apply} is interrupted in state {state}, at {} %; any driver of this server takes it up again.\n{left}To resume it:  {}\n",
+            object["percent"],
+            again(job)
+        );
+        // What has swapped can't be cancelled, only reverted.
+        let command = if state == "revert_window" {
+            "revert"
+        } else {
+            "cancel"
+        };
+        let ours = common_flags(job);
+        let _ = write!(
+            next,
+            "To {command} it:  lockkeeper {command} {apply}{ours} && lockkeeper drive --until-idle --deployments {}{ours}",
+            quoted(job.deployment)
+        );
+        return Err(CliError::failed(next));
+    }
+    if state == "completed" {
+        if !job.global.json {
+            let swap = swap(session, apply).await?;
+            output::write(&format!("Apply {apply} is completed.{swap}\n{left}"));
+        }
+        return Ok(());
+    }
+    let reason = reason(session, apply, &text(&object["error"])).await?;
+    let next = match state.as_str() {
+        "failed" => "Mend that and run the same command again: it begins anew.",
+        "reverted" => "The former table is in its place again, with every write since.",
+        _ => "The table is as it was; the same command begins anew.",
+    };
+    Err(CliError::failed(format!(
+        "apply {apply} is {state}: {reason}\n{left}{next}"
+    )))
+}
+
+/// How long the swap held writers up, and the whole took.
+async fn swap(session: &mut Session, apply: u64) -> Result<String, CliError> {
+    let table = session
+        .read(format!(
+            "SELECT TIMESTAMPDIFF(SECOND, a.submitted_at, a.finished_at) AS seconds, e.detail
+               FROM apply_status   AS a
+               LEFT JOIN event_log AS e
+                 ON e.apply_id   = a.apply_id
+                AND e.from_state = 'cutting_over'
+                AND e.to_state  IN ('revert_window', 'completed')
+              WHERE a.apply_id = {apply}
+              ORDER BY e.event_id
+              LIMIT 1"
+        ))
+        .await?;
+    let locked = serde_json::from_str::<serde_json::Value>(&table.first_text("detail"))
+        .ok()
+        .and_then(|detail| detail["locked_milliseconds"].as_f64());
+    let locked = locked.map_or_else(String::new, |milliseconds| {
+        format!(" Writes were locked out for {milliseconds:.0} ms.")
+    });
+    Ok(format!(
+        " It took {} s.{locked}",
+        table.first_text("seconds")
+    ))
+}
+
+/// Why it did not complete, in the words of the views.
+async fn reason(session: &mut Session, apply: u64, error: &str) -> Result<String, CliError> {
+    if !error.is_empty() {
+        return Ok(error.to_owned());
+    }
+    let table = session
+        .read(format!(
+            "SELECT r.command, r.requested_by, r.reason, r.outcome
+               FROM control_request_log AS r
+              WHERE r.apply_id = {apply}
+                AND r.command IN ('cancel', 'revert')
+              ORDER BY r.request_id DESC
+              LIMIT 1"
+        ))
+        .await?;
+    if !table.rows.is_empty() {
+        let mut reason = format!(
+            "{} by {}",
+            table.first_text("command"),
+            table.first_text("requested_by")
+        );
+        for column in ["reason", "outcome"] {
+            match table.first_text(column) {
+                text if text.is_empty() => {}
+                text => {
+                    let _ = write!(reason, "; {text}");
+                }
+            }
+        }
+        return Ok(reason);
+    }
+    let table = session
+        .read(format!(
+            "SELECT e.detail
+               FROM event_log AS e
+              WHERE e.apply_id = {apply}
+                AND e.to_state IS NOT NULL
+              ORDER BY e.event_id DESC
+              LIMIT 1"
+        ))
+        .await?;
+    Ok(table.first_text("detail"))
+}
+
+/// What this apply has on the server. Nothing is said where it can't be asked.
+async fn left_behind(
+    job: &Job<'_>,
+    session: &mut Session,
+    object: &serde_json::Value,
+) -> Vec<Artifact> {
+    let Ok(table) = session
+        .read("SELECT d.installation FROM deployment_status AS d LIMIT 1".to_owned())
+        .await
+    else {
+        return Vec::new();
+    };
+    let installation = table.first_text("installation");
+    let operations: Vec<u64> = object["deployments"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|operation| operation["operation_id"].as_u64())
+        .collect();
+    let control = session.settings();
+    let Ok(settings) = job
+        .access
+        .to(job.deployment, &control.host, control.port)
+        .await
+    else {
+        return Vec::new();
+    };
+    let Ok(mut connection) = settings.connect().await else {
+        return Vec::new();
+    };
+    let found = artifact::list(&mut connection).await.unwrap_or_default();
+    found
+        .into_iter()
+        .filter(|one| one.installation == installation && operations.contains(&one.operation_id))
+        .collect()
+}
+
+fn listed(left: &[Artifact]) -> String {
+    let mut text = String::new();
+    for one in left {
+        let what = match &one.kind {
+            // A row, which goes by itself.
+            ArtifactKind::Fence => continue,
+            ArtifactKind::Holding { .. } => "the former table",
+            ArtifactKind::Working { rest, .. } if rest.ends_with("_new") => "the shadow table",
+            ArtifactKind::Working { rest, .. } if rest.ends_with("_old") => "the former table",
+            ArtifactKind::Working { .. } => "the checkpoint",
+        };
+        let _ = write!(text, "  {}: {what}", one.quoted());
+        match &one.kind {
+            ArtifactKind::Holding { due, .. } => {
+                let _ = writeln!(
+                    text,
+                    "; from {} UTC on the next apply here drops it, or you do",
+                    moment(due)
+                );
+            }
+            _ => text.push('\n'),
+        }
+    }
+    if !text.is_empty() {
+        text.insert_str(0, "What stays on the server:\n");
+    }
+    text
+}
+
+/// `yyyymmddhhmmss` as people read it.
+fn moment(due: &str) -> String {
+    let part = |from, to| due.get(from..to).unwrap_or_default();
+    format!(
+        "{}-{}-{} {}:{}",
+        part(0, 4),
+        part(4, 6),
+        part(6, 8),
+        part(8, 10),
+        part(10, 12)
+    )
+}
+
+/// The command that this process was started with; never a password.
+fn again(job: &Job<'_>) -> String {
+    let mut line = "lockkeeper".to_owned();
+    let mut arguments = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned());
+    while let Some(argument) = arguments.next() {
+        let shown = if argument == "--url" {
+            arguments.next();
+            format!("--url {}", masked(job))
+        } else if argument.starts_with("--url=") {
+            format!("--url={}", masked(job))
+        } else {
+            quoted(&argument)
+        };
+        let _ = write!(line, " {shown}");
+    }
+    line
+}
+
+/// The address, where the command line named it: other commands need it too.
+fn common_flags(job: &Job<'_>) -> String {
+    let mut flags = String::new();
+    if job.global.url.is_some() {
+        let _ = write!(flags, " --url {}", masked(job));
+    }
+    if let Some(path) = &job.global.config {
+        let _ = write!(flags, " --config {}", quoted(&path.display().to_string()));
+    }
+    flags
+}
+
+fn masked(job: &Job<'_>) -> String {
+    let shown = |settings: ConnectionSettings| {
+        format!(
+            "'mysql://{}:PASSWORD@{}:{}/{}'",
+            settings.credentials.user,
+            settings.host,
+            settings.port,
+            settings.schema()
+        )
+    };
+    job.global
+        .settings()
+        .map_or_else(|_| "URL".to_owned(), shown)
+}
+
+/// An argument as a shell takes it.
+fn quoted(argument: &str) -> String {
+    let is_plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./:=@,%+".contains(character);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_shell_reads_an_argument_back_as_it_was() {
+        assert_eq!(quoted("--schema"), "--schema");
+        assert_eq!(quoted("COMMENT 'x'"), r"'COMMENT '\''x'\'''");
+        assert_eq!(quoted(""), "''");
+    }
+}

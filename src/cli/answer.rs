@@ -1,0 +1,104 @@
+//! Rows of any view or call, as a table for people or as JSON for programs.
+
+use serde_json::{Map, Value};
+use sqlx::mysql::MySqlRow;
+use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
+
+/// Column names, and rows of values.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Value>>,
+}
+
+impl Table {
+    pub fn of(rows: &[MySqlRow]) -> Result<Self, sqlx::Error> {
+        let columns = rows.first().map_or_else(Vec::new, |row| {
+            row.columns()
+                .iter()
+                .map(|column| column.name().to_owned())
+                .collect()
+        });
+        let rows = rows
+            .iter()
+            .map(|row| (0..row.len()).map(|at| value(row, at)).collect())
+            .collect::<Result<_, _>>()?;
+        Ok(Self { columns, rows })
+    }
+
+    fn get(&self, row: usize, column: &str) -> Option<&Value> {
+        let at = self.columns.iter().position(|name| name == column)?;
+        self.rows.get(row)?.get(at)
+    }
+
+    /// A value as people read it; nothing where there is none.
+    pub fn text(&self, row: usize, column: &str) -> String {
+        self.get(row, column).map(text).unwrap_or_default()
+    }
+
+    /// The value of `column` in the first row.
+    pub fn first(&self, column: &str) -> Option<&Value> {
+        self.get(0, column)
+    }
+
+    /// [`Table::first`] as people read it.
+    pub fn first_text(&self, column: &str) -> String {
+        self.text(0, column)
+    }
+
+    /// An array of objects.
+    pub fn json(&self) -> Value {
+        self.rows
+            .iter()
+            .map(|row| Value::Object(self.object(row)))
+            .collect()
+    }
+
+    /// The first row as an object.
+    pub fn first_json(&self) -> Value {
+        self.rows
+            .first()
+            .map_or(Value::Null, |row| Value::Object(self.object(row)))
+    }
+
+    fn object(&self, row: &[Value]) -> Map<String, Value> {
+        self.columns
+            .iter()
+            .cloned()
+            .zip(row.iter().cloned())
+            .collect()
+    }
+}
+
+/// A value as people read it.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// Numbers stay numbers, JSON stays JSON, all else is text as the server writes it.
+fn value(row: &MySqlRow, at: usize) -> Result<Value, sqlx::Error> {
+    let raw = row.try_get_raw(at)?;
+    if raw.is_null() {
+        return Ok(Value::Null);
+    }
+    let kind = raw.type_info().name().to_owned();
+    if kind.contains("INT") {
+        // COUNT(*) is signed, ids are not.
+        return match row.try_get::<u64, _>(at) {
+            Ok(number) => Ok(number.into()),
+            Err(_) => row.try_get_unchecked::<i64, _>(at).map(Value::from),
+        };
+    }
+    let bytes = row.try_get_unchecked::<String, _>(at)?;
+    Ok(match kind.as_str() {
+        // Both know numbers of any length.
+        "DECIMAL" | "DOUBLE" | "FLOAT" | "JSON" => {
+            serde_json::from_str(&bytes).unwrap_or(Value::String(bytes))
+        }
+        _ => Value::String(bytes),
+    })
+}

@@ -1,0 +1,36 @@
+use super::{CliError, output};
+use crate::bench::{claims, engine, fleet};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Claims, beside the plain form of their predicate and beside one UPDATE and a commit
+    Claims(claims::Options),
+    /// A change of a large table, beside the server's own ways, other tools, and the least that a copy costs
+    Engine(engine::Options),
+    /// One driver with a hundred operations at once
+    Fleet(fleet::Options),
+    /// One change, as it is told on standard input: a part of `engine`
+    #[command(hide = true)]
+    Change,
+}
+
+/// Each figure as it is measured; failure where a target is missed.
+pub(super) async fn run(command: Command) -> Result<(), CliError> {
+    let figures = match command {
+        Command::Claims(options) => {
+            claims::run(options, |figure| output::line(&figure.to_string())).await
+        }
+        Command::Engine(options) => engine::run(options, output::line).await,
+        Command::Fleet(options) => fleet::run(options, output::line).await,
+        Command::Change => return engine::serve().await.map_err(CliError::failed),
+    };
+    let figures = figures.map_err(CliError::failed)?;
+    let missed = figures.iter().filter(|figure| !figure.holds()).count();
+    let of = figures.len();
+    match missed {
+        0 => Ok(()),
+        _ => Err(CliError::failed(format!(
+            "{missed} of {of} figures miss their target"
+        ))),
+    }
+}

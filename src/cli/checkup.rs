@@ -1,0 +1,188 @@
+//! `doctor --deployment`: the state of deployments, from here.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::access::AccessFlags;
+use super::answer::Table;
+use super::connect::Session;
+use super::{CliError, Global, output, plan};
+use crate::engine::artifact::Artifact;
+use crate::preflight::{self, Finding, Severity};
+use crate::text::{folded, width_of};
+
+pub(super) struct Asked<'a> {
+    /// Empty: all.
+    pub deployments: &'a [String],
+    pub schemas: &'a [String],
+    pub access: &'a AccessFlags,
+}
+
+pub(super) async fn run(
+    global: &Global,
+    session: &mut Session,
+    asked: Asked<'_>,
+) -> Result<(), CliError> {
+    let places = plan::places(session, asked.deployments).await?;
+    let access = plan::access(global, session, asked.access)?;
+    let known = Known::read(session).await?;
+    let checkups = places.iter().map(|place| {
+        let whose = |artifact: &Artifact| known.owner(artifact);
+        preflight::checkup(place, &access, asked.schemas, whose)
+    });
+    let checkups = join_all(checkups).await;
+    let mut is_well = true;
+    let mut answer = Vec::new();
+    for (place, checkup) in places.iter().zip(checkups) {
+        match checkup {
+            Ok(findings) => {
+                is_well &= !findings
+                    .iter()
+                    .any(|one| matches!(one.severity, Severity::Warning | Severity::Error));
+                if !global.json {
+                    let width = width_of(&std::io::stdout());
+                    output::write(&text(&place.deployment, &findings, width));
+                }
+                answer.push(json!({"deployment": place.deployment, "findings": findings}));
+            }
+            Err(error) => {
+                is_well = false;
+                if !global.json {
+                    output::line(&place.deployment);
+                    output::fold("  error    ", REST, &format!("unreachable: {error}"));
+                }
+                answer.push(
+                    json!({"deployment": place.deployment, "unreachable": error.to_string()}),
+                );
+            }
+        }
+    }
+    if global.json {
+        output::json(&json!(answer));
+    }
+    if is_well {
+        Ok(())
+    } else {
+        Err(CliError::failed("something is wrong; see above"))
+    }
+}
+
+/// Below the text of a finding.
+const REST: &str = "           ";
+
+fn text(deployment: &str, findings: &[Finding], width: Option<usize>) -> String {
+    let mut lines = vec![deployment.to_owned()];
+    for one in findings {
+        let mark = match one.severity {
+            Severity::Good => "  ok       ",
+            Severity::Note => "  note     ",
+            Severity::Warning => "  warning  ",
+            Severity::Error => "  error    ",
+        };
+        let what = format!("{}: {}", one.subject, one.finding);
+        lines.extend(folded(&what, width, mark, REST));
+        if !one.remedy.is_empty() {
+            lines.extend(folded(&format!("→ {}", one.remedy), width, REST, REST));
+        }
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// What the control database knows of the operations whose names are on a deployment.
+struct Known {
+    installation: Option<String>,
+    operations: Table,
+}
+
+impl Known {
+    async fn read(session: &mut Session) -> Result<Self, CliError> {
+        let installation = session
+            .read(
+                "SELECT MAX(d.installation) AS installation FROM deployment_status AS d".to_owned(),
+            )
+            .await
+            .ok()
+            .map(|table| table.first_text("installation"));
+        let operations = session
+            .read(
+                "SELECT o.operation_id, o.apply_id, o.state
+                   FROM operation_status AS o
+                  ORDER BY o.operation_id DESC
+                  LIMIT 10000"
+                    .to_owned(),
+            )
+            .await?;
+        Ok(Self {
+            installation,
+            operations,
+        })
+    }
+
+    fn owner(&self, artifact: &Artifact) -> Option<String> {
+        if self.installation.as_ref() != Some(&artifact.installation) {
+            return None;
+        }
+        let id = artifact.operation_id.to_string();
+        let row = (0..self.operations.rows.len())
+            .find(|row| self.operations.text(*row, "operation_id") == id);
+        Some(match row {
+            Some(row) => format!(
+                "operation {id} of apply {}, which is {}",
+                self.operations.text(row, "apply_id"),
+                self.operations.text(row, "state")
+            ),
+            None => format!("operation {id} of this installation, which is purged"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::golden;
+
+    #[test]
+    fn a_checkup_fits_80_columns() {
+        let found = |severity, subject, finding: &str, remedy: &str| Finding {
+            severity,
+            subject,
+            finding: finding.to_owned(),
+            remedy: remedy.to_owned(),
+        };
+        let findings = [
+            found(Severity::Good, "version", "8.4.6", ""),
+            found(
+                Severity::Error,
+                "settings",
+                "binlog_row_image is 'MINIMAL', and a change needs 'FULL'",
+                "SET PERSIST binlog_row_image = FULL, and reconnect the application",
+            ),
+            found(
+                Severity::Error,
+                "privileges",
+                "account 'lockkeeper'@'%' lacks REPLICATION SLAVE, REPLICATION CLIENT on schema shop",
+                "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'lockkeeper'@'%'; GRANT ALTER, CREATE, DROP ON \
+                 `shop`.* TO 'lockkeeper'@'%'",
+            ),
+            found(
+                Severity::Note,
+                "disk",
+                "free space is not known: MySQL doesn't tell; the largest table, shop.orders, has 41 MB, and a copy needs \
+                 as much again",
+                "",
+            ),
+            found(
+                Severity::Warning,
+                "transactions",
+                "session 41 of batch@10.0.0.7 is in a transaction for 93 s (0 rows changed): a cutover waits for it",
+                "end it, or KILL 41 if nobody needs it",
+            ),
+        ];
+        let shown = text("eu-1", &findings, Some(80));
+        let longest = shown.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(80), "{shown}");
+        golden("doctor-80.txt", &shown);
+        let whole = text("eu-1", &findings, None);
+        assert_eq!(whole.lines().count(), 1 + 5 + 3, "a line each: {whole}");
+    }
+}

@@ -1,0 +1,127 @@
+//! A session to the control database, and calls on it.
+
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::answer::Table;
+use super::{CliError, Global};
+use crate::config::ConnectionSettings;
+
+pub(super) struct Session {
+    settings: ConnectionSettings,
+    connection: MySqlConnection,
+}
+
+/// A parameter of a CALL.
+pub(super) enum Parameter<'a> {
+    Number(u64),
+    Text(Option<&'a str>),
+}
+
+impl Session {
+    pub async fn open(global: &Global) -> Result<Self, CliError> {
+        let settings = global.settings()?;
+        let connection = settings
+            .connect()
+            .await
+            .map_err(|error| CliError::database(&settings, &error))?;
+        Ok(Self::of(settings, connection))
+    }
+
+    pub fn of(settings: ConnectionSettings, connection: MySqlConnection) -> Self {
+        Self {
+            settings,
+            connection,
+        }
+    }
+
+    pub fn schema(&self) -> &str {
+        self.settings.schema()
+    }
+
+    pub fn settings(&self) -> &ConnectionSettings {
+        &self.settings
+    }
+
+    pub fn connection(&mut self) -> &mut MySqlConnection {
+        &mut self.connection
+    }
+
+    /// A SELECT on views. Texts that come from a user are never part of `query`; see [`literal`].
+    pub async fn read(&mut self, query: String) -> Result<Table, CliError> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(query))
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(|error| CliError::database(&self.settings, &error))?;
+        Table::of(&rows).map_err(|error| CliError::database(&self.settings, &error))
+    }
+
+    /// One CALL; its one row, if it has one.
+    pub async fn call(
+        &mut self,
+        procedure: &'static str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Table, CliError> {
+        self.try_call(procedure, parameters)
+            .await
+            .map_err(|error| CliError::database(&self.settings, &error))
+    }
+
+    /// [`Session::call`], for a caller that reads the refusal.
+    pub async fn try_call(
+        &mut self,
+        procedure: &'static str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Table, sqlx::Error> {
+        let places = vec!["?"; parameters.len()].join(", ");
+        let mut query = sqlx::query(AssertSqlSafe(format!("CALL {procedure}({places})")));
+        for parameter in parameters {
+            query = match parameter {
+                Parameter::Number(number) => query.bind(*number),
+                Parameter::Text(text) => query.bind(*text),
+            };
+        }
+        // To the end: an error may follow the row.
+        let rows = query.fetch_all(&mut self.connection).await?;
+        Table::of(&rows)
+    }
+
+    /// [`Session::apply_id`], for a read that would show nothing of an apply that isn't there.
+    pub async fn existing_apply(&mut self, apply: &str) -> Result<u64, CliError> {
+        let id = self.apply_id(apply).await?;
+        let found = self
+            .read(format!(
+                "SELECT a.apply_id FROM apply_status AS a WHERE a.apply_id = {id}"
+            ))
+            .await?;
+        if found.rows.is_empty() {
+            return Err(CliError::failed(format!(
+                "there is no apply {id}; `lockkeeper status` lists them"
+            )));
+        }
+        Ok(id)
+    }
+
+    /// The id of an apply that is named by id or by name.
+    pub async fn apply_id(&mut self, apply: &str) -> Result<u64, CliError> {
+        if let Ok(id) = apply.parse() {
+            return Ok(id);
+        }
+        let row: Option<MySqlRow> =
+            sqlx::query("SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = ?")
+                .bind(apply)
+                .fetch_optional(&mut self.connection)
+                .await
+                .map_err(|error| CliError::database(&self.settings, &error))?;
+        row.and_then(|row| row.try_get(0).ok()).ok_or_else(|| {
+            CliError::failed(format!(
+                "there is no apply named '{apply}'; `lockkeeper status` lists them"
+            ))
+        })
+    }
+}
+
+/// A text as SQL that means the same under every sql_mode.
+pub(super) fn literal(text: &str) -> String {
+    format!("_utf8mb4 X'{}'", hex::encode(text))
+}

@@ -1,0 +1,192 @@
+use super::answer::Table;
+use super::connect::{Parameter, Session};
+use super::{CliError, Global, output};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Register a deployment, or change one
+    Add(Add),
+    /// All deployments, in the order of changes
+    List,
+    /// Forget a deployment that no unsettled apply uses
+    Remove { name: String },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Add {
+    name: String,
+    /// Its address: HOST or HOST:PORT
+    address: String,
+    /// Its place in the order of changes [default: after the last]
+    #[arg(long)]
+    position: Option<u32>,
+    /// NAME=VALUE, for drivers that serve only some deployments
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+}
+
+pub(super) async fn run(global: &Global, command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Add(args) => add(global, args).await,
+        Command::List => list(global).await,
+        Command::Remove { name } => {
+            let mut session = Session::open(global).await?;
+            let answer = session
+                .call("deployment_remove", &[Parameter::Text(Some(&name))])
+                .await?;
+            if global.json {
+                output::json(&answer.first_json());
+            } else {
+                output::line(&format!("Deployment {name} is removed."));
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn add(global: &Global, args: Add) -> Result<(), CliError> {
+    let (host, port) = address(&args.address)?;
+    let labels = labels(&args.labels)?;
+    let mut session = Session::open(global).await?;
+    let answer = register(
+        &mut session,
+        &args.name,
+        args.position,
+        (&host, port),
+        labels.as_deref(),
+    )
+    .await?;
+    if global.json {
+        output::json(&answer.first_json());
+    } else {
+        output::line(&format!(
+            "Deployment {} is {host}:{port}, at position {}.",
+            answer.first_text("deployment"),
+            answer.first_text("position")
+        ));
+    }
+    Ok(())
+}
+
+/// Registers a deployment, or changes one: at its place, the one that it has, or the one after the last.
+pub(super) async fn register(
+    session: &mut Session,
+    name: &str,
+    position: Option<u32>,
+    (host, port): (&str, u16),
+    labels: Option<&str>,
+) -> Result<Table, CliError> {
+    let position = match position {
+        Some(position) => u64::from(position),
+        // The server holds a position for one deployment: two adds at once cannot both get it.
+        None => {
+            let name = super::connect::literal(name);
+            session
+                .read(format!(
+                    "SELECT COALESCE(MAX(CASE WHEN d.deployment = {name} THEN d.position END),
+                                     MAX(d.position) + 1, 0) AS position
+                       FROM deployment_status AS d"
+                ))
+                .await?
+                .first("position")
+                .and_then(|value| value.to_string().parse().ok())
+                .unwrap_or_default()
+        }
+    };
+    session
+        .call(
+            "deployment_register",
+            &[
+                Parameter::Text(Some(name)),
+                Parameter::Number(position),
+                Parameter::Text(Some(host)),
+                Parameter::Number(u64::from(port)),
+                Parameter::Text(labels),
+            ],
+        )
+        .await
+}
+
+async fn list(global: &Global) -> Result<(), CliError> {
+    let table = Session::open(global)
+        .await?
+        .read(
+            "SELECT d.deployment, d.position, d.host, d.port, d.labels, d.state, d.running_operations,
+                    d.last_completed_at
+               FROM deployment_status AS d
+              ORDER BY d.position, d.deployment"
+                .to_owned(),
+        )
+        .await?;
+    let shown = [
+        ("position", "#"),
+        ("deployment", "deployment"),
+        ("host", "host"),
+        ("port", "port"),
+        ("labels", "labels"),
+        ("state", "state"),
+        ("running_operations", "running"),
+        ("last_completed_at", "last completed (UTC)"),
+    ];
+    let empty =
+        "No deployment is registered; `lockkeeper deployment add NAME HOST:PORT` registers one.";
+    output::rows(global, &table, &shown, empty);
+    Ok(())
+}
+
+/// `host`, `host:port`, `[::1]:port`.
+fn address(text: &str) -> Result<(String, u16), CliError> {
+    let refused = || {
+        CliError::usage(format!(
+            "address '{text}' is refused; write HOST or HOST:PORT, an IPv6 address in brackets"
+        ))
+    };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or_else(refused)?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().map_err(|_| refused())?,
+        None => 3306,
+    };
+    if host.is_empty() || host.contains('@') {
+        return Err(refused());
+    }
+    Ok((host.to_owned(), port))
+}
+
+fn labels(pairs: &[String]) -> Result<Option<String>, CliError> {
+    if pairs.is_empty() {
+        return Ok(None);
+    }
+    let mut labels = serde_json::Map::new();
+    for pair in pairs {
+        let (name, value) = pair.split_once('=').ok_or_else(|| {
+            CliError::usage(format!("label '{pair}' is refused; write NAME=VALUE"))
+        })?;
+        labels.insert(name.to_owned(), value.into());
+    }
+    Ok(Some(serde_json::Value::Object(labels).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn an_address_is_a_host_with_or_without_port() {
+        let good = |text| address(text).expect("a good address");
+        assert_eq!(good("db1"), ("db1".to_owned(), 3306));
+        assert_eq!(good("db1:3307"), ("db1".to_owned(), 3307));
+        assert_eq!(good("[::1]:3307"), ("::1".to_owned(), 3307));
+        assert!(
+            address("db1:x").is_err() && address(":1").is_err() && address("root@db1").is_err()
+        );
+    }
+}

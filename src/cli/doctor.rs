@@ -1,0 +1,97 @@
+use serde_json::json;
+
+use super::access::AccessFlags;
+use super::connect::Session;
+use super::{CliError, Global, checkup, output};
+use crate::install::{self, Difference};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Look at this deployment instead, from here: settings, privileges, replicas, leftovers; may be repeated
+    #[arg(long = "deployment", value_name = "NAME")]
+    deployments: Vec<String>,
+    /// Look at all deployments
+    #[arg(long, conflicts_with = "deployments")]
+    all: bool,
+    /// Check the privileges on this schema; may be repeated [default: all that the account sees]
+    #[arg(long = "schema", value_name = "NAME")]
+    schemas: Vec<String>,
+    #[command(flatten)]
+    access: AccessFlags,
+}
+
+const HEALTH: [(&str, &str); 4] = [
+    ("severity", "severity"),
+    ("subject", "subject"),
+    ("problem", "problem"),
+    ("remedy", "remedy"),
+];
+
+/// Exit code 0 is "all is well": scripts may ask.
+pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
+    let mut session = Session::open(global).await?;
+    if args.all || !args.deployments.is_empty() {
+        let asked = checkup::Asked {
+            deployments: &args.deployments,
+            schemas: &args.schemas,
+            access: &args.access,
+        };
+        return checkup::run(global, &mut session, asked).await;
+    }
+    let (settings, schema) = (session.settings().clone(), session.schema().to_owned());
+    let objects = install::inspect(session.connection(), &schema)
+        .await
+        .map_err(|error| CliError::install(&settings, error))?;
+    let health = session
+        .read("SELECT h.severity, h.subject, h.problem, h.remedy FROM health AS h ORDER BY h.severity, h.subject".to_owned())
+        .await?;
+    let consistency = session
+        .read("SELECT c.operation_id, c.recorded, c.declared FROM consistency AS c ORDER BY c.operation_id".to_owned())
+        .await?;
+    let objects: Vec<_> = objects
+        .iter()
+        .map(|finding| {
+            let how = match finding.difference {
+                Difference::Missing => "missing",
+                Difference::Edited => "edited by hand",
+            };
+            json!({"kind": finding.kind.name(), "name": finding.name, "problem": how})
+        })
+        .collect();
+    let well = objects.is_empty() && health.rows.is_empty() && consistency.rows.is_empty();
+    if global.json {
+        output::json(&json!({
+            "well": well,
+            "objects": objects,
+            "health": health.json(),
+            "consistency": consistency.json(),
+        }));
+    } else {
+        for object in &objects {
+            output::line(&format!(
+                "{} {} is {}; `lockkeeper install` puts it right",
+                object["kind"].as_str().unwrap_or_default(),
+                object["name"].as_str().unwrap_or_default(),
+                object["problem"].as_str().unwrap_or_default(),
+            ));
+        }
+        if !health.rows.is_empty() {
+            output::write(&output::grid(&health, &HEALTH));
+        }
+        if !consistency.rows.is_empty() {
+            output::line(&format!(
+                "{} operations are recorded otherwise than the rules say (view consistency): a fault of Lockkeeper, \
+                 please report it",
+                consistency.rows.len()
+            ));
+        }
+        if well {
+            output::line("All is well.");
+        }
+    }
+    if well {
+        Ok(())
+    } else {
+        Err(CliError::failed("something is wrong; see above"))
+    }
+}

@@ -1,0 +1,137 @@
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::access::AccessFlags;
+use super::{CliError, Global};
+use crate::config::Access;
+use crate::control::{DriverName, Scope};
+use crate::drive::{self, DriveOptions};
+use crate::install;
+use crate::progress::AboveBars;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The driver's name, unique among those that run [default: host, process, random]
+    #[arg(long)]
+    name: Option<String>,
+    /// How many operations at once [default: 4]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    concurrency: Option<u16>,
+    /// Only these deployments
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        conflicts_with = "labels"
+    )]
+    deployments: Vec<String>,
+    /// Only deployments with all of these labels
+    #[arg(long, value_delimiter = ',', value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    #[command(flatten)]
+    access: AccessFlags,
+    /// Prometheus reads the driver's metrics here, for example 127.0.0.1:9187
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
+    /// End when there is nothing left to claim
+    #[arg(long)]
+    until_idle: bool,
+    /// End at once when standard input is closed: for a parent that must not leave a driver behind
+    #[arg(long, hide = true)]
+    end_with_input: bool,
+}
+
+const CONCURRENCY: u16 = 4;
+
+pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
+    let flags = args
+        .access
+        .layer()
+        .with("driver", args.name.clone())
+        .with("concurrency", args.concurrency)
+        .with(
+            "metrics_listen",
+            args.metrics_listen.map(|at| at.to_string()),
+        );
+    let given = global.load(flags)?;
+    let settings = global.settings()?;
+    let options = DriveOptions {
+        name: given
+            .driver
+            .clone()
+            .map_or_else(|| drive::unique_name(""), DriverName),
+        scope: scope(&args)?,
+        concurrency: given.concurrency.unwrap_or(CONCURRENCY).max(1).into(),
+        access: Access::new(&given, &settings.credentials).map_err(CliError::usage)?,
+        until_idle: args.until_idle,
+    };
+    let mut session = settings
+        .connect()
+        .await
+        .map_err(|error| CliError::database(&settings, &error))?;
+    install::check_for_drive(&mut session, settings.schema())
+        .await
+        .map_err(|error| CliError::install(&settings, error))?;
+    drop(session);
+
+    if let Some(at) = given.metrics_listen {
+        drive::metrics::listen(at).map_err(CliError::failed)?;
+    }
+    let (end, ends) = watch::channel(false);
+    tokio::spawn(end_on_signal(end));
+    if args.end_with_input {
+        std::thread::spawn(end_with_input);
+    }
+    drive::drive(&settings, options, ends)
+        .await
+        .map_err(CliError::failed)
+}
+
+fn scope(args: &Args) -> Result<Scope, CliError> {
+    if !args.deployments.is_empty() {
+        return Ok(Some(serde_json::json!({"deployments": args.deployments})));
+    }
+    if args.labels.is_empty() {
+        return Ok(None);
+    }
+    let labels = args
+        .labels
+        .iter()
+        .map(|label| match label.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.into())),
+            None => Err(CliError::usage(format!(
+                "label '{label}' has no value; write it as region=eu"
+            ))),
+        })
+        .collect::<Result<serde_json::Map<_, _>, _>>()?;
+    Ok(Some(serde_json::json!({"labels": labels})))
+}
+
+/// The kernel closes it when the parent dies, whatever it died of. What is unfinished then, others resume.
+fn end_with_input() {
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    std::process::exit(1);
+}
+
+/// The first signal lets every operation write its checkpoint and give its lease back; the second ends at once.
+pub(super) async fn end_on_signal(end: watch::Sender<bool>) {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    for _ in 0..2 {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+        if end.send_replace(true) {
+            std::process::exit(130);
+        }
+        let _ = writeln!(
+            AboveBars,
+            "lockkeeper: writing checkpoints and giving leases back; once more to end at once"
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! What a submit would do on each deployment, shown before it is asked for.
+
+use futures_util::future::join_all;
+
+use super::access::AccessFlags;
+use super::connect::Session;
+use super::{CliError, Global};
+use crate::config::Access;
+use crate::preflight::{self, Change, Drift, Examination, Place};
+use crate::text::{folded, width_of};
+
+/// The deployments in their order; `only` names some of them.
+pub(super) async fn places(session: &mut Session, only: &[String]) -> Result<Vec<Place>, CliError> {
+    let table = session
+        .read(
+            "SELECT d.deployment, d.host, d.port
+               FROM deployment_status AS d
+              ORDER BY d.position, d.deployment"
+                .to_owned(),
+        )
+        .await?;
+    let mut places: Vec<Place> = (0..table.rows.len())
+        .map(|row| Place {
+            deployment: table.text(row, "deployment"),
+            host: table.text(row, "host"),
+            port: table.text(row, "port").parse().unwrap_or_default(),
+        })
+        .collect();
+    if let Some(name) = only
+        .iter()
+        .find(|name| !places.iter().any(|place| place.deployment == **name))
+    {
+        return Err(CliError::failed(format!(
+            "there is no deployment {name}; `lockkeeper deployment list` shows them"
+        )));
+    }
+    places.retain(|place| only.is_empty() || only.contains(&place.deployment));
+    Ok(places)
+}
+
+pub(super) fn access(
+    global: &Global,
+    session: &Session,
+    flags: &AccessFlags,
+) -> Result<Access, CliError> {
+    let settings = global.load(flags.layer())?;
+    Access::new(&settings, &session.settings().credentials).map_err(CliError::usage)
+}
+
+/// Looks at all deployments at once and says what it saw on standard error.
+///
+/// # Errors
+///
+/// What stands in the way of the change, on any of them: nothing may be submitted then. A deployment that can't be reached
+/// from here is no such thing: the drivers may reach it.
+pub(super) async fn show(
+    places: &[Place],
+    access: &Access,
+    change: &Change,
+    accepted: &[String],
+) -> Result<(), CliError> {
+    let examinations = look(places, access, change).await?;
+    let width = width_of(&std::io::stderr());
+    eprint!("{}", text(&examinations, width));
+    let drifts = preflight::drift(&examinations, accepted);
+    eprint!("{}", drift_text(&drifts));
+    let refused = examinations.iter().any(|one| one.refusal.is_some());
+    match (refused, drifts.first()) {
+        (true, _) => Err(CliError::failed(
+            "nothing was submitted: see what each deployment refuses; --no-preflight submits without looking",
+        )),
+        (false, Some(drift)) => Err(CliError::failed(format!(
+            "nothing was submitted: the deployments' tables differ; mend that, or accept it by name: --accept-drift {}",
+            drift.deployment
+        ))),
+        (false, None) => Ok(()),
+    }
+}
+
+/// Looks at all deployments at once.
+pub(super) async fn look(
+    places: &[Place],
+    access: &Access,
+    change: &Change,
+) -> Result<Vec<Examination>, CliError> {
+    // What is made for a look is removed before Ctrl-C ends it.
+    let looking = join_all(
+        places
+            .iter()
+            .map(|place| preflight::examine(place, access, change)),
+    );
+    tokio::pin!(looking);
+    tokio::select! {
+        examinations = &mut looking => Ok(examinations),
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("lockkeeper: removing what the look has made; nothing is submitted");
+            let _ = looking.await;
+            Err(CliError::failed("nothing was submitted"))
+        }
+    }
+}
+
+pub(super) fn text(examinations: &[Examination], width: Option<usize>) -> String {
+    let mut lines = Vec::new();
+    for one in examinations {
+        lines.push(one.deployment.clone());
+        let mut add = |first: &str, rest: &str, text: &str| {
+            lines.extend(folded(text, width, first, rest));
+        };
+        if let Some(why) = &one.unreachable {
+            add("  ", "    ", &format!("not looked at: {why}"));
+        }
+        if let Some(why) = &one.refusal {
+            add("  ", "    ", &format!("refused: {why}"));
+        }
+        for planned in &one.planned {
+            let what = format!(
+                "{}: about {} rows, {}",
+                planned.way_in_words,
+                planned.rows,
+                bytes(planned.bytes)
+            );
+            add("  ", "    ", &what);
+            let words: Vec<&str> = planned.statement.split_whitespace().collect();
+            add("    ", "      ", &words.join(" "));
+        }
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+fn drift_text(drifts: &[Drift]) -> String {
+    let mut text = String::new();
+    for drift in drifts {
+        text.push_str(&format!(
+            "Table {} of {} is not like that of {}:\n--- {}\n+++ {}\n{}\n",
+            drift.table,
+            drift.deployment,
+            drift.like,
+            drift.like,
+            drift.deployment,
+            drift.difference.join("\n")
+        ));
+    }
+    text
+}
+
+fn bytes(bytes: u64) -> String {
+    match bytes as f64 {
+        b if b >= 1e9 => format!("{:.1} GB", b / 1e9),
+        b if b >= 1e6 => format!("{:.0} MB", b / 1e6),
+        b => format!("{:.0} kB", (b / 1e3).ceil()),
+    }
+}
+
+/// What is agreed to by a yes.
+pub(super) fn question(
+    schema: &str,
+    statements: &[String],
+    places: &[Place],
+    width: Option<usize>,
+) -> String {
+    let mut lines = vec![format!("On schema {schema} of each deployment:")];
+    for statement in statements {
+        for line in format!("{statement};").lines() {
+            lines.extend(folded(line, width, "  ", "    "));
+        }
+    }
+    let names: Vec<&str> = places
+        .iter()
+        .map(|place| place.deployment.as_str())
+        .collect();
+    let order = format!("in this order: {}", names.join(", "));
+    lines.extend(folded(&order, width, "", "  "));
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+#[path = "plan_test.rs"]
+mod tests;

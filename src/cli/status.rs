@@ -1,0 +1,132 @@
+use serde_json::Value;
+
+use super::answer::Table;
+use super::connect::Session;
+use super::{CliError, Global, output};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// One apply with its deployments: its id or its name [default: all applies]
+    apply: Option<String>,
+    /// The latest so many applies
+    #[arg(long, short = 'n', default_value_t = 20)]
+    limit: u32,
+}
+
+const APPLY_COLUMNS: &str = "a.apply_id, a.apply_name, a.schema_name, a.state, a.cutover_policy, a.on_failure,
+                    a.operations, a.completed, a.failed, a.percent, a.seconds_left, a.error, a.submitted_by,
+                    a.submitted_at, a.finished_at";
+
+const APPLIES: [(&str, &str); 8] = [
+    ("apply_id", "apply"),
+    ("apply_name", "name"),
+    ("schema_name", "schema"),
+    ("state", "state"),
+    ("completed", "done"),
+    ("operations", "of"),
+    ("percent", "%"),
+    ("error", "error"),
+];
+
+const OPERATIONS: [(&str, &str); 8] = [
+    ("position", "#"),
+    ("deployment", "deployment"),
+    ("state", "state"),
+    ("phase", "phase"),
+    ("percent", "%"),
+    ("rows_per_second", "rows/s"),
+    ("seconds_left", "left s"),
+    ("driver", "driver"),
+];
+
+pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
+    let mut session = Session::open(global).await?;
+    match &args.apply {
+        None => all(global, &mut session, args.limit).await,
+        Some(apply) => {
+            let apply = session.apply_id(apply).await?;
+            one(global, &mut session, apply).await
+        }
+    }
+}
+
+impl Table {
+    /// What went wrong and what is waited for, in the order of the deployments.
+    fn remarks(&self) -> Vec<(&'static str, String, String)> {
+        let mut remarks = Vec::new();
+        for row in 0..self.rows.len() {
+            for (column, what) in [("error", "error: "), ("blocked_reason", "")] {
+                let sentence = self.text(row, column);
+                if !sentence.is_empty() {
+                    remarks.push((what, self.text(row, "deployment"), sentence));
+                }
+            }
+        }
+        remarks
+    }
+}
+
+async fn all(global: &Global, session: &mut Session, limit: u32) -> Result<(), CliError> {
+    let table = session
+        .read(format!(
+            "SELECT {APPLY_COLUMNS}
+               FROM apply_status AS a
+              ORDER BY a.apply_id DESC
+              LIMIT {limit}"
+        ))
+        .await?;
+    let empty = "No apply yet; `lockkeeper submit` asks for a change.";
+    output::rows(global, &table, &APPLIES, empty);
+    Ok(())
+}
+
+/// An apply and its operations.
+async fn read(session: &mut Session, apply: u64) -> Result<(Table, Table), CliError> {
+    let head = session
+        .read(format!(
+            "SELECT {APPLY_COLUMNS} FROM apply_status AS a WHERE a.apply_id = {apply}"
+        ))
+        .await?;
+    if head.rows.is_empty() {
+        return Err(CliError::failed(format!(
+            "there is no apply {apply}; `lockkeeper status` lists them"
+        )));
+    }
+    let operations = session
+        .read(format!(
+            "SELECT o.operation_id, o.apply_id, o.position, o.deployment, o.state, o.phase, o.percent, o.rows_copied,
+                    o.rows_total, o.rows_per_second, o.seconds_left, o.throttled_by, o.driver, o.attempt,
+                    o.next_attempt_at, o.error, o.started_at, o.completed_at, b.gate AS blocked_at,
+                    b.blocker_operation_id, b.reason AS blocked_reason
+               FROM operation_status       AS o
+               LEFT JOIN operation_blocked AS b ON b.operation_id = o.operation_id
+              WHERE o.apply_id = {apply}
+              ORDER BY o.position, o.operation_id"
+        ))
+        .await?;
+    Ok((head, operations))
+}
+
+/// What `status APPLY --json` shows.
+pub(super) async fn object(session: &mut Session, apply: u64) -> Result<Value, CliError> {
+    let (head, operations) = read(session, apply).await?;
+    let mut value = head.first_json();
+    value["deployments"] = operations.json();
+    Ok(value)
+}
+
+async fn one(global: &Global, session: &mut Session, apply: u64) -> Result<(), CliError> {
+    if global.json {
+        output::json(&object(session, apply).await?);
+    } else {
+        let (head, operations) = read(session, apply).await?;
+        output::write(&output::grid(&head, &APPLIES));
+        output::line("");
+        output::write(&output::grid(&operations, &OPERATIONS));
+        // Sentences: below the table, where they have the whole width.
+        for (what, deployment, sentence) in operations.remarks() {
+            output::fold("", "    ", &format!("{deployment}: {what}{sentence}"));
+        }
+    }
+    Ok(())
+}

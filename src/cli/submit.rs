@@ -1,0 +1,232 @@
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use super::access::AccessFlags;
+use super::connect::{Parameter, Session};
+use super::statements::split;
+use super::{CliError, Global, ask, output, plan};
+use crate::preflight::{Change, Place};
+use crate::text::width_of;
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(false))]
+pub(super) struct Args {
+    /// The schema of the tables on each deployment
+    #[arg(long)]
+    schema: String,
+    /// A DDL statement; may be repeated
+    #[arg(long, short = 'e', value_name = "SQL", group = "change")]
+    statement: Vec<String>,
+    /// A file of DDL statements; - is standard input
+    #[arg(long, short = 'f', group = "change")]
+    file: Option<PathBuf>,
+    /// An idempotency key: the same request again is the same apply
+    #[arg(long)]
+    name: Option<String>,
+    /// Only this deployment; may be repeated [default: all]
+    #[arg(long = "deployment", value_name = "NAME")]
+    deployments: Vec<String>,
+    /// When the next copy may start [default: rolling]
+    #[arg(long, value_name = "POLICY", value_parser = ["rolling", "barrier", "parallel"])]
+    cutover_policy: Option<String>,
+    /// When the first swap may happen [default: in_order]
+    #[arg(long, value_name = "GATE", value_parser = ["in_order", "all_parked"])]
+    cutover_gate: Option<String>,
+    /// What a failure does to later deployments [default: halt]
+    #[arg(long, value_name = "WHAT", value_parser = ["halt", "continue", "pause"])]
+    on_failure: Option<String>,
+    /// At most so many copies at once
+    #[arg(long, value_name = "NUMBER")]
+    max_copies: Option<u32>,
+    /// Swap only after `lockkeeper cutover`
+    #[arg(long)]
+    defer_cutover: bool,
+    /// Give up if nobody asks for the swap within this time
+    #[arg(long, value_name = "SECONDS")]
+    defer_timeout: Option<u32>,
+    /// Keep the old table current for so long after the swap, so that it can be reverted
+    #[arg(long, value_name = "SECONDS")]
+    revert_window: Option<u32>,
+    /// What a revert takes back [default: operation]
+    #[arg(long, value_name = "SCOPE", value_parser = ["operation", "apply"])]
+    revert_scope: Option<String>,
+    /// Options of the copy engine, a JSON object
+    #[arg(long, value_name = "JSON")]
+    engine: Option<String>,
+    /// For those who read the status
+    #[arg(long)]
+    note: Option<String>,
+    /// Submit although this deployment's table differs from the others'; may be repeated
+    #[arg(long, value_name = "DEPLOYMENT")]
+    accept_drift: Vec<String>,
+    /// Submit without a look at the deployments
+    #[arg(long, conflicts_with = "accept_drift")]
+    no_preflight: bool,
+    #[command(flatten)]
+    access: AccessFlags,
+    /// Don't ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+}
+
+pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
+    // The last of these is asked first: nothing is read or connected to in vain.
+    let asks = !args.yes;
+    if asks {
+        ask::need_terminal()?;
+    }
+    let statements = statements(&args)?;
+    let options = options(&args)?;
+    let mut session = Session::open(global).await?;
+    let mut places = plan::places(&mut session, &args.deployments).await?;
+    if !args.deployments.is_empty() {
+        let asked = |place: &Place| {
+            args.deployments
+                .iter()
+                .position(|name| *name == place.deployment)
+        };
+        places.sort_by_key(asked);
+    }
+    if !args.no_preflight {
+        let access = plan::access(global, &session, &args.access)?;
+        let change = Change {
+            schema: args.schema.clone(),
+            statements: statements.clone(),
+            engine: engine(args.engine.as_deref())?.unwrap_or_default(),
+        };
+        plan::show(&places, &access, &change, &args.accept_drift).await?;
+    }
+    if asks && !confirmed(&args, &statements, &places).await? {
+        return Err(CliError::failed("nothing was submitted"));
+    }
+    let statements = Value::from(statements).to_string();
+    let answer = session
+        .call(
+            "apply_submit",
+            &[
+                Parameter::Text(Some(&args.schema)),
+                Parameter::Text(Some(&statements)),
+                Parameter::Text(options.as_deref()),
+            ],
+        )
+        .await?;
+    if global.json {
+        output::json(&answer.first_json());
+    } else {
+        let apply = answer.first_text("apply_id");
+        output::line(&format!(
+            "Apply {apply} ({}) is submitted, for {} deployments; `lockkeeper status {apply}` shows how far it is.",
+            answer.first_text("apply_name"),
+            answer.first_text("operations"),
+        ));
+    }
+    Ok(())
+}
+
+fn statements(args: &Args) -> Result<Vec<String>, CliError> {
+    let statements: Vec<String> = match &args.file {
+        None => args.statement.iter().flat_map(|text| split(text)).collect(),
+        Some(path) if path.as_os_str() == "-" => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| CliError::failed(format!("standard input: {error}")))?;
+            split(&text)
+        }
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
+            split(&text)
+        }
+    };
+    if statements.is_empty() {
+        return Err(CliError::usage(
+            "there is no statement to apply; pass one with --statement or --file",
+        ));
+    }
+    Ok(statements)
+}
+
+/// What `--engine` says.
+pub(super) fn engine(text: Option<&str>) -> Result<Option<Value>, CliError> {
+    let parse = |text: &str| {
+        serde_json::from_str(text).map_err(|error| {
+            CliError::usage(format!("--engine is no JSON ({error}); pass an object"))
+        })
+    };
+    text.map(parse).transpose()
+}
+
+/// Values are checked by the server: only what was said is passed on.
+fn options(args: &Args) -> Result<Option<String>, CliError> {
+    let mut options = Map::new();
+    let mut add = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            options.insert(name.to_owned(), value);
+        }
+    };
+    let text = |value: &Option<String>| value.clone().map(Value::from);
+    let number = |value: Option<u32>| value.map(Value::from);
+    add("name", text(&args.name));
+    add(
+        "deployments",
+        (!args.deployments.is_empty()).then(|| json!(args.deployments)),
+    );
+    add("cutover_policy", text(&args.cutover_policy));
+    add("cutover_gate", text(&args.cutover_gate));
+    add("on_failure", text(&args.on_failure));
+    add("max_copies", number(args.max_copies));
+    add(
+        "defer_cutover",
+        args.defer_cutover.then_some(Value::Bool(true)),
+    );
+    add("defer_timeout_seconds", number(args.defer_timeout));
+    add("revert_window_seconds", number(args.revert_window));
+    add("revert_scope", text(&args.revert_scope));
+    add("note", text(&args.note));
+    add("engine", engine(args.engine.as_deref())?);
+    Ok((!options.is_empty()).then(|| Value::Object(options).to_string()))
+}
+
+async fn confirmed(args: &Args, statements: &[String], places: &[Place]) -> Result<bool, CliError> {
+    let width = width_of(&std::io::stderr());
+    eprint!(
+        "{}",
+        plan::question(&args.schema, statements, places, width)
+    );
+    ask::confirmed("Submit?").await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args as _;
+
+    /// What --help lists and shells complete is what the table takes.
+    #[test]
+    fn policies_are_those_of_the_apply_table() {
+        let table = include_str!("../../migrations/V0007__create_apply.sql");
+        let command = super::Args::augment_args(clap::Command::new("submit"));
+        for name in [
+            "cutover_policy",
+            "cutover_gate",
+            "on_failure",
+            "revert_scope",
+        ] {
+            let mut arguments = command.get_arguments();
+            let argument = arguments.find(|one| one.get_id() == name).expect(name);
+            let values: Vec<String> = argument
+                .get_possible_values()
+                .iter()
+                .map(|value| format!("'{}'", value.get_name()))
+                .collect();
+            let line = table
+                .lines()
+                .find(|line| line.trim_start().starts_with(&format!("{name} ")))
+                .expect(name);
+            let listed = format!("ENUM({})", values.join(", "));
+            assert!(line.contains(&listed), "{line}: {listed}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What the screen shows, read from views in one snapshot.
+
+use serde::Serialize;
+
+use super::super::answer::Table;
+use super::super::connect::Session;
+use super::super::{CliError, output};
+
+/// Settled applies stay on the screen for so long.
+const SETTLED_SHOWN_MINUTES: u32 = 10;
+const APPLIES: usize = 20;
+const EVENTS: usize = 50;
+
+#[derive(Debug, Default, Clone, Serialize)]
+pub(super) struct Fleet {
+    /// The server's clock, UTC.
+    pub now: String,
+    pub drivers_alive: u64,
+    pub applies: Vec<Apply>,
+    pub health: Vec<Health>,
+    /// The latest first.
+    pub events: Vec<Event>,
+}
+
+#[derive(Debug, Default, Clone, Serialize)]
+pub(super) struct Apply {
+    pub apply_id: u64,
+    pub name: String,
+    pub schema: String,
+    pub state: String,
+    pub cutover_policy: String,
+    pub percent: f64,
+    pub seconds_left: Option<f64>,
+    pub completed: u64,
+    pub throttle_level: u64,
+    pub operations: Vec<Operation>,
+}
+
+#[derive(Debug, Default, Clone, Serialize)]
+pub(super) struct Operation {
+    pub operation_id: u64,
+    pub deployment: String,
+    pub state: String,
+    pub phase: String,
+    pub percent: f64,
+    pub rows_per_second: Option<f64>,
+    pub seconds_left: Option<f64>,
+    pub lag_seconds: Option<f64>,
+    pub throttled_by: String,
+    pub driver: String,
+    pub is_stale: bool,
+    /// The claim that it is offered to.
+    pub claim: String,
+    pub gate: String,
+    pub blocker_operation_id: Option<u64>,
+    pub blocked_reason: String,
+    pub error: String,
+}
+
+#[derive(Debug, Default, Clone, Serialize)]
+pub(super) struct Health {
+    pub severity: String,
+    pub sentence: String,
+}
+
+#[derive(Debug, Default, Clone, Serialize)]
+pub(super) struct Event {
+    /// Hours, minutes, seconds.
+    pub at: String,
+    pub sentence: String,
+}
+
+impl Apply {
+    /// Who has the next swap: whoever swaps, may claim its swap, or is named as what the others' swaps wait for.
+    pub fn turn(&self) -> Option<&Operation> {
+        let by_id = |id: u64| {
+            self.operations
+                .iter()
+                .find(|other| other.operation_id == id)
+        };
+        self.operations
+            .iter()
+            .find(|one| one.state == "cutting_over")
+            .or_else(|| self.operations.iter().find(|one| one.claim == "cutover"))
+            .or_else(|| {
+                self.operations
+                    .iter()
+                    .filter(|one| one.gate == "cutover")
+                    .find_map(|one| one.blocker_operation_id.and_then(by_id))
+            })
+    }
+
+    /// Who has arrived at the barrier and not swapped.
+    pub fn at_barrier(&self) -> Vec<&str> {
+        self.operations
+            .iter()
+            .filter(|one| one.state == "waiting_for_cutover")
+            .map(|one| one.deployment.as_str())
+            .collect()
+    }
+}
+
+/// Everything at one moment; one apply, or all that are not settled and those that have just been.
+pub(super) async fn read(session: &mut Session, only: Option<u64>) -> Result<Fleet, CliError> {
+    for statement in [
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION READ ONLY",
+    ] {
+        session.read(statement.to_owned()).await?;
+    }
+    let fleet = read_parts(session, only).await;
+    session.read("COMMIT".to_owned()).await?;
+    fleet
+}
+
+async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, CliError> {
+    let which = match only {
+        Some(apply) => format!("a.apply_id = {apply}"),
+        None => format!(
+            "a.finished_at IS NULL OR a.finished_at > UTC_TIMESTAMP(6) - INTERVAL {SETTLED_SHOWN_MINUTES} MINUTE"
+        ),
+    };
+    let applies = session
+        .read(format!(
+            "SELECT a.apply_id, a.apply_name, a.schema_name, a.state, a.cutover_policy, a.percent, a.seconds_left,
+                    a.completed, a.throttle_level
+               FROM apply_status AS a
+              WHERE {which}
+              ORDER BY a.apply_id DESC
+              LIMIT {APPLIES}"
+        ))
+        .await?;
+    let mut fleet = Fleet {
+        applies: (0..applies.rows.len())
+            .map(|row| apply(&applies, row))
+            .collect(),
+        ..Fleet::default()
+    };
+    for apply in &mut fleet.applies {
+        apply.operations = operations(session, apply.apply_id).await?;
+    }
+    // The driver's row of a lease is its latest heartbeat; one that holds nothing was seen when it last asked.
+    let head = session
+        .read(
+            "SELECT UTC_TIMESTAMP() AS now, COUNT(*) AS drivers
+               FROM driver_status AS d
+              WHERE d.last_seen_at > UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE"
+                .to_owned(),
+        )
+        .await?;
+    fleet.now = head.first_text("now");
+    fleet.drivers_alive = number(&head, 0, "drivers").unwrap_or_default() as u64;
+    let health = session
+        .read(
+            "SELECT h.severity, h.subject, h.problem, h.remedy
+               FROM health AS h
+              ORDER BY h.severity, h.subject, h.problem
+              LIMIT 10"
+                .to_owned(),
+        )
+        .await?;
+    fleet.health = (0..health.rows.len())
+        .map(|row| Health {
+            severity: health.text(row, "severity"),
+            sentence: format!(
+                "{}: {}; {}",
+                health.text(row, "subject"),
+                health.text(row, "problem"),
+                health.text(row, "remedy")
+            ),
+        })
+        .collect();
+    fleet.events = events(session, only).await?;
+    Ok(fleet)
+}
+
+async fn operations(session: &mut Session, apply: u64) -> Result<Vec<Operation>, CliError> {
+    let table = session
+        .read(format!(
+            "SELECT o.operation_id, o.deployment, o.state, o.phase, o.percent, o.rows_per_second, o.seconds_left,
+                    o.binlog_lag_seconds, o.throttled_by, o.driver, o.error, COALESCE(l.stale, 0) AS stale, c.claim,
+                    b.gate, b.blocker_operation_id, b.reason
+               FROM operation_status         AS o
+               LEFT JOIN lease_status        AS l ON l.operation_id = o.operation_id
+               LEFT JOIN operation_claimable AS c ON c.operation_id = o.operation_id
+               LEFT JOIN operation_blocked   AS b ON b.operation_id = o.operation_id
+              WHERE o.apply_id = {apply}
+              ORDER BY o.position, o.operation_id"
+        ))
+        .await?;
+    Ok((0..table.rows.len())
+        .map(|row| operation(&table, row))
+        .collect())
+}
+
+async fn events(session: &mut Session, only: Option<u64>) -> Result<Vec<Event>, CliError> {
+    let which = only.map_or(String::new(), |apply| format!("WHERE e.apply_id = {apply}"));
+    let table = session
+        .read(format!(
+            "SELECT e.occurred_at, e.apply_id, e.deployment, e.event, e.from_state, e.to_state, e.detail
+               FROM event_log AS e
+               {which}
+              ORDER BY e.event_id DESC
+              LIMIT {EVENTS}"
+        ))
+        .await?;
+    Ok((0..table.rows.len())
+        .map(|row| event(&table, row))
+        .collect())
+}
+
+fn apply(table: &Table, row: usize) -> Apply {
+    Apply {
+        apply_id: number(table, row, "apply_id").unwrap_or_default() as u64,
+        name: table.text(row, "apply_name"),
+        schema: table.text(row, "schema_name"),
+        state: table.text(row, "state"),
+        cutover_policy: table.text(row, "cutover_policy"),
+        percent: number(table, row, "percent").unwrap_or_default(),
+        seconds_left: number(table, row, "seconds_left"),
+        completed: number(table, row, "completed").unwrap_or_default() as u64,
+        throttle_level: number(table, row, "throttle_level").unwrap_or_default() as u64,
+        operations: Vec::new(),
+    }
+}
+
+fn operation(table: &Table, row: usize) -> Operation {
+    Operation {
+        operation_id: number(table, row, "operation_id").unwrap_or_default() as u64,
+        deployment: table.text(row, "deployment"),
+        state: table.text(row, "state"),
+        phase: table.text(row, "phase"),
+        percent: number(table, row, "percent").unwrap_or_default(),
+        rows_per_second: number(table, row, "rows_per_second"),
+        seconds_left: number(table, row, "seconds_left"),
+        lag_seconds: number(table, row, "binlog_lag_seconds"),
+        throttled_by: table.text(row, "throttled_by"),
+        driver: table.text(row, "driver"),
+        is_stale: number(table, row, "stale") == Some(1.0),
+        claim: table.text(row, "claim"),
+        gate: table.text(row, "gate"),
+        blocker_operation_id: number(table, row, "blocker_operation_id").map(|id| id as u64),
+        blocked_reason: table.text(row, "reason"),
+        error: table.text(row, "error"),
+    }
+}
+
+fn event(table: &Table, row: usize) -> Event {
+    let get = |column| table.text(row, column);
+    let at = output::without_fraction(get("occurred_at"));
+    let mut sentence = format!("apply {}", get("apply_id"));
+    let (from, to) = (get("from_state"), get("to_state"));
+    let what = if to.is_empty() {
+        get("event")
+    } else if from.is_empty() {
+        to
+    } else {
+        format!("{from} → {to}")
+    };
+    for part in [get("deployment"), what, output::detail(get("detail"))] {
+        if !part.is_empty() {
+            sentence.push_str("  ");
+            sentence.push_str(&part);
+        }
+    }
+    Event {
+        at: at.get(11..).unwrap_or(&at).to_owned(),
+        sentence,
+    }
+}
+
+/// A number, however the server types it.
+fn number(table: &Table, row: usize, column: &str) -> Option<f64> {
+    table.text(row, column).parse().ok()
+}

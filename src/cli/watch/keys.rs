@@ -1,0 +1,205 @@
+//! What keys mean: a command is asked about before it is called.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    Stop,
+    Start,
+    Cutover,
+    Release,
+}
+
+impl Command {
+    pub fn procedure(self) -> &'static str {
+        match self {
+            Self::Stop => "apply_stop",
+            Self::Start => "apply_start",
+            Self::Cutover => "apply_cutover",
+            Self::Release => "apply_release",
+        }
+    }
+
+    fn question(self, apply: &str) -> String {
+        match self {
+            Self::Stop => format!("Stop {apply}? A start resumes it. y/n"),
+            Self::Start => format!("Start {apply} again? y/n"),
+            Self::Cutover => format!("Let the next deployment of {apply} swap? y/n"),
+            Self::Release => format!("Go on behind the failed deployment of {apply}? y/n"),
+        }
+    }
+}
+
+/// What a key comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Nothing,
+    Look,
+    Call(Command, u64),
+    Quit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Command(Command, u64),
+    Quit,
+}
+
+/// Ctrl-C and Ctrl-D, which a terminal in raw mode hands over as keys.
+pub(super) fn is_interrupt(key: &KeyEvent) -> bool {
+    key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('c' | 'd'))
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    applies: Vec<(u64, String)>,
+    selected: Option<u64>,
+    asked: Option<Asked>,
+    said: String,
+}
+
+impl Keys {
+    /// The applies that are on the screen now, in its order.
+    pub fn see(&mut self, applies: impl Iterator<Item = (u64, String)>) {
+        self.applies = applies.collect();
+        if !self
+            .applies
+            .iter()
+            .any(|(id, _)| Some(*id) == self.selected)
+        {
+            self.selected = self.applies.first().map(|(id, _)| *id);
+        }
+        if self.said.starts_with("not up to date") {
+            self.said.clear();
+        }
+    }
+
+    pub fn selected(&self) -> Option<u64> {
+        self.selected
+    }
+
+    pub fn say(&mut self, text: String) {
+        self.said = text;
+    }
+
+    pub fn message(&self) -> String {
+        match self.asked {
+            Some(Asked::Command(command, apply)) => command.question(&self.name(apply)),
+            Some(Asked::Quit) => "Quit? The changes go on without this screen. y/n".to_owned(),
+            None => self.said.clone(),
+        }
+    }
+
+    pub fn press(&mut self, key: KeyEvent) -> Wish {
+        if is_interrupt(&key) {
+            return Wish::Quit;
+        }
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return Wish::Nothing;
+        }
+        if let Some(asked) = self.asked.take() {
+            return match (key.code, asked) {
+                (KeyCode::Char('y' | 'Y'), Asked::Command(command, apply)) => {
+                    self.said = "asking…".to_owned();
+                    Wish::Call(command, apply)
+                }
+                (KeyCode::Char('y' | 'Y' | 'q'), Asked::Quit) => Wish::Quit,
+                _ => Wish::Nothing,
+            };
+        }
+        self.said.clear();
+        match key.code {
+            KeyCode::Char('s') => self.ask(Command::Stop),
+            KeyCode::Char('S') => self.ask(Command::Start),
+            KeyCode::Char('c') => self.ask(Command::Cutover),
+            KeyCode::Char('r') => self.ask(Command::Release),
+            KeyCode::Char('q') | KeyCode::Esc => self.asked = Some(Asked::Quit),
+            KeyCode::Up | KeyCode::Char('k') => self.choose(-1),
+            KeyCode::Down | KeyCode::Char('j') => self.choose(1),
+            _ => {}
+        }
+        Wish::Nothing
+    }
+
+    fn ask(&mut self, command: Command) {
+        match self.selected {
+            Some(apply) => self.asked = Some(Asked::Command(command, apply)),
+            None => self.said = "There is no apply to act on.".to_owned(),
+        }
+    }
+
+    fn choose(&mut self, by: isize) {
+        let at = self
+            .applies
+            .iter()
+            .position(|(id, _)| Some(*id) == self.selected);
+        let to = at.and_then(|at| at.checked_add_signed(by));
+        if let Some((id, _)) = to.and_then(|to| self.applies.get(to)) {
+            self.selected = Some(*id);
+        }
+    }
+
+    fn name(&self, apply: u64) -> String {
+        let name = self.applies.iter().find(|(id, _)| *id == apply);
+        name.map_or_else(
+            || format!("apply {apply}"),
+            |(id, name)| format!("apply {id} ({name})"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(keys: &mut Keys, character: char) -> Wish {
+        keys.press(KeyEvent::new(KeyCode::Char(character), KeyModifiers::NONE))
+    }
+
+    fn keys() -> Keys {
+        let mut keys = Keys::default();
+        keys.see([(7, "b".to_owned()), (3, "a".to_owned())].into_iter());
+        keys
+    }
+
+    #[test]
+    fn a_command_is_called_only_after_a_yes() {
+        let mut keys = keys();
+        assert_eq!(press(&mut keys, 's'), Wish::Nothing);
+        assert!(keys.message().contains("apply 7 (b)"), "{}", keys.message());
+        assert_eq!(press(&mut keys, 'n'), Wish::Nothing);
+        assert_eq!(
+            press(&mut keys, 'y'),
+            Wish::Nothing,
+            "nothing is asked any more"
+        );
+        for (key, command) in [
+            ('s', Command::Stop),
+            ('S', Command::Start),
+            ('c', Command::Cutover),
+            ('r', Command::Release),
+        ] {
+            press(&mut keys, key);
+            assert_eq!(press(&mut keys, 'y'), Wish::Call(command, 7));
+        }
+    }
+
+    #[test]
+    fn what_was_asked_about_stays_what_is_called() {
+        let mut keys = keys();
+        press(&mut keys, 'j');
+        press(&mut keys, 'c');
+        // Another apply takes its place on the screen meanwhile.
+        keys.see([(9, "c".to_owned()), (7, "b".to_owned())].into_iter());
+        assert_eq!(press(&mut keys, 'y'), Wish::Call(Command::Cutover, 3));
+    }
+
+    #[test]
+    fn quitting_is_asked_about_and_control_c_is_not() {
+        let mut keys = keys();
+        assert_eq!(press(&mut keys, 'q'), Wish::Nothing);
+        assert_eq!(press(&mut keys, 'y'), Wish::Quit);
+        let control = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert_eq!(keys.press(control), Wish::Quit);
+    }
+}

@@ -1,0 +1,373 @@
+//! The screen as lines of text: a pure function of what the views say, the size, and what the user is about to do.
+
+use super::fleet::{Apply, Fleet, Operation};
+use crate::text::folded;
+
+/// How a span is painted; plain text has no need of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Bold,
+    Faint,
+    Good,
+    Busy,
+    Bad,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Line(pub Vec<(Tone, String)>);
+
+impl Line {
+    fn of(tone: Tone, text: impl Into<String>) -> Self {
+        Self(vec![(tone, text.into())])
+    }
+
+    pub fn plain(&self) -> String {
+        let text: String = self.0.iter().map(|(_, text)| text.as_str()).collect();
+        text.trim_end().to_owned()
+    }
+
+    /// No longer than the terminal is wide.
+    fn cut(self, width: usize) -> Self {
+        let mut left = width;
+        let mut spans = Vec::new();
+        for (tone, text) in self.0 {
+            let length = text.chars().count();
+            if length <= left {
+                left -= length;
+                spans.push((tone, text));
+            } else {
+                spans.push((tone, shortened(&text, left)));
+                break;
+            }
+        }
+        Self(spans)
+    }
+}
+
+pub(super) struct View<'a> {
+    pub fleet: &'a Fleet,
+    /// The apply that keys act on.
+    pub selected: Option<u64>,
+    /// A question, an answer, or what went wrong.
+    pub message: &'a str,
+    pub width: usize,
+    /// None: as many lines as there are.
+    pub height: Option<usize>,
+    pub has_keys: bool,
+}
+
+const NAME_MOST: usize = 24;
+const WHAT: usize = 22;
+const KEYS: &str = "↑↓ choose  s stop  S start  c cut over  r release  q quit";
+
+pub(super) fn lines(view: &View<'_>) -> Vec<Line> {
+    let mut lines = vec![head(view)];
+    for health in &view.fleet.health {
+        let text = format!("{}: {}", health.severity, health.sentence);
+        lines.extend(wrapped(&text, view.width, "", Tone::Bad));
+    }
+    if view.fleet.applies.is_empty() {
+        lines.push(Line::default());
+        lines.push(Line::of(
+            Tone::Plain,
+            "Nothing is going on; `lockkeeper submit` asks for a change.",
+        ));
+    }
+    for apply in &view.fleet.applies {
+        lines.push(Line::default());
+        lines.extend(apply_lines(view, apply));
+    }
+    let footer = footer(view);
+    let events = event_lines(view, lines.len() + footer.len());
+    lines.extend(events);
+    if let Some(height) = view.height {
+        let room = height.saturating_sub(footer.len());
+        if lines.len() > room {
+            let hidden = lines.len() - room.saturating_sub(1);
+            lines.truncate(room.saturating_sub(1));
+            lines.push(Line::of(
+                Tone::Faint,
+                format!("… {hidden} more lines; `lockkeeper watch APPLY` shows one apply"),
+            ));
+        }
+        lines.resize(room, Line::default());
+    }
+    lines.extend(footer);
+    lines.into_iter().map(|line| line.cut(view.width)).collect()
+}
+
+fn head(view: &View<'_>) -> Line {
+    let fleet = view.fleet;
+    let left = format!(
+        "Lockkeeper  {}  {}",
+        count(fleet.applies.len() as u64, "apply", "applies"),
+        count(fleet.drivers_alive, "driver", "drivers"),
+    );
+    let right = format!("{} UTC", fleet.now);
+    let gap = view
+        .width
+        .saturating_sub(left.chars().count() + right.chars().count())
+        .max(1);
+    Line(vec![
+        (Tone::Bold, left),
+        (Tone::Faint, format!("{}{right}", " ".repeat(gap))),
+    ])
+}
+
+fn apply_lines(view: &View<'_>, apply: &Apply) -> Vec<Line> {
+    let mark = if view.selected == Some(apply.apply_id) {
+        "▶"
+    } else {
+        " "
+    };
+    let mut title = format!(
+        "  {}  {}  {} of {} done  {:.0} %",
+        apply.schema,
+        apply.cutover_policy,
+        apply.completed,
+        apply.operations.len(),
+        apply.percent,
+    );
+    if let Some(seconds) = apply.seconds_left {
+        title.push_str(&format!("  {} left", duration(seconds)));
+    }
+    if apply.throttle_level > 0 {
+        title.push_str(&format!("  throttle {}", apply.throttle_level));
+    }
+    // What matters most comes first: a narrow terminal shows no more.
+    let mut lines = vec![Line(vec![
+        (
+            Tone::Bold,
+            format!("{mark} {} {}  ", apply.apply_id, apply.name),
+        ),
+        (tone(&apply.state), words(&apply.state)),
+        (Tone::Bold, title),
+    ])];
+    let columns = Columns::of(view.width, apply);
+    for operation in &apply.operations {
+        lines.push(columns.line(operation));
+        for (text, tone) in remarks(operation) {
+            lines.extend(wrapped(&text, view.width, "      ", tone));
+        }
+    }
+    lines.extend(wrapped(&barrier(apply), view.width, "  ", Tone::Plain));
+    lines
+}
+
+/// The barrier, who is at it, and whose turn it is.
+fn barrier(apply: &Apply) -> String {
+    let waiting = apply.at_barrier();
+    let mut text = String::new();
+    if !waiting.is_empty() {
+        text = format!("at the barrier: {}", waiting.join(", "));
+    }
+    if let Some(turn) = apply.turn() {
+        let separator = if text.is_empty() { "" } else { "; " };
+        text.push_str(&format!("{separator}next swap: {}", turn.deployment));
+    }
+    text
+}
+
+/// Why it waits, in the words of the view; and what went wrong.
+fn remarks(operation: &Operation) -> Vec<(String, Tone)> {
+    let mut remarks = Vec::new();
+    if !operation.error.is_empty() {
+        remarks.push((operation.error.clone(), Tone::Bad));
+    }
+    if !operation.blocked_reason.is_empty() {
+        remarks.push((operation.blocked_reason.clone(), Tone::Faint));
+    }
+    // What throttled it last stays in the row of one that nobody works on.
+    if !(operation.throttled_by.is_empty() || operation.driver.is_empty()) {
+        remarks.push((format!("throttled: {}", operation.throttled_by), Tone::Busy));
+    }
+    if operation.is_stale {
+        remarks.push((
+            format!(
+                "its driver {} is silent; another one takes it over",
+                operation.driver
+            ),
+            Tone::Bad,
+        ));
+    } else if operation.driver.is_empty() && !operation.claim.is_empty() {
+        remarks.push((
+            format!("any driver may claim its {} now", operation.claim),
+            Tone::Faint,
+        ));
+    }
+    remarks
+}
+
+/// Widths that fit one apply on one screen.
+struct Columns {
+    name: usize,
+    bar: usize,
+    driver: usize,
+}
+
+impl Columns {
+    fn of(width: usize, apply: &Apply) -> Self {
+        let longest = |text: fn(&Operation) -> &str| {
+            let lengths = apply.operations.iter().map(|one| text(one).chars().count());
+            lengths.max().unwrap_or_default()
+        };
+        let name = longest(|one| &one.deployment).clamp(4, NAME_MOST);
+        // "  name bar 100 % what rows/s left lag" and the driver where there is room.
+        let fixed = 2 + name + 2 + 6 + WHAT + 1 + 9 + 7 + 7;
+        let driver = if width >= 120 {
+            longest(|one| &one.driver).min(30)
+        } else {
+            0
+        };
+        let bar = width.saturating_sub(fixed + driver + 2).clamp(4, 60);
+        Self { name, bar, driver }
+    }
+
+    fn line(&self, operation: &Operation) -> Line {
+        let tone = tone(&operation.state);
+        let filled =
+            (operation.percent.clamp(0.0, 100.0) / 100.0 * self.bar as f64).floor() as usize;
+        let number =
+            |value: Option<f64>, show: fn(f64) -> String| value.map(show).unwrap_or_default();
+        let mut spans = vec![
+            (
+                Tone::Plain,
+                format!(
+                    "  {:<width$} ",
+                    shortened(&operation.deployment, self.name),
+                    width = self.name
+                ),
+            ),
+            (tone, "█".repeat(filled)),
+            (Tone::Faint, "░".repeat(self.bar - filled)),
+            (
+                Tone::Plain,
+                format!("{:>4.0} % ", operation.percent.floor()),
+            ),
+            (
+                tone,
+                format!("{:<WHAT$} ", shortened(&what(operation), WHAT)),
+            ),
+            (
+                Tone::Plain,
+                format!(
+                    "{:>8} {:>6} {:>6}",
+                    number(operation.rows_per_second, rate),
+                    number(operation.seconds_left, duration),
+                    number(operation.lag_seconds, |lag| format!("+{}", duration(lag))),
+                ),
+            ),
+        ];
+        if self.driver > 0 {
+            spans.push((
+                Tone::Faint,
+                format!("  {}", shortened(&operation.driver, self.driver)),
+            ));
+        }
+        Line(spans)
+    }
+}
+
+/// The state, and what the driver is at within it.
+fn what(operation: &Operation) -> String {
+    match operation.state.as_str() {
+        "running" if operation.phase == "copy" => "copying".to_owned(),
+        "running" if operation.phase == "verify" => "verifying".to_owned(),
+        "running" if operation.phase == "index" => "building indexes".to_owned(),
+        "running" if operation.phase == "catch_up" => "catching up".to_owned(),
+        "running" if !operation.phase.is_empty() => words(&operation.phase),
+        "waiting_for_cutover" => "▐ at the barrier".to_owned(),
+        state => words(state),
+    }
+}
+
+fn footer(view: &View<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if !view.message.is_empty() {
+        lines.extend(wrapped(view.message, view.width, "", Tone::Bold));
+    }
+    if view.has_keys {
+        lines.push(Line::of(Tone::Faint, KEYS));
+    }
+    lines
+}
+
+fn event_lines(view: &View<'_>, used: usize) -> Vec<Line> {
+    let room = match view.height {
+        Some(height) => height.saturating_sub(used + 1),
+        None => 5,
+    };
+    if view.fleet.events.is_empty() || room == 0 {
+        return Vec::new();
+    }
+    let mut lines = vec![Line::default()];
+    // The latest at the bottom, as in a log.
+    let shown: Vec<_> = view.fleet.events.iter().take(room).collect();
+    for event in shown.into_iter().rev() {
+        lines.push(Line(vec![
+            (Tone::Faint, format!("{}  ", event.at)),
+            (Tone::Plain, event.sentence.clone()),
+        ]));
+    }
+    lines
+}
+
+/// The text on as many lines as it takes, each after `indent`.
+fn wrapped(text: &str, width: usize, indent: &str, tone: Tone) -> Vec<Line> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    folded(text, Some(width), indent, indent)
+        .into_iter()
+        .map(|line| Line::of(tone, line))
+        .collect()
+}
+
+fn tone(state: &str) -> Tone {
+    match state {
+        "completed" => Tone::Good,
+        "failed" | "halted" | "paused" | "failed_retryable" | "running_degraded" => Tone::Bad,
+        "running" | "cutting_over" | "reverting" | "cancelling" | "revert_window" => Tone::Busy,
+        _ => Tone::Plain,
+    }
+}
+
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+fn rate(rows: f64) -> String {
+    match rows {
+        rows if rows >= 1e6 => format!("{:.1}M/s", rows / 1e6),
+        rows if rows >= 1e4 => format!("{:.0}k/s", rows / 1e3),
+        rows => format!("{rows:.0}/s"),
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds.max(0.0) {
+        s if s < 10.0 => format!("{s:.1}s"),
+        s if s < 100.0 => format!("{s:.0}s"),
+        s if s < 5940.0 => format!("{:.0}m", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1}h", s / 3600.0),
+        s => format!("{:.1}d", s / 86_400.0),
+    }
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(most.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+#[path = "screen_test.rs"]
+mod tests;

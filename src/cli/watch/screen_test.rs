@@ -1,0 +1,151 @@
+use super::super::fleet::{Event, Health};
+use super::*;
+use crate::text::golden;
+
+fn operation(id: u64, deployment: &str, state: &str, percent: f64) -> Operation {
+    Operation {
+        operation_id: id,
+        deployment: deployment.to_owned(),
+        state: state.to_owned(),
+        percent,
+        ..Operation::default()
+    }
+}
+
+/// Four deployments under `barrier`: one swapped, one at the barrier, one copying, one that waits.
+fn fleet() -> Fleet {
+    let copying = Operation {
+        phase: "copy".to_owned(),
+        rows_per_second: Some(184_200.0),
+        seconds_left: Some(75.0),
+        lag_seconds: Some(0.4),
+        driver: "driver-b".to_owned(),
+        throttled_by: "replica lag of 12 s".to_owned(),
+        ..operation(13, "us-east-1", "running", 61.8)
+    };
+    let parked = Operation {
+        gate: "cutover".to_owned(),
+        blocker_operation_id: Some(11),
+        blocked_reason: "waits for eu-west-1, which is in its revert window; its swap comes first"
+            .to_owned(),
+        ..operation(12, "eu-west-2", "waiting_for_cutover", 100.0)
+    };
+    let window = Operation {
+        driver: "driver-a".to_owned(),
+        ..operation(11, "eu-west-1", "revert_window", 100.0)
+    };
+    let waiting = Operation {
+        gate: "copy".to_owned(),
+        blocker_operation_id: Some(13),
+        blocked_reason: "waits for us-east-1, which is running; max_copies is 1".to_owned(),
+        ..operation(14, "ap-south-1", "pending", 0.0)
+    };
+    Fleet {
+        now: "2026-11-21 22:20:31".to_owned(),
+        drivers_alive: 2,
+        applies: vec![Apply {
+            apply_id: 7,
+            name: "orders-total".to_owned(),
+            schema: "shop".to_owned(),
+            state: "running".to_owned(),
+            cutover_policy: "barrier".to_owned(),
+            percent: 65.4,
+            seconds_left: Some(75.0),
+            operations: vec![window, parked, copying, waiting],
+            ..Apply::default()
+        }],
+        health: vec![Health {
+            severity: "warning".to_owned(),
+            sentence: "operation 13 on us-east-1: its driver driver-b was last heard of 75 s ago; start a driver, \
+                       which takes it over"
+                .to_owned(),
+        }],
+        events: vec![
+            Event {
+                at: "22:20:01".to_owned(),
+                sentence: "apply 7  eu-west-2  running → waiting_for_cutover".to_owned(),
+            },
+            Event {
+                at: "22:19:58".to_owned(),
+                sentence: "apply 7  eu-west-1  cutting_over → revert_window".to_owned(),
+            },
+        ],
+    }
+}
+
+fn shown(fleet: &Fleet, width: usize, height: Option<usize>) -> String {
+    let view = View {
+        fleet,
+        selected: height.map(|_| 7),
+        message: if height.is_some() {
+            "Stop apply 7 (orders-total)? y/n"
+        } else {
+            ""
+        },
+        width,
+        height,
+        has_keys: height.is_some(),
+    };
+    let lines = lines(&view);
+    for line in &lines {
+        assert!(
+            line.plain().chars().count() <= width,
+            "too long for {width}: {}",
+            line.plain()
+        );
+    }
+    lines.iter().map(|line| line.plain() + "\n").collect()
+}
+
+#[test]
+fn a_fleet_is_shown_on_80_columns() {
+    golden("watch-80.txt", &shown(&fleet(), 80, None));
+}
+
+#[test]
+fn a_fleet_is_shown_on_200_columns() {
+    golden("watch-200.txt", &shown(&fleet(), 200, None));
+}
+
+#[test]
+fn a_live_screen_fills_the_terminal_and_has_its_keys_at_the_bottom() {
+    let text = shown(&fleet(), 80, Some(24));
+    assert_eq!(text.lines().count(), 24);
+    golden("watch-live.txt", &text);
+}
+
+#[test]
+fn a_screen_that_is_too_small_says_what_it_leaves_out() {
+    let text = shown(&fleet(), 80, Some(8));
+    assert_eq!(text.lines().count(), 8);
+    assert!(text.contains("more lines"), "{text}");
+    assert!(text.contains("y/n"), "the question stays: {text}");
+}
+
+#[test]
+fn a_narrow_terminal_is_not_overrun() {
+    for width in [20, 40, 60] {
+        shown(&fleet(), width, Some(30));
+    }
+}
+
+#[test]
+fn the_next_swap_is_the_one_that_the_views_name() {
+    let fleet = fleet();
+    let apply = &fleet.applies[0];
+    assert_eq!(
+        apply.turn().map(|one| one.deployment.as_str()),
+        Some("eu-west-1")
+    );
+    assert_eq!(apply.at_barrier(), ["eu-west-2"]);
+}
+
+#[test]
+fn durations_and_rates_fit_their_columns() {
+    for seconds in [0.0, 9.94, 99.4, 5_900.0, 170_000.0, 8_000_000.0] {
+        assert!(duration(seconds).len() <= 6, "{}", duration(seconds));
+    }
+    for rows in [0.0, 9_999.0, 999_999.0, 9_999_999.0] {
+        assert!(rate(rows).len() <= 8, "{}", rate(rows));
+    }
+}

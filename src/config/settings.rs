@@ -1,0 +1,312 @@
+//! Settings of the program: a flag beats the environment, which beats the file. All three are layers of one `figment`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde::Deserialize;
+
+use super::{ConfigError, Secret, private_file};
+
+/// Where a setting may come from. `docs/configuration.md` is checked against this table.
+pub struct Setting {
+    /// In the file; a dot is a table.
+    pub key: &'static str,
+    pub variable: Option<&'static str>,
+    pub flag: Option<&'static str>,
+    pub meaning: &'static str,
+}
+
+const fn option(
+    key: &'static str,
+    variable: &'static str,
+    flag: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        variable: if variable.is_empty() {
+            None
+        } else {
+            Some(variable)
+        },
+        flag: if flag.is_empty() { None } else { Some(flag) },
+        meaning,
+    }
+}
+
+/// What has no flag is a secret, or leads to one: a command line shows in the process list.
+pub const OPTIONS: &[Setting] = &[
+    option(
+        "url",
+        "LOCKKEEPER_URL",
+        "--url",
+        "the control database, `mysql://user:password@host:port/schema?ssl-mode=MODE&ssl-ca=FILE`",
+    ),
+    option(
+        "log",
+        "LOCKKEEPER_LOG",
+        "",
+        "what is logged, to standard error: `warn` (default), `info`, `lockkeeper=debug`",
+    ),
+    option(
+        "log_format",
+        "LOCKKEEPER_LOG_FORMAT",
+        "--log-format",
+        "`text` (default) or `json`, one object a line",
+    ),
+    option(
+        "driver",
+        "LOCKKEEPER_DRIVER",
+        "--name",
+        "the driver's name, unique among those that run; default: host, process, random",
+    ),
+    option(
+        "concurrency",
+        "LOCKKEEPER_CONCURRENCY",
+        "--concurrency",
+        "how many operations a driver executes at once; default 4",
+    ),
+    option(
+        "metrics_listen",
+        "LOCKKEEPER_METRICS_LISTEN",
+        "--metrics-listen",
+        "address and port of the driver's Prometheus endpoint; default: none",
+    ),
+    option(
+        "deployment.user",
+        "LOCKKEEPER_DEPLOYMENT_USER",
+        "--deployment-user",
+        "the account on the deployments; default: the control database's",
+    ),
+    option(
+        "deployment.password",
+        "LOCKKEEPER_DEPLOYMENT_PASSWORD",
+        "",
+        "its password; default: the control database's",
+    ),
+    option(
+        "deployment.password_file",
+        "LOCKKEEPER_DEPLOYMENT_PASSWORD_FILE",
+        "",
+        "a file with the password, mode 0600, ours",
+    ),
+    option(
+        "deployment.credentials_command",
+        "LOCKKEEPER_DEPLOYMENT_CREDENTIALS_COMMAND",
+        "",
+        "an array: a program and its arguments; it prints `{\"user\": …, \"password\": …}`",
+    ),
+    option(
+        "deployment.ssl_mode",
+        "LOCKKEEPER_DEPLOYMENT_SSL_MODE",
+        "--deployment-ssl-mode",
+        "`DISABLED`, `PREFERRED` (default), `REQUIRED`, `VERIFY_CA`, `VERIFY_IDENTITY`",
+    ),
+    option(
+        "deployment.ssl_ca",
+        "LOCKKEEPER_DEPLOYMENT_SSL_CA",
+        "--deployment-ssl-ca",
+        "the authority's certificate (PEM) for the `VERIFY_` modes",
+    ),
+];
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub url: Option<Secret>,
+    pub log: Option<String>,
+    pub log_format: LogFormat,
+    pub driver: Option<String>,
+    pub concurrency: Option<u16>,
+    pub metrics_listen: Option<SocketAddr>,
+    /// For every deployment that has no settings of its own.
+    pub deployment: DeploymentSettings,
+    /// By the deployment's name.
+    pub deployments: BTreeMap<String, DeploymentSettings>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeploymentSettings {
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub password_file: Option<PathBuf>,
+    pub credentials_command: Option<Vec<String>>,
+    pub ssl_mode: Option<String>,
+    pub ssl_ca: Option<PathBuf>,
+}
+
+/// What one source says: values by the keys of [`OPTIONS`].
+#[derive(Clone, Default)]
+pub struct Layer {
+    name: String,
+    values: Dict,
+}
+
+impl Layer {
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            values: Dict::new(),
+        }
+    }
+
+    /// Nothing is set by `None`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: Option<impl Into<Value>>) -> Self {
+        if let Some(value) = value {
+            match key.split_once('.') {
+                None => {
+                    self.values.insert(key.to_owned(), value.into());
+                }
+                Some((table, key)) => {
+                    let empty = || Value::from(Dict::new());
+                    let table = self.values.entry(table.to_owned()).or_insert_with(empty);
+                    if let Value::Dict(_, table) = table {
+                        table.insert(key.to_owned(), value.into());
+                    }
+                }
+            }
+        }
+        self
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+impl Settings {
+    /// `file`: the one that was asked for, which must be there; else the user's own, if it is there.
+    pub fn load(flags: Layer, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let asked = file.map(Path::to_owned).or_else(|| {
+            let path = std::env::var_os("LOCKKEEPER_CONFIG")?;
+            (!path.is_empty()).then(|| path.into())
+        });
+        let file = match asked {
+            Some(path) => Some(path),
+            None => own_file().filter(|path| path.exists()),
+        };
+        let file = match file {
+            Some(path) => read(&path)?,
+            None => Layer::named("no file"),
+        };
+        Self::of(flags, environment(|name| std::env::var(name).ok())?, file)
+    }
+
+    fn of(flags: Layer, environment: Layer, file: Layer) -> Result<Self, ConfigError> {
+        let settings: Self = Figment::new()
+            .merge(file)
+            .merge(environment)
+            .merge(flags)
+            .extract()
+            .map_err(|error| ConfigError::Setting {
+                reason: error.to_string(),
+            })?;
+        let named = settings.deployments.iter();
+        let named = named.map(|(name, one)| (format!("deployments.{name}"), one));
+        for (table, one) in named.chain([("deployment".to_owned(), &settings.deployment)]) {
+            let sources = usize::from(one.password.is_some())
+                + usize::from(one.password_file.is_some())
+                + usize::from(one.credentials_command.is_some());
+            if sources > 1 {
+                return Err(ConfigError::TwoCredentials { table });
+            }
+        }
+        Ok(settings)
+    }
+}
+
+fn own_file() -> Option<PathBuf> {
+    let folders = directories::ProjectDirs::from("", "", "lockkeeper")?;
+    Some(folders.config_dir().join("config.toml"))
+}
+
+/// Every value is text here: a password of digits stays what it is.
+fn environment(get: impl Fn(&str) -> Option<String>) -> Result<Layer, ConfigError> {
+    let mut layer = Layer::named("the environment");
+    for option in OPTIONS {
+        let Some(variable) = option.variable else {
+            continue;
+        };
+        // Empty is unset, as a compose file passes it on; but a password may be empty.
+        let Some(text) =
+            get(variable).filter(|text| !text.is_empty() || option.key == "deployment.password")
+        else {
+            continue;
+        };
+        layer = match option.key {
+            "concurrency" => {
+                let number: u16 = text.parse().map_err(|_| ConfigError::Setting {
+                    reason: format!("{variable} is '{text}'; it is a number from 1 to 1000"),
+                })?;
+                layer.with(option.key, Some(number))
+            }
+            "deployment.credentials_command" => {
+                let words: Vec<String> =
+                    serde_json::from_str(&text).map_err(|_| ConfigError::Setting {
+                        reason: format!(
+                            "{variable} is no JSON array of texts; write [\"program\", \"argument\"]"
+                        ),
+                    })?;
+                layer.with(option.key, Some(words))
+            }
+            key => layer.with(key, Some(text)),
+        };
+    }
+    Ok(layer)
+}
+
+fn read(path: &Path) -> Result<Layer, ConfigError> {
+    use figment::providers::{Format as _, Toml};
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    // Its own message would repeat the line, password included.
+    let values: Dict = Toml::from_str(&text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        ConfigError::Setting {
+            reason: format!(
+                "{}, line {}: not TOML; texts stand in quotes",
+                path.display(),
+                text[..at].lines().count().max(1)
+            ),
+        }
+    })?;
+    if has_secret(&values) {
+        private_file::check(path)?;
+    }
+    Ok(Layer {
+        name: path.display().to_string(),
+        values,
+    })
+}
+
+fn has_secret(values: &Dict) -> bool {
+    values.iter().any(|(key, value)| match value {
+        Value::Dict(_, table) => has_secret(table),
+        _ => key == "password" || key == "url",
+    })
+}
+
+#[cfg(test)]
+#[path = "settings_test.rs"]
+mod tests;

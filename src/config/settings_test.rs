@@ -1,0 +1,118 @@
+use super::*;
+
+fn file(text: &str) -> Result<Settings, ConfigError> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    Settings::of(
+        Layer::named("flags"),
+        Layer::named("environment"),
+        read(file.path())?,
+    )
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file() {
+    let file = Layer::named("file")
+        .with("driver", Some("of-file"))
+        .with("concurrency", Some(2))
+        .with("deployment.user", Some("of-file"))
+        .with("deployment.ssl_mode", Some("REQUIRED"));
+    let variables = |name: &str| match name {
+        "LOCKKEEPER_CONCURRENCY" => Some("3".to_owned()),
+        "LOCKKEEPER_DEPLOYMENT_USER" => Some("of-environment".to_owned()),
+        "LOCKKEEPER_DRIVER" => Some(String::new()),
+        _ => None,
+    };
+    let flags = Layer::named("flags").with("concurrency", Some(4));
+    let settings = Settings::of(flags, environment(variables).expect("good"), file).expect("good");
+    assert_eq!(settings.concurrency, Some(4));
+    assert_eq!(settings.deployment.user.as_deref(), Some("of-environment"));
+    assert_eq!(settings.deployment.ssl_mode.as_deref(), Some("REQUIRED"));
+    assert_eq!(
+        settings.driver.as_deref(),
+        Some("of-file"),
+        "an empty variable is none"
+    );
+}
+
+#[test]
+fn a_password_of_digits_stays_text() {
+    let variables =
+        |name: &str| (name == "LOCKKEEPER_DEPLOYMENT_PASSWORD").then(|| "0123".to_owned());
+    let none = || Layer::named("none");
+    let settings =
+        Settings::of(none(), environment(variables).expect("good"), none()).expect("good");
+    let password = settings.deployment.password.expect("a password");
+    assert_eq!(password.expose(), "0123");
+}
+
+#[test]
+fn no_message_about_a_file_repeats_a_secret() {
+    for text in [
+        "[deployment]\npassword = hunter2\n",
+        "[deployment]\npassword = \"hunter2\nuser = \"a\"\n",
+        "[deployments.eu-1]\npassword = [\"hunter2\"]\n",
+        "[deployments.eu-1]\npassword = 42424242\n",
+        "[deployment]\npassword = \"hunter2\"\npasword = \"x\"\n",
+        "[deployment]\npassword = \"hunter2\"\npassword_file = \"x\"\n",
+    ] {
+        let refused = file(text).expect_err(text);
+        let said = format!("{refused} {refused:?}");
+        assert!(
+            !said.contains("hunter2") && !said.contains("42424242"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn debug_output_hides_every_secret() {
+    let settings =
+        file("url = \"mysql://a:hunter2@db\"\n[deployments.x]\npassword = \"hunter2\"\n");
+    let settings = settings.expect("good");
+    assert!(!format!("{settings:?} {settings:#?}").contains("hunter2"));
+}
+
+#[test]
+fn a_file_with_secrets_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "[deployment]\npassword = \"x\"\n").expect("written");
+    let allow = |mode| {
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).expect("set");
+        read(file.path()).map(drop)
+    };
+    assert!(allow(0o600).is_ok());
+    let refused = allow(0o640).expect_err("others may read it").to_string();
+    assert!(refused.contains("chmod 600"), "{refused}");
+    std::fs::write(file.path(), "driver = \"x\"\n").expect("written");
+    assert!(allow(0o644).is_ok(), "nothing secret is in it");
+}
+
+#[test]
+fn an_unknown_key_is_named() {
+    let refused = file("concurency = 3\n").expect_err("a slip").to_string();
+    assert!(refused.contains("concurency"), "{refused}");
+}
+
+/// The table in the documentation is this one.
+#[test]
+fn the_documentation_has_every_option() {
+    let mut expected =
+        String::from("| file | environment | flag | meaning |\n| --- | --- | --- | --- |\n");
+    for option in OPTIONS {
+        let code = |text: Option<&str>| text.map_or("–".to_owned(), |text| format!("`{text}`"));
+        expected.push_str(&format!(
+            "| `{}` | {} | {} | {} |\n",
+            option.key,
+            code(option.variable),
+            code(option.flag),
+            option.meaning
+        ));
+    }
+    let page = include_str!("../../docs/configuration.md");
+    assert!(
+        page.contains(&expected),
+        "docs/configuration.md has no such table:\n{expected}"
+    );
+}

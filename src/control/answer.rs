@@ -1,0 +1,167 @@
+//! What the procedures answer, as types.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use sqlx::Row as _;
+use sqlx::mysql::MySqlRow;
+
+use super::ControlError;
+
+/// One apply on one deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationId(pub u64);
+
+impl fmt::Display for OperationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What proves the lease. Not shown: who has it may move the operation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LeaseToken(pub String);
+
+impl fmt::Debug for LeaseToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseToken(***)")
+    }
+}
+
+/// The states that a driver meets, each with work of its own. Which may follow which is for the control database to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Running,
+    WaitingForCutover,
+    CuttingOver,
+    RevertWindow,
+    Reverting,
+    FailedRetryable,
+    Stopped,
+    Cancelling,
+    Completed,
+    Failed,
+    Cancelled,
+    Reverted,
+}
+
+impl State {
+    pub(super) fn parse(text: &str) -> Result<Self, ControlError> {
+        Ok(match text {
+            "running" => Self::Running,
+            "waiting_for_cutover" => Self::WaitingForCutover,
+            "cutting_over" => Self::CuttingOver,
+            "revert_window" => Self::RevertWindow,
+            "reverting" => Self::Reverting,
+            "failed_retryable" => Self::FailedRetryable,
+            "stopped" => Self::Stopped,
+            "cancelling" => Self::Cancelling,
+            "completed" => Self::Completed,
+            "failed" => Self::Failed,
+            "cancelled" => Self::Cancelled,
+            "reverted" => Self::Reverted,
+            unknown => return Err(ControlError::Unknown(unknown.to_owned())),
+        })
+    }
+
+    pub(super) fn read(row: &MySqlRow) -> Result<Self, ControlError> {
+        Self::parse(row.try_get("state")?)
+    }
+}
+
+/// What to do with a verified copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Parked,
+    Hold,
+    CutOver,
+    Stop,
+    Cancel,
+}
+
+impl Decision {
+    pub(super) fn read(row: &MySqlRow) -> Result<Self, ControlError> {
+        Ok(match row.try_get("decision")? {
+            "parked" => Self::Parked,
+            "hold" => Self::Hold,
+            "cut_over" => Self::CutOver,
+            "stop" => Self::Stop,
+            "cancel" => Self::Cancel,
+            unknown => return Err(ControlError::Unknown(String::from(unknown))),
+        })
+    }
+}
+
+/// One statement of an operation.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Task {
+    pub task_id: u64,
+    pub position: u32,
+    pub statement: String,
+}
+
+/// An operation whose lease is ours.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub operation_id: OperationId,
+    pub apply_id: u64,
+    pub deployment: String,
+    pub host: String,
+    pub port: u16,
+    pub schema_name: String,
+    pub state: State,
+    pub lease_token: LeaseToken,
+    pub lease_epoch: u64,
+    pub tasks: Vec<Task>,
+    /// The apply's options, defaults filled in; `engine` is the engine's own object.
+    pub options: serde_json::Value,
+}
+
+impl Claim {
+    pub(super) fn read(row: &MySqlRow) -> Result<Self, ControlError> {
+        Ok(Self {
+            operation_id: OperationId(row.try_get("operation_id")?),
+            apply_id: row.try_get("apply_id")?,
+            deployment: row.try_get("deployment")?,
+            host: row.try_get("host")?,
+            port: row.try_get("port")?,
+            schema_name: row.try_get("schema_name")?,
+            state: State::read(row)?,
+            lease_token: LeaseToken(row.try_get("lease_token")?),
+            lease_epoch: row.try_get("lease_epoch")?,
+            tasks: row.try_get::<sqlx::types::Json<Vec<Task>>, _>("tasks")?.0,
+            options: row.try_get("options")?,
+        })
+    }
+
+    /// How long the old table is kept current after the swap; zero where there is no revert window.
+    pub fn revert_window(&self) -> Duration {
+        let seconds = self
+            .options
+            .get("revert_window_seconds")
+            .and_then(serde_json::Value::as_u64);
+        Duration::from_secs(seconds.unwrap_or(0))
+    }
+}
+
+/// What a driver is told when it registers.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// How long a lease lasts after its last heartbeat.
+    pub lease_ttl: Duration,
+    /// How long to wait before asking again when there is nothing to do.
+    pub poll: Duration,
+    /// Eight hex digits that name the installation on a deployment.
+    pub installation: String,
+}
+
+impl Registration {
+    pub(super) fn read(row: &MySqlRow) -> Result<Self, ControlError> {
+        Ok(Self {
+            lease_ttl: Duration::from_secs(row.try_get("lease_ttl_seconds")?),
+            poll: Duration::from_secs(row.try_get("poll_seconds")?),
+            installation: row.try_get("installation")?,
+        })
+    }
+}

@@ -1,0 +1,135 @@
+/// The numbers of the refusals; `sql/data/error_code.sql` has the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    BadArgument,
+    NotFound,
+    TransactionOpen,
+    LeaseLost,
+    IllegalMove,
+    ApiNotServed,
+    RefusedNow,
+    TableHeld,
+    NameTaken,
+    PositionTaken,
+}
+
+impl ErrorCode {
+    pub const ALL: [Self; 10] = [
+        Self::BadArgument,
+        Self::NotFound,
+        Self::TransactionOpen,
+        Self::LeaseLost,
+        Self::IllegalMove,
+        Self::ApiNotServed,
+        Self::RefusedNow,
+        Self::TableHeld,
+        Self::NameTaken,
+        Self::PositionTaken,
+    ];
+
+    /// What the server sends as the error number.
+    pub fn number(self) -> u16 {
+        match self {
+            Self::BadArgument => 50001,
+            Self::NotFound => 50002,
+            Self::TransactionOpen => 50003,
+            Self::LeaseLost => 50101,
+            Self::IllegalMove => 50201,
+            Self::ApiNotServed => 50401,
+            Self::RefusedNow => 50501,
+            Self::TableHeld => 50502,
+            Self::NameTaken => 50503,
+            Self::PositionTaken => 50504,
+        }
+    }
+
+    /// The name in the table `error_code`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadArgument => "bad_argument",
+            Self::NotFound => "not_found",
+            Self::TransactionOpen => "transaction_open",
+            Self::LeaseLost => "lease_lost",
+            Self::IllegalMove => "illegal_move",
+            Self::ApiNotServed => "api_not_served",
+            Self::RefusedNow => "refused_now",
+            Self::TableHeld => "table_held",
+            Self::NameTaken => "name_taken",
+            Self::PositionTaken => "position_taken",
+        }
+    }
+}
+
+/// A call that was refused, or that did not come through.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A procedure refused; the message says value, rule and next step.
+    #[error("{message}")]
+    Refused { code: ErrorCode, message: String },
+    /// The call, or its answer, was lost on the way; whether it took effect is unknown, and asking again is safe.
+    #[error("the control database does not answer")]
+    Unreachable(#[source] sqlx::Error),
+    /// The server said something else.
+    #[error("the control database refused a call")]
+    Server(#[source] sqlx::Error),
+    /// A procedure answered without a row.
+    #[error("a procedure of the control database gave no answer; run `lockkeeper doctor`")]
+    NoAnswer,
+    /// A procedure answered with a word that this program does not know.
+    #[error(
+        "the control database answered '{0}', which this version does not know; run a newer lockkeeper"
+    )]
+    Unknown(String),
+}
+
+impl ControlError {
+    /// Why it was refused, if it was.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::Unreachable(_) | Self::Server(_) | Self::NoAnswer | Self::Unknown(_) => None,
+        }
+    }
+
+    /// Whether the same call may succeed a little later: the connection broke, the primary moved, the server is busy.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            // Too many connections, shutdown, lock wait, deadlock, killed, a statement to prepare again (a reinstall), read-only
+            // while the primary moves.
+            Self::Server(error) => matches!(
+                server_number(error),
+                Some(1040 | 1053 | 1205 | 1213 | 1290 | 1317 | 1615 | 1836 | 1927 | 3100 | 3101)
+            ),
+            Self::Refused { .. } | Self::NoAnswer | Self::Unknown(_) => false,
+        }
+    }
+}
+
+fn server_number(error: &sqlx::Error) -> Option<u16> {
+    error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
+        .map(|error| error.number())
+}
+
+impl From<sqlx::Error> for ControlError {
+    fn from(error: sqlx::Error) -> Self {
+        let Some(number) = server_number(&error) else {
+            return Self::Unreachable(error);
+        };
+        match ErrorCode::ALL
+            .into_iter()
+            .find(|code| code.number() == number)
+        {
+            Some(code) => Self::Refused {
+                code,
+                message: error
+                    .as_database_error()
+                    .map(|error| error.message().to_owned())
+                    .unwrap_or_default(),
+            },
+            None => Self::Server(error),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The driver: claims operations and executes them, beats for all of its leases, gives them back when it is told to end.
+//!
+//! It decides nothing about order. What may happen next is what a call answers; a state only selects the work that it stands for.
+
+mod heart;
+pub mod metrics;
+mod operation;
+mod session;
+mod tend;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::Rng as _;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::config::{Access, ConnectionSettings};
+use crate::control::{self, Claim, ControlError, DriverName, Registration, Scope};
+use crate::install::{API_VERSION, PROGRAM_VERSION};
+
+use heart::Heart;
+use session::Sessions;
+
+/// How a driver works.
+#[derive(Debug, Clone)]
+pub struct DriveOptions {
+    pub name: DriverName,
+    pub scope: Scope,
+    /// How many operations at once.
+    pub concurrency: usize,
+    /// How it gets into the deployments; their addresses come with the claims.
+    pub access: Access,
+    /// End when there is nothing to do, instead of asking again.
+    pub until_idle: bool,
+}
+
+/// Why a driver cannot work, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error("no metrics at {at} ({reason}); pass a free address with --metrics-listen")]
+    Metrics {
+        at: std::net::SocketAddr,
+        reason: String,
+    },
+    #[error("the heartbeat task of this driver ended; start it again")]
+    HeartStopped,
+}
+
+/// A name has at most 64 characters.
+const LONGEST_NAME: usize = 64;
+
+/// A name that no other driver has: the prefix, host, process, and a random end.
+pub fn unique_name(prefix: &str) -> DriverName {
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let random: u16 = rand::rng().random();
+    let end = format!("-{}-{random:04x}", std::process::id());
+    let room = LONGEST_NAME.saturating_sub(prefix.len() + end.len());
+    let host: String = host.chars().take(room.min(40)).collect();
+    DriverName(format!("{prefix}{host}{end}"))
+}
+
+/// Claims and executes until `shutdown` turns true; then gives every lease back and returns.
+///
+/// # Errors
+///
+/// [`DriveError::Control`] if the driver is refused at registration. Later trouble with the control database is waited out.
+pub async fn drive(
+    control: &ConnectionSettings,
+    options: DriveOptions,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), DriveError> {
+    let sessions = Sessions::new(control);
+    let registration = register(&sessions, &options).await?;
+    info!(driver = options.name.0, "registered");
+    let heart = Heart::start(control, &options.name, &registration, shutdown.clone());
+    let work = Arc::new(Work {
+        sessions,
+        heart,
+        options,
+        registration,
+        // The turn may pass to a sibling in the call that ends an operation: look at once.
+        ended: Notify::new(),
+        is_tending: AtomicBool::new(false),
+    });
+
+    let mut running = JoinSet::new();
+    while !*shutdown.borrow() {
+        while running.try_join_next().is_some() {}
+        let has_room = running.len() < work.options.concurrency;
+        let claimed = if has_room { work.claim().await } else { None };
+        // What is parked is caught up by who has nothing better to do, one at a time.
+        let is_idle = claimed.is_none() && has_room && !work.options.until_idle;
+        if is_idle && !work.is_tending.swap(true, Ordering::AcqRel) {
+            let (work, shutdown) = (Arc::clone(&work), shutdown.clone());
+            running.spawn(async move {
+                let was_one = tend::tend_one(&work, shutdown).await;
+                work.is_tending.store(false, Ordering::Release);
+                if was_one {
+                    work.ended.notify_one();
+                }
+            });
+        }
+        match claimed {
+            Some(claim) => {
+                let work = Arc::clone(&work);
+                running.spawn(async move {
+                    operation::execute(&work, claim).await;
+                    work.ended.notify_one();
+                });
+            }
+            None if work.options.until_idle && running.is_empty() => break,
+            None => {
+                tokio::select! {
+                    () = tokio::time::sleep(work.poll_wait()) => {}
+                    () = work.ended.notified() => {}
+                    _ = shutdown.changed() => {}
+                }
+            }
+        }
+    }
+    while running.join_next().await.is_some() {}
+    work.heart.stop().await;
+    Ok(())
+}
+
+async fn register(
+    sessions: &Sessions,
+    options: &DriveOptions,
+) -> Result<Registration, ControlError> {
+    let mut session = sessions.acquire().await?;
+    control::driver_register(
+        &mut session,
+        &options.name,
+        PROGRAM_VERSION,
+        API_VERSION,
+        &options.scope,
+    )
+    .await
+}
+
+/// What the tasks of a driver share.
+struct Work {
+    sessions: Sessions,
+    heart: Heart,
+    options: DriveOptions,
+    registration: Registration,
+    ended: Notify,
+    is_tending: AtomicBool,
+}
+
+impl Work {
+    /// Swaps first: they are short, and siblings wait for them.
+    async fn claim(&self) -> Option<Claim> {
+        match self.try_claim().await {
+            Ok(claim) => claim,
+            Err(error) => {
+                metrics::control_error();
+                warn!(error = &error as &dyn std::error::Error, "no claim");
+                None
+            }
+        }
+    }
+
+    async fn try_claim(&self) -> Result<Option<Claim>, ControlError> {
+        let mut session = self.sessions.acquire().await?;
+        let (driver, scope) = (&self.options.name, &self.options.scope);
+        let swap = control::operation_claim_cutover(&mut session, driver, scope).await?;
+        if swap.is_some() {
+            metrics::claimed("cutover");
+            return Ok(swap);
+        }
+        let copy = control::operation_claim_copy(&mut session, driver, scope).await?;
+        if copy.is_some() {
+            metrics::claimed("copy");
+        }
+        Ok(copy)
+    }
+
+    async fn claim_tending(&self) -> Result<Option<Claim>, ControlError> {
+        let mut session = self.sessions.acquire().await?;
+        control::operation_tend(&mut session, &self.options.name, &self.options.scope).await
+    }
+
+    // Spread, so that a crowd of drivers that were started together does not ask together.
+    fn poll_wait(&self) -> Duration {
+        self.registration
+            .poll
+            .mul_f64(rand::rng().random_range(0.75..1.25))
+    }
+}

@@ -1,0 +1,245 @@
+//! What Prometheus may know of a driver. Names and labels are here only; docker/grafana/ is checked against them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use metrics_util::MetricKindMask;
+
+use super::DriveError;
+use crate::engine::Progress;
+
+/// Gauges of an operation that is no longer reported go away after this time.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// Seconds, from a fast heartbeat to a lock that somebody notices.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// Answers `GET /metrics` at the address from now on.
+pub fn listen(at: SocketAddr) -> Result<(), DriveError> {
+    builder()
+        .with_http_listener(at)
+        .install()
+        .map_err(|error| DriveError::Metrics {
+            at,
+            reason: error.to_string(),
+        })?;
+    describe();
+    Ok(())
+}
+
+fn builder() -> PrometheusBuilder {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
+        .expect("there are buckets")
+        .idle_timeout(MetricKindMask::GAUGE, Some(FORGET_AFTER))
+}
+
+fn describe() {
+    describe_counter!(
+        "lockkeeper_claims_total",
+        "Operations that this driver has claimed, by claim"
+    );
+    describe_counter!(
+        "lockkeeper_ended_total",
+        "Operations that this driver has let go of, by outcome"
+    );
+    describe_gauge!("lockkeeper_operations", "Operations that this driver holds");
+    describe_counter!("lockkeeper_heartbeats_total", "Heartbeats, by outcome");
+    describe_histogram!(
+        "lockkeeper_heartbeat_seconds",
+        Unit::Seconds,
+        "How long the control database took to answer one"
+    );
+    describe_counter!(
+        "lockkeeper_control_errors_total",
+        "Calls to the control database that had to be repeated"
+    );
+    describe_gauge!("lockkeeper_copy_rows", "Rows copied so far");
+    describe_gauge!(
+        "lockkeeper_copy_rows_expected",
+        "Rows to copy, an estimate until the copy has ended"
+    );
+    describe_gauge!("lockkeeper_copy_rows_per_second", "Rows copied a second");
+    describe_gauge!(
+        "lockkeeper_copy_left_seconds",
+        Unit::Seconds,
+        "Until the copy has ended, an estimate"
+    );
+    describe_gauge!(
+        "lockkeeper_binlog_lag_seconds",
+        Unit::Seconds,
+        "How far the shadow table is behind the original"
+    );
+    describe_gauge!(
+        "lockkeeper_throttled",
+        "1 while the copy waits for something"
+    );
+    describe_histogram!(
+        "lockkeeper_cutover_locked_seconds",
+        Unit::Seconds,
+        "How long tables were locked in a swap"
+    );
+    describe_counter!("lockkeeper_cutovers_total", "Swaps");
+    describe_counter!(
+        "lockkeeper_cutover_yields_total",
+        "Attempts to swap that gave way to other sessions"
+    );
+}
+
+pub(super) fn claimed(claim: &'static str) {
+    counter!("lockkeeper_claims_total", "claim" => claim).increment(1);
+}
+
+pub(super) fn ended(outcome: &'static str) {
+    counter!("lockkeeper_ended_total", "outcome" => outcome).increment(1);
+}
+
+pub(super) fn held(operations: usize) {
+    gauge!("lockkeeper_operations").set(operations as f64);
+}
+
+pub(super) fn beat(took: Duration, outcome: &'static str) {
+    counter!("lockkeeper_heartbeats_total", "outcome" => outcome).increment(1);
+    histogram!("lockkeeper_heartbeat_seconds").record(took);
+}
+
+pub(super) fn control_error() {
+    counter!("lockkeeper_control_errors_total").increment(1);
+}
+
+pub(super) fn progress(deployment: &str, operation: u64, progress: &Progress) {
+    let labels = [
+        ("deployment", deployment.to_owned()),
+        ("operation", operation.to_string()),
+    ];
+    gauge!("lockkeeper_copy_rows", &labels).set(progress.rows_copied as f64);
+    gauge!("lockkeeper_copy_rows_expected", &labels).set(progress.rows_total as f64);
+    gauge!("lockkeeper_copy_rows_per_second", &labels).set(progress.rows_per_second);
+    if let Some(seconds) = progress.seconds_left {
+        gauge!("lockkeeper_copy_left_seconds", &labels).set(seconds as f64);
+    }
+    if let Some(seconds) = progress.binlog_lag_seconds {
+        gauge!("lockkeeper_binlog_lag_seconds", &labels).set(seconds);
+    }
+    let is_throttled = progress.throttled_by.is_some();
+    gauge!("lockkeeper_throttled", &labels).set(f64::from(u8::from(is_throttled)));
+}
+
+pub(super) fn swapped(deployment: &str, locked_for: Duration, yields: u32) {
+    let labels = [("deployment", deployment.to_owned())];
+    histogram!("lockkeeper_cutover_locked_seconds", &labels).record(locked_for);
+    counter!("lockkeeper_cutovers_total", &labels).increment(1);
+    counter!("lockkeeper_cutover_yields_total", &labels).increment(u64::from(yields));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The exposition of a driver to which everything has happened once.
+    fn exposition() -> String {
+        let recorder = builder().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            claimed("copy");
+            ended("reported");
+            held(1);
+            beat(Duration::from_millis(3), "answered");
+            control_error();
+            let seen = Progress {
+                rows_copied: 10,
+                rows_total: 20,
+                rows_per_second: 5.0,
+                seconds_left: Some(2),
+                binlog_lag_seconds: Some(0.2),
+                throttled_by: Some("replica".to_owned()),
+                ..Progress::default()
+            };
+            progress("eu-1", 41, &seen);
+            swapped("eu-1", Duration::from_millis(12), 1);
+        });
+        handle.render()
+    }
+
+    /// `name` or `name{labels}` of every sample, without its value.
+    fn samples(exposition: &str) -> BTreeSet<String> {
+        let lines = exposition.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| line.split(['{', ' ']).next())
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn words(text: &str) -> impl Iterator<Item = &str> {
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .filter(|word| !word.is_empty())
+    }
+
+    fn queries(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(object) => {
+                for (key, value) in object {
+                    match value {
+                        serde_json::Value::String(text) if key == "expr" || key == "query" => {
+                            found.push(text.clone());
+                        }
+                        other => queries(other, found),
+                    }
+                }
+            }
+            serde_json::Value::Array(values) => values.iter().for_each(|one| queries(one, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_metric_of_the_dashboard_is_exported_and_every_exported_one_is_on_it() {
+        let dashboard = include_str!("../../docker/grafana/dashboards/lockkeeper.json");
+        let dashboard: serde_json::Value = serde_json::from_str(dashboard).expect("JSON");
+        let mut found = Vec::new();
+        queries(&dashboard, &mut found);
+        assert!(found.len() >= 8, "{found:?}");
+        let exported = samples(&exposition());
+        let mut shown = BTreeSet::new();
+        for query in &found {
+            for word in words(query).filter(|word| word.starts_with("lockkeeper_")) {
+                assert!(
+                    exported.contains(word),
+                    "{word} of `{query}` is not exported: {exported:?}"
+                );
+                shown.insert(word.to_owned());
+            }
+        }
+        for name in &exported {
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .unwrap_or(name);
+            let is_shown = shown
+                .iter()
+                .any(|one| one == name || one.starts_with(&format!("{base}_")));
+            assert!(is_shown, "{name} is on no panel");
+        }
+    }
+
+    #[test]
+    fn every_metric_has_a_help_text() {
+        let text = exposition();
+        for name in samples(&text) {
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .unwrap_or(&name);
+            assert!(text.contains(&format!("# HELP {base} ")), "{base}");
+        }
+    }
+}

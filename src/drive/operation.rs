@@ -1,0 +1,455 @@
+//! One claimed operation, from its claim to the end of its lease.
+//!
+//! Each phase of work ends in a call that says what comes next; what a claim's state stands for is only where to begin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{Instrument as _, error, info, info_span, warn};
+
+use super::Work;
+use super::heart::Lease;
+use super::metrics;
+use crate::control::{
+    self, Claim, ControlError, Decision, ErrorCode, Report, State, operation_report,
+};
+use crate::engine::{Engine, EngineError, ErrorKind, Job, JobTask, LeaseHolder, Outcome};
+
+/// How long a swap whose outcome is unknown is looked into before the operation is given to whoever asks next.
+const UNKNOWN_SWAP_LOOKS: u32 = 10;
+const UNKNOWN_SWAP_WAIT: Duration = Duration::from_secs(2);
+
+/// Which work comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Copy,
+    Hold,
+    Swap,
+    Window,
+    Revert,
+    CleanUp,
+}
+
+/// How the lease of an operation came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// A call ended it.
+    Reported,
+    /// The driver shuts down.
+    Interrupted,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+pub(super) async fn execute(work: &Arc<Work>, claim: Claim) {
+    let span = info_span!(
+        "operation",
+        operation = claim.operation_id.0,
+        deployment = claim.deployment,
+        epoch = claim.lease_epoch
+    );
+    let operation = claim.operation_id;
+    async {
+        info!(state = ?claim.state, "claimed");
+        let lease = work
+            .heart
+            .hold(operation, &claim.deployment, claim.lease_token.clone());
+        let execution = Execution {
+            work,
+            claim: &claim,
+            lease: &lease,
+        };
+        execution.run().await;
+        work.heart.let_go(operation, &claim.lease_token);
+    }
+    .instrument(span)
+    .await;
+}
+
+struct Execution<'a> {
+    work: &'a Work,
+    claim: &'a Claim,
+    lease: &'a Arc<Lease>,
+}
+
+impl Execution<'_> {
+    async fn run(&self) {
+        let Some(phase) = first_phase(self.claim.state) else {
+            error!(state = ?self.claim.state, "no driver is needed in this state; giving the lease back");
+            self.release().await;
+            return;
+        };
+        let mut engine = match open_engine(self.work, self.claim, Arc::clone(self.lease) as _).await
+        {
+            Ok(engine) => engine,
+            Err(trouble) => return self.fail(None, phase, trouble.into()).await,
+        };
+        let mut phase = phase;
+        let end = loop {
+            match self.work_on(&mut engine, phase).await {
+                Ok(Next::Phase(next)) => phase = next,
+                Ok(Next::End(end)) => break end,
+                Err(trouble) => return self.fail(Some(engine), phase, trouble).await,
+            }
+        };
+        // The turn has passed on; a large old table may take its time.
+        if end == End::Reported {
+            match engine.remove_due().await {
+                Ok(0) => {}
+                Ok(tables) => info!(tables, "dropped what was due"),
+                Err(error) => {
+                    warn!(%error, "what is due stays; the next operation here tries again")
+                }
+            }
+        }
+        engine.close().await;
+        match end {
+            End::Reported => metrics::ended("reported"),
+            End::Interrupted => {
+                metrics::ended("interrupted");
+                self.release().await;
+            }
+        }
+    }
+
+    async fn work_on(&self, engine: &mut Engine, phase: Phase) -> Result<Next, Trouble> {
+        match phase {
+            Phase::Copy => match engine.copy().await? {
+                Outcome::Verified => self.arrive().await,
+                other => self.obey(other).await,
+            },
+            Phase::Hold => match engine.keep_current().await? {
+                Outcome::CutoverAsked => self.begin_cutover().await,
+                other => self.obey(other).await,
+            },
+            Phase::Swap => self.swap(engine).await,
+            Phase::Window => match engine.keep_reverse(self.lease.window()).await? {
+                Outcome::RevertAsked => self.begin(Report::BeginRevert, Phase::Revert).await,
+                Outcome::WindowOver => self.end_window(engine).await,
+                other => self.obey(other).await,
+            },
+            Phase::Revert => {
+                engine.revert().await?;
+                engine.remove_artifacts().await?;
+                self.report(Report::Reverted).await
+            }
+            Phase::CleanUp => {
+                engine.remove_artifacts().await?;
+                self.report(Report::Cancelled).await
+            }
+        }
+    }
+
+    /// What every phase may come to, whatever it was.
+    async fn obey(&self, outcome: Outcome) -> Result<Next, Trouble> {
+        match outcome {
+            Outcome::Stopped => self.report(Report::Stopped).await,
+            Outcome::CancelAsked => Ok(Next::Phase(Phase::CleanUp)),
+            Outcome::Interrupted => Ok(Next::End(End::Interrupted)),
+            Outcome::WindowClosed(why) => Err(EngineError::permanent(why).into()),
+            // Each of these is the answer of one phase only, which has seen to it.
+            Outcome::Verified
+            | Outcome::CutoverAsked
+            | Outcome::RevertAsked
+            | Outcome::WindowOver => Err(EngineError::retryable(
+                "the engine ended a phase with another phase's outcome; this is a defect of lockkeeper",
+            )
+            .into()),
+        }
+    }
+
+    async fn arrive(&self) -> Result<Next, Trouble> {
+        let claim = self.claim;
+        let decision = self
+            .work
+            .sessions
+            .persist("arrive", claim, |session, claim| {
+                Box::pin(control::operation_arrive(
+                    session,
+                    claim.operation_id,
+                    &claim.lease_token,
+                    None,
+                ))
+            })
+            .await?;
+        info!(?decision, "copied and verified");
+        Ok(match decision {
+            Decision::Parked | Decision::Stop => Next::End(End::Reported),
+            Decision::Hold => Next::Phase(Phase::Hold),
+            Decision::CutOver => Next::Phase(Phase::Swap),
+            Decision::Cancel => Next::Phase(Phase::CleanUp),
+        })
+    }
+
+    async fn begin_cutover(&self) -> Result<Next, Trouble> {
+        match self.begin(Report::BeginCutover, Phase::Swap).await {
+            // The gate has shut again meanwhile: go on holding.
+            Err(Trouble::Control(error)) if error.code() == Some(ErrorCode::IllegalMove) => {
+                info!(%error, "not yet");
+                Ok(Next::Phase(Phase::Hold))
+            }
+            other => other,
+        }
+    }
+
+    async fn begin(&self, report: Report, phase: Phase) -> Result<Next, Trouble> {
+        self.report(report).await?;
+        Ok(Next::Phase(phase))
+    }
+
+    async fn swap(&self, engine: &mut Engine) -> Result<Next, Trouble> {
+        let mut looks = 0;
+        let swapped = loop {
+            match engine.cut_over().await {
+                Err(error)
+                    if error.kind() == ErrorKind::SwapUnknown && looks < UNKNOWN_SWAP_LOOKS =>
+                {
+                    looks += 1;
+                    warn!(%error, "looking at the tables again");
+                    tokio::time::sleep(UNKNOWN_SWAP_WAIT).await;
+                }
+                outcome => break outcome?,
+            }
+        };
+        // Without a window there is nothing left to do for the old table but to set it aside.
+        if self.claim.revert_window().is_zero() {
+            engine.finish().await?;
+        }
+        metrics::swapped(&self.claim.deployment, swapped.locked_for, swapped.attempts);
+        let detail = serde_json::json!({
+            "locked_milliseconds": swapped.locked_for.as_secs_f64() * 1000.0,
+            "attempts": swapped.attempts,
+        });
+        let claim = self.claim;
+        let state = self
+            .work
+            .sessions
+            .persist("swapped", &(claim, &detail), |session, (claim, detail)| {
+                Box::pin(control::operation_swapped(
+                    session,
+                    claim.operation_id,
+                    &claim.lease_token,
+                    detail,
+                ))
+            })
+            .await?;
+        info!(?state, %detail, "swapped");
+        Ok(match state {
+            State::RevertWindow => Next::Phase(Phase::Window),
+            State::Running
+            | State::WaitingForCutover
+            | State::CuttingOver
+            | State::Reverting
+            | State::FailedRetryable
+            | State::Stopped
+            | State::Cancelling
+            | State::Completed
+            | State::Failed
+            | State::Cancelled
+            | State::Reverted => Next::End(End::Reported),
+        })
+    }
+
+    /// The old table is set aside only when the control database has closed the window: until then a revert may be asked
+    /// for. Nobody takes over a completed operation, so that no lease is needed for it.
+    async fn end_window(&self, engine: &mut Engine) -> Result<Next, Trouble> {
+        match self.report(Report::Complete).await {
+            // A sibling's swap has prolonged it, or a revert came first.
+            Err(Trouble::Control(error)) if error.code() == Some(ErrorCode::IllegalMove) => {
+                info!(%error, "the window stays open");
+                Ok(Next::Phase(Phase::Window))
+            }
+            Ok(next) => {
+                if let Err(error) = engine.finish().await {
+                    warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
+                }
+                Ok(next)
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    async fn report(&self, report: Report) -> Result<Next, Trouble> {
+        let claim = self.claim;
+        let state = self
+            .work
+            .sessions
+            .persist("report", &(claim, report), |session, (claim, report)| {
+                Box::pin(operation_report(
+                    session,
+                    *report,
+                    claim.operation_id,
+                    &claim.lease_token,
+                ))
+            })
+            .await?;
+        info!(?report, ?state, "reported");
+        Ok(Next::End(End::Reported))
+    }
+
+    /// Reports a failure, unless the lease is somebody else's by now: then nothing may be touched.
+    async fn fail(&self, engine: Option<Engine>, phase: Phase, trouble: Trouble) {
+        let is_lost = self.lease.is_lost()
+            || match &trouble {
+                Trouble::Engine(error) => error.kind() == ErrorKind::LeaseLost,
+                Trouble::Control(error) => error.code() == Some(ErrorCode::LeaseLost),
+            };
+        if is_lost {
+            metrics::ended("lease_lost");
+            error!(%trouble, "the lease was lost; this driver touches the deployment no more");
+            if let Some(engine) = engine {
+                engine.abandon();
+            }
+            // Where it was only not confirmed in time it is ours still: whoever asks next may have it.
+            return self.release().await;
+        }
+        let (message, is_retryable) = match &trouble {
+            Trouble::Engine(error) => (
+                error.message(),
+                match error.kind() {
+                    ErrorKind::Retryable | ErrorKind::SwapUnknown => true,
+                    ErrorKind::Permanent | ErrorKind::LeaseLost => false,
+                },
+            ),
+            Trouble::Control(error) => (error.to_string(), true),
+        };
+        error!(error = message, is_retryable, ?phase, "failed");
+        let mut kept = None;
+        metrics::ended(if is_retryable {
+            "failed_retryable"
+        } else {
+            "failed"
+        });
+        if let Some(mut engine) = engine {
+            // What nobody will resume is taken away.
+            if !is_retryable
+                && phase == Phase::Copy
+                && let Err(error) = engine.remove_artifacts().await
+            {
+                warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
+            }
+            if !is_retryable && phase == Phase::Window {
+                kept = Some(engine);
+            } else {
+                engine.close().await;
+            }
+        }
+        let is_unknown =
+            matches!(&trouble, Trouble::Engine(error) if error.kind() == ErrorKind::SwapUnknown);
+        if is_unknown {
+            return self.release().await;
+        }
+        let claim = self.claim;
+        let reported = self
+            .work
+            .sessions
+            .persist(
+                "fail",
+                &(claim, &message, is_retryable),
+                |session, (claim, message, is_retryable)| {
+                    Box::pin(control::operation_fail(
+                        session,
+                        claim.operation_id,
+                        &claim.lease_token,
+                        message,
+                        *is_retryable,
+                    ))
+                },
+            )
+            .await;
+        if let Err(error) = &reported {
+            warn!(%error, "the failure could not be reported");
+        }
+        // A window that closed for good leaves the former table to be put aside, but not before
+        // the control database knows.
+        if let Some(mut engine) = kept {
+            if reported.is_ok()
+                && let Err(error) = engine.finish().await
+            {
+                warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
+            }
+            engine.close().await;
+        }
+    }
+
+    async fn release(&self) {
+        let claim = self.claim;
+        let released = self
+            .work
+            .sessions
+            .persist("release", claim, |session, claim| {
+                Box::pin(control::operation_release(
+                    session,
+                    claim.operation_id,
+                    &claim.lease_token,
+                ))
+            })
+            .await;
+        match released {
+            Ok(is_released) => info!(is_released, "gave the lease back"),
+            Err(error) => warn!(%error, "the lease could not be given back; it runs out by itself"),
+        }
+    }
+}
+
+/// Opens the engine of an operation: its sessions on the deployment, and the fence that keeps everybody else out.
+pub(super) async fn open_engine(
+    work: &Work,
+    claim: &Claim,
+    lease: Arc<dyn LeaseHolder>,
+) -> Result<Engine, EngineError> {
+    let target = work
+        .options
+        .access
+        .to(&claim.deployment, &claim.host, claim.port)
+        .await
+        .map_err(|error| EngineError::retryable(error.to_string()))?;
+    let job = Job {
+        installation: work.registration.installation.clone(),
+        operation_id: claim.operation_id.0,
+        lease_epoch: claim.lease_epoch,
+        schema_name: claim.schema_name.clone(),
+        tasks: claim
+            .tasks
+            .iter()
+            .map(|task| JobTask {
+                task_id: task.task_id,
+                position: task.position,
+                statement: task.statement.clone(),
+            })
+            .collect(),
+        options: claim.options.get("engine").cloned().unwrap_or_default(),
+        revert_window_seconds: claim.revert_window().as_secs(),
+    };
+    Engine::open(target.into(), job, lease).await
+}
+
+enum Next {
+    Phase(Phase),
+    End(End),
+}
+
+/// The work that a claimed state stands for.
+fn first_phase(state: State) -> Option<Phase> {
+    match state {
+        State::Running => Some(Phase::Copy),
+        State::WaitingForCutover => Some(Phase::Hold),
+        State::CuttingOver => Some(Phase::Swap),
+        State::RevertWindow => Some(Phase::Window),
+        State::Reverting => Some(Phase::Revert),
+        State::Cancelling => Some(Phase::CleanUp),
+        State::FailedRetryable
+        | State::Stopped
+        | State::Completed
+        | State::Failed
+        | State::Cancelled
+        | State::Reverted => None,
+    }
+}

@@ -1,0 +1,72 @@
+//! Sessions to the control database, and calls that outlive a failover.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::MySql;
+use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
+use sqlx::pool::PoolConnection;
+use tracing::warn;
+
+use crate::config::ConnectionSettings;
+use crate::control::ControlError;
+
+/// How many sessions to the control database the operations of a driver share.
+const MOST_SESSIONS: u32 = 4;
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub(super) struct Sessions(MySqlPool);
+
+impl Sessions {
+    pub(super) fn new(control: &ConnectionSettings) -> Self {
+        Self(
+            MySqlPoolOptions::new()
+                .max_connections(MOST_SESSIONS)
+                .acquire_timeout(ACQUIRE_LIMIT)
+                .connect_lazy_with(control.sqlx()),
+        )
+    }
+
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<MySql>, ControlError> {
+        Ok(self.0.acquire().await?)
+    }
+
+    /// Repeats a call until the control database answers. Repeating is safe: a call that has taken effect answers the
+    /// same again. `context` is what the call needs to know; it borrows it for each attempt.
+    pub(super) async fn persist<T, C, F>(
+        &self,
+        what: &'static str,
+        context: &C,
+        call: F,
+    ) -> Result<T, ControlError>
+    where
+        C: Sync,
+        F: for<'s> Fn(
+            &'s mut PoolConnection<MySql>,
+            &'s C,
+        ) -> BoxFuture<'s, Result<T, ControlError>>,
+    {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let answer = match self.acquire().await {
+                Ok(mut session) => call(&mut session, context).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(error) if error.may_pass() => {
+                    super::metrics::control_error();
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "{what}: asking again"
+                    );
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                answer => return answer,
+            }
+        }
+    }
+}

@@ -1,0 +1,635 @@
+//! The applier: takes the stream, keeps the last image of each key, and writes them to the
+//! shadow in batches, together with the position that they lead to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::{AssertSqlSafe, MySqlConnection};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::binlog::capture::{Capture, Captured};
+use super::binlog::gtid::Position;
+use super::binlog::rows::{Change, RowKey};
+use super::checkpoint::{Store, run};
+use super::error::ErrorKind;
+use super::routing::Routing;
+use super::session::{Session, Sessions};
+use super::staging::{CHANGED, Staging};
+use super::{EngineError, fail_point};
+
+/// A batch is written when it is this large, whatever the pace.
+const BATCH_BYTES: usize = 2 << 20;
+const BATCH_ROWS: usize = 4000;
+
+/// A transaction is written in parts only when it is larger than this.
+const TRANSACTION_BYTES: usize = 8 << 20;
+
+/// One statement of a batch is no longer than this, but for a single larger row.
+const STATEMENT_BYTES: usize = 1 << 20;
+
+/// While this much is held for chunks, nothing more is taken from the stream.
+const HELD_BYTES: usize = 8 << 20;
+
+/// The position is stored this often though no row of ours changed.
+const POSITION_EVERY: Duration = Duration::from_secs(1);
+
+/// The server's number for a duplicate value of a unique key.
+const DUPLICATE: u16 = 1062;
+
+/// How often in a row a batch may meet a chunk's row.
+const MEETINGS: u32 = 5;
+
+/// How long changes are gathered before they are written, so that hot rows are written once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// While the copy runs.
+    Gather,
+    /// To catch up.
+    Prompt,
+}
+
+impl Pace {
+    fn gather(self) -> Duration {
+        match self {
+            Self::Gather => Duration::from_millis(250),
+            Self::Prompt => Duration::from_millis(20),
+        }
+    }
+}
+
+/// How far the applier is, for those who wait for it.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Everything before is in the shadow.
+    pub position: Position,
+    /// The last transaction that was taken from the stream.
+    pub routed: Position,
+    /// How far behind the server's clock the last applied transaction is.
+    pub lag: Duration,
+    /// Changes written so far.
+    pub changes: u64,
+}
+
+/// The applier with all that it holds. It can be stopped, and started again, anywhere.
+pub struct Applier {
+    sessions: Sessions,
+    store: Store,
+    routing: Arc<Routing>,
+    staging: Arc<Vec<Option<Staging>>>,
+    capture: Capture,
+    session: Option<Session>,
+    pending: HashMap<(usize, RowKey), Change>,
+    pending_bytes: usize,
+    /// After the last whole transaction that was taken.
+    routed: Position,
+    stored: Position,
+    committed_at: u64,
+    first_pending: Option<Instant>,
+    last_store: Instant,
+    status: watch::Sender<Applied>,
+    pace: watch::Receiver<Pace>,
+    suspicious: mpsc::UnboundedSender<String>,
+    names_rows: bool,
+    /// The longest statement that the server takes; 0 while it was not asked.
+    longest_statement: usize,
+    /// The last thing taken is a transaction's part, and not its last.
+    in_transaction: bool,
+}
+
+/// What an applier is made of.
+pub struct Parts {
+    pub sessions: Sessions,
+    pub store: Store,
+    pub routing: Arc<Routing>,
+    pub staging: Arc<Vec<Option<Staging>>>,
+    pub capture: Capture,
+    pub position: Position,
+    pub pace: watch::Receiver<Pace>,
+    /// Gets statements after which the original must be looked at again.
+    pub suspicious: mpsc::UnboundedSender<String>,
+    /// Whether the row that the server refuses is found and named.
+    pub names_rows: bool,
+}
+
+impl Applier {
+    pub fn new(parts: Parts) -> (Self, watch::Receiver<Applied>) {
+        let applied = Applied {
+            position: parts.position.clone(),
+            routed: parts.position.clone(),
+            lag: Duration::ZERO,
+            changes: 0,
+        };
+        let (status, receiver) = watch::channel(applied);
+        let applier = Self {
+            sessions: parts.sessions,
+            store: parts.store,
+            routing: parts.routing,
+            staging: parts.staging,
+            capture: parts.capture,
+            session: None,
+            pending: HashMap::new(),
+            pending_bytes: 0,
+            routed: parts.position.clone(),
+            stored: parts.position,
+            committed_at: 0,
+            first_pending: None,
+            last_store: Instant::now(),
+            status,
+            pace: parts.pace,
+            suspicious: parts.suspicious,
+            names_rows: parts.names_rows,
+            longest_statement: 0,
+            in_transaction: false,
+        };
+        (applier, receiver)
+    }
+
+    /// Applies until `stop` is cancelled. What is gathered and not written stays in `self`.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be applied, or the stream's own end.
+    pub async fn run(&mut self, stop: &CancellationToken) -> Result<(), EngineError> {
+        while !stop.is_cancelled() {
+            let routing = Arc::clone(&self.routing);
+            let room = routing.held_bytes() < HELD_BYTES;
+            let due = self.due();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = routing.released.notified() => self.take_released(),
+                captured = self.capture.receiver.recv(), if room => {
+                    self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
+                    self.take_what_is_there()?;
+                    self.tell_who_waits();
+                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.flush_on_own_session().await?;
+                }
+            }
+            if self.is_full() || self.due().is_some_and(|due| due <= Instant::now()) {
+                self.flush_on_own_session().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A transaction is written as a whole where it fits: a unique value may be on its way from
+    /// one of its rows to another.
+    fn is_full(&self) -> bool {
+        match self.in_transaction {
+            true => self.pending_bytes >= TRANSACTION_BYTES,
+            false => self.pending_bytes >= BATCH_BYTES || self.pending.len() >= BATCH_ROWS,
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        if self.in_transaction {
+            return None;
+        }
+        let gather = self.pace.borrow().gather();
+        let rows = self.first_pending.map(|first| first + gather);
+        let position = (self.stored != self.routed).then(|| {
+            // Those who wait for a position do not wait for the next row.
+            let every = match *self.pace.borrow() {
+                Pace::Gather => POSITION_EVERY,
+                Pace::Prompt => Duration::from_millis(100),
+            };
+            self.last_store + every
+        });
+        match (rows, position) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn take_what_is_there(&mut self) -> Result<(), EngineError> {
+        while !self.is_full() && self.routing.held_bytes() < HELD_BYTES {
+            match self.capture.receiver.try_recv() {
+                Ok(captured) => self.take(captured)?,
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return Err(stream_ended()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nothing is left to write, the place is reached, whether or not it is stored already: to store it is a
+    /// transaction of its own, and is done now and then.
+    fn tell_who_waits(&self) {
+        let nobody_waits = *self.pace.borrow() == Pace::Gather;
+        if nobody_waits || !self.pending.is_empty() {
+            return;
+        }
+        let position = self.routing.low_watermark(&self.routed);
+        if position != self.routed {
+            return;
+        }
+        let lag = self.lag();
+        let routed = self.routed.clone();
+        self.status.send_modify(|applied| {
+            applied.position = position;
+            applied.routed = routed;
+            applied.lag = lag;
+        });
+    }
+
+    fn take(&mut self, captured: Result<Captured, EngineError>) -> Result<(), EngineError> {
+        let captured = captured?;
+        self.in_transaction = captured.end.is_none();
+        // What was held comes first.
+        let apply = self
+            .routing
+            .route(captured.changes, captured.gtid.as_ref(), &self.routed);
+        apply.into_iter().for_each(|change| self.add(change));
+        if let Some(statement) = captured.suspicious {
+            // Nobody listens once the change is over.
+            let _ = self.suspicious.send(statement);
+        }
+        if let Some(end) = captured.end {
+            if let (Some(set), Some(gtid)) = (&mut self.routed.gtid_set, &end.gtid) {
+                set.insert(gtid);
+            }
+            self.routed.file = end.file.to_string();
+            self.routed.offset = end.offset;
+            self.committed_at = end.committed_at;
+        }
+        Ok(())
+    }
+
+    fn take_released(&mut self) {
+        for change in self.routing.take_released() {
+            self.add(change);
+        }
+    }
+
+    fn add(&mut self, change: Change) {
+        self.first_pending.get_or_insert_with(Instant::now);
+        self.pending_bytes += change.bytes();
+        let key = (change.table, change.key.clone());
+        if let Some(former) = self.pending.insert(key, change) {
+            self.pending_bytes -= former.bytes();
+        }
+    }
+
+    /// Writes what is gathered, again where the server asks for it, on a session of its own.
+    async fn flush_on_own_session(&mut self) -> Result<(), EngineError> {
+        let mut failures = 0;
+        loop {
+            let mut session = match self.session.take() {
+                Some(session) => session,
+                None => {
+                    let mut session = self.sessions.open().await?;
+                    prepare(session.connection(), &self.staging).await?;
+                    self.longest_statement = longest_statement(&mut session).await?;
+                    session
+                }
+            };
+            // A row that is refused each time is a true duplicate.
+            let may_meet = failures < MEETINGS && self.routing.chunks_meet_changes();
+            let result = self.flush(session.connection(), Transaction::Own).await;
+            let result = result.map_err(|error| match may_meet {
+                true => meeting_of_rows(error),
+                false => error,
+            });
+            match result {
+                Ok(()) => {
+                    self.session = Some(session);
+                    return Ok(());
+                }
+                Err(error)
+                    if error.kind() == ErrorKind::Retryable
+                        && !error.is_no_room()
+                        // What was not the server's word stays as it is.
+                        && std::error::Error::source(&error).is_some()
+                        && failures < 10 =>
+                {
+                    failures += 1;
+                    tracing::info!(%error, failures, "a batch is written again");
+                    // The session may be gone, or in the middle of something: begin anew.
+                    session.close().await;
+                    tokio::time::sleep(Duration::from_millis(20) * failures * failures).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes all that is gathered, and the position that it leads to, in one transaction.
+    async fn flush(
+        &mut self,
+        connection: &mut MySqlConnection,
+        transaction: Transaction,
+    ) -> Result<(), EngineError> {
+        self.take_released();
+        let position = self.routing.low_watermark(&self.routed);
+        let statements = self.statements(&position, transaction)?;
+        self.check_length(&statements)?;
+        fail_point::at("apply.batch.before");
+        for statement in statements {
+            if let Err(error) = run(connection, statement, "applying changes").await {
+                return Err(
+                    match self.names_rows && error.kind() == ErrorKind::Permanent {
+                        true => self.name_row(connection, transaction, error).await,
+                        false => error,
+                    },
+                );
+            }
+        }
+        fail_point::at("apply.batch.after");
+        let written = self.pending.len() as u64;
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.first_pending = None;
+        self.last_store = Instant::now();
+        self.stored = self.routed.clone();
+        let lag = self.lag();
+        let routed = self.routed.clone();
+        self.status.send_modify(|applied| {
+            applied.position = position;
+            applied.routed = routed;
+            applied.lag = lag;
+            applied.changes += written;
+        });
+        Ok(())
+    }
+
+    /// The server would end the session without a word of the reason.
+    fn check_length(&self, statements: &[String]) -> Result<(), EngineError> {
+        let longest = statements.iter().map(String::len).max().unwrap_or(0);
+        if self.longest_statement == 0 || longest < self.longest_statement {
+            return Ok(());
+        }
+        Err(EngineError::retryable(format!(
+            "a row was written whose copy takes a statement of {longest} bytes, and \
+             max_allowed_packet is {}; set it to more than that globally, and the change goes on \
+             from its checkpoint, or cancel",
+            self.longest_statement
+        )))
+    }
+
+    fn lag(&self) -> Duration {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        now.saturating_sub(Duration::from_micros(self.committed_at))
+    }
+
+    /// The batch as few, long statements: each is one round trip.
+    fn statements(
+        &self,
+        position: &Position,
+        transaction: Transaction,
+    ) -> Result<Vec<String>, EngineError> {
+        let pending: Vec<&Change> = self.pending.values().collect();
+        let mut texts = self.batch(&pending, transaction);
+        texts.add(&self.store.set_position(position)?);
+        texts.add("COMMIT");
+        Ok(texts.done())
+    }
+
+    fn batch(&self, pending: &[&Change], transaction: Transaction) -> Texts {
+        let mut texts = Texts::default();
+        if transaction == Transaction::Own {
+            texts.add("BEGIN");
+        }
+        for (table, staging) in self.staging.iter().enumerate() {
+            let Some(staging) = staging else { continue };
+            let mut changes = pending.iter().filter(|c| c.table == table).peekable();
+            if changes.peek().is_none() {
+                continue;
+            }
+            texts.add(&staging.clear);
+            let mut insert = String::new();
+            for change in changes {
+                if insert.len() + change.tuple.len() > STATEMENT_BYTES && !insert.is_empty() {
+                    texts.add(&std::mem::take(&mut insert));
+                }
+                insert.push_str(if insert.is_empty() {
+                    &staging.insert_prefix
+                } else {
+                    ","
+                });
+                insert.push_str(&change.tuple);
+            }
+            texts.add(&insert);
+            staging
+                .take_over
+                .iter()
+                .for_each(|statement| texts.add(statement));
+        }
+        texts
+    }
+
+    /// Finds the row of the batch that the server refused, by halves.
+    async fn name_row(
+        &self,
+        connection: &mut MySqlConnection,
+        transaction: Transaction,
+        error: EngineError,
+    ) -> EngineError {
+        let mut suspects: Vec<&Change> = self.pending.values().collect();
+        let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
+        while suspects.len() > 1 {
+            let second = suspects.split_off(suspects.len() / 2);
+            if !self.is_refused(connection, &suspects, transaction).await {
+                suspects = second;
+            }
+        }
+        let Some(change) = suspects.first() else {
+            return error;
+        };
+        if !self.is_refused(connection, &suspects, transaction).await {
+            // Several together: two rows of one unique value, say.
+            return error;
+        }
+        let Some(staging) = self.staging.get(change.table).and_then(Option::as_ref) else {
+            return error;
+        };
+        let mut stage = String::new();
+        if transaction == Transaction::Own {
+            stage.push_str("BEGIN; ");
+        }
+        stage.push_str(&format!(
+            "{}; {}{}",
+            staging.clear, staging.insert_prefix, change.tuple
+        ));
+        let key = match run(connection, stage, "looking at a refused row").await {
+            Ok(_) => sqlx::query_scalar(AssertSqlSafe(staging.key_text.clone()))
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(|e| tracing::debug!(%e, "a refused row's key cannot be shown")),
+            Err(_) => Err(()),
+        };
+        let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
+        let key: String = key.unwrap_or_default();
+        let said = error.message();
+        let said = match said.contains(CHANGED) {
+            true => "a value would become another one in the former type",
+            false => said.rsplit("): ").next().unwrap_or(&said),
+        };
+        EngineError::permanent(format!("the row {key} is refused: {said}"))
+    }
+
+    async fn is_refused(
+        &self,
+        connection: &mut MySqlConnection,
+        changes: &[&Change],
+        transaction: Transaction,
+    ) -> bool {
+        let mut refused = false;
+        for statement in self.batch(changes, transaction).done() {
+            let done = run(connection, statement, "looking for a refused row").await;
+            if done.is_err() {
+                refused = true;
+                break;
+            }
+        }
+        let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
+        refused
+    }
+
+    /// Prepares `connection` for [`Applier::drain`].
+    pub async fn prepare(&self, connection: &mut MySqlConnection) -> Result<(), EngineError> {
+        prepare(connection, &self.staging).await?;
+        // BEGIN would release table locks; without autocommit, COMMIT keeps them.
+        run(
+            connection,
+            "SET autocommit = 0".into(),
+            "preparing the swap",
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Applies everything up to `target` on a session that holds the tables locked.
+    pub async fn drain(
+        &mut self,
+        connection: &mut MySqlConnection,
+        target: &Position,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        while !self.routed.has_reached(target) {
+            let next = tokio::time::timeout_at(deadline, self.capture.receiver.recv());
+            let captured = next.await.map_err(|_| {
+                EngineError::retryable("the stream did not reach the locked state in time")
+            })?;
+            self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
+            if self.is_full() {
+                self.flush_within(connection, deadline).await?;
+            }
+        }
+        self.flush_within(connection, deadline).await
+    }
+
+    async fn flush_within(
+        &mut self,
+        connection: &mut MySqlConnection,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        match tokio::time::timeout_at(deadline, self.flush(connection, Transaction::Callers)).await
+        {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                // The connection may be gone; then the server rolls back by itself.
+                let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
+                Err(error)
+            }
+            Err(_) => Err(EngineError::retryable(
+                "the last changes could not be written within the time that tables may be locked",
+            )),
+        }
+    }
+
+    /// Applies everything up to `target` on a session of its own.
+    pub async fn catch_up(&mut self, target: &Position) -> Result<(), EngineError> {
+        while !self.routed.has_reached(target) {
+            let captured = self.capture.receiver.recv().await;
+            self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
+            if self.is_full() {
+                self.flush_on_own_session().await?;
+            }
+        }
+        self.flush_on_own_session().await
+    }
+
+    /// Ends the stream and the session.
+    pub async fn close(self) {
+        if let Some(session) = self.session {
+            session.close().await;
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transaction {
+    Own,
+    /// Autocommit is off already.
+    Callers,
+}
+
+async fn prepare(
+    connection: &mut MySqlConnection,
+    staging: &[Option<Staging>],
+) -> Result<(), EngineError> {
+    for sql in staging.iter().flatten().flat_map(|staging| &staging.create) {
+        run(connection, sql.clone(), "creating a staging table").await?;
+    }
+    Ok(())
+}
+
+async fn longest_statement(session: &mut Session) -> Result<usize, EngineError> {
+    let bytes: u64 = sqlx::query_scalar("SELECT @@max_allowed_packet")
+        .fetch_one(session.connection())
+        .await
+        .map_err(EngineError::while_doing("asking for max_allowed_packet"))?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// A duplicate while chunks run: one may have brought the row after the batch had looked for it
+/// and before it put its own there. A batch that is written again finds it.
+fn meeting_of_rows(error: EngineError) -> EngineError {
+    match error.server_number() {
+        Some(DUPLICATE) => EngineError::Retryable {
+            message: "a chunk and a change brought one row at once".into(),
+            source: Some(Box::new(error)),
+        },
+        _ => error,
+    }
+}
+
+fn stream_ended() -> EngineError {
+    EngineError::retryable("the binlog stream ended unexpectedly")
+}
+
+/// Statements gathered into texts of bounded length.
+#[derive(Default)]
+struct Texts {
+    whole: Vec<String>,
+    current: String,
+}
+
+impl Texts {
+    fn add(&mut self, statement: &str) {
+        if statement.is_empty() {
+            return;
+        }
+        if self.current.len() + statement.len() > STATEMENT_BYTES && !self.current.is_empty() {
+            self.whole.push(std::mem::take(&mut self.current));
+        }
+        if !self.current.is_empty() {
+            self.current.push(';');
+        }
+        self.current.push_str(statement);
+    }
+
+    fn done(mut self) -> Vec<String> {
+        if !self.current.is_empty() {
+            self.whole.push(self.current);
+        }
+        self.whole
+    }
+}

@@ -1,0 +1,313 @@
+//! The stream from the server: connected, checked, cut into transactions, reconnected.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use mysql_async::prelude::Queryable;
+use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder, SslOpts};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::engine::{EngineError, Target, Tls};
+
+use super::gtid::{Gtid, Position};
+use super::rows::{Change, RowLayout};
+use super::transaction::{Assembler, Step};
+
+/// Decoded changes that wait for the applier take no more than this.
+const QUEUE_BYTES: usize = 8 << 20;
+
+/// Changes are handed on in parts of about this size, however large the transaction.
+const PART_BYTES: usize = 128 << 10;
+
+/// An idle server sends something this often; silence for longer means a dead connection.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A stream that breaks this often in a row is given up.
+const ATTEMPTS: u32 = 8;
+
+/// For each table of the change, how its rows are read; `None` where they are not.
+pub type Layouts = Vec<Option<Arc<RowLayout>>>;
+
+/// Part of a transaction, or its end.
+#[derive(Debug)]
+pub struct Captured {
+    pub changes: Vec<Change>,
+    /// Of the transaction that the changes belong to.
+    pub gtid: Option<Gtid>,
+    pub end: Option<Ended>,
+    /// A statement that names a watched table and is no row change: look whether the table is
+    /// still the same.
+    pub suspicious: Option<String>,
+    /// Room in the queue, given back when this is dropped.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The end of a transaction.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub gtid: Option<Gtid>,
+    pub file: Arc<str>,
+    pub offset: u64,
+    /// Microseconds since 1970, by the server's clock.
+    pub committed_at: u64,
+}
+
+/// A running capture. Dropping it ends the stream.
+pub struct Capture {
+    pub receiver: mpsc::Receiver<Result<Captured, EngineError>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Capture {
+    /// Streams everything after `from`; changes of the tables in `layouts` are decoded.
+    pub fn start(target: Target, layouts: Layouts, from: Position) -> Self {
+        let (sender, receiver) = mpsc::channel(1024);
+        let task = tokio::spawn(async move {
+            let mut reader = Reader {
+                target,
+                layouts,
+                position: from,
+                sender,
+                room: Arc::new(Semaphore::new(QUEUE_BYTES)),
+            };
+            // A panic in a decoder of others must end as an error, not as silence: see `run`.
+            if let Err(error) = reader.run().await {
+                let _ = reader.sender.send(Err(error)).await;
+            }
+        });
+        Self { receiver, task }
+    }
+}
+
+struct Reader {
+    target: Target,
+    layouts: Layouts,
+    /// After the last transaction that was handed on as a whole.
+    position: Position,
+    sender: mpsc::Sender<Result<Captured, EngineError>>,
+    room: Arc<Semaphore>,
+}
+
+/// Why a stream ended.
+enum Broken {
+    /// Connect again where it stopped.
+    Connection(String),
+    /// Nobody listens any more.
+    Unwanted,
+    Fatal(EngineError),
+}
+
+impl From<EngineError> for Broken {
+    fn from(error: EngineError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl Reader {
+    async fn run(&mut self) -> Result<(), EngineError> {
+        let mut failures = 0;
+        loop {
+            let before = self.position.clone();
+            let Err(broken) = self.stream().await else {
+                return Ok(());
+            };
+            match broken {
+                Broken::Unwanted => return Ok(()),
+                Broken::Fatal(error) => return Err(error),
+                Broken::Connection(why) => {
+                    failures = if self.position == before {
+                        failures + 1
+                    } else {
+                        1
+                    };
+                    if failures > ATTEMPTS {
+                        return Err(EngineError::retryable(format!(
+                            "the binlog stream broke {failures} times in a row: {why}"
+                        )));
+                    }
+                    tracing::warn!(%why, "the binlog stream broke; connecting again");
+                    tokio::time::sleep(Duration::from_millis(100) * failures * failures).await;
+                }
+            }
+        }
+    }
+
+    async fn stream(&mut self) -> Result<(), Broken> {
+        let mut stream = self.connect().await?;
+        let mut assembler =
+            Assembler::new(&self.layouts, &self.position.file, self.position.offset);
+        let mut part = Part::default();
+        loop {
+            let event = match tokio::time::timeout(SILENCE, stream.next()).await {
+                Err(_) => return Err(Broken::Connection(format!("silent for {SILENCE:?}"))),
+                Ok(None) => return Err(Broken::Connection("the server ended the stream".into())),
+                Ok(Some(Err(error))) => return Err(stream_error(error)),
+                Ok(Some(Ok(event))) => event,
+            };
+            let step = assembler.event(&event, |change| part.add(change))?;
+            drop(event);
+            match step {
+                Step::More => {
+                    if part.bytes >= PART_BYTES {
+                        self.send(&mut part, assembler.gtid().cloned(), None, None)
+                            .await?;
+                    }
+                }
+                Step::Suspicious(text) => {
+                    self.send(&mut part, assembler.gtid().cloned(), None, Some(text))
+                        .await?;
+                }
+                Step::End(ended, suspicious) => {
+                    if let (Some(set), Some(gtid)) = (&mut self.position.gtid_set, &ended.gtid) {
+                        set.insert(gtid);
+                    }
+                    self.position.file = ended.file.to_string();
+                    self.position.offset = ended.offset;
+                    self.send(&mut part, ended.gtid.clone(), Some(ended), suspicious)
+                        .await?;
+                }
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        part: &mut Part,
+        gtid: Option<Gtid>,
+        end: Option<Ended>,
+        suspicious: Option<String>,
+    ) -> Result<(), Broken> {
+        let part = std::mem::take(part);
+        let room = match u32::try_from(part.bytes.min(QUEUE_BYTES)).unwrap_or(0) {
+            0 => None,
+            wanted => match Arc::clone(&self.room).acquire_many_owned(wanted).await {
+                Ok(permit) => Some(permit),
+                Err(_) => return Err(Broken::Unwanted),
+            },
+        };
+        let captured = Captured {
+            changes: part.changes,
+            gtid,
+            end,
+            suspicious,
+            _room: room,
+        };
+        self.sender
+            .send(Ok(captured))
+            .await
+            .map_err(|_| Broken::Unwanted)
+    }
+
+    async fn connect(&self) -> Result<BinlogStream, Broken> {
+        let mut conn = connect(&self.target).await.map_err(stream_error)?;
+        let nanoseconds = HEARTBEAT.as_nanos();
+        conn.query_drop(format!(
+            "SET @master_heartbeat_period = {nanoseconds}, @source_heartbeat_period = {nanoseconds}, \
+             @source_binlog_checksum = 'ALL', @slave_uuid = UUID(), @replica_uuid = @slave_uuid, \
+             net_write_timeout = 600, net_read_timeout = 600"
+        ))
+        .await
+        .map_err(stream_error)?;
+        // Any number that no replica is likely to have; two with one number end each other.
+        let server_id = rand::random_range(1_u32 << 31..u32::MAX);
+        let mut request = BinlogStreamRequest::new(server_id);
+        match &self.position.gtid_set {
+            Some(set) => {
+                let sids = set
+                    .sids()
+                    .map_err(|e| Broken::Fatal(EngineError::permanent(e.to_string())))?;
+                request = request.with_gtid().with_gtid_set(sids);
+            }
+            None => {
+                if self.position.offset > u64::from(u32::MAX) {
+                    return Err(Broken::Fatal(EngineError::permanent(format!(
+                        "the position {}:{} is beyond 4 GiB and cannot be asked for; turn on \
+                         gtid_mode, or cancel and start again",
+                        self.position.file, self.position.offset
+                    ))));
+                }
+                request = request
+                    .with_filename(self.position.file.as_bytes())
+                    .with_pos(self.position.offset);
+            }
+        }
+        conn.get_binlog_stream(request).await.map_err(stream_error)
+    }
+}
+
+#[derive(Default)]
+struct Part {
+    changes: Vec<Change>,
+    bytes: usize,
+}
+
+impl Part {
+    fn add(&mut self, change: Change) {
+        self.bytes += change.bytes();
+        self.changes.push(change);
+    }
+}
+
+fn stream_error(error: mysql_async::Error) -> Broken {
+    match &error {
+        mysql_async::Error::Server(server) => match server.code {
+            // Asked for what the server no longer has, or never had.
+            1236 | 3683 => Broken::Fatal(EngineError::permanent(format!(
+                "the binlog position of the checkpoint is gone or unreadable ({}); changes since \
+                 then are lost to the copy: cancel and start again, and keep binlogs longer",
+                server.message
+            ))),
+            // Access denied, missing privilege.
+            1045 | 1044 | 1142 | 1227 | 1698 => Broken::Fatal(EngineError::permanent(format!(
+                "the binlog cannot be read: {}; grant REPLICATION SLAVE",
+                server.message
+            ))),
+            _ => Broken::Connection(error.to_string()),
+        },
+        mysql_async::Error::Driver(_)
+        | mysql_async::Error::Io(_)
+        | mysql_async::Error::Other(_)
+        | mysql_async::Error::Url(_) => Broken::Connection(error.to_string()),
+    }
+}
+
+async fn connect(target: &Target) -> Result<Conn, mysql_async::Error> {
+    let plain = OptsBuilder::default()
+        .ip_or_hostname(target.host.clone())
+        .tcp_port(target.port)
+        .user(Some(target.user.clone()))
+        .pass(Some(target.password.reveal()))
+        .prefer_socket(false)
+        .tcp_nodelay(true);
+    let unchecked = || {
+        SslOpts::default()
+            .with_danger_accept_invalid_certs(true)
+            .with_danger_skip_domain_validation(true)
+    };
+    match &target.tls {
+        Tls::Disabled => Conn::new(plain).await,
+        Tls::Required => Conn::new(plain.ssl_opts(unchecked())).await,
+        Tls::Preferred => match Conn::new(plain.clone().ssl_opts(unchecked())).await {
+            Err(mysql_async::Error::Driver(
+                mysql_async::DriverError::NoClientSslFlagFromServer,
+            )) => Conn::new(plain).await,
+            other => other,
+        },
+        Tls::VerifyIdentity { ca_file } => {
+            let mut options = SslOpts::default();
+            if let Some(file) = ca_file {
+                options = options.with_root_certs(vec![file.clone().into()]);
+            }
+            Conn::new(plain.ssl_opts(options)).await
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The binlog stream, decoded: what the application wrote, as row images that can be applied.
+
+pub mod capture;
+pub mod cursor;
+mod decimal;
+pub mod gtid;
+mod jsonb;
+pub mod literal;
+mod query;
+pub mod rows;
+mod table_map;
+mod time;
+mod transaction;

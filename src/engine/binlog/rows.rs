@@ -1,0 +1,552 @@
+//! Row images as tuples of SQL literals, ready for the staging table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::table::{CopyKey, DataType, TableDefinition};
+
+use super::cursor::{Cursor, Malformed};
+use super::table_map::{Stored, TableMap};
+use super::{decimal, jsonb, literal, time};
+
+/// What became of one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Which of the watched tables.
+    pub table: usize,
+    pub key: RowKey,
+    /// Whether the row is there afterwards.
+    pub upsert: bool,
+    /// `(1,…)` or `(0,…)`: whether it is there, then a literal for each carried column; of a row that is gone
+    /// the key's only.
+    pub tuple: Box<str>,
+}
+
+impl Change {
+    /// Roughly what it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.tuple.len() + self.key.0.len() + 96
+    }
+}
+
+/// A row's key as the application stored it, byte for byte.
+///
+/// Where the layout is [`RowLayout::ordered`], keys compare as the server's index does. Else
+/// only equality means something, and keys that the server calls equal (`a` and `A` under a `_ci`
+/// collation) may differ here. That is as it should be: an image always names the bytes that
+/// were stored, so of two such keys one is always gone before the other comes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowKey(pub Box<[u8]>);
+
+/// How the row images of one table become tuples.
+#[derive(Debug, Clone)]
+pub struct RowLayout {
+    schema: String,
+    table: String,
+    columns: Vec<ColumnLayout>,
+    /// Positions of the key's columns, in the key's order.
+    key: Vec<usize>,
+    ordered: bool,
+    /// A row that gets another key cannot be followed.
+    fixed_keys: bool,
+}
+
+#[derive(Debug, Clone)]
+struct ColumnLayout {
+    name: String,
+    data_type: DataType,
+    unsigned: bool,
+    carried: bool,
+    /// BINARY(n): the binlog leaves trailing zeros out.
+    pad_to: usize,
+}
+
+/// A rows event that cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowsError {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error(
+        "table {table} has {found} columns in the binlog, and {expected} when the change began"
+    )]
+    ColumnCount {
+        table: String,
+        found: usize,
+        expected: usize,
+    },
+    #[error("column {table}.{column} has another type in the binlog than when the change began")]
+    ColumnType { table: String, column: String },
+    #[error(
+        "a session wrote {table} without a full row image: column {column} is missing; sessions must not \
+         set binlog_row_image or binlog_row_value_options while the table is changed"
+    )]
+    MissingColumn { table: String, column: String },
+    #[error(
+        "a row of {table} got another key; what its former self has in columns that are gone \
+         cannot follow it"
+    )]
+    KeyChanged { table: String },
+}
+
+impl RowLayout {
+    /// The layout of `definition`, of which `carried` (indexes) go over and `key` identifies a row.
+    pub fn new(definition: &TableDefinition, carried: &[usize], key: &CopyKey) -> Self {
+        let columns = definition
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, column)| ColumnLayout {
+                name: column.name.clone(),
+                data_type: column.data_type,
+                unsigned: column.unsigned,
+                carried: carried.contains(&index),
+                pad_to: match column.data_type {
+                    DataType::Binary => column.max_bytes.unwrap_or(0) as usize,
+                    _ => 0,
+                },
+            });
+        let ordered = key
+            .source
+            .iter()
+            .all(|&i| is_ordered(definition.columns[i].data_type));
+        Self {
+            schema: definition.schema.clone(),
+            table: definition.name.clone(),
+            columns: columns.collect(),
+            key: key.source.clone(),
+            ordered,
+            fixed_keys: false,
+        }
+    }
+
+    /// The same, for a target that keeps more of a row than its images hold: of a row that gets another
+    /// key it would lose that.
+    pub fn with_fixed_keys(self) -> Self {
+        Self {
+            fixed_keys: true,
+            ..self
+        }
+    }
+
+    /// Whether [`RowKey`]s compare as the server orders them.
+    pub fn ordered(&self) -> bool {
+        self.ordered
+    }
+
+    /// Whether a table map names this table.
+    pub fn is_of(&self, schema: &[u8], table: &[u8]) -> bool {
+        self.schema.as_bytes() == schema && self.table.as_bytes() == table
+    }
+
+    /// The table's name alone.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// `schema.table`.
+    pub fn table_name(&self) -> String {
+        format!("{}.{}", self.schema, self.table)
+    }
+
+    /// Whether the table is still what it was when the layout was made.
+    pub fn check(&self, map: &TableMap) -> Result<(), RowsError> {
+        if map.columns.len() != self.columns.len() {
+            return Err(RowsError::ColumnCount {
+                table: self.table_name(),
+                found: map.columns.len(),
+                expected: self.columns.len(),
+            });
+        }
+        for (column, stored) in self.columns.iter().zip(&map.columns) {
+            if !is_stored_as(column.data_type, *stored) {
+                return Err(RowsError::ColumnType {
+                    table: self.table_name(),
+                    column: column.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What kind of rows event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsKind {
+    Write,
+    Update,
+    Delete,
+}
+
+/// Decodes the body of a rows event (what follows its post-header) and hands each change on.
+///
+/// # Errors
+///
+/// See [`RowsError`]. Changes that were handed on before stay valid.
+pub fn decode(
+    kind: RowsKind,
+    table: usize,
+    layout: &RowLayout,
+    map: &TableMap,
+    body: &[u8],
+    mut on_change: impl FnMut(Change),
+) -> Result<(), RowsError> {
+    let mut c = Cursor::new(body);
+    let count = c.length_encoded().map_err(RowsError::from)? as usize;
+    if count != layout.columns.len() {
+        return Err(RowsError::ColumnCount {
+            table: layout.table_name(),
+            found: count,
+            expected: layout.columns.len(),
+        });
+    }
+    let first = c.bytes(count.div_ceil(8))?;
+    let second = match kind {
+        RowsKind::Update => c.bytes(count.div_ceil(8))?,
+        RowsKind::Write | RowsKind::Delete => first,
+    };
+    let decoder = Decoder { layout, map, table };
+    while !c.is_empty() {
+        match kind {
+            RowsKind::Write => on_change(decoder.row(&mut c, first)?),
+            RowsKind::Delete => on_change(decoder.gone(&mut c, first)?),
+            RowsKind::Update => {
+                let before = decoder.gone(&mut c, first)?;
+                let after = decoder.row(&mut c, second)?;
+                // A row that got another key leaves its old one.
+                if before.key != after.key {
+                    if layout.fixed_keys {
+                        return Err(RowsError::KeyChanged {
+                            table: layout.table_name(),
+                        });
+                    }
+                    on_change(before);
+                }
+                on_change(after);
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Decoder<'a> {
+    layout: &'a RowLayout,
+    map: &'a TableMap,
+    table: usize,
+}
+
+fn bit(bitmap: &[u8], at: usize) -> bool {
+    bitmap[at / 8] >> (at % 8) & 1 == 1
+}
+
+impl Decoder<'_> {
+    /// A row that is there afterwards: every carried column must be in the image.
+    fn row(&self, c: &mut Cursor<'_>, present: &[u8]) -> Result<Change, RowsError> {
+        self.image(c, present, true)
+    }
+
+    /// A row that is no longer there: the key is enough.
+    fn gone(&self, c: &mut Cursor<'_>, present: &[u8]) -> Result<Change, RowsError> {
+        self.image(c, present, false)
+    }
+
+    fn image(&self, c: &mut Cursor<'_>, present: &[u8], upsert: bool) -> Result<Change, RowsError> {
+        let columns = &self.layout.columns;
+        let in_image = (0..columns.len()).filter(|&i| bit(present, i)).count();
+        let nulls = c.bytes(in_image.div_ceil(8))?;
+        let mut sql = String::from(if upsert { "(1" } else { "(0" });
+        let mut key_parts: Vec<Option<Vec<u8>>> = vec![None; self.layout.key.len()];
+        let mut at = 0;
+        for (index, column) in columns.iter().enumerate() {
+            let key_part = self.layout.key.iter().position(|k| *k == index);
+            let needed = if upsert {
+                column.carried
+            } else {
+                key_part.is_some()
+            };
+            if !bit(present, index) {
+                if needed || key_part.is_some() {
+                    return Err(RowsError::MissingColumn {
+                        table: self.layout.table_name(),
+                        column: column.name.clone(),
+                    });
+                }
+                if column.carried {
+                    sql.push_str(",NULL");
+                }
+                continue;
+            }
+            let null = bit(nulls, at);
+            at += 1;
+            let stored = self.map.columns[index];
+            let value = if null {
+                Raw::Null
+            } else {
+                read(c, stored, column)?
+            };
+            if let Some(part) = key_part {
+                key_parts[part] = Some(key_bytes(&value, column)?);
+            }
+            if column.carried {
+                sql.push(',');
+                if needed {
+                    write(&value, column, &mut sql)?;
+                } else {
+                    sql.push_str("NULL");
+                }
+            }
+        }
+        sql.push(')');
+        let key = join_key(key_parts)?;
+        Ok(Change {
+            table: self.table,
+            key,
+            upsert,
+            tuple: sql.into_boxed_str(),
+        })
+    }
+}
+
+/// A value between its bytes and its literal.
+enum Raw<'a> {
+    Null,
+    Int(i64),
+    Uint(u64),
+    Float(f32),
+    Double(f64),
+    /// A number as text.
+    Number(String),
+    /// A date or time as text.
+    Time(String),
+    Bytes(&'a [u8]),
+    Json(&'a [u8]),
+}
+
+fn read<'a>(
+    c: &mut Cursor<'a>,
+    stored: Stored,
+    column: &ColumnLayout,
+) -> Result<Raw<'a>, Malformed> {
+    Ok(match stored {
+        Stored::Int(length) => {
+            let number = c.uint(length.into())?;
+            if column.unsigned {
+                Raw::Uint(number)
+            } else {
+                let shift = 64 - 8 * u32::from(length);
+                Raw::Int((number << shift) as i64 >> shift)
+            }
+        }
+        Stored::Float => Raw::Float(f32::from_bits(c.u32()?)),
+        Stored::Double => Raw::Double(f64::from_bits(c.u64()?)),
+        Stored::Decimal { precision, scale } => {
+            Raw::Number(decimal::read(c, precision.into(), scale.into())?)
+        }
+        Stored::Year => Raw::Uint(match c.u8()? {
+            0 => 0,
+            year => 1900 + u64::from(year),
+        }),
+        Stored::Date => Raw::Time(time::date(c)?),
+        Stored::Time(digits) => Raw::Time(time::time(c, digits)?),
+        Stored::DateTime(digits) => Raw::Time(time::datetime(c, digits)?),
+        Stored::Timestamp(digits) => Raw::Time(time::timestamp(c, digits)?),
+        Stored::String { length_bytes } | Stored::Blob { length_bytes } => {
+            let length = c.uint(length_bytes.into())? as usize;
+            Raw::Bytes(c.bytes(length)?)
+        }
+        Stored::Json { length_bytes } => {
+            let length = c.uint(length_bytes.into())? as usize;
+            Raw::Json(c.bytes(length)?)
+        }
+        Stored::Enum(length) | Stored::Set(length) => Raw::Uint(c.uint(length.into())?),
+        Stored::Bit(length) => Raw::Uint(c.uint_be(length.into())?),
+    })
+}
+
+fn write(value: &Raw<'_>, column: &ColumnLayout, sql: &mut String) -> Result<(), Malformed> {
+    use std::fmt::Write;
+    // Writing to a String cannot fail.
+    let _ = match value {
+        Raw::Null => write!(sql, "NULL"),
+        Raw::Int(n) => write!(sql, "{n}"),
+        Raw::Uint(n) => write!(sql, "{n}"),
+        // With an exponent it is a DOUBLE, which holds every FLOAT, and the shortest text that
+        // reads back as the same number is exact.
+        Raw::Float(n) => write!(sql, "{:e}", f64::from(*n)),
+        Raw::Double(n) => write!(sql, "{n:e}"),
+        Raw::Number(text) => write!(sql, "{text}"),
+        Raw::Time(text) => write!(sql, "'{text}'"),
+        Raw::Bytes(bytes) => {
+            if bytes.len() < column.pad_to {
+                let mut padded = bytes.to_vec();
+                padded.resize(column.pad_to, 0);
+                literal::bytes(&padded, sql);
+            } else {
+                literal::bytes(bytes, sql);
+            }
+            Ok(())
+        }
+        Raw::Json(document) => {
+            jsonb::expression(document, sql)?;
+            Ok(())
+        }
+    };
+    Ok(())
+}
+
+/// Types whose keys the driver can put in the server's order by comparing bytes.
+fn is_ordered(data_type: DataType) -> bool {
+    match data_type {
+        DataType::TinyInt
+        | DataType::SmallInt
+        | DataType::MediumInt
+        | DataType::Int
+        | DataType::BigInt
+        | DataType::Year
+        | DataType::Bit
+        | DataType::Enum
+        | DataType::Set
+        | DataType::Date
+        | DataType::DateTime
+        | DataType::Timestamp
+        | DataType::Binary
+        | DataType::VarBinary => true,
+        // TIME has negative text, DECIMAL text of any length; text is ordered by its collation.
+        DataType::Time
+        | DataType::Decimal
+        | DataType::Float
+        | DataType::Double
+        | DataType::Char
+        | DataType::VarChar
+        | DataType::TinyBlob
+        | DataType::Blob
+        | DataType::MediumBlob
+        | DataType::LongBlob
+        | DataType::TinyText
+        | DataType::Text
+        | DataType::MediumText
+        | DataType::LongText
+        | DataType::Json
+        | DataType::Geometry
+        | DataType::Vector => false,
+    }
+}
+
+fn key_bytes(value: &Raw<'_>, column: &ColumnLayout) -> Result<Vec<u8>, Malformed> {
+    Ok(match value {
+        Raw::Null => return Err(Malformed::new("a NULL in a key that has none")),
+        Raw::Int(n) => signed_key(*n),
+        Raw::Uint(n) => n.to_be_bytes().to_vec(),
+        Raw::Float(_) | Raw::Double(_) | Raw::Json(_) => {
+            return Err(Malformed::new(format!("column {} in a key", column.name)));
+        }
+        Raw::Number(text) | Raw::Time(text) => text.as_bytes().to_vec(),
+        Raw::Bytes(bytes) => {
+            let mut bytes = bytes.to_vec();
+            bytes.resize(bytes.len().max(column.pad_to), 0);
+            bytes
+        }
+    })
+}
+
+/// Eight bytes in which negative numbers come first.
+fn signed_key(n: i64) -> Vec<u8> {
+    ((n as u64) ^ (1 << 63)).to_be_bytes().to_vec()
+}
+
+/// Joins the parts so that comparing the whole compares part by part: a zero byte inside a part
+/// is followed by 0xff, and a part ends with two zeros.
+fn join_key(parts: Vec<Option<Vec<u8>>>) -> Result<RowKey, Malformed> {
+    let mut key = Vec::with_capacity(16 * parts.len());
+    for part in parts {
+        for byte in part.ok_or_else(|| Malformed::new("a key part is missing"))? {
+            key.push(byte);
+            if byte == 0 {
+                key.push(0xff);
+            }
+        }
+        key.extend([0, 0]);
+    }
+    Ok(RowKey(key.into_boxed_slice()))
+}
+
+/// One part of a key that was read through SQL, as [`crate::engine::copy`] asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyText {
+    /// `CAST(… AS CHAR)` of a number or a time.
+    Plain(String),
+    /// Bytes of a string.
+    Bytes(Vec<u8>),
+}
+
+impl RowLayout {
+    /// The key of a row that was read through SQL, comparable with those of row images.
+    ///
+    /// `None` where the layout is not [`RowLayout::ordered`]: nothing could be compared.
+    pub fn key_of(&self, parts: &[KeyText]) -> Option<RowKey> {
+        if !self.ordered {
+            return None;
+        }
+        let parts = self.key.iter().zip(parts).map(|(&index, part)| {
+            let column = &self.columns[index];
+            Some(match part {
+                KeyText::Bytes(bytes) => {
+                    let mut bytes = bytes.clone();
+                    bytes.resize(bytes.len().max(column.pad_to), 0);
+                    bytes
+                }
+                KeyText::Plain(text) => match column.data_type {
+                    DataType::Date | DataType::DateTime | DataType::Timestamp => {
+                        text.as_bytes().to_vec()
+                    }
+                    _ if column.unsigned || is_unsigned(column.data_type) => {
+                        text.parse::<u64>().ok()?.to_be_bytes().to_vec()
+                    }
+                    _ => signed_key(text.parse().ok()?),
+                },
+            })
+        });
+        join_key(parts.collect()).ok()
+    }
+}
+
+fn is_unsigned(data_type: DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Year | DataType::Bit | DataType::Enum | DataType::Set
+    )
+}
+
+fn is_stored_as(data_type: DataType, stored: Stored) -> bool {
+    match data_type {
+        DataType::TinyInt => stored == Stored::Int(1),
+        DataType::SmallInt => stored == Stored::Int(2),
+        DataType::MediumInt => stored == Stored::Int(3),
+        DataType::Int => stored == Stored::Int(4),
+        DataType::BigInt => stored == Stored::Int(8),
+        DataType::Decimal => matches!(stored, Stored::Decimal { .. }),
+        DataType::Float => stored == Stored::Float,
+        DataType::Double => stored == Stored::Double,
+        DataType::Bit => matches!(stored, Stored::Bit(_)),
+        DataType::Year => stored == Stored::Year,
+        DataType::Date => stored == Stored::Date,
+        DataType::Time => matches!(stored, Stored::Time(_)),
+        DataType::DateTime => matches!(stored, Stored::DateTime(_)),
+        DataType::Timestamp => matches!(stored, Stored::Timestamp(_)),
+        DataType::Char | DataType::VarChar | DataType::Binary | DataType::VarBinary => {
+            matches!(stored, Stored::String { .. })
+        }
+        DataType::TinyBlob
+        | DataType::Blob
+        | DataType::MediumBlob
+        | DataType::LongBlob
+        | DataType::TinyText
+        | DataType::Text
+        | DataType::MediumText
+        | DataType::LongText
+        | DataType::Geometry
+        | DataType::Vector => matches!(stored, Stored::Blob { .. }),
+        DataType::Enum => matches!(stored, Stored::Enum(_)),
+        DataType::Set => matches!(stored, Stored::Set(_)),
+        DataType::Json => matches!(stored, Stored::Json { .. }),
+    }
+}

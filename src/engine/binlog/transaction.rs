@@ -1,0 +1,498 @@
+//! Events put together to transactions: checks each event, knows where a group begins and ends,
+//! and stops at whatever it cannot carry.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mysql_async::binlog::BinlogChecksumAlg;
+use mysql_async::binlog::events::{Event, GtidEvent};
+
+use crate::engine::EngineError;
+
+use super::capture::Ended;
+use super::cursor::{Cursor, Malformed};
+use super::gtid::Gtid;
+use super::query::{self, Meaning};
+use super::rows::{self, Change, RowLayout, RowsKind};
+use super::table_map::{self, TableMap};
+
+/// Event types, as the server numbers them.
+mod kind {
+    pub const QUERY: u8 = 2;
+    pub const STOP: u8 = 3;
+    pub const ROTATE: u8 = 4;
+    pub const INTVAR: u8 = 5;
+    pub const RAND: u8 = 13;
+    pub const USER_VAR: u8 = 14;
+    pub const FORMAT_DESCRIPTION: u8 = 15;
+    pub const XID: u8 = 16;
+    pub const BEGIN_LOAD_QUERY: u8 = 17;
+    pub const EXECUTE_LOAD_QUERY: u8 = 18;
+    pub const TABLE_MAP: u8 = 19;
+    pub const WRITE_ROWS_V1: u8 = 23;
+    pub const UPDATE_ROWS_V1: u8 = 24;
+    pub const DELETE_ROWS_V1: u8 = 25;
+    pub const INCIDENT: u8 = 26;
+    pub const HEARTBEAT: u8 = 27;
+    pub const IGNORABLE: u8 = 28;
+    pub const ROWS_QUERY: u8 = 29;
+    pub const WRITE_ROWS: u8 = 30;
+    pub const UPDATE_ROWS: u8 = 31;
+    pub const DELETE_ROWS: u8 = 32;
+    pub const GTID: u8 = 33;
+    pub const ANONYMOUS_GTID: u8 = 34;
+    pub const PREVIOUS_GTIDS: u8 = 35;
+    pub const TRANSACTION_CONTEXT: u8 = 36;
+    pub const VIEW_CHANGE: u8 = 37;
+    pub const XA_PREPARE: u8 = 38;
+    pub const PARTIAL_UPDATE_ROWS: u8 = 39;
+    pub const TRANSACTION_PAYLOAD: u8 = 40;
+    pub const HEARTBEAT_V2: u8 = 41;
+    pub const GTID_TAGGED: u8 = 42;
+}
+
+/// The event may be passed over by who doesn't know it.
+const IGNORABLE_FLAG: u16 = 0x80;
+
+/// Made up by the server for this stream; not in the file.
+const ARTIFICIAL_FLAG: u16 = 0x20;
+
+/// What an event came to.
+#[derive(Debug)]
+pub enum Step {
+    More,
+    /// See [`super::capture::Captured::suspicious`].
+    Suspicious(String),
+    End(Ended, Option<String>),
+}
+
+/// Follows one stream from its beginning.
+pub struct Assembler {
+    layouts: Vec<Option<Arc<RowLayout>>>,
+    /// Table ids of this file, with the table's index where it is watched.
+    maps: HashMap<u64, Option<(usize, TableMap)>>,
+    file: Arc<str>,
+    offset: u64,
+    gtid: Option<Gtid>,
+    committed_at: u64,
+    /// Between the beginning of a group and its end.
+    in_group: bool,
+    /// Rows of a watched table were seen in this group.
+    touched: bool,
+    in_xa: bool,
+    /// Bytes of a compressed payload that are still to come, event by event.
+    payload_left: Option<u64>,
+}
+
+impl Assembler {
+    pub fn new(layouts: &[Option<Arc<RowLayout>>], file: &str, offset: u64) -> Self {
+        Self {
+            layouts: layouts.to_vec(),
+            maps: HashMap::new(),
+            file: file.into(),
+            offset,
+            gtid: None,
+            committed_at: 0,
+            in_group: false,
+            touched: false,
+            in_xa: false,
+            payload_left: None,
+        }
+    }
+
+    fn watched(&self) -> impl Iterator<Item = &RowLayout> {
+        self.layouts.iter().flatten().map(Arc::as_ref)
+    }
+
+    /// The identifier of the transaction that is being read.
+    pub fn gtid(&self) -> Option<&Gtid> {
+        self.gtid.as_ref()
+    }
+
+    /// Takes the next event; changes of watched tables go to `on_change`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever cannot be carried ends the run: passing over it would lose a write.
+    pub fn event(
+        &mut self,
+        event: &Event,
+        on_change: impl FnMut(Change),
+    ) -> Result<Step, EngineError> {
+        let header = event.header();
+        let event_type = header.event_type_raw();
+        let inside = self.payload_left.is_some_and(|left| left > 0);
+        if inside && is_outer(event_type) {
+            return Err(EngineError::retryable(format!(
+                "the compressed transaction before {}:{} of the binlog does not decompress to its \
+                 stated size",
+                self.file, self.offset
+            )));
+        }
+        if inside {
+            let left = self.payload_left.unwrap_or(0);
+            self.payload_left = Some(left.saturating_sub(u64::from(header.event_size())));
+        } else {
+            if self.payload_left.is_none() || event_type != kind::TRANSACTION_PAYLOAD {
+                self.check_sum(event)?;
+            }
+            self.advance(
+                header.log_pos(),
+                header.event_size(),
+                header.flags_raw(),
+                event_type,
+            );
+        }
+        if self.committed_at == 0 || !self.in_group {
+            self.committed_at = u64::from(header.timestamp()) * 1_000_000;
+        }
+        self.dispatch(event, event_type, header.flags_raw(), on_change)
+            .map_err(|error| self.in_context(error))
+    }
+
+    fn in_context(&self, error: Trouble) -> EngineError {
+        let place = format!("{}:{}", self.file, self.offset);
+        match error {
+            Trouble::Malformed(error) => EngineError::retryable(format!(
+                "an event at {place} of the binlog could not be read ({error})"
+            )),
+            Trouble::Rows(rows::RowsError::Malformed(error)) => EngineError::retryable(format!(
+                "rows at {place} of the binlog could not be read ({error})"
+            )),
+            Trouble::Rows(error) => EngineError::permanent(format!("{error} (binlog {place})")),
+            Trouble::Refused(text) => EngineError::permanent(format!("{text} (binlog {place})")),
+        }
+    }
+
+    fn check_sum(&self, event: &Event) -> Result<(), EngineError> {
+        let Ok(Some(algorithm)) = event.footer().get_checksum_alg() else {
+            return Ok(());
+        };
+        let Some(stored) = event.checksum() else {
+            return Ok(());
+        };
+        let is_format = event.header().event_type_raw() == kind::FORMAT_DESCRIPTION;
+        if algorithm != BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32 && !is_format {
+            return Ok(());
+        }
+        if algorithm == BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_OFF {
+            return Ok(());
+        }
+        let counted = event.calc_checksum(algorithm);
+        if counted == u32::from_le_bytes(stored) {
+            return Ok(());
+        }
+        Err(EngineError::retryable(format!(
+            "an event of type {} at {}:{} of the binlog has a wrong checksum; it was damaged on \
+             disk or on the way",
+            event.header().event_type_raw(),
+            self.file,
+            self.offset
+        )))
+    }
+
+    /// The header holds 32 bits of the next position; a file may hold more.
+    fn advance(&mut self, log_pos: u32, size: u32, flags: u16, event_type: u8) {
+        let made_up = flags & ARTIFICIAL_FLAG != 0
+            || log_pos == 0
+            || matches!(event_type, kind::HEARTBEAT | kind::HEARTBEAT_V2);
+        if made_up {
+            return;
+        }
+        let mut next = self.offset & !0xffff_ffff | u64::from(log_pos);
+        if next < self.offset && self.offset - next > u64::from(size) {
+            next += 1 << 32;
+        }
+        self.offset = next;
+    }
+
+    fn dispatch(
+        &mut self,
+        event: &Event,
+        event_type: u8,
+        flags: u16,
+        on_change: impl FnMut(Change),
+    ) -> Result<Step, Trouble> {
+        let data = event.data();
+        match event_type {
+            kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => self.begin(event)?,
+            kind::QUERY => return self.query(data),
+            kind::XID => return Ok(self.end(None)),
+            kind::XA_PREPARE => return self.xa_prepare(data),
+            kind::TABLE_MAP => self.table_map(data)?,
+            kind::WRITE_ROWS => self.rows(RowsKind::Write, data, true, on_change)?,
+            kind::UPDATE_ROWS => self.rows(RowsKind::Update, data, true, on_change)?,
+            kind::DELETE_ROWS => self.rows(RowsKind::Delete, data, true, on_change)?,
+            kind::WRITE_ROWS_V1 => self.rows(RowsKind::Write, data, false, on_change)?,
+            kind::UPDATE_ROWS_V1 => self.rows(RowsKind::Update, data, false, on_change)?,
+            kind::DELETE_ROWS_V1 => self.rows(RowsKind::Delete, data, false, on_change)?,
+            kind::PARTIAL_UPDATE_ROWS => self.partial_rows(data)?,
+            kind::TRANSACTION_PAYLOAD => self.payload(data)?,
+            kind::ROTATE => self.rotate(data)?,
+            kind::FORMAT_DESCRIPTION => self.maps.clear(),
+            kind::INCIDENT => {
+                return Err(Trouble::Refused(
+                    "the binlog records an incident: writes may be missing from it; cancel and \
+                     start again"
+                        .into(),
+                ));
+            }
+            kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY => {
+                if self.watched().any(|l| mentions_anywhere(data, l)) {
+                    return Err(statement_format("LOAD DATA"));
+                }
+            }
+            // They tell replicas what a statement needs; the statement itself follows.
+            kind::INTVAR | kind::RAND | kind::USER_VAR | kind::ROWS_QUERY => {}
+            // Ends of files and signs of life.
+            kind::STOP | kind::HEARTBEAT | kind::HEARTBEAT_V2 | kind::PREVIOUS_GTIDS => {}
+            // Group Replication's own.
+            kind::TRANSACTION_CONTEXT | kind::VIEW_CHANGE | kind::IGNORABLE => {}
+            other if flags & IGNORABLE_FLAG != 0 => {
+                tracing::trace!(event_type = other, "an ignorable event was passed over");
+            }
+            other => {
+                return Err(Trouble::Refused(format!(
+                    "the binlog holds an event of unknown type {other}; this version cannot tell \
+                     whether it changes the table"
+                )));
+            }
+        }
+        Ok(Step::More)
+    }
+
+    fn begin(&mut self, event: &Event) -> Result<(), Trouble> {
+        let anonymous = event.header().event_type_raw() == kind::ANONYMOUS_GTID;
+        self.in_group = false;
+        self.touched = false;
+        self.in_xa = false;
+        self.payload_left = None;
+        self.gtid = None;
+        if anonymous {
+            return Ok(());
+        }
+        let gtid: GtidEvent = event
+            .read_event()
+            .map_err(|e| Trouble::Malformed(Malformed::new(e.to_string())))?;
+        let tag = gtid.tag().map(ToString::to_string).unwrap_or_default();
+        self.gtid = Some(Gtid::new(gtid.sid(), &tag, gtid.gno()));
+        self.committed_at = gtid.immediate_commit_timestamp();
+        self.in_group = self.committed_at > 0;
+        Ok(())
+    }
+
+    fn end(&mut self, suspicious: Option<String>) -> Step {
+        let ended = Ended {
+            gtid: self.gtid.take(),
+            file: Arc::clone(&self.file),
+            offset: self.offset,
+            committed_at: self.committed_at,
+        };
+        self.in_group = false;
+        self.touched = false;
+        self.in_xa = false;
+        self.payload_left = None;
+        Step::End(ended, suspicious)
+    }
+
+    fn query(&mut self, data: &[u8]) -> Result<Step, Trouble> {
+        let query = query::read(data).map_err(Trouble::Malformed)?;
+        let text = || {
+            let text = String::from_utf8_lossy(query.text);
+            text.chars().take(120).collect::<String>()
+        };
+        let named = || self.watched().any(|l| query.mentions(l.table()));
+        match query.meaning() {
+            Meaning::Begin => {
+                self.in_group = true;
+                self.in_xa = query
+                    .text
+                    .trim_ascii_start()
+                    .to_ascii_uppercase()
+                    .starts_with(b"XA");
+                Ok(Step::More)
+            }
+            Meaning::Commit => Ok(self.end(None)),
+            Meaning::Nothing | Meaning::XaEnd => Ok(Step::More),
+            // Transactions that touch our tables were refused when they were prepared.
+            Meaning::XaCommit | Meaning::XaRollback => Ok(self.end(None)),
+            Meaning::Rollback | Meaning::RollbackTo if self.touched => Err(Trouble::Refused(
+                "a transaction that wrote the table and one without transactions was rolled back \
+                 in part; its rows in the binlog cannot be told apart"
+                    .into(),
+            )),
+            Meaning::Rollback => Ok(self.end(None)),
+            Meaning::RollbackTo => Ok(Step::More),
+            Meaning::Data if named() => Err(statement_format(&text())),
+            Meaning::Data => Ok(Step::More),
+            Meaning::Other => {
+                let suspicious = named().then(text);
+                if self.in_transaction() {
+                    return Ok(suspicious.map_or(Step::More, Step::Suspicious));
+                }
+                Ok(self.end(suspicious))
+            }
+        }
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.in_xa || self.touched
+    }
+
+    fn xa_prepare(&mut self, data: &[u8]) -> Result<Step, Trouble> {
+        let one_phase = Cursor::new(data).u8().map_err(Trouble::Malformed)? != 0;
+        if self.touched && !one_phase {
+            return Err(Trouble::Refused(
+                "an XA transaction wrote the table; it may be committed long after its rows are \
+                 in the binlog, which is not carried yet"
+                    .into(),
+            ));
+        }
+        Ok(self.end(None))
+    }
+
+    fn table_map(&mut self, data: &[u8]) -> Result<(), Trouble> {
+        let names = table_map::names(data).map_err(Trouble::Malformed)?;
+        let watched = self.layouts.iter().position(|layout| {
+            layout
+                .as_ref()
+                .is_some_and(|l| l.is_of(names.schema, names.table))
+        });
+        let entry = match watched {
+            None => None,
+            Some(index) => {
+                // Whether it fits is asked when rows follow: under LOCK TABLES every locked
+                // table is mapped, changed or not, and so is the former self of the table in
+                // the last batch before a swap.
+                Some((index, table_map::read(data).map_err(Trouble::Malformed)?))
+            }
+        };
+        // Ids only grow; a server that opens many tables would fill the memory.
+        if self.maps.len() > 4096 {
+            self.maps.clear();
+        }
+        self.maps.insert(names.table_id, entry);
+        Ok(())
+    }
+
+    fn rows(
+        &mut self,
+        kind: RowsKind,
+        data: &[u8],
+        with_extra: bool,
+        on_change: impl FnMut(Change),
+    ) -> Result<(), Trouble> {
+        let mut c = Cursor::new(data);
+        let id = c.uint(6).map_err(Trouble::Malformed)?;
+        let Some(entry) = self.maps.get(&id) else {
+            // The last event of a statement may name a dummy table without rows.
+            if id == 0x00ff_ffff {
+                return Ok(());
+            }
+            return Err(Trouble::Malformed(Malformed::new(format!(
+                "rows of table {id}, unmapped"
+            ))));
+        };
+        let Some((table, map)) = entry else {
+            return Ok(());
+        };
+        let Some(layout) = &self.layouts[*table] else {
+            return Ok(());
+        };
+        layout.check(map).map_err(Trouble::Rows)?;
+        c.bytes(2).map_err(Trouble::Malformed)?;
+        if with_extra {
+            let length = usize::from(c.u16().map_err(Trouble::Malformed)?);
+            c.bytes(length.saturating_sub(2))
+                .map_err(Trouble::Malformed)?;
+        }
+        rows::decode(kind, *table, layout, map, c.rest(), on_change).map_err(Trouble::Rows)?;
+        self.touched = true;
+        Ok(())
+    }
+
+    fn partial_rows(&self, data: &[u8]) -> Result<(), Trouble> {
+        let id = Cursor::new(data).uint(6).map_err(Trouble::Malformed)?;
+        match self.maps.get(&id) {
+            Some(Some((index, _))) => Err(Trouble::Refused(format!(
+                "a session wrote {} with partial JSON values; sessions must not set \
+                 binlog_row_value_options while the table is changed",
+                self.layouts[*index]
+                    .as_ref()
+                    .map(|l| l.table_name())
+                    .unwrap_or_default()
+            ))),
+            Some(None) | None => Ok(()),
+        }
+    }
+
+    /// The stream decompresses by itself, but hands out nothing at all for what it cannot
+    /// decompress: so the sizes of the events inside are counted down, see [`Assembler::event`].
+    fn payload(&mut self, data: &[u8]) -> Result<(), Trouble> {
+        let mut c = Cursor::new(data);
+        let mut size = None;
+        loop {
+            let field = c.length_encoded().map_err(Trouble::Malformed)?;
+            if field == 0 {
+                break;
+            }
+            let length = c.length_encoded().map_err(Trouble::Malformed)? as usize;
+            let mut value = Cursor::new(c.bytes(length).map_err(Trouble::Malformed)?);
+            if field == 3 {
+                size = Some(value.length_encoded().map_err(Trouble::Malformed)?);
+            }
+        }
+        self.payload_left = size;
+        if size.is_none() {
+            return Err(Trouble::Malformed(Malformed::new(
+                "a compressed payload of no size",
+            )));
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, data: &[u8]) -> Result<(), Trouble> {
+        let mut c = Cursor::new(data);
+        self.offset = c.u64().map_err(Trouble::Malformed)?;
+        self.file = String::from_utf8_lossy(c.rest()).into();
+        Ok(())
+    }
+}
+
+/// Events that are never inside a compressed payload.
+fn is_outer(event_type: u8) -> bool {
+    matches!(
+        event_type,
+        kind::GTID
+            | kind::ANONYMOUS_GTID
+            | kind::GTID_TAGGED
+            | kind::ROTATE
+            | kind::FORMAT_DESCRIPTION
+            | kind::HEARTBEAT
+            | kind::HEARTBEAT_V2
+            | kind::STOP
+            | kind::TRANSACTION_PAYLOAD
+    )
+}
+
+/// What is wrong with an event.
+enum Trouble {
+    Malformed(Malformed),
+    Rows(rows::RowsError),
+    Refused(String),
+}
+
+fn statement_format(text: &str) -> Trouble {
+    Trouble::Refused(format!(
+        "a session changed the table with a statement in the binlog ('{text}'), not with rows; \
+         sessions must not set binlog_format while the table is changed"
+    ))
+}
+
+fn mentions_anywhere(data: &[u8], layout: &RowLayout) -> bool {
+    query::Query {
+        schema: b"",
+        text: data,
+    }
+    .mentions(layout.table())
+}

@@ -1,0 +1,358 @@
+//! What the parts of a running change share: whose it is, what is ordered, how far it is.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::binlog::rows::RowLayout;
+use super::checkpoint::Store;
+use super::options::Options;
+use super::routing::Routing;
+use super::session::Sessions;
+use super::table::{TablePlan, Way};
+use super::{Directive, EngineError, LeaseHolder, Orders, Outcome, Progress, TaskProgress};
+
+/// Why a phase ends before its work is done.
+#[derive(Debug)]
+pub enum Halt {
+    /// An order was obeyed.
+    Asked(Outcome),
+    Failed(EngineError),
+}
+
+impl From<EngineError> for Halt {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Shared by copy, applier and verification.
+pub struct Context {
+    pub sessions: Sessions,
+    pub store: Store,
+    pub options: Options,
+    pub plans: Vec<TablePlan>,
+    /// For each plan that is copied.
+    pub layouts: Vec<Option<Arc<RowLayout>>>,
+    pub routing: Arc<Routing>,
+    /// Whether the server numbers its transactions.
+    pub gtid: bool,
+    /// Set when any part failed: the others end.
+    pub failed: CancellationToken,
+    first_error: Mutex<Option<EngineError>>,
+    pub progress: Meter,
+    /// While the engine itself takes the originals away; it compares their definitions under its lock.
+    pub swapping: AtomicBool,
+    lease: Arc<dyn LeaseHolder>,
+    orders: watch::Receiver<Orders>,
+    /// Why the throttle wants the copy to wait.
+    brake: watch::Sender<Option<String>>,
+}
+
+impl Context {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        sessions: Sessions,
+        store: Store,
+        options: Options,
+        plans: Vec<TablePlan>,
+        layouts: Vec<Option<Arc<RowLayout>>>,
+        routing: Arc<Routing>,
+        gtid: bool,
+        lease: Arc<dyn LeaseHolder>,
+    ) -> Self {
+        let progress = Meter::new(&plans);
+        let orders = lease.orders();
+        let first = (!options.throttle.is_empty()).then(|| "the limits are being looked at".into());
+        Self {
+            sessions,
+            store,
+            options,
+            plans,
+            layouts,
+            routing,
+            gtid,
+            failed: CancellationToken::new(),
+            first_error: Mutex::new(None),
+            progress,
+            swapping: AtomicBool::new(false),
+            lease,
+            orders,
+            // Until the throttle has looked once, nobody knows.
+            brake: watch::Sender::new(first),
+        }
+    }
+
+    /// Indexes of the plans that are copied.
+    pub fn copied(&self) -> impl Iterator<Item = usize> {
+        self.plans
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| p.way == Way::Copy)
+            .map(|(at, _)| at)
+    }
+
+    /// Ends all parts because of `error`.
+    pub fn fail(&self, error: EngineError) {
+        tracing::warn!(%error, "a part of the change failed");
+        locked(&self.first_error).get_or_insert(error);
+        self.failed.cancel();
+    }
+
+    /// What the first part that failed said.
+    pub fn take_error(&self) -> Option<EngineError> {
+        locked(&self.first_error).take()
+    }
+
+    pub fn orders(&self) -> Orders {
+        *self.orders.borrow()
+    }
+
+    pub fn watch_orders(&self) -> watch::Receiver<Orders> {
+        self.orders.clone()
+    }
+
+    /// To be asked between statements.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt`] if the phase has to end.
+    pub fn may_go_on(&self) -> Result<(), Halt> {
+        if self.failed.is_cancelled() {
+            return Err(Halt::Failed(EngineError::retryable(
+                "another part of the change failed",
+            )));
+        }
+        must_halt(&self.orders())
+    }
+
+    /// What the throttle found; `None` lets the copy go on.
+    pub fn brake(&self, reason: Option<String>) {
+        self.brake.send_if_modified(|now| {
+            let is_new = *now != reason;
+            *now = reason;
+            is_new
+        });
+    }
+
+    /// How much of its usual time a piece of work may take under the throttle, so that a change
+    /// of mind finds its end soon.
+    pub fn share_of_time(&self) -> f64 {
+        let level = f64::from(self.orders().throttle_level.min(9));
+        match self.brake.borrow().is_some() {
+            true => 0.2,
+            false => (1.0 - level / 10.0).max(0.2),
+        }
+    }
+
+    /// Waits as long as the throttle wants, after `worked` of work.
+    pub async fn throttle(&self, worked: Duration) -> Result<(), Halt> {
+        let mut orders = self.orders.clone();
+        let mut brake = self.brake.subscribe();
+        let started = Instant::now();
+        loop {
+            self.may_go_on()?;
+            let braked = brake.borrow_and_update().clone();
+            let level = orders.borrow_and_update().throttle_level.min(10);
+            let wait = match (&braked, level) {
+                (None, 0) => {
+                    self.progress.throttled_by(None);
+                    return Ok(());
+                }
+                (Some(_), _) | (None, 10) => Duration::MAX,
+                (None, level) => worked * u32::from(level) / u32::from(10 - level),
+            };
+            self.progress.throttled_by(Some(
+                braked.unwrap_or_else(|| format!("throttle level {level} of 10")),
+            ));
+            let Some(left) = wait
+                .checked_sub(started.elapsed())
+                .filter(|left| !left.is_zero())
+            else {
+                return Ok(());
+            };
+            // An order ends the wait at once.
+            tokio::select! {
+                () = tokio::time::sleep(left.min(Duration::from_secs(1))) => {}
+                _ = orders.changed() => {}
+                _ = brake.changed() => {}
+                () = self.failed.cancelled() => {}
+            }
+            self.report();
+        }
+    }
+
+    /// Tells the lease holder how far things are.
+    pub fn report(&self) {
+        self.lease.report(self.progress.progress());
+    }
+
+    pub fn lease(&self) -> &Arc<dyn LeaseHolder> {
+        &self.lease
+    }
+}
+
+pub(super) fn lease_is_lost() -> EngineError {
+    EngineError::LeaseLost("a heartbeat was refused, or none was answered while it lasted".into())
+}
+
+/// What `orders` ask of a phase that can be interrupted anywhere.
+pub fn must_halt(orders: &Orders) -> Result<(), Halt> {
+    if orders.lost {
+        return Err(Halt::Failed(lease_is_lost()));
+    }
+    match orders.directive {
+        Directive::Cancel => return Err(Halt::Asked(Outcome::CancelAsked)),
+        Directive::Stop => return Err(Halt::Asked(Outcome::Stopped)),
+        Directive::None | Directive::Cutover | Directive::Revert | Directive::SkipRevert => {}
+    }
+    if orders.shutdown {
+        return Err(Halt::Asked(Outcome::Interrupted));
+    }
+    Ok(())
+}
+
+/// Progress, kept as numbers and told as [`Progress`].
+pub struct Meter {
+    phase: Mutex<String>,
+    throttled_by: Mutex<Option<String>>,
+    warnings: Mutex<Vec<String>>,
+    tables: Vec<TableMeter>,
+    rate: Mutex<Rate>,
+    lag_micros: AtomicU64,
+}
+
+struct TableMeter {
+    task_id: u64,
+    copied: AtomicU64,
+    total: AtomicU64,
+    state: Mutex<&'static str>,
+}
+
+/// Rows a second over the last moments.
+struct Rate {
+    since: Instant,
+    rows: u64,
+    per_second: f64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Meter {
+    fn new(plans: &[TablePlan]) -> Self {
+        let tables = plans.iter().map(|plan| TableMeter {
+            task_id: plan.task.task_id,
+            copied: AtomicU64::new(0),
+            total: AtomicU64::new(match plan.way {
+                Way::Copy => plan.original.as_ref().map_or(0, |t| t.estimated_rows),
+                Way::Instant | Way::InPlaceMetadata | Way::Create | Way::Drop => 0,
+            }),
+            state: Mutex::new("waiting"),
+        });
+        Self {
+            phase: Mutex::new("preflight".into()),
+            throttled_by: Mutex::new(None),
+            warnings: Mutex::default(),
+            tables: tables.collect(),
+            rate: Mutex::new(Rate {
+                since: Instant::now(),
+                rows: 0,
+                per_second: 0.0,
+            }),
+            lag_micros: AtomicU64::new(0),
+        }
+    }
+
+    pub fn phase(&self, phase: &str) {
+        *locked(&self.phase) = phase.to_owned();
+        // A phase that is throttled says so itself.
+        self.throttled_by(None);
+    }
+
+    pub fn throttled_by(&self, reason: Option<String>) {
+        *locked(&self.throttled_by) = reason;
+    }
+
+    pub fn warn(&self, text: String) {
+        locked(&self.warnings).push(text);
+    }
+
+    /// The table was copied and swapped before this driver came.
+    pub fn all_there(&self, table: usize) {
+        let meter = &self.tables[table];
+        let total = meter.total.load(Ordering::Relaxed);
+        meter.copied.store(total, Ordering::Relaxed);
+        self.state(table, "swapped");
+    }
+
+    pub fn state(&self, table: usize, state: &'static str) {
+        *locked(&self.tables[table].state) = state;
+    }
+
+    pub fn lag(&self, lag: Duration) {
+        self.lag_micros
+            .store(lag.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    pub fn copied(&self, table: usize, rows: u64) {
+        let meter = &self.tables[table];
+        let copied = meter.copied.fetch_add(rows, Ordering::Relaxed) + rows;
+        // The estimate was too low.
+        meter.total.fetch_max(copied, Ordering::Relaxed);
+        let mut rate = locked(&self.rate);
+        rate.rows += rows;
+        let elapsed = rate.since.elapsed().as_secs_f64();
+        if elapsed >= 1.0 {
+            let now = rate.rows as f64 / elapsed;
+            rate.per_second = match rate.per_second > 0.0 {
+                true => 0.7 * rate.per_second + 0.3 * now,
+                false => now,
+            };
+            rate.rows = 0;
+            rate.since = Instant::now();
+        }
+    }
+
+    /// The whole table is copied: the total is exact.
+    pub fn all_copied(&self, table: usize) {
+        let meter = &self.tables[table];
+        meter
+            .total
+            .store(meter.copied.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.state(table, "copied");
+    }
+
+    pub fn progress(&self) -> Progress {
+        let tasks: Vec<TaskProgress> = self
+            .tables
+            .iter()
+            .map(|meter| TaskProgress {
+                task_id: meter.task_id,
+                rows_copied: meter.copied.load(Ordering::Relaxed),
+                rows_total: meter.total.load(Ordering::Relaxed),
+                state: locked(&meter.state).to_string(),
+            })
+            .collect();
+        let rows_copied: u64 = tasks.iter().map(|t| t.rows_copied).sum();
+        let rows_total: u64 = tasks.iter().map(|t| t.rows_total).sum();
+        let rows_per_second = locked(&self.rate).per_second;
+        let left = rows_total.saturating_sub(rows_copied) as f64;
+        Progress {
+            phase: locked(&self.phase).clone(),
+            rows_copied,
+            rows_total,
+            rows_per_second,
+            seconds_left: (rows_per_second > 0.0).then(|| (left / rows_per_second).ceil() as u64),
+            binlog_lag_seconds: Some(self.lag_micros.load(Ordering::Relaxed) as f64 / 1e6),
+            throttled_by: locked(&self.throttled_by).clone(),
+            warnings: locked(&self.warnings).clone(),
+            tasks,
+        }
+    }
+}

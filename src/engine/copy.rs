@@ -1,0 +1,522 @@
+//! The copy: one table's rows into its shadow, in key ranges, on the server.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use sqlx::Row;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::binlog::rows::KeyText;
+use super::checkpoint::{CopiedRange, artifact_error, run};
+use super::context::{Context, Halt};
+use super::error::ErrorKind;
+use super::key::KeyColumns;
+use super::routing::{FlightId, Range, Unseen};
+use super::session::Session;
+use super::table::{TableDefinition, quote};
+use super::{EngineError, fail_point};
+
+/// Rows of the first chunk, and bounds of later ones.
+const FIRST_ROWS: u64 = 2_000;
+const FEWEST_ROWS: u64 = 20;
+const MOST_ROWS: u64 = 250_000;
+
+/// A chunk carries no more than about this many bytes.
+const CHUNK_BYTES: u64 = 32 << 20;
+
+/// A chunk that fails this often in a row fails the copy.
+const ATTEMPTS: u32 = 10;
+
+/// An end of a key range; `None` is the table's.
+type Bound = Option<Vec<KeyText>>;
+
+/// The copy of one table.
+pub struct TableCopy {
+    context: Arc<Context>,
+    table: usize,
+    original: TableDefinition,
+    key: KeyColumns,
+    /// Everything before the condition.
+    insert: String,
+    /// What follows it.
+    insert_tail: String,
+    /// Whether the driver can compare keys: see [`super::routing`].
+    ordered: bool,
+    left: Mutex<Left>,
+    chunk_rows: AtomicU64,
+    most_rows: u64,
+    /// Chunks that may run at a time; less after deadlocks.
+    threads: AtomicU32,
+}
+
+/// What is still to be copied.
+#[derive(Debug, Default)]
+struct Left {
+    /// Ranges that a former driver had begun and not committed.
+    gaps: VecDeque<Chunk>,
+    /// From here on nothing is copied yet.
+    tail: Option<Chunk>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Chunk {
+    /// Ranks chunks in the order of the key.
+    sequence: u64,
+    from: Bound,
+    to: Bound,
+}
+
+/// What the records of copied ranges leave to do. They follow each other by equal bounds, so that
+/// no keys need to be compared; a gap is filled by one chunk that takes the place of those that are
+/// missing.
+fn what_is_left(mut done: Vec<&CopiedRange>) -> Left {
+    done.sort_by_key(|d| d.sequence);
+    let mut left = Left::default();
+    let mut at: Bound = None;
+    let mut sequence = 0;
+    for range in &done {
+        if range.from != at {
+            left.gaps.push_back(Chunk {
+                sequence,
+                from: at,
+                to: range.from.clone(),
+            });
+        }
+        at = range.to.clone();
+        sequence = range.sequence + 1;
+    }
+    if done.is_empty() || at.is_some() {
+        left.tail = Some(Chunk {
+            sequence,
+            from: at,
+            to: None,
+        });
+    }
+    left
+}
+
+impl TableCopy {
+    /// The copy of plan `table`, of which `done` was copied before.
+    pub fn new(
+        context: &Arc<Context>,
+        table: usize,
+        done: &[CopiedRange],
+    ) -> Result<Self, EngineError> {
+        let plan = &context.plans[table];
+        let (Some(original), Some(shadow), Some(key), Some(layout)) = (
+            &plan.original,
+            &plan.shadow,
+            &plan.key,
+            &context.layouts[table],
+        ) else {
+            return Err(EngineError::permanent(
+                "a table that is not copied has no shadow",
+            ));
+        };
+        let columns = KeyColumns::new(original, &key.source, &key.source_index);
+        let name = |t: &TableDefinition, i: usize| quote(&t.columns[i].name);
+        let targets: Vec<String> = plan
+            .carried
+            .iter()
+            .map(|c| name(shadow, c.target))
+            .collect();
+        let sources: Vec<String> = plan
+            .carried
+            .iter()
+            .map(|c| name(original, c.source))
+            .collect();
+        let insert = format!(
+            "INSERT INTO {} ({}) SELECT {} FROM {} FORCE INDEX ({}) WHERE ",
+            shadow.quoted(),
+            targets.join(", "),
+            sources.join(", "),
+            original.quoted(),
+            columns.index()
+        );
+        let ordered = layout.ordered();
+        // Where changes are applied ahead of the copy, a row may be there already.
+        let insert_tail = match ordered {
+            true => String::new(),
+            false => {
+                let column = format!("{}.{}", shadow.quoted(), name(shadow, key.target[0]));
+                format!(" ON DUPLICATE KEY UPDATE {column} = {column}")
+            }
+        };
+        let row_bytes = original.data_bytes / original.estimated_rows.max(1);
+        let done: Vec<&CopiedRange> = done.iter().filter(|d| d.table == table).collect();
+        let copy = Self {
+            table,
+            original: original.clone(),
+            key: columns,
+            insert,
+            insert_tail,
+            ordered,
+            chunk_rows: AtomicU64::new(FIRST_ROWS),
+            most_rows: (CHUNK_BYTES / row_bytes.max(1)).clamp(FEWEST_ROWS, MOST_ROWS),
+            threads: AtomicU32::new(context.options.copy_threads),
+            left: Mutex::new(what_is_left(done.clone())),
+            context: Arc::clone(context),
+        };
+        for range in done {
+            context.progress.copied(table, range.rows);
+            if let Some(range) = copy.range(&range.from, &range.to) {
+                context.routing.already_copied(table, range);
+            }
+        }
+        Ok(copy)
+    }
+
+    /// The range as the routing compares it; `None` where it can't.
+    fn range(&self, from: &Bound, to: &Bound) -> Option<Range> {
+        let layout = self.context.layouts[self.table].as_ref()?;
+        let key = |bound: &Bound| match bound {
+            None => Some(None),
+            Some(parts) => layout.key_of(parts).map(Some),
+        };
+        Some(Range {
+            from: key(from)?,
+            to: key(to)?,
+        })
+    }
+
+    /// Copies all that is left.
+    pub async fn run(&self) -> Result<(), Halt> {
+        self.context.progress.state(self.table, "copying");
+        if self.ordered {
+            let workers = (0..self.context.options.copy_threads).map(|n| self.work(n));
+            try_join_all(workers).await?;
+        } else {
+            self.rounds().await?;
+        }
+        self.context.routing.complete(self.table);
+        self.context.progress.all_copied(self.table);
+        self.context.report();
+        Ok(())
+    }
+
+    /// One of several workers, each going on at its own pace.
+    async fn work(&self, number: u32) -> Result<(), Halt> {
+        let mut session = self.context.sessions.open().await?;
+        self.context.throttle(Duration::ZERO).await?;
+        while number < self.threads.load(Ordering::Relaxed) {
+            self.context.may_go_on()?;
+            let begun = {
+                let mut left = self.left.lock().await;
+                let chunk = self.next(&mut left, &mut session).await?;
+                chunk.map(|chunk| self.begin(chunk)).transpose()?
+            };
+            let Some(begun) = begun else { break };
+            let took = self.copy_chunk(&mut session, begun).await?;
+            self.context.throttle(took).await?;
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    /// Chunks that begin together, and end before the next ones begin.
+    async fn rounds(&self) -> Result<(), Halt> {
+        self.context.throttle(Duration::ZERO).await?;
+        let mut sessions = Vec::new();
+        for _ in 0..self.context.options.copy_threads {
+            sessions.push(self.context.sessions.open().await?);
+        }
+        loop {
+            self.context.may_go_on()?;
+            let mut chunks = Vec::new();
+            let mut left = self.left.lock().await;
+            for _ in 0..self.threads.load(Ordering::Relaxed) {
+                chunks.extend(self.next(&mut left, &mut sessions[0]).await?);
+            }
+            drop(left);
+            if chunks.is_empty() {
+                break;
+            }
+            let begun = chunks
+                .into_iter()
+                .map(|c| self.begin(c))
+                .collect::<Result<Vec<_>, _>>()?;
+            let started = Instant::now();
+            let running = sessions
+                .iter_mut()
+                .zip(begun)
+                .map(|(session, begun)| self.copy_chunk(session, begun));
+            try_join_all(running).await?;
+            self.context.throttle(started.elapsed()).await?;
+        }
+        for session in sessions {
+            session.close().await;
+        }
+        Ok(())
+    }
+
+    /// Cuts the next chunk off what is left.
+    async fn next(
+        &self,
+        left: &mut Left,
+        session: &mut Session,
+    ) -> Result<Option<Chunk>, EngineError> {
+        if let Some(gap) = left.gaps.pop_front() {
+            return Ok(Some(gap));
+        }
+        let Some(tail) = left.tail.take() else {
+            return Ok(None);
+        };
+        let end = self.end_of_chunk(session, &tail.from).await?;
+        if let Some(end) = &end {
+            left.tail = Some(Chunk {
+                sequence: tail.sequence + 1,
+                from: Some(end.clone()),
+                to: None,
+            });
+        }
+        Ok(Some(Chunk { to: end, ..tail }))
+    }
+
+    /// The key at which a chunk after `from` ends; `None` if the table ends before.
+    async fn end_of_chunk(
+        &self,
+        session: &mut Session,
+        from: &Bound,
+    ) -> Result<Bound, EngineError> {
+        let sql = format!(
+            "SELECT {} FROM {} FORCE INDEX ({}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {}",
+            self.key.select(),
+            self.original.quoted(),
+            self.key.index(),
+            self.key.between(from.as_deref(), None),
+            self.key.order(),
+            self.chunk_rows.load(Ordering::Relaxed) - 1
+        );
+        let mut failures = 0;
+        loop {
+            let error = match session.rows(&sql).await {
+                Ok(rows) => return rows.first().map(|row| self.read_key(row)).transpose(),
+                Err(error) => artifact_error(error, "looking for the end of a chunk"),
+            };
+            self.recover(session, error, &mut failures).await?;
+        }
+    }
+
+    fn read_key(&self, row: &sqlx::mysql::MySqlRow) -> Result<Vec<KeyText>, EngineError> {
+        let values: Result<Vec<String>, sqlx::Error> =
+            (0..row.len()).map(|at| row.try_get_unchecked(at)).collect();
+        let values = values.map_err(EngineError::while_doing("reading a key"))?;
+        self.key
+            .texts(values)
+            .ok_or_else(|| EngineError::permanent("the server sent a key that is no key"))
+    }
+
+    /// From here on changes in the chunk's range are held.
+    fn begin(&self, chunk: Chunk) -> Result<Begun, EngineError> {
+        let range = self.range(&chunk.from, &chunk.to);
+        if self.ordered && range.is_none() {
+            return Err(EngineError::permanent(
+                "a key of the table could not be compared",
+            ));
+        }
+        let (flight, unseen) = self.context.routing.begin(self.table, range);
+        Ok(Begun {
+            chunk,
+            flight,
+            unseen,
+        })
+    }
+
+    /// Copies one chunk, however often it takes. Returns how long the server took.
+    async fn copy_chunk(&self, session: &mut Session, begun: Begun) -> Result<Duration, Halt> {
+        self.wait_until_visible(session, &begun.unseen).await?;
+        let record = |rows| CopiedRange {
+            table: self.table,
+            sequence: begun.chunk.sequence,
+            from: begun.chunk.from.clone(),
+            to: begun.chunk.to.clone(),
+            rows,
+        };
+        let insert = format!(
+            "{}{}{}",
+            self.insert,
+            self.key
+                .between(begun.chunk.from.as_deref(), begun.chunk.to.as_deref()),
+            self.insert_tail
+        );
+        let mut failures = 0;
+        let (rows, took) = loop {
+            self.context.may_go_on()?;
+            let started = Instant::now();
+            match self.attempt(session, &insert, record).await {
+                Ok(rows) => break (rows, started.elapsed()),
+                Err(error) => self.recover(session, error, &mut failures).await?,
+            }
+            // The reply to a commit may have been lost.
+            if self.context.store.has_copied(session, &record(0)).await? {
+                break (0, started.elapsed());
+            }
+        };
+        self.context.routing.finish(self.table, begun.flight);
+        self.context.progress.copied(self.table, rows);
+        self.context.report();
+        self.adapt(rows, took);
+        Ok(took)
+    }
+
+    async fn attempt(
+        &self,
+        session: &mut Session,
+        insert: &str,
+        record: impl Fn(u64) -> CopiedRange,
+    ) -> Result<u64, EngineError> {
+        let doing = "copying a chunk";
+        let connection = session.connection();
+        run(connection, "BEGIN".into(), doing).await?;
+        let rows = run(connection, insert.to_owned(), doing).await?;
+        fail_point::at("copy.chunk.before");
+        let done = format!("{}; COMMIT", self.context.store.add_copied(&record(rows))?);
+        run(connection, done, doing).await?;
+        fail_point::at("copy.chunk.after");
+        Ok(rows)
+    }
+
+    /// Makes the session fit for another attempt, or gives up.
+    ///
+    /// An error is never the end of the table: it is tried again, or it ends the copy.
+    async fn recover(
+        &self,
+        session: &mut Session,
+        error: EngineError,
+        failures: &mut u32,
+    ) -> Result<(), EngineError> {
+        *failures += 1;
+        if error.kind() != ErrorKind::Retryable || error.is_no_room() || *failures >= ATTEMPTS {
+            return Err(error);
+        }
+        tracing::info!(%error, failures, "a chunk is copied again");
+        if is_deadlock(&error) {
+            // Chunks and changes meet in the same pages: smaller chunks, and fewer at a time.
+            let rows = self.chunk_rows.load(Ordering::Relaxed);
+            self.chunk_rows
+                .store((rows / 2).max(FEWEST_ROWS), Ordering::Relaxed);
+            if *failures > 2 {
+                self.threads.store(1, Ordering::Relaxed);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20) * *failures * *failures).await;
+        // Whatever state it was left in.
+        let fresh = self.context.sessions.open().await?;
+        std::mem::replace(session, fresh).close().await;
+        Ok(())
+    }
+
+    /// Waits until the next snapshot is certain to contain `unseen`.
+    async fn wait_until_visible(&self, session: &mut Session, unseen: &Unseen) -> Result<(), Halt> {
+        let doing = "waiting for changes to become visible";
+        if unseen.anonymous {
+            // Commits become visible in the order of the binlog, so once a later one of ours has,
+            // all before it have.
+            run(session.connection(), self.context.store.mark()?, doing).await?;
+        }
+        if unseen.set.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', 1)", unseen.set);
+        loop {
+            self.context.may_go_on()?;
+            let rows = session
+                .rows(&sql)
+                .await
+                .map_err(EngineError::while_doing(doing))?;
+            let late: Option<i64> = rows
+                .first()
+                .map(|row| row.try_get_unchecked(0))
+                .transpose()
+                .map_err(EngineError::while_doing(doing))?;
+            if late == Some(0) {
+                self.context.routing.seen(unseen);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets the next chunks take as long as they should.
+    fn adapt(&self, rows: u64, took: Duration) {
+        let wanted = self.context.options.chunk_time().as_secs_f64() * self.context.share_of_time();
+        let now = self.chunk_rows.load(Ordering::Relaxed);
+        // A last, short chunk teaches nothing about the speed.
+        if rows < now / 2 {
+            return;
+        }
+        let factor = (wanted / took.as_secs_f64().max(1e-3)).clamp(0.25, 2.0);
+        let next = (rows as f64 * factor) as u64;
+        self.chunk_rows
+            .store(next.clamp(FEWEST_ROWS, self.most_rows), Ordering::Relaxed);
+    }
+}
+
+struct Begun {
+    chunk: Chunk,
+    flight: FlightId,
+    unseen: Unseen,
+}
+
+fn is_deadlock(error: &EngineError) -> bool {
+    matches!(error.server_number(), Some(1213 | 1205))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(n: u32) -> Bound {
+        Some(vec![KeyText::Plain(n.to_string())])
+    }
+
+    fn done(sequence: u64, from: Bound, to: Bound) -> CopiedRange {
+        CopiedRange {
+            table: 0,
+            sequence,
+            from,
+            to,
+            rows: 1,
+        }
+    }
+
+    #[test]
+    fn a_resume_fills_the_gaps_and_goes_on_at_the_end() {
+        let all = [done(3, bound(30), bound(40)), done(0, None, bound(10))];
+        let left = what_is_left(all.iter().collect());
+        assert_eq!(
+            left.gaps,
+            [Chunk {
+                sequence: 1,
+                from: bound(10),
+                to: bound(30)
+            }]
+        );
+        assert_eq!(
+            left.tail,
+            Some(Chunk {
+                sequence: 4,
+                from: bound(40),
+                to: None
+            })
+        );
+    }
+
+    #[test]
+    fn a_copy_that_reached_the_end_has_no_tail() {
+        let all = [done(0, None, bound(10)), done(1, bound(10), None)];
+        let left = what_is_left(all.iter().collect());
+        assert!(left.gaps.is_empty() && left.tail.is_none());
+        assert_eq!(
+            what_is_left(Vec::new()).tail,
+            Some(Chunk {
+                sequence: 0,
+                from: None,
+                to: None
+            })
+        );
+    }
+}

@@ -1,0 +1,595 @@
+//! The cutover: statements without a copy in their turn, and one RENAME for all that was copied.
+//!
+//! An attempt is short by construction: it looks for long transactions before it asks for the
+//! lock, waits for the lock no longer than `cutover_lock_wait_ms`, and drains no longer than
+//! `cutover_lock_seconds` under it. Whatever doesn't fit gives way, and the next attempt comes later.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::artifact::Role;
+use super::blocker;
+pub use super::cutover_options::CutoverOptions;
+use super::drain::Drain;
+use super::error::server_error_number;
+use super::fail_point;
+use super::fence::{Fence, SwapRecord, SwapTable};
+use super::filler;
+use super::locked::{Locked, SwapNames, UnderLock};
+use super::session::{self, Session, Sessions};
+use super::swap::{self, SwapOutcome};
+use super::table::{TablePlan, Way};
+use super::token::quote_table;
+use super::{EngineError, ErrorKind, Job, Swapped, catalog, plan, statistics, step};
+
+/// The longest pause between two attempts.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
+
+/// How much longer than the server may take an answer is waited for.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+
+/// After a lost connection, how long its session may take to end.
+const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
+
+/// A cutover of one operation, and its way back.
+pub struct Cutover<'a> {
+    sessions: &'a Sessions,
+    fence: &'a Fence,
+    job: &'a Job,
+    plans: &'a [TablePlan],
+    options: CutoverOptions,
+}
+
+/// Which of the two swaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Back,
+}
+
+/// Why an attempt ended without a swap.
+enum Attempt {
+    Done(Duration),
+    /// Somebody else's turn first.
+    GaveWay(String),
+}
+
+impl<'a> Cutover<'a> {
+    /// # Errors
+    ///
+    /// Permanent if an engine option is out of range.
+    pub fn new(
+        sessions: &'a Sessions,
+        fence: &'a Fence,
+        job: &'a Job,
+        plans: &'a [TablePlan],
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            sessions,
+            fence,
+            job,
+            plans,
+            options: CutoverOptions::of(&job.options)?,
+        })
+    }
+
+    /// Executes the statements without a copy in their turn and swaps all copied tables at once.
+    ///
+    /// Also the recovery: what a former attempt has done already, of this epoch or an earlier one, is found out first
+    /// and not done again. `drain` may be `None` only if nothing is copied.
+    ///
+    /// # Errors
+    ///
+    /// Retryable if the swap is known not to have taken place; [`EngineError::SwapUnknown`] if
+    /// that can't be said yet.
+    pub async fn run(&self, drain: Option<&mut dyn Drain>) -> Result<Swapped, EngineError> {
+        let mut helper = self.sessions.open().await?;
+        self.fence.check(&mut helper).await?;
+        let mut record = self.fence.read_swap(&mut helper).await?.unwrap_or_default();
+        if record.reverting {
+            return Err(EngineError::permanent(
+                "the operation is being reverted; it can't be cut over again",
+            ));
+        }
+        let first_copy = self.copies().map(|plan| plan.task.position).min();
+        let (before, after): (Vec<_>, Vec<_>) = self
+            .plans
+            .iter()
+            .filter(|plan| plan.way != Way::Copy)
+            .partition(|plan| first_copy.is_some_and(|first| plan.task.position < first));
+        for plan in before {
+            self.execute(&mut helper, plan, &mut record).await?;
+        }
+        let swapped = match (first_copy, self.known_outcome(&mut helper, &record).await?) {
+            (None, _) | (Some(_), Some(SwapOutcome::Swapped)) => Swapped::default(),
+            (Some(_), Some(SwapOutcome::Unknown(why))) => {
+                return Err(EngineError::SwapUnknown(why));
+            }
+            (Some(_), None | Some(SwapOutcome::NotSwapped)) => {
+                let Some(drain) = drain else {
+                    return Err(EngineError::permanent(
+                        "a swap needs the rest of the stream; this is a bug of the engine",
+                    ));
+                };
+                self.write_down(&mut helper, &mut record).await?;
+                self.prepare_statistics(&mut helper).await?;
+                self.swap(&mut helper, drain, &record, Direction::Forward)
+                    .await?
+            }
+        };
+        for plan in after {
+            self.execute(&mut helper, plan, &mut record).await?;
+        }
+        helper.close().await;
+        Ok(swapped)
+    }
+
+    /// Swaps back. `drain` carries what the application wrote to the new tables into the old.
+    ///
+    /// # Errors
+    ///
+    /// Permanent if a statement was executed without a copy: that can't be taken back.
+    pub async fn revert(&self, drain: &mut dyn Drain) -> Result<Swapped, EngineError> {
+        if let Some(plan) = self.plans.iter().find(|plan| plan.way != Way::Copy) {
+            return Err(EngineError::permanent(format!(
+                "statement {} was executed without a copy, so there is no former table to go back \
+                 to; submit the opposite change",
+                plan.task.position
+            )));
+        }
+        let mut helper = self.sessions.open().await?;
+        self.fence.check(&mut helper).await?;
+        let Some(mut record) = self.fence.read_swap(&mut helper).await? else {
+            return Err(EngineError::permanent(
+                "nothing was swapped, so nothing can be reverted",
+            ));
+        };
+        match self.known_outcome(&mut helper, &record).await? {
+            Some(SwapOutcome::Swapped) => {}
+            // The swap back had taken place when the former attempt lost its answer.
+            Some(SwapOutcome::NotSwapped) if record.reverting => return Ok(Swapped::default()),
+            Some(SwapOutcome::NotSwapped) | None => {
+                return Err(EngineError::permanent(
+                    "nothing was swapped, so nothing can be reverted",
+                ));
+            }
+            Some(SwapOutcome::Unknown(why)) => return Err(EngineError::SwapUnknown(why)),
+        }
+        record.reverting = true;
+        fail_point::at("revert.record.before");
+        self.fence.write_swap(&mut helper, &record).await?;
+        fail_point::at("revert.record.after");
+        let swapped = self
+            .swap(&mut helper, drain, &record, Direction::Back)
+            .await?;
+        helper.close().await;
+        Ok(swapped)
+    }
+
+    /// What became of the swap, as the tables show it; `None` if none was ever prepared.
+    pub async fn outcome(&self, session: &mut Session) -> Result<Option<SwapOutcome>, EngineError> {
+        let record = self.fence.read_swap(session).await?.unwrap_or_default();
+        self.known_outcome(session, &record).await
+    }
+
+    async fn known_outcome(
+        &self,
+        session: &mut Session,
+        record: &SwapRecord,
+    ) -> Result<Option<SwapOutcome>, EngineError> {
+        if record.tables.is_empty() {
+            return Ok(None);
+        }
+        swap::settle(session, self.schema(), self.fence.owner(), record)
+            .await
+            .map(Some)
+    }
+
+    fn schema(&self) -> &str {
+        self.fence.schema()
+    }
+
+    fn copies(&self) -> impl Iterator<Item = &TablePlan> {
+        self.plans.iter().filter(|plan| plan.way == Way::Copy)
+    }
+
+    /// Original and shadow of each copied table, by name.
+    fn pairs(&self) -> Vec<(u32, String, String)> {
+        let owner = self.fence.owner();
+        self.copies()
+            .filter_map(|plan| {
+                let original = plan.original.as_ref()?.name.clone();
+                let shadow = owner.table(Role::Shadow(plan.task.position));
+                Some((plan.task.position, original, shadow))
+            })
+            .collect()
+    }
+
+    async fn execute(
+        &self,
+        session: &mut Session,
+        plan: &TablePlan,
+        record: &mut SwapRecord,
+    ) -> Result<(), EngineError> {
+        let step = step::Step {
+            sessions: self.sessions,
+            fence: self.fence,
+            job: self.job,
+            plan,
+            sql_mode: &plan::user_sql_mode(session, self.job).await?,
+            lock_wait: self.options.lock_wait,
+            give_up_after: self.options.give_up_after,
+            hold_seconds: self.options.hold_seconds,
+        };
+        step.execute(session, record).await
+    }
+
+    /// Writes down which table is which before anything moves.
+    async fn write_down(
+        &self,
+        session: &mut Session,
+        record: &mut SwapRecord,
+    ) -> Result<(), EngineError> {
+        let mut tables = Vec::new();
+        for (position, name, shadow) in self.pairs() {
+            let original_id = catalog::table_id(session, self.schema(), &name).await?;
+            let shadow_id = catalog::table_id(session, self.schema(), &shadow).await?;
+            tables.push(SwapTable {
+                position,
+                name,
+                original_id: original_id.unwrap_or(0),
+                shadow_id: shadow_id.unwrap_or(0),
+            });
+        }
+        record.tables = tables;
+        fail_point::at("cutover.write_down.before");
+        self.fence.write_swap(session, record).await?;
+        fail_point::at("cutover.write_down.after");
+        Ok(())
+    }
+
+    /// The optimizer must not meet an unknown table at the moment of the swap.
+    async fn prepare_statistics(&self, session: &mut Session) -> Result<(), EngineError> {
+        for plan in self.copies() {
+            let shadow = self.fence.owner().table(Role::Shadow(plan.task.position));
+            statistics::prepare(session, self.schema(), plan, &shadow).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_fillers(
+        &self,
+        session: &mut Session,
+        names: &mut [SwapNames],
+    ) -> Result<(), EngineError> {
+        let sql_mode = plan::user_sql_mode(session, self.job).await?;
+        for plan in self.copies() {
+            let shadow = self.fence.owner().table(Role::Shadow(plan.task.position));
+            let fillers =
+                filler::of_plan(session, self.job, self.fence.owner(), &sql_mode, plan).await?;
+            if let Some(swap) = names.iter_mut().find(|swap| swap.next == shadow) {
+                swap.fillers = fillers;
+            }
+        }
+        Ok(())
+    }
+
+    async fn swap(
+        &self,
+        helper: &mut Session,
+        drain: &mut dyn Drain,
+        record: &SwapRecord,
+        direction: Direction,
+    ) -> Result<Swapped, EngineError> {
+        let started = Instant::now();
+        let mut attempts = 0;
+        let mut names = self.names(direction);
+        if direction == Direction::Forward {
+            self.add_fillers(helper, &mut names).await?;
+        }
+        loop {
+            // Those that the last attempt took away before it gave way.
+            for swap in &names {
+                filler::set(helper, self.schema(), &swap.next, &swap.fillers).await?;
+            }
+            let mut pinned = self.sessions.open().await?;
+            drain.prepare(pinned.connection()).await?;
+            // No swap begins without a fresh yes.
+            self.sessions
+                .lease()
+                .confirm()
+                .await
+                .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
+            let reason = match self
+                .attempt(helper, pinned, drain, record, &names, direction)
+                .await?
+            {
+                Attempt::Done(locked_for) => {
+                    return Ok(Swapped {
+                        locked_for,
+                        attempts,
+                    });
+                }
+                Attempt::GaveWay(reason) => reason,
+            };
+            attempts += 1;
+            tracing::info!(attempts, reason, "the cutover gave way");
+            if started.elapsed() > self.options.give_up_after {
+                return Err(EngineError::retryable(format!(
+                    "the cutover gave way {attempts} times in {} s, last because {reason}; it is \
+                     tried again, or allow it with kill_blockers_after_seconds",
+                    started.elapsed().as_secs()
+                )));
+            }
+            step::orders_allow(self.sessions)?;
+            tokio::time::sleep(back_off(attempts)).await;
+        }
+    }
+
+    /// One attempt on one pinned session, which ends with it.
+    async fn attempt(
+        &self,
+        helper: &mut Session,
+        mut pinned: Session,
+        drain: &mut dyn Drain,
+        record: &SwapRecord,
+        names: &[SwapNames],
+        direction: Direction,
+    ) -> Result<Attempt, EngineError> {
+        let watched: Vec<String> = names
+            .iter()
+            .flat_map(|swap| [swap.live.clone(), swap.next.clone()])
+            .collect();
+        if let Some(reason) = self.blocked_by(helper, &watched).await? {
+            pinned.close().await;
+            return Ok(Attempt::GaveWay(reason));
+        }
+        let extra = drain.tables();
+        let id = pinned.id();
+        match self.lock(helper, &mut pinned, names, &extra).await {
+            Ok(None) => {}
+            Ok(Some(reason)) => {
+                pinned.close().await;
+                return Ok(Attempt::GaveWay(reason));
+            }
+            Err(error) => {
+                // The lock may have been granted all the same.
+                drop(pinned);
+                end_session(helper, id).await?;
+                return Err(error);
+            }
+        }
+        let locked_at = Instant::now();
+        let locked = Locked {
+            fence: self.fence,
+            plans: self.plans,
+            names,
+            back: direction == Direction::Back,
+        };
+        let deadline = locked_at + self.options.drain_limit;
+        // Past this limit nobody knows whether the RENAME was sent.
+        let limit = self.options.drain_limit + self.options.lock_wait + ANSWER_MARGIN;
+        let swapped = tokio::time::timeout(limit, locked.swap(&mut pinned, drain, deadline))
+            .await
+            .unwrap_or_else(|_| Err(UnderLock::Rename(no_answer())));
+        match swapped {
+            Ok(()) => {
+                fail_point::at("cutover.unlock.before");
+                // The session ends anyway; a lost answer here changes nothing any more.
+                let unlocked = answered(ANSWER_MARGIN, pinned.run("UNLOCK TABLES")).await;
+                let locked_for = locked_at.elapsed();
+                fail_point::at("cutover.unlock.after");
+                drop(pinned);
+                if let Err(error) = unlocked {
+                    tracing::debug!(%error, "UNLOCK TABLES was not answered");
+                    end_session(helper, id).await?;
+                }
+                Ok(Attempt::Done(locked_for))
+            }
+            Err(UnderLock::Before(error)) => {
+                // A session that the network cut off would hold the tables until the server notices.
+                let unlocked = answered(ANSWER_MARGIN, pinned.run("UNLOCK TABLES")).await;
+                drop(pinned);
+                if unlocked.is_err() {
+                    end_session(helper, id).await?;
+                }
+                match error.kind() {
+                    ErrorKind::Retryable => Ok(Attempt::GaveWay(error.message())),
+                    ErrorKind::Permanent | ErrorKind::LeaseLost | ErrorKind::SwapUnknown => {
+                        Err(error)
+                    }
+                }
+            }
+            Err(UnderLock::Rename(error)) => {
+                drop(pinned);
+                self.after_lost_rename(id, record, direction, &error)
+                    .await?;
+                Ok(Attempt::Done(locked_at.elapsed()))
+            }
+        }
+    }
+
+    fn names(&self, direction: Direction) -> Vec<SwapNames> {
+        let owner = self.fence.owner();
+        self.pairs()
+            .into_iter()
+            .map(|(position, live, shadow)| {
+                let old = owner.table(Role::Old(position));
+                match direction {
+                    Direction::Forward => SwapNames {
+                        live,
+                        next: shadow,
+                        aside: old,
+                        fillers: Vec::new(),
+                    },
+                    Direction::Back => SwapNames {
+                        live,
+                        next: old,
+                        aside: shadow,
+                        fillers: Vec::new(),
+                    },
+                }
+            })
+            .collect()
+    }
+
+    /// Long transactions make every later query of the table wait behind our lock: give way to them, or, where that
+    /// is asked for, end those that may be ended.
+    async fn blocked_by(
+        &self,
+        helper: &mut Session,
+        tables: &[String],
+    ) -> Result<Option<String>, EngineError> {
+        let blockers =
+            blocker::holding(helper, self.schema(), tables, self.options.lock_wait).await?;
+        let mut reason = None;
+        let mut killed = BTreeSet::new();
+        for blocker in blockers {
+            let old_enough = self
+                .options
+                .kill_blockers_after
+                .is_some_and(|after| blocker.held_for >= after);
+            match (blocker.id, blocker.protected) {
+                (Some(id), None) if old_enough => {
+                    tracing::warn!(blocker = blocker.describe(), "killed, as asked for");
+                    session::kill(helper, id).await?;
+                    killed.insert(id);
+                }
+                (_, Some(why)) if old_enough => {
+                    reason = Some(format!("{} and is never killed: {why}", blocker.describe()));
+                }
+                _ => reason = Some(blocker.describe()),
+            }
+        }
+        if !killed.is_empty() && reason.is_none() {
+            let until = tokio::time::Instant::now() + self.options.lock_wait;
+            session::wait_until_gone(helper, &killed, until).await?;
+        }
+        Ok(reason)
+    }
+
+    /// Locks everything. `Some` is the reason why it was not granted in time.
+    async fn lock(
+        &self,
+        helper: &mut Session,
+        pinned: &mut Session,
+        names: &[SwapNames],
+        extra: &[String],
+    ) -> Result<Option<String>, EngineError> {
+        let doing = || EngineError::while_doing("locking the tables for the swap");
+        let limit = self.options.lock_wait;
+        // The server counts whole seconds; the helper ends the wait at the exact time.
+        pinned
+            .set_lock_waits(limit + Duration::from_secs(1), self.options.drain_limit)
+            .await
+            .map_err(doing())?;
+        let mut parts: Vec<String> = names
+            .iter()
+            .flat_map(|swap| [&swap.live, &swap.next])
+            .map(|table| format!("{} WRITE", quote_table(self.schema(), table)))
+            .collect();
+        parts.extend(extra.iter().map(|table| format!("{table} WRITE")));
+        parts.push(format!("{} READ", self.fence.quoted()));
+        let statement = format!("LOCK TABLES {}", parts.join(", "));
+        fail_point::at("cutover.lock.before");
+        let id = pinned.id();
+        let answer = {
+            let lock = pinned.run(&statement);
+            tokio::pin!(lock);
+            tokio::select! {
+                answer = &mut lock => answer,
+                () = tokio::time::sleep(limit) => {
+                    let stop = helper.run(&format!("KILL QUERY {id}")).await;
+                    if let Err(error) = stop {
+                        tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
+                    }
+                    answered(ANSWER_MARGIN, lock).await
+                }
+            }
+        };
+        match answer {
+            Ok(_) => {
+                fail_point::at("cutover.lock.after");
+                Ok(None)
+            }
+            // Interrupted by the helper, or past the server's limit, or a deadlock of metadata.
+            Err(error) if matches!(server_error_number(&error), Some(1317 | 1205 | 1213)) => {
+                Ok(Some(format!(
+                    "the tables could not be locked within {} ms",
+                    limit.as_millis()
+                )))
+            }
+            Err(error) if server_error_number(&error) == Some(1146) => {
+                // A successor renames what is ours before anything else.
+                self.fence.check(helper).await?;
+                Err(doing()(error))
+            }
+            Err(error) => Err(doing()(error)),
+        }
+    }
+
+    /// The answer to RENAME was lost, or was an error: make sure that its session is gone, then
+    /// look at the tables.
+    async fn after_lost_rename(
+        &self,
+        id: u64,
+        record: &SwapRecord,
+        direction: Direction,
+        error: &sqlx::Error,
+    ) -> Result<(), EngineError> {
+        tracing::warn!(%error, "RENAME was not answered with success; the tables are looked at");
+        let unknown = |error: EngineError| match error.kind() {
+            ErrorKind::LeaseLost => error,
+            ErrorKind::Retryable | ErrorKind::Permanent | ErrorKind::SwapUnknown => {
+                EngineError::SwapUnknown(error.message())
+            }
+        };
+        let mut session = self.sessions.open().await.map_err(unknown)?;
+        end_session(&mut session, id).await.map_err(unknown)?;
+        self.fence.check(&mut session).await.map_err(unknown)?;
+        let outcome = swap::settle(&mut session, self.schema(), self.fence.owner(), record)
+            .await
+            .map_err(unknown)?;
+        session.close().await;
+        match (outcome, direction) {
+            (SwapOutcome::Swapped, Direction::Forward)
+            | (SwapOutcome::NotSwapped, Direction::Back) => Ok(()),
+            (SwapOutcome::NotSwapped, Direction::Forward)
+            | (SwapOutcome::Swapped, Direction::Back) => Err(EngineError::retryable(format!(
+                "the swap did not take place: {error}"
+            ))),
+            (SwapOutcome::Unknown(why), _) => Err(EngineError::SwapUnknown(why)),
+        }
+    }
+}
+
+/// The answer to a statement, or an error where the network keeps it back.
+async fn answered<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or_else(|_| Err(no_answer()))
+}
+
+fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}
+
+/// Ends a session of ours that may hold locks and can't be asked any more.
+async fn end_session(helper: &mut Session, id: u64) -> Result<(), EngineError> {
+    session::kill(helper, id).await?;
+    let until = tokio::time::Instant::now() + LOST_SESSION_LIMIT;
+    session::wait_until_gone(helper, &BTreeSet::from([id]), until).await
+}
+
+/// Doubles from 100 ms, with jitter so that two operations don't meet again and again.
+fn back_off(attempts: u32) -> Duration {
+    let full = Duration::from_millis(100)
+        .saturating_mul(1 << attempts.min(10))
+        .min(LONGEST_BACK_OFF);
+    full.mul_f64(rand::rng().random_range(0.5..1.0))
+}

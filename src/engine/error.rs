@@ -1,0 +1,172 @@
+//! What can go wrong on a deployment, as the driver must answer it.
+
+use std::borrow::Cow;
+
+/// How the driver answers an [`EngineError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// May pass by itself: report it, give up the operation, try again when due.
+    Retryable,
+    /// Only a person can change it.
+    Permanent,
+    /// The lease, or the deployment's fence, belongs to somebody else: touch nothing more.
+    LeaseLost,
+    /// A swap was sent and nobody knows yet whether it took place: call `cut_over` again.
+    SwapUnknown,
+}
+
+/// A failure of the engine, with a message for people: value, rule, next step.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Nothing is wrong with the change; the same call may succeed later.
+    #[error("{message}")]
+    Retryable {
+        /// What happened, and to what.
+        message: String,
+        /// What the server or the network said.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The change cannot go on as it is.
+    #[error("{message}")]
+    Permanent {
+        /// What happened, the rule, and what to do.
+        message: String,
+        /// What the server said.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// Somebody else owns the operation now.
+    #[error("the lease was lost: {0}")]
+    LeaseLost(String),
+    /// The reply to a swap was lost and the tables could not be looked at yet.
+    #[error("the swap's outcome is unknown: {0}; call again, the tables' identity settles it")]
+    SwapUnknown(String),
+}
+
+/// A message is stored in a column and shown in views; longer ones are cut.
+const MESSAGE_CHARACTERS: usize = 500;
+
+impl EngineError {
+    /// A failure that may pass by itself.
+    pub fn retryable(message: impl Into<String>) -> Self {
+        Self::Retryable {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// A failure that stays until a person acts.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self::Permanent {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// How to answer.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Retryable { .. } => ErrorKind::Retryable,
+            Self::Permanent { .. } => ErrorKind::Permanent,
+            Self::LeaseLost(_) => ErrorKind::LeaseLost,
+            Self::SwapUnknown(_) => ErrorKind::SwapUnknown,
+        }
+    }
+
+    /// The server's error number, where a server's answer is the cause.
+    pub fn server_number(&self) -> Option<u16> {
+        std::error::Error::source(self)?
+            .downcast_ref::<sqlx::Error>()
+            .and_then(server_error_number)
+    }
+
+    /// Has the deployment no room left? Then trying at once again only takes what others need.
+    pub fn is_no_room(&self) -> bool {
+        self.server_number().is_some_and(means_no_room)
+    }
+
+    /// The whole story in at most 500 characters.
+    pub fn message(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        match text.char_indices().nth(MESSAGE_CHARACTERS) {
+            Some((end, _)) => text[..end].to_owned(),
+            None => text,
+        }
+    }
+
+    /// Says what was being done when a statement failed, and sorts the failure by the
+    /// server's error number: see [`server_error_kind`].
+    pub fn while_doing(doing: impl Into<Cow<'static, str>>) -> impl FnOnce(sqlx::Error) -> Self {
+        let doing = doing.into();
+        move |error| {
+            let mut message = format!("{doing} failed: {error}");
+            if server_error_number(&error).is_some_and(means_no_room) {
+                message.push_str(NO_ROOM);
+            }
+            let source: Option<Box<dyn std::error::Error + Send + Sync>> = Some(Box::new(error));
+            let error = source
+                .as_ref()
+                .and_then(|e| e.downcast_ref::<sqlx::Error>());
+            match error.map(server_error_kind) {
+                Some(ErrorKind::Permanent) => Self::Permanent { message, source },
+                _ => Self::Retryable { message, source },
+            }
+        }
+    }
+}
+
+/// The server's error number, where the server answered at all.
+pub fn server_error_number(error: &sqlx::Error) -> Option<u16> {
+    match error {
+        sqlx::Error::Database(e) => e
+            .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+            .map(|e| e.number()),
+        _ => None,
+    }
+}
+
+/// What to do when there is no room.
+const NO_ROOM: &str = "; the deployment has no room left (disk, file size limit or tablespace), and the \
+    application needs it too: make room, and the change goes on from its checkpoint, or CALL \
+    apply_cancel, which gives back what the copy takes";
+
+/// Disk full, error on write, table or temporary table full.
+fn means_no_room(number: u16) -> bool {
+    matches!(number, 3 | 20 | 1021 | 1026 | 1114)
+}
+
+/// Whether a failed statement may be tried again as it is.
+///
+/// What has no number never reached the server or lost its answer: retryable. Of the numbers,
+/// those that depend on load, on other sessions or on the state of the server are retryable;
+/// the rest say that the statement itself, or the data, is at fault.
+pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
+    let Some(number) = server_error_number(error) else {
+        return ErrorKind::Retryable;
+    };
+    match number {
+        // Too many connections, out of memory or resources, disk full, read or write errors of files.
+        3 | 20 | 1040 | 1037 | 1038 | 1041 | 1021 | 1026 | 1030 | 1114 | 1135 | 1203 | 1226 => {
+            ErrorKind::Retryable
+        }
+        // Lock wait time-out, deadlock, interrupted, killed, shutdown, time limit.
+        1205 | 1213 | 1317 | 1053 | 1077 | 1079 | 1927 | 3024 | 4031 | 3168 | 3169 | 3572 => {
+            ErrorKind::Retryable
+        }
+        // read_only, super_read_only, offline mode: a fail-over may be under way.
+        1290 | 1792 | 1836 | 3032 => ErrorKind::Retryable,
+        // Connection trouble of the server's making.
+        1152 | 1153 | 1154..=1161 | 1184 | 2000..=2999 => ErrorKind::Retryable,
+        _ => ErrorKind::Permanent,
+    }
+}

@@ -1,0 +1,708 @@
+//! The engine's phases, in the order in which a driver calls them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sqlx::Row;
+use tokio::sync::Mutex;
+
+use super::apply::Pace;
+use super::artifact;
+use super::binlog::gtid::Position;
+use super::binlog::rows::RowLayout;
+use super::checkpoint::{Found, Head, Stage, Store, run};
+use super::context::{Context, Halt, must_halt};
+use super::copy::TableCopy;
+use super::cutover::Cutover;
+use super::error::server_error_number;
+use super::fence::Fence;
+use super::options::Options;
+use super::routing::Routing;
+use super::running::{Flow, Running, SwapDrain, check_original};
+use super::session::{Owner, Session, Sessions};
+use super::swap::SwapOutcome;
+use super::table::{TablePlan, Way};
+use super::verify::{Different, TableVerify};
+use super::{
+    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, fail_point,
+    indexes, plan, position, preflight, way_back,
+};
+
+impl Engine {
+    /// Opens the deployment for `job` and fences off every former driver of the operation.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::LeaseLost`] if a later epoch was here before.
+    pub async fn open(
+        target: Target,
+        job: Job,
+        lease: Arc<dyn LeaseHolder>,
+    ) -> Result<Self, EngineError> {
+        let options = Options::read(&job.options)?;
+        let owner = Owner {
+            installation: job.installation.clone(),
+            operation_id: job.operation_id,
+            epoch: job.lease_epoch,
+        };
+        let store = Store::new(&job.schema_name, &owner);
+        let sessions = Sessions::new(target, owner, Arc::clone(&lease));
+        let mut control = sessions.open().await?;
+        let fence = Fence::take_over(&sessions, &mut control, &job.schema_name).await?;
+        Ok(Self {
+            job,
+            lease,
+            options,
+            sessions,
+            control,
+            fence,
+            store,
+            head: None,
+            running: None,
+            copied: Vec::new(),
+            window_told: false,
+        })
+    }
+
+    /// Copies, catches up and verifies; resumes from the deployment's checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// The kind says how to answer, the message what happened.
+    pub async fn copy(&mut self) -> Result<Outcome, EngineError> {
+        let result = self.copy_all().await;
+        self.outcome(result, Outcome::Verified).await
+    }
+
+    /// Applies the stream while the operation is on hold, until orders change.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::copy`].
+    pub async fn keep_current(&mut self) -> Result<Outcome, EngineError> {
+        let result = self.hold().await;
+        self.outcome(result, Outcome::CutoverAsked).await
+    }
+
+    /// Swaps the tables, or finds out that a former attempt did.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::SwapUnknown`] if that can't be said yet: call again.
+    pub async fn cut_over(&mut self) -> Result<Swapped, EngineError> {
+        match self.swap().await {
+            Ok(swapped) => Ok(swapped),
+            Err(Halt::Failed(error)) => Err(self.first_error(error)),
+            Err(Halt::Asked(outcome)) => Err(EngineError::retryable(format!(
+                "the cutover was given up before the swap: {outcome:?}"
+            ))),
+        }
+    }
+
+    /// Compares every row once more and names those that differ; repairs nothing.
+    ///
+    /// # Errors
+    ///
+    /// Permanent before the copy has ended.
+    pub async fn differences(&mut self) -> Result<Vec<String>, EngineError> {
+        if self.stage() < Stage::Verify {
+            return Err(EngineError::permanent(
+                "the copy has not ended, there is nothing to compare",
+            ));
+        }
+        let result = async {
+            self.catch_up().await?;
+            self.compare().await
+        };
+        match result.await {
+            Ok(different) => {
+                let rows = different.iter().flat_map(|(_, rows)| rows);
+                Ok(rows.map(Different::shown).collect())
+            }
+            Err(Halt::Failed(error)) => Err(self.first_error(error)),
+            Err(Halt::Asked(outcome)) => Err(EngineError::retryable(format!(
+                "the comparison was given up: {outcome:?}"
+            ))),
+        }
+    }
+
+    /// Puts the old tables to their holding names and removes what is left of the change.
+    pub async fn finish(&mut self) -> Result<(), EngineError> {
+        self.stop_running().await;
+        self.phase("cleanup");
+        let hold = super::cutover::CutoverOptions::of(&self.job.options)?.hold_seconds;
+        let owner = self.sessions.owner().clone();
+        let schema = self.job.schema_name.clone();
+        // From here on the fence alone tells a successor that the change was made: the tables
+        // that showed it go.
+        self.fence.finish(&mut self.control, hold).await?;
+        artifact::hold_tables(&mut self.control, &schema, &owner, "_old", hold).await?;
+        artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await
+    }
+
+    /// Removes everything that the operation left, the original untouched: a cancel.
+    pub async fn remove_artifacts(&mut self) -> Result<(), EngineError> {
+        self.stop_running().await;
+        self.phase("cleanup");
+        let owner = self.sessions.owner().clone();
+        let schema = self.job.schema_name.clone();
+        let record = self.fence.read_swap(&mut self.control).await?;
+        if record.is_some_and(|record| record.reverting) {
+            // The changed tables hold what the application wrote: they are put aside, and the
+            // fence tells a successor that the swap back was made.
+            let hold = super::cutover::CutoverOptions::of(&self.job.options)?.hold_seconds;
+            self.fence.finish(&mut self.control, hold).await?;
+            artifact::hold_tables(&mut self.control, &schema, &owner, "_new", hold).await?;
+            return artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await;
+        }
+        artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await?;
+        self.fence.remove(&mut self.control).await
+    }
+
+    /// Drops what this installation has left on the deployment and whose time has come: old tables in their holding
+    /// names, fences of finished operations. Needs no lease: nobody works on any of them.
+    pub async fn remove_due(&mut self) -> Result<usize, EngineError> {
+        self.stop_running().await;
+        artifact::remove_due(&mut self.control, &self.job.installation).await
+    }
+
+    /// Ends all sessions in order.
+    pub async fn close(mut self) {
+        self.stop_running().await;
+        self.control.close().await;
+    }
+
+    pub(super) async fn stop_running(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.close().await;
+        }
+    }
+
+    fn phase(&self, phase: &str) {
+        if let Some(running) = &self.running {
+            running.context.progress.phase(phase);
+            running.context.report();
+        }
+    }
+
+    /// A phase's end as the driver hears of it.
+    async fn outcome(
+        &mut self,
+        result: Result<(), Halt>,
+        done: Outcome,
+    ) -> Result<Outcome, EngineError> {
+        match result {
+            Ok(()) => Ok(done),
+            Err(Halt::Asked(outcome)) => Ok(outcome),
+            Err(Halt::Failed(error)) => {
+                let error = self.first_error(error);
+                let error = self.explained(error).await;
+                self.stop_running().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What failed first: the parts end each other.
+    pub(super) fn first_error(&self, error: EngineError) -> EngineError {
+        let first = self
+            .running
+            .as_ref()
+            .and_then(|running| running.context.take_error());
+        first.unwrap_or(error)
+    }
+
+    async fn copy_all(&mut self) -> Result<(), Halt> {
+        must_halt(&self.lease.orders().borrow())?;
+        if self.running.is_none() && self.fence.is_finished(&mut self.control).await? {
+            return Ok(());
+        }
+        if self.running.is_none() && !self.start().await? {
+            // Nothing is copied: the statements wait for their turn.
+            return Ok(());
+        }
+        if self.stage() == Stage::Copy {
+            self.copy_tables().await?;
+            self.enter(Stage::Index).await?;
+        }
+        if self.stage() == Stage::Index {
+            self.build_indexes().await?;
+            self.enter(Stage::Verify).await?;
+        }
+        self.catch_up().await?;
+        if self.stage() == Stage::Verify {
+            self.verify().await?;
+            self.catch_up().await?;
+        }
+        self.phase("waiting");
+        Ok(())
+    }
+
+    fn stage(&self) -> Stage {
+        self.head.as_ref().map_or(Stage::Copy, |head| head.stage)
+    }
+
+    fn parts(&mut self) -> Result<(&mut Running, &mut Session, &mut Head), EngineError> {
+        match (&mut self.running, &mut self.head) {
+            (Some(running), Some(head)) => Ok((running, &mut self.control, head)),
+            (None, _) | (_, None) => Err(EngineError::permanent("the copy was not started")),
+        }
+    }
+
+    async fn write_head(&mut self) -> Result<(), EngineError> {
+        let Some(head) = &self.head else {
+            return Ok(());
+        };
+        let sql = self.store.set_head(head)?;
+        let doing = "writing the checkpoint";
+        run(self.control.connection(), sql, doing).await?;
+        if let Ok(value) = serde_json::to_value(head.stage) {
+            self.lease
+                .record_checkpoint(serde_json::json!({ "stage": value }));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn enter(&mut self, stage: Stage) -> Result<(), EngineError> {
+        if let Some(head) = &mut self.head {
+            head.stage = stage;
+        }
+        self.write_head().await
+    }
+
+    /// Plans the change or finds the plan, and starts the stream. False if nothing is copied.
+    async fn start(&mut self) -> Result<bool, Halt> {
+        let (position, fresh) = match self.store.read(&mut self.control).await? {
+            Some(found) => (self.resume(found).await?, false),
+            None => (self.begin().await?, true),
+        };
+        let Some(head) = &self.head else {
+            return Ok(false);
+        };
+        if head.plans.iter().all(|plan| plan.way != Way::Copy) {
+            return Ok(false);
+        }
+        let gtid = position.gtid_set.is_some();
+        let layouts: Vec<_> = head.plans.iter().map(layout).collect();
+        let ordered = layouts
+            .iter()
+            .map(|l| l.as_ref().is_none_or(|l| l.ordered()));
+        let routing = Arc::new(Routing::new(ordered));
+        if head.stage > Stage::Copy {
+            (0..layouts.len()).for_each(|table| routing.complete(table));
+        }
+        let context = Arc::new(Context::new(
+            self.sessions.clone(),
+            self.store.clone(),
+            self.options.clone(),
+            head.plans.clone(),
+            layouts,
+            routing,
+            gtid,
+            Arc::clone(&self.lease),
+        ));
+        tracing::info!(fresh, stage = ?head.stage, "the stream starts");
+        let started = Running::start(&context, position, Flow::Forward)?;
+        if self.job.revert_window_seconds > 0 {
+            for warning in way_back::warnings(&head.plans) {
+                tracing::warn!(warning, "before the cutover");
+                context.progress.warn(warning);
+            }
+        }
+        // Rows that a former driver copied count as copied before the first report.
+        if head.stage > Stage::Copy {
+            for range in &self.copied {
+                context.progress.copied(range.table, range.rows);
+            }
+        }
+        self.running = Some(started);
+        Ok(true)
+    }
+
+    /// A first start: plan, shadow, checkpoint. Capture begins here, before anything is copied.
+    async fn begin(&mut self) -> Result<Position, Halt> {
+        let owner = self.sessions.owner().clone();
+        let control = &mut self.control;
+        let plans = preflight::plan(control, &self.job, &owner).await?;
+        let later = indexes::defer_all(control, &self.options).await?;
+        let mut deferred = Vec::new();
+        for plan in &plans {
+            let keys = indexes::to_defer(plan, later);
+            if let Some(shadow) = &plan.shadow {
+                indexes::drop_deferred(control, shadow, &keys).await?;
+            }
+            deferred.push(keys);
+        }
+        let nothing_to_copy = plans.iter().all(|plan| plan.way != Way::Copy);
+        let gtid = position::uses_gtid(control).await?;
+        if !nothing_to_copy {
+            check_server(control, gtid).await?;
+        }
+        let position = match nothing_to_copy {
+            true => Position {
+                gtid_set: None,
+                file: String::new(),
+                offset: 0,
+            },
+            false => position::current(control, gtid).await?,
+        };
+        let mut head = Head::new(server_uuid(control).await?, plans, deferred);
+        if nothing_to_copy {
+            head.stage = Stage::Verified;
+        }
+        self.store.create(control).await?;
+        let sql = format!(
+            "BEGIN; {}; {}; COMMIT",
+            self.store.set_head(&head)?,
+            self.store.set_position(&position)?
+        );
+        fail_point::at("begin.checkpoint.before");
+        run(control.connection(), sql, "writing the first checkpoint").await?;
+        fail_point::at("begin.checkpoint.after");
+        self.head = Some(head);
+        self.copied = Vec::new();
+        Ok(position)
+    }
+
+    /// A later start, from what the deployment holds.
+    async fn resume(&mut self, found: Found) -> Result<Position, Halt> {
+        let owner = self.sessions.owner().clone();
+        let control = &mut self.control;
+        let uuid = server_uuid(control).await?;
+        if uuid != found.head.server_uuid {
+            return Err(EngineError::permanent(format!(
+                "the checkpoint is of server {}, this is {uuid}; a copy of another server's change \
+                 cannot be followed here: cancel and start again",
+                found.head.server_uuid
+            ))
+            .into());
+        }
+        let mut head = found.head;
+        let former = head.plans.clone();
+        head.plans = plan::resume(control, &owner, &former).await?;
+        for plan in former.iter().filter(|p| p.way == Way::Copy) {
+            if let Some(original) = &plan.original {
+                check_original(control, original, "while no driver was at work").await?;
+            }
+        }
+        if head.plans.iter().any(|plan| plan.way == Way::Copy) {
+            check_position(control, &found.position).await?;
+        }
+        self.copied = found.copied;
+        self.head = Some(head);
+        Ok(found.position)
+    }
+
+    async fn copy_tables(&mut self) -> Result<(), Halt> {
+        let copied = self.copied.clone();
+        let (running, _, _) = self.parts()?;
+        running.set_pace(Pace::Gather);
+        let context = Arc::clone(&running.context);
+        self.phase("copy");
+        for table in context.copied() {
+            TableCopy::new(&context, table, &copied)?.run().await?;
+        }
+        Ok(())
+    }
+
+    async fn build_indexes(&mut self) -> Result<(), Halt> {
+        let (running, _, head) = self.parts()?;
+        let deferred = head.deferred.clone();
+        let context = Arc::clone(&running.context);
+        if deferred.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        // The shadow must be one state of the original, not chunks of several: only then is a
+        // duplicate a true one.
+        self.catch_up().await?;
+        self.phase("index");
+        let (running, control, _) = self.parts()?;
+        let applier = running.pause().await?;
+        let mut result = Ok(());
+        for (index, keys) in deferred.iter().enumerate() {
+            result = indexes::build(&context, control, index, keys).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        running.resume(applier);
+        result
+    }
+
+    async fn catch_up(&mut self) -> Result<(), Halt> {
+        self.phase("catch_up");
+        let (running, control, _) = self.parts()?;
+        running.set_pace(Pace::Prompt);
+        let context = Arc::clone(&running.context);
+        let place = Arc::clone(&running.place);
+        place.wait_until_applied(control, &context).await
+    }
+
+    /// Compares everything; repairs once; wants a clean pass after that.
+    async fn verify(&mut self) -> Result<(), Halt> {
+        loop {
+            self.phase("verify");
+            fail_point::at("verify.pass.before");
+            let different = self.compare().await?;
+            let (running, _, head) = self.parts()?;
+            let context = Arc::clone(&running.context);
+            if different.iter().all(|(_, rows)| rows.is_empty()) {
+                head.failed_verification = None;
+                for table in context.copied() {
+                    context.progress.state(table, "verified");
+                }
+                return Ok(self.enter(Stage::Verified).await?);
+            }
+            let text = shown(&context, &different);
+            tracing::warn!(%text, "the copy differs from the original");
+            let repaired = head.repaired;
+            head.failed_verification = Some(text.clone());
+            head.repaired = true;
+            self.write_head().await?;
+            fail_point::at("verify.failed.after");
+            if repaired {
+                return Err(EngineError::permanent(format!(
+                    "the copy differs from the original again after a repair: {text}; cancel, and \
+                     report this"
+                ))
+                .into());
+            }
+            for (verify, rows) in &different {
+                verify.repair(rows).await?;
+            }
+            self.catch_up().await?;
+        }
+    }
+
+    async fn compare(&mut self) -> Result<Vec<(TableVerify, Vec<Different>)>, Halt> {
+        let (running, _, _) = self.parts()?;
+        let context = Arc::clone(&running.context);
+        let place = Arc::clone(&running.place);
+        let mut different = Vec::new();
+        for table in context.copied() {
+            let verify = TableVerify::new(&context, table, &place)?;
+            let rows = verify.run().await?;
+            different.push((verify, rows));
+        }
+        Ok(different)
+    }
+
+    async fn hold(&mut self) -> Result<(), Halt> {
+        self.copy_all().await?;
+        let mut orders = self.lease.orders();
+        loop {
+            {
+                let orders = orders.borrow_and_update();
+                must_halt(&orders)?;
+                if orders.directive == Directive::Cutover {
+                    return Ok(());
+                }
+            }
+            let failed = self
+                .running
+                .as_ref()
+                .map(|running| running.context.failed.clone());
+            let failed = async {
+                match failed {
+                    Some(failed) => failed.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = orders.changed() => {
+                    if changed.is_err() {
+                        return Err(EngineError::LeaseLost("nobody holds the lease".into()).into());
+                    }
+                }
+                () = failed => {
+                    return Err(EngineError::retryable("a part of the change failed").into());
+                }
+                () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {
+                    if let Some(running) = &self.running {
+                        running.context.progress.lag(running.applied().lag);
+                        running.context.report();
+                    }
+                    self.check_artifacts().await?;
+                }
+            }
+        }
+    }
+
+    /// A former attempt, of this driver or another, may have swapped already: then the plan is as
+    /// it was written down, and the originals are the new tables. What is left to do is done.
+    async fn swapped_before(&mut self) -> Result<Option<Swapped>, EngineError> {
+        let head = match self.head.take() {
+            Some(head) => head,
+            None => match self.store.read(&mut self.control).await? {
+                Some(found) => found.head,
+                None => return Ok(None),
+            },
+        };
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &head.plans)?;
+        match cutover.outcome(&mut self.control).await? {
+            Some(SwapOutcome::Swapped) => {
+                let swapped = cutover.run(None).await?;
+                self.stop_running().await;
+                self.head = Some(head);
+                self.enter(Stage::Swapped).await?;
+                Ok(Some(swapped))
+            }
+            Some(SwapOutcome::Unknown(why)) => Err(EngineError::SwapUnknown(why)),
+            Some(SwapOutcome::NotSwapped) | None => {
+                // Without a stream the plan is read again, from the tables as they are now.
+                self.head = self.running.is_some().then_some(head);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn swap(&mut self) -> Result<Swapped, Halt> {
+        if self.fence.is_finished(&mut self.control).await? {
+            return Ok(Swapped::default());
+        }
+        if let Some(swapped) = self.swapped_before().await? {
+            return Ok(swapped);
+        }
+        self.copy_all().await?;
+        self.phase("cutover");
+        let plans = self
+            .head
+            .as_ref()
+            .map(|head| head.plans.clone())
+            .unwrap_or_default();
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
+        let Some(running) = &mut self.running else {
+            return Ok(cutover.run(None).await?);
+        };
+        let context = Arc::clone(&running.context);
+        let mut applier = running.pause().await?;
+        let mut drain = SwapDrain {
+            applier: &mut applier,
+            context: &context,
+            helper: Mutex::new(self.sessions.open().await?),
+        };
+        context.swapping.store(true, Ordering::SeqCst);
+        let result = cutover.run(Some(&mut drain)).await;
+        match result {
+            Ok(swapped) => {
+                applier.close().await;
+                self.running = None;
+                self.enter(Stage::Swapped).await?;
+                Ok(swapped)
+            }
+            Err(error) => {
+                context.swapping.store(false, Ordering::SeqCst);
+                running.resume(applier);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn layout(plan: &TablePlan) -> Option<Arc<RowLayout>> {
+    let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
+    let layout = RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+    (plan.way == Way::Copy).then(|| Arc::new(layout))
+}
+
+fn shown(context: &Context, different: &[(TableVerify, Vec<Different>)]) -> String {
+    let mut texts = Vec::new();
+    for (table, (_, rows)) in context.copied().zip(different) {
+        let Some(original) = &context.plans[table].original else {
+            continue;
+        };
+        if rows.is_empty() {
+            continue;
+        }
+        let some: Vec<String> = rows.iter().take(5).map(Different::shown).collect();
+        texts.push(format!(
+            "{}: {} rows: {}",
+            original.quoted(),
+            rows.len(),
+            some.join(", ")
+        ));
+    }
+    texts.join("; ")
+}
+
+pub(super) async fn server_uuid(session: &mut Session) -> Result<String, EngineError> {
+    let doing = || EngineError::while_doing("asking for the server's identity");
+    let rows = session
+        .rows("SELECT @@server_uuid")
+        .await
+        .map_err(doing())?;
+    let row = rows
+        .first()
+        .ok_or_else(|| EngineError::retryable("the server has no identity"))?;
+    row.try_get_unchecked(0).map_err(doing())
+}
+
+/// Settings of the server without which changes cannot be followed.
+async fn check_server(session: &mut Session, gtid: bool) -> Result<(), EngineError> {
+    let doing = || EngineError::while_doing("reading the binlog settings");
+    let sql = "SELECT @@GLOBAL.log_bin, CAST(@@GLOBAL.binlog_format AS CHAR), \
+               CAST(@@GLOBAL.binlog_row_image AS CHAR), @@GLOBAL.binlog_order_commits";
+    let rows = match session.rows(sql).await {
+        Ok(rows) => rows,
+        // A server without binlog_format writes rows only.
+        Err(error) if server_error_number(&error) == Some(1193) => return Ok(()),
+        Err(error) => return Err(doing()(error)),
+    };
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    let log_bin: i64 = row.try_get_unchecked(0).map_err(doing())?;
+    let format: String = row.try_get_unchecked(1).map_err(doing())?;
+    let image: String = row.try_get_unchecked(2).map_err(doing())?;
+    let ordered: i64 = row.try_get_unchecked(3).map_err(doing())?;
+    let refuse = |text: &str| Err(EngineError::permanent(text.to_owned()));
+    if log_bin == 0 {
+        return refuse("the server writes no binlog; start it with log_bin");
+    }
+    if format != "ROW" {
+        return refuse("binlog_format is not ROW; set it globally and reconnect the application");
+    }
+    if image != "FULL" {
+        return refuse(
+            "binlog_row_image is not FULL; set it globally and reconnect the application",
+        );
+    }
+    if !gtid && ordered == 0 {
+        return refuse("binlog_order_commits is off and gtid_mode is not ON; turn one of them on");
+    }
+    Ok(())
+}
+
+/// Whether the stream can go on from the checkpoint's position.
+pub(super) async fn check_position(
+    session: &mut Session,
+    position: &Position,
+) -> Result<(), EngineError> {
+    let Some(set) = &position.gtid_set else {
+        return Ok(());
+    };
+    let doing = || EngineError::while_doing("comparing the checkpoint with the server");
+    // After a crash of the server its last commits may take a moment to be seen.
+    let sql = format!(
+        "SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', 10), GTID_SUBSET(@@GLOBAL.gtid_purged, '{set}')"
+    );
+    let rows = session.rows(&sql).await.map_err(doing())?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    let missing: i64 = row.try_get_unchecked(0).map_err(doing())?;
+    let kept: i64 = row.try_get_unchecked(1).map_err(doing())?;
+    if missing != 0 {
+        return Err(EngineError::permanent(
+            "the server lacks transactions that the checkpoint contains (it was restored, or failed \
+             over with a loss); the copy cannot be trusted: cancel and start again",
+        ));
+    }
+    if kept == 0 {
+        return Err(EngineError::permanent(
+            "the binlogs after the checkpoint were purged, and changes since then with them; cancel \
+             and start again, and keep binlogs longer",
+        ));
+    }
+    Ok(())
+}

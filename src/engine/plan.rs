@@ -1,0 +1,592 @@
+//! Decides how each statement is carried out, by having the server try it on an empty copy.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::Row;
+
+use super::artifact::Role;
+use super::catalog;
+use super::create_text::{CreateText, ElementKind};
+use super::error::{server_error_kind, server_error_number};
+use super::filler;
+use super::gone;
+use super::mapping;
+use super::session::{OUR_SQL_MODE, Owner, Session};
+use super::statement::{Action, Alter, Statement, StatementError};
+use super::table::{TableDefinition, TablePlan, Way, quote};
+use super::token::{Dialect, quote_table};
+use super::{EngineError, ErrorKind, Job, JobTask};
+
+/// The `sql_mode` that the user's statements are read and executed under: the apply's
+/// `sql_mode` option, else the server's own default.
+pub async fn user_sql_mode(session: &mut Session, job: &Job) -> Result<String, EngineError> {
+    if let Some(mode) = job.options.get("sql_mode").and_then(|mode| mode.as_str()) {
+        return Ok(mode.to_owned());
+    }
+    let rows = session
+        .rows("SELECT @@GLOBAL.sql_mode")
+        .await
+        .map_err(EngineError::while_doing("reading the server's sql_mode"))?;
+    rows.first()
+        .map_or(Ok(String::new()), |row| row.try_get_unchecked(0))
+        .map_err(EngineError::while_doing("reading the server's sql_mode"))
+}
+
+/// Runs the user's statement under the user's `sql_mode`, foreign keys checked.
+///
+/// # Errors
+///
+/// The server's answer to the statement, or a session that broke.
+pub async fn run_as_user(
+    session: &mut Session,
+    sql_mode: &str,
+    statement: &str,
+) -> Result<(), sqlx::Error> {
+    session.set_sql_mode(sql_mode).await?;
+    session.run("SET SESSION foreign_key_checks = 1").await?;
+    let answer = session.run(statement).await.map(drop);
+    // A session that can't go back to our settings is of no more use: that error counts first.
+    session.run("SET SESSION foreign_key_checks = 0").await?;
+    session.set_sql_mode(OUR_SQL_MODE).await?;
+    answer
+}
+
+/// What a statement makes of its table, tried on an empty one.
+pub(super) async fn definition_on_trial(
+    session: &mut Session,
+    job: &Job,
+    owner: &Owner,
+    sql_mode: &str,
+    planned: &TablePlan,
+) -> Result<Option<TableDefinition>, EngineError> {
+    let planner = Planner {
+        schema: &job.schema_name,
+        owner,
+        sql_mode,
+        task: &planned.task,
+    };
+    let statement = Statement::parse(&planned.task.statement, Dialect::of_sql_mode(sql_mode))
+        .map_err(|error| refused(&planned.task, &error))?;
+    let trial = owner.table(Role::Trial(planned.task.position));
+    planner.drop(session, &trial).await?;
+    let on_trial = match &statement {
+        Statement::Create(create) => create.on(&job.schema_name, &trial),
+        Statement::Alter(alter) => {
+            let original = planner.original(session, &alter.table.table).await?;
+            planner.empty_copy(session, &original, &trial).await?;
+            planner
+                .on_names_of(session, alter, &original, &trial)
+                .await?
+                .on(&job.schema_name, &trial, "")
+        }
+        Statement::Drop { .. } => return Ok(None),
+    };
+    run_as_user(session, sql_mode, &on_trial)
+        .await
+        .map_err(|error| planner.refused_by_server(&error))?;
+    let made = catalog::table(session, &job.schema_name, &trial).await?;
+    planner.drop(session, &trial).await?;
+    Ok(made)
+}
+
+/// Reads all statements of a job. Nothing is asked of the server.
+///
+/// # Errors
+///
+/// Permanent, with the statement's position, for what no task may be: two statements in one,
+/// another schema, a table twice, a table renamed.
+pub fn parse(job: &Job, user_sql_mode: &str) -> Result<Vec<(JobTask, Statement)>, EngineError> {
+    let dialect = Dialect::of_sql_mode(user_sql_mode);
+    let mut parsed: Vec<(JobTask, Statement)> = Vec::new();
+    for task in &job.tasks {
+        let statement =
+            Statement::parse(&task.statement, dialect).map_err(|error| refused(task, &error))?;
+        let table = statement.table().clone();
+        if let Some(schema) = &table.schema
+            && *schema != job.schema_name
+        {
+            return Err(EngineError::permanent(format!(
+                "statement {} changes schema {schema}, the apply is for {}; submit an apply for \
+                 each schema",
+                task.position, job.schema_name
+            )));
+        }
+        let same = parsed
+            .iter()
+            .find(|(_, other)| other.table().table.to_lowercase() == table.table.to_lowercase());
+        if let Some((other, _)) = same {
+            return Err(EngineError::permanent(format!(
+                "statements {} and {} both change table {}; write them as one statement",
+                other.position, task.position, table.table
+            )));
+        }
+        parsed.push((task.clone(), statement));
+    }
+    Ok(parsed)
+}
+
+fn refused(task: &JobTask, error: &StatementError) -> EngineError {
+    EngineError::permanent(format!("statement {}: {error}", task.position))
+}
+
+/// Decides the way of every statement. For [`Way::Copy`] the empty shadow is left behind, with
+/// all its indexes; one of a former plan of the same epoch is dropped first, so that a resume
+/// must use [`resume`] instead.
+pub async fn plan(
+    session: &mut Session,
+    job: &Job,
+    owner: &Owner,
+) -> Result<Vec<TablePlan>, EngineError> {
+    let sql_mode = user_sql_mode(session, job).await?;
+    let mut plans = Vec::new();
+    for (task, statement) in parse(job, &sql_mode)? {
+        let planner = Planner {
+            schema: &job.schema_name,
+            owner,
+            sql_mode: &sql_mode,
+            task: &task,
+        };
+        plans.push(planner.plan(session, &statement).await?);
+    }
+    Ok(plans)
+}
+
+/// A plan that was made by an earlier driver, with the names of the owner's epoch.
+///
+/// Definitions stay as they were planned: the shadow may lack keys that are built after the copy.
+///
+/// # Errors
+///
+/// Permanent if a shadow is gone.
+pub async fn resume(
+    session: &mut Session,
+    owner: &Owner,
+    former: &[TablePlan],
+) -> Result<Vec<TablePlan>, EngineError> {
+    let mut plans = former.to_vec();
+    for plan in &mut plans {
+        let Some(shadow) = &mut plan.shadow else {
+            continue;
+        };
+        shadow.name = owner.table(Role::Shadow(plan.task.position));
+        let Some(id) = catalog::table_id(session, &shadow.schema, &shadow.name).await? else {
+            return Err(gone::table(&shadow.schema, &shadow.name));
+        };
+        shadow.table_id = id;
+    }
+    Ok(plans)
+}
+
+/// A CHECK constraint of the original and its name in an empty copy.
+struct CheckName {
+    original: String,
+    copy: String,
+    text: String,
+}
+
+fn check_names(original: &TableDefinition, copy: &str) -> Result<Vec<CheckName>, EngineError> {
+    let text = CreateText::parse(&original.create_statement)
+        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
+    let prefix = format!("{}_chk_", original.name).to_lowercase();
+    let number =
+        |name: &str| -> Option<u64> { name.to_lowercase().strip_prefix(&prefix)?.parse().ok() };
+    let checks: Vec<_> = text.of_kind(ElementKind::Check).collect();
+    // A name of the user's can't be kept, as long as the original has it.
+    let mut free = checks
+        .iter()
+        .filter_map(|c| number(&c.name))
+        .max()
+        .unwrap_or(0);
+    Ok(checks
+        .iter()
+        .map(|check| {
+            let number = number(&check.name).unwrap_or_else(|| {
+                free += 1;
+                free
+            });
+            CheckName {
+                original: check.name.clone(),
+                copy: format!("{copy}_chk_{number}"),
+                text: check.without_name().to_owned(),
+            }
+        })
+        .collect())
+}
+
+struct Planner<'a> {
+    schema: &'a str,
+    owner: &'a Owner,
+    sql_mode: &'a str,
+    task: &'a JobTask,
+}
+
+impl Planner<'_> {
+    async fn plan(
+        &self,
+        session: &mut Session,
+        statement: &Statement,
+    ) -> Result<TablePlan, EngineError> {
+        match statement {
+            Statement::Create(create) => {
+                let trial = self.owner.table(Role::Trial(self.task.position));
+                self.drop(session, &trial).await?;
+                self.run_as_user(session, &create.on(self.schema, &trial))
+                    .await?
+                    .map_err(|error| self.refused_by_server(&error))?;
+                self.drop(session, &trial).await?;
+                let executable = create.on(self.schema, &create.table.table);
+                Ok(self.at_cutover(Way::Create, None, Some(executable)))
+            }
+            Statement::Drop { table, if_exists } => {
+                let original = catalog::table(session, self.schema, &table.table).await?;
+                if original.is_none() && !if_exists {
+                    return Err(self.missing(&table.table));
+                }
+                Ok(self.at_cutover(Way::Drop, original, None))
+            }
+            Statement::Alter(alter) => self.plan_alter(session, alter).await,
+        }
+    }
+
+    async fn plan_alter(
+        &self,
+        session: &mut Session,
+        alter: &Alter,
+    ) -> Result<TablePlan, EngineError> {
+        let table = &alter.table.table;
+        let original = self.original(session, table).await?;
+        let name = self.owner.table(Role::Shadow(self.task.position));
+        self.empty_copy(session, &original, &name).await?;
+        let on_trial = self.on_names_of(session, alter, &original, &name).await?;
+
+        if !self.has_room_for_instant(session, table).await? {
+            // The server would refuse INSTANT on the table itself, though not on its empty copy.
+        } else if self
+            .run_as_user(
+                session,
+                &on_trial.on(self.schema, &name, "ALGORITHM=INSTANT"),
+            )
+            .await?
+            .is_ok()
+        {
+            self.drop(session, &name).await?;
+            let executable = alter.on(self.schema, table, "ALGORITHM=INSTANT");
+            return Ok(self.at_cutover(Way::Instant, Some(original), Some(executable)));
+        }
+        let in_place = "ALGORITHM=INPLACE, LOCK=NONE";
+        let before = self.storage(session, &name).await?;
+        if self
+            .run_as_user(session, &on_trial.on(self.schema, &name, in_place))
+            .await?
+            .is_ok()
+        {
+            let after = self.storage(session, &name).await?;
+            let drops_partition = alter
+                .clauses
+                .iter()
+                .any(|clause| clause.action == Action::DropPartition);
+            if before.is_kept_by(&after, drops_partition) {
+                self.drop(session, &name).await?;
+                let executable = alter.on(self.schema, table, in_place);
+                return Ok(self.at_cutover(Way::InPlaceMetadata, Some(original), Some(executable)));
+            }
+        }
+        // The trial becomes the shadow; it is made anew so that no trace of a try is in it.
+        self.empty_copy(session, &original, &name).await?;
+        let statement = on_trial.on(self.schema, &name, "");
+        if let Err(error) = self.run_as_user(session, &statement).await? {
+            self.drop(session, &name).await?;
+            return Err(self.refused_by_server(&error));
+        }
+        match self.finish_shadow(session, alter, original).await {
+            Ok(plan) => Ok(plan),
+            Err(error) => {
+                self.drop(session, &name).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the altered, empty table one that rows can be copied into.
+    async fn finish_shadow(
+        &self,
+        session: &mut Session,
+        alter: &Alter,
+        original: TableDefinition,
+    ) -> Result<TablePlan, EngineError> {
+        let shadow = self.shadow(session).await?;
+        let carried = mapping::carried(alter, &original, &shadow)?;
+        let fillers = filler::needed(&shadow, &carried, self.sql_mode)?;
+        filler::set(session, self.schema, &shadow.name, &fillers).await?;
+        let shadow = self.shadow(session).await?;
+        self.copy(alter, original, shadow)
+    }
+
+    fn copy(
+        &self,
+        alter: &Alter,
+        original: TableDefinition,
+        shadow: TableDefinition,
+    ) -> Result<TablePlan, EngineError> {
+        let carried = mapping::carried(alter, &original, &shadow)?;
+        let key = mapping::copy_key(&original, &shadow, &carried)?;
+        Ok(TablePlan {
+            task: self.task.clone(),
+            way: Way::Copy,
+            original: Some(original),
+            shadow: Some(shadow),
+            carried,
+            key: Some(key),
+            executable: None,
+        })
+    }
+
+    fn at_cutover(
+        &self,
+        way: Way,
+        original: Option<TableDefinition>,
+        executable: Option<String>,
+    ) -> TablePlan {
+        TablePlan {
+            task: self.task.clone(),
+            way,
+            original,
+            shadow: None,
+            carried: Vec::new(),
+            key: None,
+            executable,
+        }
+    }
+
+    async fn original(
+        &self,
+        session: &mut Session,
+        table: &str,
+    ) -> Result<TableDefinition, EngineError> {
+        catalog::table(session, self.schema, table)
+            .await?
+            .ok_or_else(|| self.missing(table))
+    }
+
+    async fn shadow(&self, session: &mut Session) -> Result<TableDefinition, EngineError> {
+        let name = self.owner.table(Role::Shadow(self.task.position));
+        catalog::table(session, self.schema, &name)
+            .await?
+            .ok_or_else(|| gone::table(self.schema, &name))
+    }
+
+    /// Makes `name` an empty table like `original`.
+    async fn empty_copy(
+        &self,
+        session: &mut Session,
+        original: &TableDefinition,
+        name: &str,
+    ) -> Result<(), EngineError> {
+        self.drop(session, name).await?;
+        super::fail_point::at("plan.create_shadow.before");
+        session
+            .run(&format!(
+                "CREATE TABLE {} LIKE {}",
+                quote_table(self.schema, name),
+                original.quoted()
+            ))
+            .await
+            .map_err(EngineError::while_doing(format!(
+                "making an empty copy of {}",
+                original.quoted()
+            )))?;
+        super::fail_point::at("plan.create_shadow.after");
+        self.name_checks(session, original, name).await
+    }
+
+    /// LIKE numbers CHECK constraints anew. A name that the server made from the table's is made
+    /// from the copy's, so that the swap gives it back: RENAME renames those.
+    async fn name_checks(
+        &self,
+        session: &mut Session,
+        original: &TableDefinition,
+        copy: &str,
+    ) -> Result<(), EngineError> {
+        let doing = || EngineError::while_doing("naming the constraints of an empty copy");
+        let checks = check_names(original, copy)?;
+        if checks.is_empty() {
+            return Ok(());
+        }
+        let table = quote_table(self.schema, copy);
+        let made = catalog::surroundings(session, self.schema, copy).await?;
+        let dropped: Vec<String> = made
+            .map(|s| s.checks)
+            .unwrap_or_default()
+            .iter()
+            .map(|(name, _)| format!("DROP CHECK {}", quote(name)))
+            .collect();
+        let added: Vec<String> = checks
+            .iter()
+            .map(|check| format!("ADD CONSTRAINT {} {}", quote(&check.copy), check.text))
+            .collect();
+        for clauses in [dropped, added] {
+            session
+                .run(&format!("ALTER TABLE {table} {}", clauses.join(", ")))
+                .await
+                .map_err(doing())?;
+        }
+        Ok(())
+    }
+
+    async fn drop(&self, session: &mut Session, name: &str) -> Result<(), EngineError> {
+        let table = quote_table(self.schema, name);
+        session
+            .run(&format!("DROP TABLE IF EXISTS {table}"))
+            .await
+            .map_err(EngineError::while_doing(format!("dropping {table}")))?;
+        Ok(())
+    }
+
+    /// The statement with the names that constraints have on an empty copy: they are unique in a
+    /// schema and therefore differ from the original's. A copy has no foreign keys; where the
+    /// statement names one, it gets them.
+    async fn on_names_of(
+        &self,
+        session: &mut Session,
+        alter: &Alter,
+        original: &TableDefinition,
+        copy: &str,
+    ) -> Result<Alter, EngineError> {
+        let named: Vec<String> = alter
+            .clauses
+            .iter()
+            .filter_map(|clause| match &clause.action {
+                Action::NamesConstraint { name, .. } => Some(name.to_lowercase()),
+                _ => None,
+            })
+            .collect();
+        if named.is_empty() {
+            return Ok(alter.clone());
+        }
+        let mut translation: HashMap<String, String> = check_names(original, copy)?
+            .into_iter()
+            .map(|check| (check.original.to_lowercase(), check.copy))
+            .collect();
+        let text = CreateText::parse(&original.create_statement)
+            .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
+        let keys: Vec<_> = text.of_kind(ElementKind::ForeignKey).collect();
+        if keys
+            .iter()
+            .any(|key| named.contains(&key.name.to_lowercase()))
+        {
+            for (i, key) in keys.iter().enumerate() {
+                let name = format!("{copy}_ibfk_{}", i + 1);
+                self.add_foreign_key(session, copy, &name, key.without_name())
+                    .await?;
+                translation.insert(key.name.to_lowercase(), name);
+            }
+        }
+        Ok(alter.with_constraint_names(|name| translation.get(&name.to_lowercase()).cloned()))
+    }
+
+    /// The parent's definition is locked for a moment, so it is not waited for long: others
+    /// would wait behind.
+    async fn add_foreign_key(
+        &self,
+        session: &mut Session,
+        table: &str,
+        name: &str,
+        text: &str,
+    ) -> Result<(), EngineError> {
+        let doing = || EngineError::while_doing("adding a foreign key to an empty copy");
+        session
+            .run("SET SESSION lock_wait_timeout = 1")
+            .await
+            .map_err(doing())?;
+        let answer = session
+            .run(&format!(
+                "ALTER TABLE {} ADD CONSTRAINT {} {text}",
+                quote_table(self.schema, table),
+                quote(name)
+            ))
+            .await;
+        session
+            .run("SET SESSION lock_wait_timeout = 30")
+            .await
+            .map_err(doing())?;
+        answer.map(drop).map_err(doing())
+    }
+
+    /// Runs the user's statement under the user's `sql_mode`. The inner error is the server's
+    /// answer to the statement; the outer one is a session that broke.
+    async fn run_as_user(
+        &self,
+        session: &mut Session,
+        statement: &str,
+    ) -> Result<Result<(), sqlx::Error>, EngineError> {
+        match run_as_user(session, self.sql_mode, statement).await {
+            Err(error) if server_error_kind(&error) == ErrorKind::Retryable => Err(
+                EngineError::while_doing("trying the statement on an empty copy")(error),
+            ),
+            answer => Ok(answer),
+        }
+    }
+
+    /// InnoDB counts the instant changes of a table and refuses one more at its limit. An empty
+    /// copy starts at none.
+    async fn has_room_for_instant(
+        &self,
+        session: &mut Session,
+        table: &str,
+    ) -> Result<bool, EngineError> {
+        let Some(versions) = catalog::row_versions(session, self.schema, table).await? else {
+            return Ok(true);
+        };
+        Ok(versions < catalog::MAX_ROW_VERSIONS)
+    }
+
+    async fn storage(&self, session: &mut Session, name: &str) -> Result<Storage, EngineError> {
+        let rows = catalog::index_ids(session, self.schema, name).await?;
+        Ok(Storage(rows))
+    }
+
+    fn missing(&self, table: &str) -> EngineError {
+        EngineError::permanent(format!(
+            "statement {}: there is no table {}; create it first, or correct the name",
+            self.task.position,
+            quote_table(self.schema, table)
+        ))
+    }
+
+    fn refused_by_server(&self, error: &sqlx::Error) -> EngineError {
+        let number = server_error_number(error).unwrap_or_default();
+        let text = match error {
+            sqlx::Error::Database(e) => e.message().to_owned(),
+            other => other.to_string(),
+        };
+        EngineError::permanent(format!(
+            "the server refuses statement {}: {text} ({number})",
+            self.task.position
+        ))
+    }
+}
+
+/// Where a table's rows are: InnoDB's names, tables and indexes, one row for each index of each
+/// partition.
+struct Storage(Vec<catalog::StoredIndex>);
+
+impl Storage {
+    /// Is all that was there still there, and nothing built anew? Then only metadata changed.
+    /// Partitions may have come, and gone where the statement says so.
+    fn is_kept_by(&self, after: &Self, drops_partition: bool) -> bool {
+        let tables: HashSet<u64> = self.0.iter().map(|i| i.table_id).collect();
+        let names: HashSet<&str> = self.0.iter().map(|i| i.table_name.as_str()).collect();
+        let indexes: HashSet<u64> = self.0.iter().map(|i| i.index_id).collect();
+        let names_after: HashSet<&str> = after.0.iter().map(|i| i.table_name.as_str()).collect();
+        let nothing_built = after.0.iter().all(|i| {
+            if tables.contains(&i.table_id) {
+                indexes.contains(&i.index_id)
+            } else {
+                !names.contains(i.table_name.as_str())
+            }
+        });
+        let gone = names.difference(&names_after).count();
+        let came = names_after.difference(&names).count();
+        nothing_built && (gone == 0 || (drops_partition && came == 0))
+    }
+}

@@ -1,0 +1,312 @@
+//! What is refused before a row is copied: with the reason, and what to do.
+
+use sqlx::Row;
+
+use super::artifact::Role;
+use super::catalog::{self, Surroundings};
+use super::create_text::CreateText;
+use super::cutover::CutoverOptions;
+use super::error::server_error_number;
+use super::lossy;
+use super::plan;
+use super::session::{Owner, Session};
+use super::statement::{Action, Statement};
+use super::table::{TableDefinition, TablePlan, Way};
+use super::token::quote_table;
+use super::{EngineError, Job, JobTask, privilege, verify};
+
+/// The oldest server that this is tested with.
+const OLDEST: (u32, u32, u32) = (8, 0, 22);
+
+/// Checks the server, the account and the tables, decides the way of each statement, and checks
+/// what each way needs. Leaves the empty shadows of copies behind, and nothing if it refuses.
+///
+/// # Errors
+///
+/// Permanent, with reason and remedy; retryable if the server is read-only now.
+pub async fn plan(
+    session: &mut Session,
+    job: &Job,
+    owner: &Owner,
+) -> Result<Vec<TablePlan>, EngineError> {
+    let options = CutoverOptions::of(&job.options)?;
+    server(session).await?;
+    privilege::check(
+        session,
+        &job.schema_name,
+        options.kill_blockers_after.is_some(),
+    )
+    .await?;
+    let sql_mode = plan::user_sql_mode(session, job).await?;
+    let parsed = plan::parse(job, &sql_mode)?;
+    for (task, statement) in &parsed {
+        let table = &statement.table().table;
+        let around = catalog::surroundings(session, &job.schema_name, table).await?;
+        if let Some(around) = around {
+            any_way(job, task.position, statement, &around)?;
+        }
+    }
+    let plans = plan::plan(session, job, owner).await?;
+    match for_their_ways(session, job, &parsed, &plans).await {
+        Ok(()) => Ok(plans),
+        Err(refusal) => {
+            drop_shadows(session, job, owner, &plans).await?;
+            Err(refusal)
+        }
+    }
+}
+
+async fn for_their_ways(
+    session: &mut Session,
+    job: &Job,
+    parsed: &[(JobTask, Statement)],
+    plans: &[TablePlan],
+) -> Result<(), EngineError> {
+    if plans.iter().any(|plan| plan.way == Way::Copy) {
+        stream(session).await?;
+    }
+    for plan in plans {
+        let (Way::Copy, Some(original)) = (plan.way, &plan.original) else {
+            continue;
+        };
+        if let Some(reason) = verify::not_comparable(plan) {
+            return Err(EngineError::permanent(reason));
+        }
+        let around = catalog::surroundings(session, &job.schema_name, &original.name).await?;
+        if let Some(around) = around {
+            copied(&original.quoted(), &around)?;
+            can_be_made_again(original)?;
+        }
+        let adds_foreign_key = parsed.iter().any(|(task, statement)| {
+            task.position == plan.task.position
+                && matches!(statement, Statement::Alter(alter) if alter
+                    .clauses
+                    .iter()
+                    .any(|clause| clause.action == Action::AddForeignKey))
+        });
+        if adds_foreign_key {
+            return Err(EngineError::permanent(format!(
+                "statement {}: a foreign key can't be added online, because rows of the copy would \
+                 hold back deletes of their parents; add it by hand with foreign_key_checks = 0",
+                plan.task.position
+            )));
+        }
+        lossy::check(session, job, plan).await?;
+    }
+    Ok(())
+}
+
+async fn drop_shadows(
+    session: &mut Session,
+    job: &Job,
+    owner: &Owner,
+    plans: &[TablePlan],
+) -> Result<(), EngineError> {
+    for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
+        let shadow = quote_table(
+            &job.schema_name,
+            &owner.table(Role::Shadow(plan.task.position)),
+        );
+        session
+            .run(&format!("DROP TABLE IF EXISTS {shadow}"))
+            .await
+            .map_err(EngineError::while_doing(format!("dropping {shadow}")))?;
+    }
+    Ok(())
+}
+
+/// A variable as text; `None` where the server doesn't know it.
+async fn variable(session: &mut Session, name: &str) -> Result<Option<String>, EngineError> {
+    match session
+        .rows(&format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)"))
+        .await
+    {
+        Ok(rows) => rows
+            .first()
+            .map(|row| row.try_get_unchecked::<Option<String>, _>(0))
+            .transpose()
+            .map(Option::flatten)
+            .map_err(EngineError::while_doing(format!("reading {name}"))),
+        Err(error) if server_error_number(&error) == Some(1193) => Ok(None),
+        Err(error) => Err(EngineError::while_doing(format!("reading {name}"))(error)),
+    }
+}
+
+async fn server(session: &mut Session) -> Result<(), EngineError> {
+    let version = variable(session, "version").await?.unwrap_or_default();
+    if version.to_ascii_lowercase().contains("mariadb") {
+        return Err(EngineError::permanent(format!(
+            "the server is {version}; only MySQL is supported"
+        )));
+    }
+    if parsed(&version).is_none_or(|version| version < OLDEST) {
+        return Err(EngineError::permanent(format!(
+            "the server is {version}; 8.0.22 is the oldest supported"
+        )));
+    }
+    for name in ["read_only", "super_read_only"] {
+        if variable(session, name).await?.as_deref() == Some("1") {
+            return Err(EngineError::retryable(format!(
+                "the server has {name} on, so it is no primary now; correct the deployment's \
+                 address, or wait for the fail-over"
+            )));
+        }
+    }
+    let single = variable(session, "group_replication_single_primary_mode").await?;
+    if single.as_deref() == Some("0") {
+        let online: Result<i64, sqlx::Error> = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM performance_schema.replication_group_members AS m \
+              WHERE m.MEMBER_STATE IN ('ONLINE', 'RECOVERING')",
+        )
+        .fetch_one(session.connection())
+        .await;
+        if online.is_ok_and(|members| members > 1) {
+            return Err(EngineError::permanent(
+                "the group has several primaries, where a change of a table isn't safe beside \
+                 writes on other members; switch it to single-primary mode for the change",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn parsed(version: &str) -> Option<(u32, u32, u32)> {
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+/// Capture needs every row's whole image in the binlog.
+async fn stream(session: &mut Session) -> Result<(), EngineError> {
+    for (name, wanted, remedy) in [
+        ("log_bin", "1", "start the server with --log-bin"),
+        (
+            "binlog_format",
+            "ROW",
+            "SET PERSIST binlog_format = ROW, and reconnect the application",
+        ),
+        (
+            "binlog_row_image",
+            "FULL",
+            "SET PERSIST binlog_row_image = FULL, and reconnect the application",
+        ),
+        (
+            "binlog_row_value_options",
+            "",
+            "SET PERSIST binlog_row_value_options = '', and reconnect the application",
+        ),
+    ] {
+        // A variable that a later server has done away with can't be set to anything else.
+        if let Some(value) = variable(session, name).await?
+            && !value.eq_ignore_ascii_case(wanted)
+        {
+            return Err(EngineError::permanent(format!(
+                "{name} is '{value}', and a copy needs '{wanted}': {remedy}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `CREATE TABLE … LIKE` leaves out where a table's files are.
+fn can_be_made_again(original: &TableDefinition) -> Result<(), EngineError> {
+    let options = CreateText::parse(&original.create_statement)
+        .map(|text| text.options)
+        .unwrap_or_default();
+    for word in ["DATA DIRECTORY", "SECONDARY_ENGINE"] {
+        if options.contains(word) {
+            return Err(EngineError::permanent(format!(
+                "{} has {word}, which a copy would not have; take it away first",
+                original.quoted()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What no way can do.
+fn any_way(
+    job: &Job,
+    position: u32,
+    statement: &Statement,
+    around: &Surroundings,
+) -> Result<(), EngineError> {
+    let table = quote_table(&job.schema_name, &statement.table().table);
+    if around.table_type != "BASE TABLE" {
+        return Err(EngineError::permanent(format!(
+            "statement {position}: {table} is a {}, not a table",
+            around.table_type
+        )));
+    }
+    match statement {
+        Statement::Create(create) if !create.if_not_exists => {
+            return Err(EngineError::permanent(format!(
+                "statement {position}: {table} exists already; drop it in an apply before, or \
+                 leave the statement out"
+            )));
+        }
+        Statement::Drop { .. } => {
+            let children: Vec<String> = around
+                .referenced_by
+                .iter()
+                .filter(|key| quote_table(&key.child_schema, &key.child_table) != table)
+                .map(|key| format!("{} of {}.{}", key.name, key.child_schema, key.child_table))
+                .collect();
+            if !children.is_empty() {
+                return Err(EngineError::permanent(format!(
+                    "statement {position}: foreign keys point at {table}: {}; drop them first",
+                    children.join(", ")
+                )));
+            }
+        }
+        Statement::Create(_) | Statement::Alter(_) => {}
+    }
+    Ok(())
+}
+
+/// What only a copy can't do.
+fn copied(table: &str, around: &Surroundings) -> Result<(), EngineError> {
+    if !around.engine.eq_ignore_ascii_case("InnoDB") {
+        return Err(EngineError::permanent(format!(
+            "{table} is a {} table, and a copy needs transactions; ALTER TABLE … ENGINE=InnoDB \
+             by hand, with writes stopped",
+            around.engine
+        )));
+    }
+    if !around.triggers.is_empty() {
+        return Err(EngineError::permanent(format!(
+            "{table} has triggers ({}), which would stay with the old table; drop them, or do \
+             their work elsewhere, during the change",
+            around.triggers.join(", ")
+        )));
+    }
+    if let Some(key) = around.referenced_by.first() {
+        return Err(EngineError::permanent(format!(
+            "foreign key {} of {}.{} points at {table} and would follow the old table; drop it \
+             for the time of the change",
+            key.name, key.child_schema, key.child_table
+        )));
+    }
+    if let Some(key) = around.references.first() {
+        return Err(EngineError::permanent(format!(
+            "{table} has foreign key {}, whose cascades may not be in the binlog; drop it for the \
+             time of the change",
+            key.name
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        assert_eq!(parsed("8.0.22-log"), Some((8, 0, 22)));
+        assert_eq!(parsed("9.7.4-2"), Some((9, 7, 4)));
+        assert!(parsed("8.0.9").unwrap() < OLDEST && parsed("10.1.0").unwrap() > OLDEST);
+        assert_eq!(parsed("next"), None);
+    }
+}

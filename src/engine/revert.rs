@@ -1,0 +1,356 @@
+//! The revert window: what is written to the changed tables is applied to the former ones, so
+//! that a swap back loses nothing.
+//!
+//! The stream of the way back begins at the position that the last batch before the swap stored:
+//! it was committed under the cutover's locks, after the last write to the former tables and before
+//! the first to the changed ones. So no record of its own is needed, and a crash between the swap
+//! and the start of this stream loses nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+use super::apply::Pace;
+use super::artifact::Role;
+use super::binlog::rows::RowLayout;
+use super::checkpoint::{Found, Stage, run};
+use super::context::{Context, Halt, lease_is_lost};
+use super::cutover::Cutover;
+use super::error::ErrorKind;
+use super::phases::{check_position, server_uuid};
+use super::routing::Routing;
+use super::running::{Flow, Running, SwapDrain, difference};
+use super::swap::SwapOutcome;
+use super::table::{TablePlan, Way};
+use super::{Directive, Engine, EngineError, Outcome, catalog, fail_point, gone, way_back};
+
+impl Engine {
+    /// Applies what is written to the changed tables to the former ones, until the window ends.
+    ///
+    /// `window` says how many seconds of it are left, where that is known. May be called again
+    /// after any outcome but [`Outcome::WindowClosed`].
+    ///
+    /// # Errors
+    ///
+    /// Retryable ones leave the window open: the next call goes on from the checkpoint.
+    pub async fn keep_reverse(
+        &mut self,
+        window: watch::Receiver<Option<f64>>,
+    ) -> Result<Outcome, EngineError> {
+        let halt = match self.hold_reverse(window).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(Halt::Asked(outcome)) => return Ok(outcome),
+            Err(Halt::Failed(error)) => error,
+        };
+        let error = self.first_error(halt);
+        let error = self.explained(error).await;
+        self.stop_running().await;
+        match error.kind() {
+            ErrorKind::Permanent => Ok(Outcome::WindowClosed(closed(&error.message()))),
+            ErrorKind::Retryable | ErrorKind::LeaseLost | ErrorKind::SwapUnknown => Err(error),
+        }
+    }
+
+    /// Swaps back, or finds out that a former attempt did.
+    ///
+    /// # Errors
+    ///
+    /// Permanent if something written since the swap cannot be carried back: the changed tables
+    /// stay. [`EngineError::SwapUnknown`] if the outcome can't be said yet: call again.
+    pub async fn revert(&mut self) -> Result<(), EngineError> {
+        match self.swap_back().await {
+            Ok(()) => Ok(()),
+            Err(Halt::Failed(error)) => Err(self.first_error(error)),
+            Err(Halt::Asked(outcome)) => Err(EngineError::retryable(format!(
+                "the swap back was given up: {outcome:?}"
+            ))),
+        }
+    }
+
+    /// Drops everything as it is: the deployment is somebody else's by now.
+    pub fn abandon(self) {
+        // Tasks and connections end with their owners; nothing more is sent.
+        drop(self);
+    }
+
+    async fn hold_reverse(
+        &mut self,
+        mut window: watch::Receiver<Option<f64>>,
+    ) -> Result<Outcome, Halt> {
+        self.start_reverse().await?;
+        let Some(running) = &self.running else {
+            return Err(EngineError::permanent("nothing was copied").into());
+        };
+        let context = Arc::clone(&running.context);
+        let applied = running.watch_applied();
+        context.progress.phase("revert_window");
+        let mut orders = self.lease.orders();
+        // The end of the window that was told already may have been refused, because another
+        // swap prolonged it: then only a newer figure, or a while without one, ends it again.
+        let mut stale = std::mem::take(&mut self.window_told);
+        let again = tokio::time::Instant::now() + Duration::from_secs(2);
+        loop {
+            if context.failed.is_cancelled() {
+                return Err(EngineError::retryable("the way back failed").into());
+            }
+            {
+                let orders = orders.borrow_and_update();
+                if orders.lost {
+                    return Err(lease_is_lost().into());
+                }
+                match orders.directive {
+                    Directive::Revert => return Ok(Outcome::RevertAsked),
+                    Directive::SkipRevert if !stale => {
+                        self.window_told = true;
+                        return Ok(Outcome::WindowOver);
+                    }
+                    // A window can be neither stopped nor cancelled.
+                    Directive::None
+                    | Directive::Stop
+                    | Directive::Cancel
+                    | Directive::Cutover
+                    | Directive::SkipRevert => {}
+                }
+                if orders.shutdown {
+                    return Ok(Outcome::Interrupted);
+                }
+            }
+            let left = *window.borrow_and_update();
+            if !stale && left.is_some_and(|left| left <= 0.0) {
+                self.window_told = true;
+                return Ok(Outcome::WindowOver);
+            }
+            let lag = applied.borrow().lag;
+            context.progress.lag(lag);
+            context.report();
+            tokio::select! {
+                _ = orders.changed() => {}
+                changed = window.changed() => match changed {
+                    Ok(()) => stale = false,
+                    // Nobody tells the time any more; the orders will say why.
+                    Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+                },
+                () = context.failed.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    self.check_artifacts().await?;
+                }
+            }
+            if stale && tokio::time::Instant::now() >= again {
+                stale = false;
+            }
+        }
+    }
+
+    async fn start_reverse(&mut self) -> Result<(), Halt> {
+        if self.running.is_some() {
+            return Ok(());
+        }
+        if self.fence.is_finished(&mut self.control).await? {
+            return Err(EngineError::permanent("the former table was put aside already").into());
+        }
+        let Some(found) = self.store.read(&mut self.control).await? else {
+            return Err(EngineError::permanent(
+                "the checkpoint of the way back is gone; somebody removed it",
+            )
+            .into());
+        };
+        if let Some(plan) = found.head.plans.iter().find(|p| p.way != Way::Copy) {
+            return Err(EngineError::permanent(way_back::no_former_table(plan)).into());
+        }
+        let uuid = server_uuid(&mut self.control).await?;
+        if uuid != found.head.server_uuid {
+            return Err(EngineError::permanent(format!(
+                "the swap was made on server {}, this is {uuid}, whose binlogs cannot be followed \
+                 from there",
+                found.head.server_uuid
+            ))
+            .into());
+        }
+        let plans = self.reverse_plans(&found).await?;
+        check_position(&mut self.control, &found.position).await?;
+        let layouts: Vec<_> = plans
+            .iter()
+            .map(|plan| {
+                let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
+                let layout = RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+                let keeps = !way_back::extras(plan).kept.is_empty();
+                Some(Arc::new(if keeps {
+                    layout.with_fixed_keys()
+                } else {
+                    layout
+                }))
+            })
+            .collect();
+        let routing = Arc::new(Routing::new(plans.iter().map(|_| true)));
+        (0..plans.len()).for_each(|table| routing.complete(table));
+        let context = Arc::new(Context::new(
+            self.sessions.clone(),
+            self.store.clone(),
+            self.options.clone(),
+            plans,
+            layouts,
+            routing,
+            found.position.gtid_set.is_some(),
+            Arc::clone(&self.lease),
+        ));
+        for table in context.copied() {
+            context.progress.all_there(table);
+        }
+        fail_point::at("reverse.start");
+        let running = Running::start(&context, found.position, Flow::Back)?;
+        running.set_pace(Pace::Prompt);
+        self.running = Some(running);
+        if self.head.is_none() {
+            self.head = Some(found.head);
+        }
+        Ok(())
+    }
+
+    /// The plans of the way back: as they were written down, else made now and written down.
+    async fn reverse_plans(&mut self, found: &Found) -> Result<Vec<TablePlan>, Halt> {
+        let owner = self.sessions.owner().clone();
+        let control = &mut self.control;
+        let live = |plan: &TablePlan| {
+            plan.original
+                .as_ref()
+                .map(|o| (o.schema.clone(), o.name.clone()))
+                .unwrap_or_default()
+        };
+        if let Some(known) = &found.reverse {
+            let mut plans = known.clone();
+            for plan in &mut plans {
+                let (schema, name) = live(plan);
+                if let Some(former) = &mut plan.shadow {
+                    former.name = owner.table(Role::Old(plan.task.position));
+                }
+                let Some(original) = &plan.original else {
+                    continue;
+                };
+                if let Some(what) = difference(control, original).await? {
+                    return Err(
+                        EngineError::permanent(format!("`{schema}`.`{name}` {what}")).into(),
+                    );
+                }
+            }
+            return Ok(plans);
+        }
+        let record = self.fence.read_swap(control).await?.unwrap_or_default();
+        let mut plans = Vec::new();
+        for forward in &found.head.plans {
+            let position = forward.task.position;
+            let (schema, name) = live(forward);
+            let now = catalog::table(control, &schema, &name).await?;
+            let Some(now) = now else {
+                return Err(gone::table(&schema, &name).into());
+            };
+            let aside = owner.table(Role::Old(position));
+            let Some(former) = catalog::table(control, &schema, &aside).await? else {
+                return Err(gone::table(&schema, &aside).into());
+            };
+            let swapped = record.tables.iter().find(|t| t.position == position);
+            let same = swapped.is_some_and(|t| {
+                t.shadow_id == 0 || now.table_id == 0 || t.shadow_id == now.table_id
+            });
+            let planned = forward.shadow.as_ref().map(|s| s.columns.as_slice());
+            let same_columns = planned.is_some_and(|planned| {
+                planned.len() == now.columns.len()
+                    && planned
+                        .iter()
+                        .zip(&now.columns)
+                        .all(|(a, b)| a.name == b.name && super::staging::same_type(a, b))
+            });
+            if !same || !same_columns {
+                return Err(EngineError::permanent(format!(
+                    "`{schema}`.`{name}` was changed by somebody else since the swap"
+                ))
+                .into());
+            }
+            plans.push(way_back::plan(forward, now, former)?);
+        }
+        let sql = self.store.set_reverse(&plans)?;
+        run(control.connection(), sql, "writing down the way back").await?;
+        Ok(plans)
+    }
+
+    async fn swap_back(&mut self) -> Result<(), Halt> {
+        let record = self.fence.read_swap(&mut self.control).await?;
+        let reverting = record.as_ref().is_some_and(|record| record.reverting);
+        if self.fence.is_finished(&mut self.control).await? {
+            return match reverting {
+                true => Ok(()),
+                false => Err(EngineError::permanent(
+                    "the former table was put aside already; submit the opposite change",
+                )
+                .into()),
+            };
+        }
+        let plans = match &self.head {
+            Some(head) => head.plans.clone(),
+            None => match self.store.read(&mut self.control).await? {
+                Some(found) => found.head.plans,
+                None => {
+                    return Err(EngineError::permanent(
+                        "the checkpoint of the way back is gone; somebody removed it",
+                    )
+                    .into());
+                }
+            },
+        };
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
+        match cutover.outcome(&mut self.control).await? {
+            Some(SwapOutcome::NotSwapped) if reverting => return Ok(()),
+            Some(SwapOutcome::Unknown(why)) => {
+                return Err(EngineError::SwapUnknown(why).into());
+            }
+            Some(SwapOutcome::Swapped | SwapOutcome::NotSwapped) | None => {}
+        }
+        self.start_reverse().await?;
+        let helper = self.sessions.open().await?;
+        let Some(running) = &mut self.running else {
+            return Err(EngineError::permanent("nothing was copied").into());
+        };
+        let context = Arc::clone(&running.context);
+        context.progress.phase("reverting");
+        context.report();
+        if context.failed.is_cancelled() {
+            return Err(EngineError::retryable("the way back failed").into());
+        }
+        let mut applier = running.pause().await?;
+        let mut drain = SwapDrain {
+            applier: &mut applier,
+            context: &context,
+            helper: Mutex::new(helper),
+        };
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
+        context.swapping.store(true, Ordering::SeqCst);
+        match cutover.revert(&mut drain).await {
+            Ok(swapped) => {
+                tracing::info!(?swapped, "swapped back");
+                applier.close().await;
+                self.running = None;
+                self.enter(Stage::Reverted).await?;
+                Ok(())
+            }
+            Err(error) => {
+                context.swapping.store(false, Ordering::SeqCst);
+                running.resume(applier);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// Advice for a change that has not been swapped is out of place here.
+fn closed(message: &str) -> String {
+    let end = [": cancel", "; cancel"]
+        .iter()
+        .filter_map(|advice| message.find(advice))
+        .min()
+        .unwrap_or(message.len());
+    format!(
+        "the revert window is closed, the change stays: {}",
+        &message[..end]
+    )
+}

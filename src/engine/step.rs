@@ -1,0 +1,270 @@
+//! A statement without a copy, executed at the cutover, once.
+//!
+//! What the definition is before and what it will be after are written down first, so that a
+//! crash between the statement and its record is settled by looking at the table.
+
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::artifact;
+use super::blocker;
+use super::context::lease_is_lost;
+use super::create_text::{CreateText, ElementKind};
+use super::error::server_error_number;
+use super::fail_point;
+use super::fence::{Fence, StepRecord, SwapRecord};
+use super::session::{Session, Sessions};
+use super::statement::Statement;
+use super::swap;
+use super::table::{TablePlan, Way};
+use super::token::{Dialect, quote_table};
+use super::{EngineError, Job, catalog, plan};
+
+pub(super) struct Step<'a> {
+    pub sessions: &'a Sessions,
+    pub fence: &'a Fence,
+    pub job: &'a Job,
+    pub plan: &'a TablePlan,
+    /// What the user's statements are read and executed under.
+    pub sql_mode: &'a str,
+    pub lock_wait: Duration,
+    pub give_up_after: Duration,
+    /// How long a dropped table stays in its holding name.
+    pub hold_seconds: u64,
+}
+
+/// What a table is, apart from its name: see [`CreateText::meaning`].
+pub(super) fn meaning(create_statement: &str) -> Result<String, EngineError> {
+    CreateText::parse(create_statement)
+        .map(|text| text.meaning())
+        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
+}
+
+pub(super) fn changed_by_others(schema: &str, table: &str) -> EngineError {
+    EngineError::permanent(format!(
+        "{} was changed by somebody else since the operation began; cancel it and submit it \
+         again",
+        quote_table(schema, table)
+    ))
+}
+
+fn digest(create_statement: &str) -> Result<String, EngineError> {
+    Ok(hex::encode(Sha256::digest(meaning(create_statement)?)))
+}
+
+impl Step<'_> {
+    /// Executes the statement unless the record or the table shows that it was executed.
+    pub async fn execute(
+        &self,
+        session: &mut Session,
+        record: &mut SwapRecord,
+    ) -> Result<(), EngineError> {
+        let position = self.plan.task.position;
+        let known = record
+            .steps
+            .iter()
+            .position(|step| step.position == position);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let step = self.look_ahead(session).await?;
+                record.steps.push(step);
+                self.fence.write_swap(session, record).await?;
+                record.steps.len() - 1
+            }
+        };
+        if !record.steps[index].done {
+            if !self.has_happened(session, &record.steps[index]).await? {
+                self.run(session).await?;
+            }
+            record.steps[index].done = true;
+            self.fence.write_swap(session, record).await?;
+        }
+        Ok(())
+    }
+
+    fn schema(&self) -> &str {
+        self.fence.schema()
+    }
+
+    /// The table's own name.
+    fn table(&self) -> Result<String, EngineError> {
+        let dialect = Dialect::of_sql_mode(self.sql_mode);
+        Statement::parse(&self.plan.task.statement, dialect)
+            .map(|statement| statement.table().table.clone())
+            .map_err(|error| {
+                EngineError::permanent(format!("statement {}: {error}", self.plan.task.position))
+            })
+    }
+
+    /// What the definition is, and what the statement will make of it.
+    async fn look_ahead(&self, session: &mut Session) -> Result<StepRecord, EngineError> {
+        let table = self.table()?;
+        let before = catalog::create_statement(session, self.schema(), &table).await?;
+        let after = match self.plan.way {
+            Way::Instant | Way::InPlaceMetadata | Way::Create => plan::definition_on_trial(
+                session,
+                self.job,
+                self.fence.owner(),
+                self.sql_mode,
+                self.plan,
+            )
+            .await?
+            .map(|table| table.create_statement),
+            Way::Drop | Way::Copy => None,
+        };
+        // An empty copy has no foreign keys, so it can't tell what the table will be with them.
+        let has_foreign_keys = match &before {
+            Some(text) => CreateText::parse(text)
+                .is_ok_and(|text| text.of_kind(ElementKind::ForeignKey).next().is_some()),
+            None => false,
+        };
+        let after = after.filter(|_| !has_foreign_keys);
+        Ok(StepRecord {
+            position: self.plan.task.position,
+            before: before.as_deref().map(digest).transpose()?,
+            after: after.as_deref().map(digest).transpose()?,
+            done: false,
+        })
+    }
+
+    /// Does the table look as after the statement?
+    async fn has_happened(
+        &self,
+        session: &mut Session,
+        step: &StepRecord,
+    ) -> Result<bool, EngineError> {
+        let table = self.table()?;
+        if self.plan.way == Way::Drop {
+            return match step.before {
+                None => Ok(true),
+                Some(_) => Ok(artifact::holds(
+                    session,
+                    self.schema(),
+                    self.fence.owner(),
+                    self.plan.task.position,
+                )
+                .await?),
+            };
+        }
+        let now = catalog::create_statement(session, self.schema(), &table).await?;
+        let now = now.as_deref().map(digest).transpose()?;
+        if now == step.before {
+            // Where nothing changes, nothing is lost by executing it again; a CREATE TABLE IF NOT EXISTS
+            // of a table that is there has nothing to do.
+            return Ok(self.plan.way == Way::Create && now.is_some());
+        }
+        if now == step.after || step.after.is_none() {
+            return Ok(true);
+        }
+        Err(changed_by_others(self.schema(), &table))
+    }
+
+    async fn run(&self, session: &mut Session) -> Result<(), EngineError> {
+        let position = self.plan.task.position;
+        let statement = match (self.plan.way, &self.plan.executable) {
+            (Way::Drop, _) => {
+                let table = self.table()?;
+                if !swap::exists(session, self.schema(), &table).await? {
+                    return Ok(());
+                }
+                let holding = artifact::holding_name(
+                    session,
+                    self.fence.owner(),
+                    position,
+                    self.hold_seconds,
+                )
+                .await?;
+                format!(
+                    "RENAME TABLE {} TO {}",
+                    quote_table(self.schema(), &table),
+                    quote_table(self.schema(), &holding)
+                )
+            }
+            (_, Some(executable)) => executable.clone(),
+            (_, None) => {
+                return Err(EngineError::permanent(format!(
+                    "statement {position} has nothing to execute; this is a bug of the engine"
+                )));
+            }
+        };
+        let started = Instant::now();
+        let mut attempts = 0u32;
+        loop {
+            self.sessions
+                .lease()
+                .confirm()
+                .await
+                .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
+            self.fence.check(session).await?;
+            if let Some(reason) = self.blocked_by(session).await? {
+                self.pause(&mut attempts, started, &reason).await?;
+                continue;
+            }
+            session
+                .set_lock_waits(self.lock_wait, self.lock_wait)
+                .await
+                .map_err(EngineError::while_doing("setting a lock's limit"))?;
+            fail_point::at("step.execute.before");
+            let answer = plan::run_as_user(session, self.sql_mode, &statement).await;
+            fail_point::at("step.execute.after");
+            match answer {
+                Ok(()) => return Ok(()),
+                // A statement that gives way to others, as the swap does.
+                Err(error) if matches!(server_error_number(&error), Some(1205 | 1213)) => {
+                    self.pause(&mut attempts, started, "the table is in use")
+                        .await?;
+                }
+                Err(error) => {
+                    return Err(EngineError::while_doing(format!(
+                        "executing statement {position}"
+                    ))(error));
+                }
+            }
+        }
+    }
+
+    /// A session that has used the table for long makes everybody else wait behind us.
+    async fn blocked_by(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
+        if self.plan.way == Way::Create {
+            return Ok(None);
+        }
+        let tables = [self.table()?];
+        let found = blocker::holding(session, self.schema(), &tables, self.lock_wait).await?;
+        Ok(found.first().map(blocker::Blocker::describe))
+    }
+
+    async fn pause(
+        &self,
+        attempts: &mut u32,
+        started: Instant,
+        reason: &str,
+    ) -> Result<(), EngineError> {
+        *attempts += 1;
+        let position = self.plan.task.position;
+        if started.elapsed() > self.give_up_after {
+            return Err(EngineError::retryable(format!(
+                "statement {position} gave way {attempts} times, last because {reason}; it is \
+                 tried again"
+            )));
+        }
+        orders_allow(self.sessions)?;
+        tokio::time::sleep(Duration::from_millis(100 << (*attempts).min(6))).await;
+        Ok(())
+    }
+}
+
+/// Between two attempts: is the lease still ours, and the driver not on its way out?
+pub(super) fn orders_allow(sessions: &Sessions) -> Result<(), EngineError> {
+    let orders = *sessions.lease().orders().borrow();
+    if orders.lost {
+        return Err(lease_is_lost());
+    }
+    if orders.shutdown {
+        return Err(EngineError::retryable(
+            "the driver is shutting down; the cutover is tried again by another",
+        ));
+    }
+    Ok(())
+}

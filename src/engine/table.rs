@@ -1,0 +1,204 @@
+//! Tables as the engine sees them: definitions, keys, and what is planned for each.
+//!
+//! `catalog` fills these from the server, `plan` decides on them, and the copy, the capture
+//! and the verification only read them. Column indexes are positions in
+//! [`TableDefinition::columns`], which is the order of row images in the binlog.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::JobTask;
+
+/// The type of a column, without its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DataType {
+    TinyInt,
+    SmallInt,
+    MediumInt,
+    Int,
+    BigInt,
+    Decimal,
+    Float,
+    Double,
+    Bit,
+    Year,
+    Date,
+    Time,
+    DateTime,
+    Timestamp,
+    Char,
+    VarChar,
+    Binary,
+    VarBinary,
+    TinyBlob,
+    Blob,
+    MediumBlob,
+    LongBlob,
+    TinyText,
+    Text,
+    MediumText,
+    LongText,
+    Enum,
+    Set,
+    Json,
+    Geometry,
+    Vector,
+}
+
+/// How a generated column gets its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Generated {
+    Virtual,
+    Stored,
+}
+
+/// A column. Generated, invisible and generated-primary-key columns are listed as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    /// 0-based position in the table, and in row images.
+    pub ordinal: usize,
+    pub data_type: DataType,
+    /// As `information_schema.columns.column_type` spells it: `int unsigned`, `enum('a','b')`.
+    pub column_type: String,
+    pub unsigned: bool,
+    pub nullable: bool,
+    /// `None` for what is not text: numbers, times, BINARY, BLOB, JSON, GEOMETRY.
+    /// ENUM and SET have one.
+    pub character_set: Option<String>,
+    pub collation: Option<String>,
+    /// Longest value in bytes, for text and binary strings (`character_octet_length`).
+    pub max_bytes: Option<u64>,
+    /// Digits of a number, bits of a BIT.
+    pub precision: Option<u32>,
+    /// Digits after the point of a number, or of a time's seconds.
+    pub scale: Option<u32>,
+    /// Members of an ENUM or SET, in order.
+    pub members: Vec<String>,
+    pub generated: Option<Generated>,
+    pub auto_increment: bool,
+    pub invisible: bool,
+    /// Spatial reference system of a geometry column that is bound to one.
+    pub srs_id: Option<u32>,
+    /// Default as the catalogue shows it; `None` for no default and for NULL alike.
+    pub default: Option<String>,
+}
+
+/// Part of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPart {
+    /// `None` for an expression (functional key part).
+    pub column: Option<usize>,
+    /// Characters (text) or bytes (binary) of a prefix key part.
+    pub prefix: Option<u32>,
+    pub descending: bool,
+}
+
+/// What kind of index a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyKind {
+    BTree,
+    FullText,
+    Spatial,
+}
+
+/// A key or index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// `PRIMARY` for the primary key.
+    pub name: String,
+    pub unique: bool,
+    pub kind: KeyKind,
+    pub visible: bool,
+    pub parts: Vec<KeyPart>,
+    /// As in `SHOW CREATE TABLE`, ready to stand after `ADD`: ``UNIQUE KEY `u` (`a`,`b`(10) DESC)``.
+    pub definition: String,
+}
+
+/// A table as the server shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDefinition {
+    pub schema: String,
+    pub name: String,
+    pub columns: Vec<Column>,
+    /// The primary key first, where there is one.
+    pub keys: Vec<Key>,
+    /// `SHOW CREATE TABLE`.
+    pub create_statement: String,
+    /// Rows, roughly (`information_schema.tables.table_rows`).
+    pub estimated_rows: u64,
+    /// Bytes of data and of indexes, roughly.
+    pub data_bytes: u64,
+    pub index_bytes: u64,
+    pub auto_increment: Option<u64>,
+    /// What makes two tables of one name different: InnoDB's table id.
+    pub table_id: u64,
+}
+
+impl TableDefinition {
+    /// `` `schema`.`name` ``.
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quote(&self.schema), quote(&self.name))
+    }
+}
+
+/// A name in back-ticks, for any statement.
+pub fn quote(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// How a statement is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// `ALGORITHM=INSTANT`, executed at the cutover.
+    Instant,
+    /// In place, metadata only, executed at the cutover.
+    InPlaceMetadata,
+    /// A shadow table, filled while the application writes.
+    Copy,
+    /// `CREATE TABLE`, executed at the cutover.
+    Create,
+    /// `DROP TABLE`: a rename into a holding name at the cutover.
+    Drop,
+}
+
+/// A column whose values go from the original to the shadow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Index in the original's columns.
+    pub source: usize,
+    /// Index in the shadow's columns. Never a generated column.
+    pub target: usize,
+}
+
+/// The key that chunks and row images go by: unique, NOT NULL, without prefixes or expressions,
+/// not approximate, and present in both tables over the same (carried) columns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyKey {
+    /// Index name in the original.
+    pub source_index: String,
+    /// Index name in the shadow.
+    pub target_index: String,
+    /// Column indexes in the original, in the order of `source_index`.
+    pub source: Vec<usize>,
+    /// The same columns in the shadow.
+    pub target: Vec<usize>,
+}
+
+/// What will be done for one statement. `plan::plan` makes it and, for [`Way::Copy`], leaves the
+/// empty shadow table behind with all its indexes; the copy engine drops those that it defers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TablePlan {
+    pub task: JobTask,
+    pub way: Way,
+    /// The table as it is now; `None` for `CREATE TABLE`.
+    pub original: Option<TableDefinition>,
+    /// The table as it will be, under its artefact name; only for [`Way::Copy`].
+    pub shadow: Option<TableDefinition>,
+    /// All columns that go over, generated ones left out; only for [`Way::Copy`].
+    pub carried: Vec<Carried>,
+    /// Only for [`Way::Copy`].
+    pub key: Option<CopyKey>,
+    /// The statement with its table name replaced by nothing else than a qualified, quoted one, for the ways
+    /// that run it at the cutover.
+    pub executable: Option<String>,
+}

@@ -1,0 +1,274 @@
+//! Watches what the copy must yield to: replicas, load, undo history, and a DBA's own query.
+//!
+//! One task asks every second and tells the first reason it finds. Copy and verification wait as
+//! long as there is one; catching up never does, for it only gets harder. What cannot be asked is
+//! a reason too: a limit that nobody can look at must not be no limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::session::{self, Session};
+use super::{EngineError, Target};
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// An answer that takes longer is none.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Limits of an apply's `throttle` object. Each is a reason to wait when it is passed.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// `host` or `host:port` of replicas, asked with the deployment's own credentials.
+    pub replicas: Vec<String>,
+    pub replica_lag_seconds: Option<f64>,
+    pub threads_running: Option<u64>,
+    pub history_list_length: Option<u64>,
+    /// Answers one value; anything but 0 and NULL is a reason to wait.
+    pub query: Option<String>,
+}
+
+impl Limits {
+    /// # Errors
+    ///
+    /// Permanent for limits that mean nothing.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let refuse = |text: &str| Err(EngineError::permanent(format!("throttle: {text}")));
+        if self
+            .replica_lag_seconds
+            .is_some_and(|s| s.is_nan() || s < 0.0)
+        {
+            return refuse("replica_lag_seconds is a number from 0 on");
+        }
+        if self.replica_lag_seconds.is_some() && self.replicas.is_empty() {
+            return refuse(
+                "replica_lag_seconds needs the replicas' addresses: \"replicas\": [\"host:port\"]",
+            );
+        }
+        if self.replica_lag_seconds.is_none() && !self.replicas.is_empty() {
+            return refuse("replicas need a limit: replica_lag_seconds");
+        }
+        if let Some(bad) = self.replicas.iter().find(|r| address(r).is_none()) {
+            return refuse(&format!("'{bad}' is no host:port"));
+        }
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn address(replica: &str) -> Option<(String, u16)> {
+    let (host, port) = match replica.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (replica, 3306),
+    };
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+/// Asks until it is aborted.
+pub async fn watch(context: Arc<Context>) {
+    let limits = context.options.throttle.clone();
+    let mut watcher = Watcher {
+        replicas: limits
+            .replicas
+            .iter()
+            .filter_map(|replica| {
+                let (host, port) = address(replica)?;
+                let target = Target {
+                    host,
+                    port,
+                    ..context.sessions.target().clone()
+                };
+                Some((replica.clone(), target, None))
+            })
+            .collect(),
+        primary: None,
+        context: Arc::clone(&context),
+        limits,
+    };
+    loop {
+        let began = Instant::now();
+        let reason = watcher.reason().await;
+        context.brake(reason);
+        tokio::time::sleep_until(began + EVERY).await;
+    }
+}
+
+struct Watcher {
+    context: Arc<Context>,
+    limits: Limits,
+    primary: Option<Session>,
+    replicas: Vec<(String, Target, Option<MySqlConnection>)>,
+}
+
+impl Watcher {
+    /// Why the copy must wait now, if it must.
+    async fn reason(&mut self) -> Option<String> {
+        if let Some(limit) = self.limits.replica_lag_seconds {
+            for (name, target, session) in &mut self.replicas {
+                let lag = tokio::time::timeout(ANSWER_LIMIT, lag(target, session)).await;
+                let reason = match lag {
+                    Ok(Ok(Some(lag))) if lag <= limit => continue,
+                    Ok(Ok(Some(lag))) => {
+                        format!("replica {name} lags {lag} s behind, the limit is {limit} s")
+                    }
+                    Ok(Ok(None)) => format!("replica {name} does not replicate"),
+                    Ok(Err(error)) => format!("replica {name} cannot be asked: {error}"),
+                    Err(_) => format!("replica {name} does not answer"),
+                };
+                if reason.contains(" cannot ") || reason.contains("does not answer") {
+                    *session = None;
+                }
+                return Some(reason);
+            }
+        }
+        match tokio::time::timeout(ANSWER_LIMIT, self.primary_reason()).await {
+            Ok(Ok(reason)) => reason,
+            Ok(Err(error)) => {
+                self.primary = None;
+                Some(format!(
+                    "the throttle's limits cannot be asked for: {error}"
+                ))
+            }
+            Err(_) => {
+                self.primary = None;
+                Some("the throttle's query does not answer".into())
+            }
+        }
+    }
+
+    async fn primary_reason(&mut self) -> Result<Option<String>, EngineError> {
+        let limits = &self.limits;
+        if limits.threads_running.is_none()
+            && limits.history_list_length.is_none()
+            && limits.query.is_none()
+        {
+            return Ok(None);
+        }
+        let session = match &mut self.primary {
+            Some(session) => session,
+            None => {
+                let mut session = self.context.sessions.open().await?;
+                // A DBA's query asks, and asks briefly.
+                session
+                    .run("SET SESSION transaction_read_only = ON, max_execution_time = 3000")
+                    .await
+                    .map_err(EngineError::while_doing("preparing the throttle"))?;
+                self.primary.insert(session)
+            }
+        };
+        if let Some(limit) = limits.threads_running {
+            let sql = "SELECT CAST(VARIABLE_VALUE AS UNSIGNED) \
+                         FROM performance_schema.global_status \
+                        WHERE VARIABLE_NAME = 'Threads_running'";
+            let running: u64 = number(session, sql).await?;
+            if running > limit {
+                return Ok(Some(format!(
+                    "{running} threads are running, the limit is {limit}"
+                )));
+            }
+        }
+        if let Some(limit) = limits.history_list_length {
+            let sql = "SELECT CAST(COUNT AS UNSIGNED) FROM information_schema.INNODB_METRICS \
+                        WHERE NAME = 'trx_rseg_history_len'";
+            let length: u64 = number(session, sql).await?;
+            if length > limit {
+                return Ok(Some(format!(
+                    "the history list is {length} long, the limit is {limit}"
+                )));
+            }
+        }
+        if let Some(query) = &limits.query {
+            let rows = session
+                .rows(query)
+                .await
+                .map_err(EngineError::while_doing("the throttle's query"))?;
+            if let Some(answer) = rows.first().and_then(first_as_text)
+                && !is_false(&answer)
+            {
+                return Ok(Some(format!("the throttle's query answers {answer}")));
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn number(session: &mut Session, sql: &str) -> Result<u64, EngineError> {
+    let doing = || EngineError::while_doing("asking for the server's load");
+    let rows = session.rows(sql).await.map_err(doing())?;
+    match rows.first() {
+        Some(row) => row.try_get_unchecked(0).map_err(doing()),
+        None => Ok(0),
+    }
+}
+
+async fn lag(
+    target: &Target,
+    session: &mut Option<MySqlConnection>,
+) -> Result<Option<f64>, EngineError> {
+    let session = match session {
+        Some(session) => session,
+        None => session.insert(session::connect(target).await?),
+    };
+    let doing = || EngineError::while_doing("SHOW REPLICA STATUS");
+    let row = session
+        .fetch_optional(AssertSqlSafe("SHOW REPLICA STATUS".to_owned()))
+        .await
+        .map_err(doing())?;
+    let Some(row) = row else { return Ok(None) };
+    let behind: Option<u64> = row
+        .try_get_unchecked("Seconds_Behind_Source")
+        .map_err(doing())?;
+    Ok(behind.map(|seconds| seconds as f64))
+}
+
+fn first_as_text(row: &MySqlRow) -> Option<String> {
+    if let Ok(text) = row.try_get_unchecked::<Option<String>, _>(0) {
+        return text;
+    }
+    if let Ok(number) = row.try_get_unchecked::<Option<i64>, _>(0) {
+        return number.map(|n| n.to_string());
+    }
+    row.try_get_unchecked::<Option<f64>, _>(0)
+        .ok()
+        .flatten()
+        .map(|n| n.to_string())
+}
+
+fn is_false(answer: &str) -> bool {
+    answer
+        .trim()
+        .parse::<f64>()
+        .is_ok_and(|number| number == 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_mean_nothing_are_refused() {
+        let limits = |text: &str| {
+            serde_json::from_str::<Limits>(text)
+                .map_err(|e| e.to_string())
+                .and_then(|l| l.check().map_err(|e| e.to_string()))
+        };
+        assert!(limits(r#"{"replicas": ["r1:3307"], "replica_lag_seconds": 2}"#).is_ok());
+        for bad in [
+            r#"{"replica_lag_seconds": 2}"#,
+            r#"{"replicas": ["r1"]}"#,
+            r#"{"replicas": [":x"], "replica_lag_seconds": 2}"#,
+            r#"{"replica_lag": 2}"#,
+        ] {
+            assert!(limits(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,733 @@
+//! Verification: every row of both tables is compared, while writes go on and are applied.
+//!
+//! A chunk is compared by the digests of both sides. Where these differ, its rows are; where rows
+//! differ, the copy may just be behind: so the differing keys are read again after the applier
+//! has passed the place where the stream was, and whatever is equal once is done, for later writes
+//! are later changes. What keeps differing is read under a lock of that row alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use sqlx::Row;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::binlog::rows::KeyText;
+use super::checkpoint::run;
+use super::context::{Context, Halt};
+use super::digest::Digest;
+use super::error::ErrorKind;
+use super::key::KeyColumns;
+use super::position::Place;
+use super::session::Session;
+use super::staging::{same_type, type_text};
+use super::table::{TableDefinition, TablePlan, quote};
+use super::{EngineError, fail_point};
+
+const FIRST_ROWS: u64 = 5_000;
+const FEWEST_ROWS: u64 = 200;
+const MOST_ROWS: u64 = 50_000;
+
+/// A chunk whose rows differ more than this is not looked at one by one.
+const MOST_DIFFERENT: usize = 5_000;
+
+/// So many differing rows are read again together: each time costs a wait for the applier.
+const ROWS_AGAIN: usize = 500;
+
+/// Rounds of reading again before rows are locked.
+const ROUNDS: u32 = 8;
+
+/// How long a row may be locked while the applier catches up with it.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+
+/// A row that is not the same on both sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Different {
+    pub key: Vec<KeyText>,
+    pub in_original: bool,
+    pub in_shadow: bool,
+}
+
+impl Different {
+    /// For people.
+    pub fn shown(&self) -> String {
+        let key = KeyColumns::shown(&self.key);
+        match (self.in_original, self.in_shadow) {
+            (true, false) => format!("{key} is missing in the copy"),
+            (false, true) => format!("{key} is in the copy only"),
+            (true, true) | (false, false) => format!("{key} differs"),
+        }
+    }
+}
+
+/// The comparison of one table with its shadow.
+pub struct TableVerify {
+    context: Arc<Context>,
+    table: usize,
+    original: Part,
+    shadow: Part,
+    /// Whether a key range is the same range on both sides.
+    ranges_match: bool,
+    converted: Option<Converted>,
+    place: Arc<Place>,
+    rest: Mutex<Option<Option<Vec<KeyText>>>>,
+    chunk_rows: AtomicU64,
+    /// Rows of the original that were compared.
+    pub rows: AtomicU64,
+}
+
+/// One side.
+struct Part {
+    table: String,
+    key: KeyColumns,
+    digest: String,
+    /// The digest, or something that the other side has not where the server can make none: its sums must not agree.
+    summed: String,
+}
+
+impl Part {
+    fn new(table: String, key: KeyColumns, digest: String, side: &str) -> Self {
+        let summed = format!(
+            "IFNULL({digest},UNHEX(SHA2(CONCAT_WS('#','{side}',{}),256)))",
+            key.select()
+        );
+        Self {
+            table,
+            key,
+            digest,
+            summed,
+        }
+    }
+}
+
+/// The original's rows under the shadow's types, for conversions that no expression has.
+struct Converted {
+    create: String,
+    clear: String,
+    /// What comes before the condition.
+    fill: String,
+}
+
+type RowDigests = BTreeMap<Vec<KeyPart>, Vec<u8>>;
+
+/// Key parts in some order, for maps.
+type KeyPart = (u8, Vec<u8>);
+
+fn map_key(key: &[KeyText]) -> Vec<KeyPart> {
+    key.iter()
+        .map(|part| match part {
+            KeyText::Plain(text) => (0, text.clone().into_bytes()),
+            KeyText::Bytes(bytes) => (1, bytes.clone()),
+        })
+        .collect()
+}
+
+fn from_map_key(key: &[KeyPart]) -> Vec<KeyText> {
+    key.iter()
+        .map(|(kind, bytes)| match kind {
+            0 => KeyText::Plain(String::from_utf8_lossy(bytes).into_owned()),
+            _ => KeyText::Bytes(bytes.clone()),
+        })
+        .collect()
+}
+
+impl TableVerify {
+    pub fn new(
+        context: &Arc<Context>,
+        table: usize,
+        place: &Arc<Place>,
+    ) -> Result<Self, EngineError> {
+        let plan = &context.plans[table];
+        let (Some(original), Some(shadow), Some(key)) = (&plan.original, &plan.shadow, &plan.key)
+        else {
+            return Err(EngineError::permanent(
+                "a table that is not copied has no shadow",
+            ));
+        };
+        let original_key = KeyColumns::new(original, &key.source, &key.source_index);
+        let shadow_key = KeyColumns::new(shadow, &key.target, &key.target_index);
+        let ranges_match = key
+            .source
+            .iter()
+            .zip(&key.target)
+            .all(|(&s, &t)| keeps_order(original, s, shadow, t));
+        if let Some(reason) = not_comparable(plan) {
+            return Err(EngineError::permanent(reason));
+        }
+        let (converted, digest) = match Digest::new(plan) {
+            Some(digest) => (None, digest),
+            None => {
+                let name = quote(
+                    &context
+                        .sessions
+                        .owner()
+                        .artifact(&format!("verify_{table}")),
+                );
+                let name = format!("{}.{name}", quote(&original.schema));
+                convert(plan, original, shadow, &name, &original_key)?
+            }
+        };
+        let from = match &converted {
+            Some((_, name)) => name.clone(),
+            None => original.quoted(),
+        };
+        Ok(Self {
+            context: Arc::clone(context),
+            table,
+            original: Part::new(from, original_key, digest.original, "original"),
+            shadow: Part::new(shadow.quoted(), shadow_key, digest.shadow, "shadow"),
+            ranges_match,
+            converted: converted.map(|(converted, _)| converted),
+            place: Arc::clone(place),
+            rest: Mutex::new(Some(None)),
+            chunk_rows: AtomicU64::new(FIRST_ROWS),
+            rows: AtomicU64::new(0),
+        })
+    }
+
+    /// Compares the whole table; returns the rows that truly differ.
+    pub async fn run(&self) -> Result<Vec<Different>, Halt> {
+        debug_assert!(self.ranges_match);
+        let workers = (0..self.context.options.copy_threads).map(|_| self.work());
+        let found = try_join_all(workers).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn work(&self) -> Result<Vec<Different>, Halt> {
+        let mut session = self.open().await?;
+        let mut found = Found::default();
+        loop {
+            self.context.may_go_on()?;
+            let Some((from, to)) = self.next(&mut session).await? else {
+                break;
+            };
+            let started = Instant::now();
+            found.add(self.insist(&mut session, Piece::Range(&from, &to)).await?);
+            fail_point::at("verify.chunk.after");
+            if found.behind.len() >= ROWS_AGAIN {
+                let behind = std::mem::take(&mut found.behind);
+                found.add(self.insist(&mut session, Piece::Rows(&behind)).await?);
+            }
+            if found.different.len() > MOST_DIFFERENT {
+                break;
+            }
+            self.context.report();
+            self.context.throttle(started.elapsed()).await?;
+        }
+        let behind = std::mem::take(&mut found.behind);
+        found.add(self.insist(&mut session, Piece::Rows(&behind)).await?);
+        session.close().await;
+        Ok(found.different)
+    }
+
+    /// Compares a piece, on a fresh session where that may help.
+    async fn insist(&self, session: &mut Session, piece: Piece<'_>) -> Result<Found, Halt> {
+        let mut failures = 0;
+        loop {
+            let found = match piece {
+                Piece::Range(from, to) => self.chunk(session, from, to).await,
+                Piece::Rows(keys) => self.again(session, keys.clone()).await,
+            };
+            match found {
+                Err(Halt::Failed(error))
+                    if error.kind() == ErrorKind::Retryable && failures < 10 =>
+                {
+                    failures += 1;
+                    tracing::info!(%error, failures, "a chunk is compared again");
+                    tokio::time::sleep(Duration::from_millis(50) * failures * failures).await;
+                    self.context.may_go_on()?;
+                    let fresh = self.open().await?;
+                    std::mem::replace(session, fresh).close().await;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Session, EngineError> {
+        let mut session = self.context.sessions.open().await?;
+        if let Some(converted) = &self.converted {
+            let doing = "creating a table to compare with";
+            run(session.connection(), converted.create.clone(), doing).await?;
+        }
+        Ok(session)
+    }
+
+    /// The next range, cut by the original's key.
+    async fn next(&self, session: &mut Session) -> Result<Option<(Bound, Bound)>, EngineError> {
+        let mut rest = self.rest.lock().await;
+        let Some(from) = rest.clone() else {
+            return Ok(None);
+        };
+        let plan = &self.context.plans[self.table];
+        let original = plan
+            .original
+            .as_ref()
+            .map(TableDefinition::quoted)
+            .unwrap_or_default();
+        let key = &self.original.key;
+        let sql = format!(
+            "SELECT {} FROM {original} FORCE INDEX ({}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {}",
+            key.select(),
+            key.index(),
+            key.between(from.as_deref(), None),
+            key.order(),
+            self.chunk_rows.load(Ordering::Relaxed) - 1
+        );
+        let rows = session.rows(&sql).await.map_err(EngineError::while_doing(
+            "looking for the end of a range to compare",
+        ))?;
+        let to = rows.first().map(|row| read_key(key, row, 0)).transpose()?;
+        *rest = to.clone().map(Some);
+        Ok(Some((from, to)))
+    }
+
+    async fn chunk(&self, session: &mut Session, from: &Bound, to: &Bound) -> Result<Found, Halt> {
+        let started = Instant::now();
+        let here = self.original.key.between(from.as_deref(), to.as_deref());
+        let there = self.shadow.key.between(from.as_deref(), to.as_deref());
+        let original = self.sum(session, &self.original, &here, true).await?;
+        let shadow = self.sum(session, &self.shadow, &there, false).await?;
+        self.adapt(original.0, started.elapsed(), original == shadow);
+        self.rows.fetch_add(original.0, Ordering::Relaxed);
+        if original == shadow {
+            return Ok(Found::default());
+        }
+        let original = self.digests(session, &self.original, &here, true).await?;
+        let shadow = self.digests(session, &self.shadow, &there, false).await?;
+        let keys = differing(&original, &shadow);
+        Ok(match keys.len() > MOST_DIFFERENT {
+            true => Found {
+                different: describe(&keys, &original, &shadow),
+                behind: BTreeSet::new(),
+            },
+            false => Found {
+                different: Vec::new(),
+                behind: keys,
+            },
+        })
+    }
+
+    /// Reads differing rows again until they are equal, or are known to differ.
+    async fn again(
+        &self,
+        session: &mut Session,
+        mut keys: BTreeSet<Vec<KeyPart>>,
+    ) -> Result<Found, Halt> {
+        for round in 0..ROUNDS {
+            if keys.is_empty() {
+                return Ok(Found::default());
+            }
+            self.context.may_go_on()?;
+            if round > 0 {
+                tokio::time::sleep(Duration::from_millis(10) * round).await;
+            }
+            self.place
+                .wait_until_applied(session, &self.context)
+                .await?;
+            let mut still = BTreeSet::new();
+            let list: Vec<Vec<KeyPart>> = keys.into_iter().collect();
+            for keys in list.chunks(100) {
+                let here = any_of(&self.original.key, keys);
+                let there = any_of(&self.shadow.key, keys);
+                let original = self.digests(session, &self.original, &here, true).await?;
+                let shadow = self.digests(session, &self.shadow, &there, false).await?;
+                still.extend(differing(&original, &shadow));
+            }
+            keys = still;
+        }
+        let mut different = Vec::new();
+        for key in keys {
+            self.context.may_go_on()?;
+            different.extend(self.under_lock(session, &key).await?);
+        }
+        Ok(Found {
+            different,
+            behind: BTreeSet::new(),
+        })
+    }
+
+    /// Compares one row that cannot change meanwhile.
+    async fn under_lock(
+        &self,
+        session: &mut Session,
+        key: &[KeyPart],
+    ) -> Result<Option<Different>, Halt> {
+        let doing = "comparing a row under a lock";
+        let text = from_map_key(key);
+        let plan = &self.context.plans[self.table];
+        let original = plan
+            .original
+            .as_ref()
+            .map(TableDefinition::quoted)
+            .unwrap_or_default();
+        run(session.connection(), "BEGIN".into(), doing).await?;
+        let lock = format!(
+            "SELECT 1 FROM {original} FORCE INDEX ({}) WHERE {} FOR SHARE",
+            self.original.key.index(),
+            self.original.key.is(&text)
+        );
+        session
+            .rows(&lock)
+            .await
+            .map_err(EngineError::while_doing(doing))?;
+        let waited = tokio::time::timeout(
+            LOCK_LIMIT,
+            self.place.wait_until_applied(session, &self.context),
+        );
+        let waited = waited.await;
+        let keys = [key.to_vec()];
+        let here = self
+            .digests(
+                session,
+                &self.original,
+                &any_of(&self.original.key, &keys),
+                true,
+            )
+            .await?;
+        let there = self
+            .digests(
+                session,
+                &self.shadow,
+                &any_of(&self.shadow.key, &keys),
+                false,
+            )
+            .await?;
+        run(session.connection(), "COMMIT".into(), doing).await?;
+        match waited {
+            Ok(result) => result?,
+            Err(_) => {
+                return Err(Halt::Failed(EngineError::retryable(
+                    "the applier is too far behind to compare a row that changes all the time",
+                )));
+            }
+        }
+        let keys = differing(&here, &there);
+        Ok(describe(&keys, &here, &there).pop())
+    }
+
+    /// Rows and digest of a range.
+    async fn sum(
+        &self,
+        session: &mut Session,
+        part: &Part,
+        condition: &str,
+        is_original: bool,
+    ) -> Result<(u64, String), EngineError> {
+        let (table, condition) = self.source(session, part, condition, is_original).await?;
+        let sql = format!(
+            "SELECT COUNT(*), HEX(BIT_XOR({})) FROM {table} WHERE {condition}",
+            part.summed
+        );
+        let rows = session.rows(&sql).await;
+        let rows = rows.map_err(|e| super::checkpoint::artifact_error(e, "comparing a range"))?;
+        let read = |e| EngineError::while_doing("comparing a range")(e);
+        let row = rows
+            .first()
+            .ok_or_else(|| EngineError::retryable("no sum of a range"))?;
+        let count: i64 = row.try_get_unchecked(0).map_err(read)?;
+        let digest: Option<String> = row.try_get_unchecked(1).map_err(read)?;
+        Ok((count.unsigned_abs(), digest.unwrap_or_default()))
+    }
+
+    /// Digest of each row of a range.
+    async fn digests(
+        &self,
+        session: &mut Session,
+        part: &Part,
+        condition: &str,
+        is_original: bool,
+    ) -> Result<RowDigests, EngineError> {
+        let (table, condition) = self.source(session, part, condition, is_original).await?;
+        let sql = format!(
+            "SELECT {}, HEX({}) FROM {table} WHERE {condition}",
+            part.key.select(),
+            part.digest
+        );
+        let rows = session.rows(&sql).await;
+        let rows = rows.map_err(|e| super::checkpoint::artifact_error(e, "comparing rows"))?;
+        let mut digests = RowDigests::new();
+        for row in rows {
+            let key = read_key(&part.key, &row, 1)?;
+            let digest: Option<String> = row
+                .try_get_unchecked(row.len() - 1)
+                .map_err(EngineError::while_doing("comparing rows"))?;
+            let digest = digest.ok_or_else(|| too_large(&key))?;
+            // Two rows of one key are no copy, whatever they hold.
+            digests
+                .entry(map_key(&key))
+                .and_modify(|d| d.extend(b"+"))
+                .or_insert_with(|| digest.into_bytes());
+        }
+        Ok(digests)
+    }
+
+    /// Where to read `part` from: the original goes through its conversion, if it needs one.
+    async fn source(
+        &self,
+        session: &mut Session,
+        part: &Part,
+        condition: &str,
+        is_original: bool,
+    ) -> Result<(String, String), EngineError> {
+        match &self.converted {
+            Some(converted) if is_original => {
+                let sql = format!("{}; {}{condition}", converted.clear, converted.fill);
+                run(session.connection(), sql, "converting rows to compare").await?;
+                Ok((part.table.clone(), "TRUE".to_owned()))
+            }
+            Some(_) | None => {
+                let table = format!("{} FORCE INDEX ({})", part.table, part.key.index());
+                Ok((table, condition.to_owned()))
+            }
+        }
+    }
+
+    fn adapt(&self, rows: u64, took: Duration, equal: bool) {
+        let wanted = self.context.options.chunk_time().as_secs_f64() / 2.0;
+        let now = self.chunk_rows.load(Ordering::Relaxed);
+        if rows < now / 2 {
+            return;
+        }
+        let factor = match equal {
+            true => (wanted / took.as_secs_f64().max(1e-3)).clamp(0.25, 1.5),
+            // Under writers a large chunk always has a row that is behind, and all of its rows are looked at then.
+            false => 0.5,
+        };
+        let next = (rows as f64 * factor) as u64;
+        self.chunk_rows
+            .store(next.clamp(FEWEST_ROWS, MOST_ROWS), Ordering::Relaxed);
+    }
+
+    /// Copies the given rows once more.
+    ///
+    /// The original's row is locked meanwhile, so the images that are still to come lead to the
+    /// state that is copied here. Whether it worked is for another full pass to say.
+    pub async fn repair(&self, different: &[Different]) -> Result<(), EngineError> {
+        let doing = "repairing a row of the copy";
+        let plan = &self.context.plans[self.table];
+        let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
+            return Ok(());
+        };
+        let columns = |t: &TableDefinition, at: &dyn Fn(&super::table::Carried) -> usize| {
+            let names: Vec<String> = plan
+                .carried
+                .iter()
+                .map(|c| quote(&t.columns[at(c)].name))
+                .collect();
+            names.join(", ")
+        };
+        let mut session = self.context.sessions.open().await?;
+        for row in different {
+            let here = self.original.key.is(&row.key);
+            let there = self.shadow.key.is(&row.key);
+            let sql = format!(
+                "BEGIN; DO (SELECT COUNT(*) FROM {o} WHERE {here} FOR SHARE); \
+                 DELETE FROM {s} WHERE {there}; \
+                 INSERT INTO {s} ({to}) SELECT {from} FROM {o} WHERE {here}; COMMIT",
+                o = original.quoted(),
+                s = shadow.quoted(),
+                to = columns(shadow, &|c| c.target),
+                from = columns(original, &|c| c.source),
+            );
+            run(session.connection(), sql, doing).await?;
+        }
+        session.close().await;
+        Ok(())
+    }
+}
+
+type Bound = Option<Vec<KeyText>>;
+
+/// What is compared in one go.
+#[derive(Clone, Copy)]
+enum Piece<'a> {
+    Range(&'a Bound, &'a Bound),
+    Rows(&'a BTreeSet<Vec<KeyPart>>),
+}
+
+/// What a comparison has found.
+#[derive(Default)]
+struct Found {
+    different: Vec<Different>,
+    /// Rows that differ, perhaps because the copy is behind.
+    behind: BTreeSet<Vec<KeyPart>>,
+}
+
+impl Found {
+    fn add(&mut self, other: Self) {
+        self.different.extend(other.different);
+        self.behind.extend(other.behind);
+    }
+}
+
+fn read_key(
+    key: &KeyColumns,
+    row: &sqlx::mysql::MySqlRow,
+    others: usize,
+) -> Result<Vec<KeyText>, EngineError> {
+    let values: Result<Vec<String>, sqlx::Error> = (0..row.len() - others)
+        .map(|at| row.try_get_unchecked(at))
+        .collect();
+    let values = values.map_err(EngineError::while_doing("reading a key"))?;
+    key.texts(values)
+        .ok_or_else(|| EngineError::permanent("the server sent a key that is no key"))
+}
+
+/// The one reason for which the server makes no digest of a row.
+fn too_large(key: &[KeyText]) -> EngineError {
+    EngineError::permanent(format!(
+        "the row with {} is too large to be compared: as text it exceeds max_allowed_packet of the deployment; raise \
+         that to twice its size, then submit again",
+        KeyColumns::shown(key)
+    ))
+}
+
+fn any_of(key: &KeyColumns, keys: &[Vec<KeyPart>]) -> String {
+    let each: Vec<String> = keys
+        .iter()
+        .map(|k| format!("({})", key.is(&from_map_key(k))))
+        .collect();
+    format!("({})", each.join(" OR "))
+}
+
+fn differing(a: &RowDigests, b: &RowDigests) -> BTreeSet<Vec<KeyPart>> {
+    let keys = a.keys().chain(b.keys());
+    keys.filter(|key| a.get(*key) != b.get(*key))
+        .cloned()
+        .collect()
+}
+
+fn describe(
+    keys: &BTreeSet<Vec<KeyPart>>,
+    original: &RowDigests,
+    shadow: &RowDigests,
+) -> Vec<Different> {
+    keys.iter()
+        .map(|key| Different {
+            key: from_map_key(key),
+            in_original: original.contains_key(key),
+            in_shadow: shadow.contains_key(key),
+        })
+        .collect()
+}
+
+/// Why the rows of both tables could not be compared range by range; for preflight.
+pub fn not_comparable(plan: &TablePlan) -> Option<String> {
+    let (original, shadow, key) = (
+        plan.original.as_ref()?,
+        plan.shadow.as_ref()?,
+        plan.key.as_ref()?,
+    );
+    let mut pairs = key.source.iter().zip(&key.target);
+    let (&s, &t) = pairs.find(|&(&s, &t)| !keeps_order(original, s, shadow, t))?;
+    let (was, now) = (&original.columns[s], &shadow.columns[t]);
+    Some(format!(
+        "column {} of {} goes from {} to {}: it is part of {}, the key that rows are compared by, \
+         and the changed table could not be verified; keep this column as it is",
+        was.name,
+        original.quoted(),
+        type_text(was),
+        type_text(now),
+        key.source_index
+    ))
+}
+
+/// Whether a key column sorts in the shadow as it does in the original, by the same literals.
+fn keeps_order(original: &TableDefinition, s: usize, shadow: &TableDefinition, t: usize) -> bool {
+    use super::table::DataType as T;
+    let (source, target) = (&original.columns[s], &shadow.columns[t]);
+    let is_integer = |t: T| {
+        matches!(
+            t,
+            T::TinyInt | T::SmallInt | T::MediumInt | T::Int | T::BigInt
+        )
+    };
+    let is_text = |t: T| {
+        matches!(
+            t,
+            T::Char | T::VarChar | T::TinyText | T::Text | T::MediumText | T::LongText
+        )
+    };
+    same_type(source, target)
+        || is_integer(source.data_type) && is_integer(target.data_type)
+        || is_text(source.data_type)
+            && is_text(target.data_type)
+            && source.character_set == target.character_set
+            && source.collation == target.collation
+        || source.data_type == target.data_type
+            && matches!(
+                source.data_type,
+                T::VarBinary | T::Decimal | T::DateTime | T::Timestamp
+            )
+            && target.scale == source.scale
+}
+
+fn convert(
+    plan: &TablePlan,
+    original: &TableDefinition,
+    shadow: &TableDefinition,
+    name: &str,
+    key: &KeyColumns,
+) -> Result<(Option<(Converted, String)>, Digest), EngineError> {
+    // The key keeps its name, so that the same expressions read it.
+    let names: Vec<String> = plan
+        .carried
+        .iter()
+        .enumerate()
+        .map(|(at, c)| {
+            match plan
+                .key
+                .as_ref()
+                .is_some_and(|k| k.source.contains(&c.source))
+            {
+                true => quote(&original.columns[c.source].name),
+                false => format!("`lk c{at}`"),
+            }
+        })
+        .collect();
+    let columns: Vec<String> = plan
+        .carried
+        .iter()
+        .zip(&names)
+        .map(|(c, name)| format!("{name} {} NULL", type_text(&shadow.columns[c.target])))
+        .collect();
+    let sources: Vec<String> = plan
+        .carried
+        .iter()
+        .map(|c| quote(&original.columns[c.source].name))
+        .collect();
+    let of_converted = Digest::of_converted(plan, &names)
+        .ok_or_else(|| EngineError::permanent("a table that is not copied has no shadow"))?;
+    let own: Vec<String> = plan
+        .carried
+        .iter()
+        .map(|c| quote(&shadow.columns[c.target].name))
+        .collect();
+    let of_shadow = Digest::of_converted(plan, &own)
+        .ok_or_else(|| EngineError::permanent("a table that is not copied has no shadow"))?;
+    let converted = Converted {
+        create: format!(
+            "CREATE TEMPORARY TABLE {name} ({}) ENGINE=InnoDB",
+            columns.join(", ")
+        ),
+        clear: format!("DELETE FROM {name}"),
+        fill: format!(
+            "INSERT INTO {name} ({}) SELECT {} FROM {} FORCE INDEX ({}) WHERE ",
+            names.join(", "),
+            sources.join(", "),
+            original.quoted(),
+            key.index()
+        ),
+    };
+    Ok((
+        Some((converted, name.to_owned())),
+        Digest {
+            original: of_converted,
+            shadow: of_shadow,
+        },
+    ))
+}

@@ -1,0 +1,141 @@
+//! The session that installs, its lock, and the schema itself.
+
+use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection};
+
+use super::error::InstallError;
+
+/// Each routine keeps the sql_mode and character set of the session that created it.
+pub(super) const SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,\
+                                   NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
+pub(super) const CHARACTER_SET: &str = "utf8mb4";
+pub(super) const COLLATION: &str = "utf8mb4_0900_ai_ci";
+
+/// Longer than any installation, so that ten at once all get their turn.
+const LOCK_SECONDS: u32 = 300;
+/// A lock's name has at most 64 characters.
+const LONGEST_LOCK: usize = 64;
+
+pub(super) fn session_settings() -> String {
+    format!(
+        "SET NAMES {CHARACTER_SET} COLLATE {COLLATION}, SESSION sql_mode = '{SQL_MODE}', \
+         SESSION time_zone = '+00:00', SESSION group_concat_max_len = 65536"
+    )
+}
+
+pub(super) async fn prepare_session(session: &mut MySqlConnection) -> Result<(), InstallError> {
+    session.execute(AssertSqlSafe(session_settings())).await?;
+    Ok(())
+}
+
+/// One installation into a schema at a time, whoever runs it; freed with the session.
+pub(super) async fn lock(session: &mut MySqlConnection, schema: &str) -> Result<(), InstallError> {
+    let name = lock_name(schema);
+    let got: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(?, ?)")
+        .bind(&name)
+        .bind(LOCK_SECONDS)
+        .fetch_one(&mut *session)
+        .await?;
+    if got == Some(1) {
+        return Ok(());
+    }
+    let holder: Option<u64> = sqlx::query_scalar("SELECT IS_USED_LOCK(?)")
+        .bind(&name)
+        .fetch_one(session)
+        .await?;
+    Err(InstallError::Busy {
+        schema: schema.to_owned(),
+        seconds: LOCK_SECONDS,
+        connection: holder.unwrap_or_default(),
+    })
+}
+
+pub(super) fn lock_name(schema: &str) -> String {
+    let name = format!("lockkeeper:{schema}");
+    if name.chars().count() <= LONGEST_LOCK {
+        name
+    } else {
+        format!("lockkeeper:{}", short_digest(schema))
+    }
+}
+
+/// Creates the schema and makes it the session's own. Variables of routines take its default collation.
+pub(super) async fn create_schema(
+    session: &mut MySqlConnection,
+    schema: &str,
+) -> Result<(), InstallError> {
+    let collation = |session| {
+        sqlx::query_scalar::<_, String>(
+            "SELECT s.default_collation_name
+               FROM information_schema.schemata AS s
+              WHERE s.schema_name = ?",
+        )
+        .bind(schema.to_owned())
+        .fetch_optional(session)
+    };
+    // Asked first: IF NOT EXISTS needs the right to create even where there is nothing to do.
+    let found: Option<String> = collation(&mut *session).await?;
+    match found {
+        None => run(session, create_schema_statement(schema)).await?,
+        Some(found) if found == COLLATION => {}
+        Some(found) => {
+            let tables: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM information_schema.tables AS t WHERE t.table_schema = ?",
+            )
+            .bind(schema)
+            .fetch_one(&mut *session)
+            .await?;
+            if tables > 0 {
+                return Err(InstallError::Collation {
+                    schema: schema.to_owned(),
+                    collation: found,
+                });
+            }
+            let quoted = quoted(schema);
+            let statement = format!(
+                "ALTER DATABASE {quoted} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}"
+            );
+            run(session, statement).await?;
+        }
+    }
+    run(session, format!("USE {}", quoted(schema))).await
+}
+
+pub(super) fn create_schema_statement(schema: &str) -> String {
+    let quoted = quoted(schema);
+    format!(
+        "CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}"
+    )
+}
+
+/// As text: much of what an installation runs can't be prepared.
+pub(super) async fn run(
+    session: &mut MySqlConnection,
+    statement: String,
+) -> Result<(), InstallError> {
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(session)
+        .await?;
+    Ok(())
+}
+
+pub(super) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A text literal under [`SQL_MODE`].
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+pub(super) fn short_digest(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(Sha256::digest(text))[..8].to_owned()
+}
+
+/// The server's number for a refusal.
+pub(super) fn error_number(error: &sqlx::Error) -> Option<u16> {
+    error
+        .as_database_error()?
+        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+        .map(|error| error.number())
+}

@@ -1,0 +1,210 @@
+//! Routines, views, triggers and rows: what differs is replaced, what is no longer ours is dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
+
+use super::database::{error_number, run};
+use super::doctor::definitions_query;
+use super::error::InstallError;
+use super::privileges::GRANTS_NAME;
+use super::set::{Kind, Object, drop_statement, objects};
+use super::version::{API_VERSION, PROGRAM_VERSION};
+use super::{Report, privileges};
+
+/// A row of `installed_object`.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    pub name: String,
+    pub kind: String,
+    pub api_version: u32,
+    pub version: String,
+    pub sha256: String,
+}
+
+pub(super) async fn recorded(session: &mut MySqlConnection) -> Result<Vec<Recorded>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT o.object_name, o.kind, o.api_version, o.version, o.sha256 FROM installed_object AS o",
+    )
+    .fetch_all(session)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Recorded {
+                name: row.try_get(0)?,
+                kind: row.try_get(1)?,
+                api_version: row.try_get(2)?,
+                version: row.try_get(3)?,
+                sha256: row.try_get(4)?,
+            })
+        })
+        .collect()
+}
+
+/// How `recorded` differs from this program's set, if it does; for people.
+pub(super) fn first_difference(recorded: &[Recorded]) -> Result<Option<String>, InstallError> {
+    let mut there: BTreeMap<(&str, &str), &str> = recorded
+        .iter()
+        .map(|object| {
+            (
+                (object.kind.as_str(), object.name.as_str()),
+                object.sha256.as_str(),
+            )
+        })
+        .collect();
+    there.remove(&(Kind::Data.name(), GRANTS_NAME));
+    for object in objects()? {
+        let (kind, name) = (object.kind, object.name);
+        match there.remove(&(kind.name(), name)) {
+            None => return Ok(Some(format!("{kind} {name} is missing"))),
+            Some(sha256) if sha256 != object.sha256() => {
+                return Ok(Some(format!("{kind} {name} is another one")));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(there
+        .into_keys()
+        .next()
+        .map(|(kind, name)| format!("{kind} {name} is not known here")))
+}
+
+/// Brings every object up to this program; answers the names of those that were created anew.
+pub(super) async fn replace(
+    session: &mut MySqlConnection,
+    report: &mut Report,
+) -> Result<BTreeSet<(Kind, String)>, InstallError> {
+    let recorded = recorded(session).await?;
+    let there = unchanged_definitions(session).await?;
+    let mut replaced = BTreeSet::new();
+    for kind in Kind::ALL {
+        let mut created = Vec::new();
+        for object in objects()?.iter().filter(|object| object.kind == kind) {
+            let key = (kind, object.name.to_owned());
+            let same = recorded.iter().any(|row| {
+                row.kind == kind.name()
+                    && row.name == object.name
+                    && row.version == PROGRAM_VERSION
+                    && row.api_version == API_VERSION
+                    && row.sha256 == object.sha256()
+            });
+            if same && (kind == Kind::Data || there.contains(&key)) {
+                report.unchanged += 1;
+                continue;
+            }
+            create(session, object).await?;
+            created.push((object.name, object.sha256()));
+            replaced.insert(key);
+        }
+        // Recorded after the whole kind: what breaks off in between is created once more, with the same result.
+        report.replaced += created.len();
+        if !created.is_empty() {
+            run(session, record_statement(kind, &created)).await?;
+        }
+    }
+    drop_retired(session, &recorded, report).await?;
+    Ok(replaced)
+}
+
+async fn create(session: &mut MySqlConnection, object: &Object) -> Result<(), InstallError> {
+    let mut statements: Vec<String> = object.drop_statement().into_iter().collect();
+    statements.push(object.statement().to_owned());
+    for statement in statements {
+        sqlx::raw_sql(AssertSqlSafe(statement))
+            .execute(&mut *session)
+            .await
+            .map_err(|source| InstallError::Object {
+                kind: object.kind,
+                name: object.name.to_owned(),
+                hint: hint(&source),
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+/// What to do about refusals that have nothing to do with the object.
+fn hint(error: &sqlx::Error) -> &'static str {
+    match error_number(error) {
+        // With the binary log on, functions and triggers ask for more than CREATE ROUTINE and TRIGGER.
+        Some(1419) => {
+            "; install as an account with SUPER, or set log_bin_trust_function_creators = 1 meanwhile"
+        }
+        Some(1044 | 1142 | 1227 | 1370) => {
+            "; install as an account that has ALL PRIVILEGES on the schema"
+        }
+        Some(_) | None => "",
+    }
+}
+
+/// The rows of `installed_object`, each with a digest of what the server has made of the object.
+pub(super) fn record_statement(kind: Kind, objects: &[(&str, String)]) -> String {
+    let rows: Vec<String> = objects
+        .iter()
+        .map(|(name, sha256)| format!("ROW('{name}', '{sha256}')"))
+        .collect();
+    let (digest, join) = match definitions_query(kind) {
+        Some(query) => (
+            "d.definition_sha256",
+            format!("\n  LEFT JOIN ({query}) AS d ON d.name = n.object_name"),
+        ),
+        None => ("NULL", String::new()),
+    };
+    format!(
+        "INSERT INTO installed_object (object_name, kind, api_version, version, sha256, \
+         definition_sha256, installed_at, installed_by)\n\
+         SELECT n.object_name, '{kind}', {API_VERSION}, '{PROGRAM_VERSION}', n.sha256, {digest}, \
+         UTC_TIMESTAMP(6), CURRENT_USER()\n  \
+         FROM (VALUES {}) AS n (object_name, sha256){join}\n    \
+         ON DUPLICATE KEY UPDATE api_version = VALUES(api_version), version = VALUES(version), \
+         sha256 = VALUES(sha256), definition_sha256 = VALUES(definition_sha256), \
+         installed_at = VALUES(installed_at), installed_by = VALUES(installed_by)",
+        rows.join(",\n              ")
+    )
+}
+
+/// The objects that are as the server stored them when they were installed: nobody has edited them.
+async fn unchanged_definitions(
+    session: &mut MySqlConnection,
+) -> Result<BTreeSet<(Kind, String)>, InstallError> {
+    let differences = super::doctor::differences(session).await?;
+    let differing: BTreeSet<(Kind, String)> = differences
+        .into_iter()
+        .map(|finding| (finding.kind, finding.name))
+        .collect();
+    Ok(objects()?
+        .iter()
+        .map(|object| (object.kind, object.name.to_owned()))
+        .filter(|key| !differing.contains(key))
+        .collect())
+}
+
+/// Objects that an earlier program has installed and this one no longer has.
+async fn drop_retired(
+    session: &mut MySqlConnection,
+    recorded: &[Recorded],
+    report: &mut Report,
+) -> Result<(), InstallError> {
+    let current: BTreeSet<(&str, &str)> = objects()?
+        .iter()
+        .map(|object| (object.kind.name(), object.name))
+        .chain([(Kind::Data.name(), privileges::GRANTS_NAME)])
+        .collect();
+    for row in recorded {
+        if current.contains(&(row.kind.as_str(), row.name.as_str())) {
+            continue;
+        }
+        let kind = Kind::from_name(&row.kind)
+            .ok_or_else(|| InstallError::Set(format!("unknown kind {}", row.kind)))?;
+        if let Some(statement) = drop_statement(kind, &row.name) {
+            run(session, statement).await?;
+        }
+        sqlx::query("DELETE FROM installed_object WHERE object_name = ? AND kind = ?")
+            .bind(&row.name)
+            .bind(&row.kind)
+            .execute(&mut *session)
+            .await?;
+        report.dropped += 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The installation as plain SQL, for a DBA to read and to run with the mysql client alone.
+
+use std::fmt::Write as _;
+
+use super::database::{create_schema_statement, literal, lock_name, quoted, session_settings};
+use super::error::InstallError;
+use super::migrate::{HISTORY_TABLE, migrations};
+use super::objects::record_statement;
+use super::privileges::{create_role_statement, grant_statements, record_grants_statement};
+use super::set::{Kind, objects};
+use super::version::{API_VERSION, PROGRAM_VERSION};
+
+/// What `install` would run on an empty server. Running it again, or on an older schema, is fine.
+pub fn print(schema: &str) -> Result<String, InstallError> {
+    let mut text = String::new();
+    let out = &mut text;
+    let add = |out: &mut String, statement: &str| writeln!(out, "{statement};").expect("text");
+
+    writeln!(
+        out,
+        "-- Lockkeeper {PROGRAM_VERSION}, API version {API_VERSION}, for schema {schema}.\n\
+         -- Run it with the mysql client, which stops at the first error and may simply be run again:\n\
+         --   mysql --comments < this-file        (--comments keeps the comments of the routines)\n"
+    )
+    .expect("text");
+    add(out, &session_settings());
+    add(
+        out,
+        &format!(
+            "SELECT GET_LOCK({}, 300) AS got_lock",
+            literal(&lock_name(schema))
+        ),
+    );
+    add(out, &create_schema_statement(schema));
+    add(out, &format!("USE {}", quoted(schema)));
+    out.push_str(&guard(schema)?);
+
+    writeln!(out, "\n-- Tables.").expect("text");
+    add(
+        out,
+        &format!(
+            "CREATE TABLE IF NOT EXISTS {HISTORY_TABLE}(\n             version INT4 PRIMARY KEY,\n             \
+             name VARCHAR(255),\n             applied_on VARCHAR(255),\n             checksum VARCHAR(255))"
+        ),
+    );
+    for migration in migrations()? {
+        out.push('\n');
+        add(out, migration.sql().unwrap_or_default());
+        add(
+            out,
+            &format!(
+                "INSERT IGNORE INTO {HISTORY_TABLE} (version, name, applied_on, checksum)\n\
+                 VALUES ({}, '{}', DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ'), '{}')",
+                migration.version(),
+                migration.name(),
+                migration.checksum()
+            ),
+        );
+    }
+
+    writeln!(
+        out,
+        "\n-- Routines, views, triggers, and rows that are code."
+    )
+    .expect("text");
+    for kind in Kind::ALL {
+        let mut created = Vec::new();
+        for object in objects()?.iter().filter(|object| object.kind == kind) {
+            out.push('\n');
+            if let Some(statement) = object.drop_statement() {
+                add(out, &statement);
+            }
+            match kind {
+                Kind::Function | Kind::Procedure | Kind::Trigger => {
+                    writeln!(out, "DELIMITER $$\n{}$$\nDELIMITER ;", object.statement())
+                        .expect("text");
+                }
+                Kind::View | Kind::Data => add(out, object.statement()),
+            }
+            created.push((object.name, object.sha256()));
+        }
+        if !created.is_empty() {
+            out.push('\n');
+            add(out, &record_statement(kind, &created));
+        }
+    }
+
+    writeln!(
+        out,
+        "\n-- What an earlier version had and this one has not: run each line that is shown.\n\
+         SELECT CONCAT('DROP ', UPPER(o.kind), ' IF EXISTS ', o.object_name, ';') AS run_this\n  \
+         FROM installed_object AS o\n WHERE o.version <> '{PROGRAM_VERSION}';"
+    )
+    .expect("text");
+
+    writeln!(
+        out,
+        "\n-- Roles: grant them to accounts with GRANT role TO account."
+    )
+    .expect("text");
+    add(out, &create_role_statement(schema));
+    for statement in grant_statements(schema)? {
+        add(out, &statement);
+    }
+    add(out, &record_grants_statement());
+    add(
+        out,
+        &format!(
+            "SELECT RELEASE_LOCK({}) AS released_lock",
+            literal(&lock_name(schema))
+        ),
+    );
+    Ok(text)
+}
+
+/// Refuses, before anything is changed, where somebody else installs or a newer program has installed.
+fn guard(schema: &str) -> Result<String, InstallError> {
+    let known = migrations()?.last().map_or(0, |last| last.version());
+    let lock = literal(&lock_name(schema));
+    Ok(format!(
+        "DROP PROCEDURE IF EXISTS _install_guard;
+DELIMITER $$
+CREATE PROCEDURE _install_guard ()
+BEGIN
+    DECLARE v_applied INT DEFAULT 0;
+
+    IF (IS_USED_LOCK({lock}) = CONNECTION_ID()) IS NOT TRUE THEN
+        SIGNAL SQLSTATE '45000'
+            SET MYSQL_ERRNO = 50402, MESSAGE_TEXT = 'another installation is running; wait for it and run this again';
+    END IF;
+
+    BEGIN
+        -- No history yet: nothing is installed.
+        DECLARE CONTINUE HANDLER FOR 1146 BEGIN END;
+        SELECT MAX(h.version) INTO v_applied FROM {HISTORY_TABLE} AS h;
+    END;
+    IF v_applied > {known} THEN
+        SIGNAL SQLSTATE '45000'
+            SET MYSQL_ERRNO = 50403, MESSAGE_TEXT = 'a newer lockkeeper has installed this schema; print with a newer lockkeeper';
+    END IF;
+END$$
+DELIMITER ;
+CALL _install_guard();
+DROP PROCEDURE _install_guard;
+"
+    ))
+}

@@ -1,0 +1,230 @@
+//! Roles, and what each may do: `sql/grants.sql`, with the schema put in.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, MySqlConnection};
+
+use super::Report;
+use super::database::{error_number, literal, quoted, run, short_digest};
+use super::error::InstallError;
+use super::objects::record_statement;
+use super::set::Kind;
+
+const GRANTS: &str = include_str!("../../sql/grants.sql");
+/// The name under which the list is recorded.
+pub(super) const GRANTS_NAME: &str = "grants";
+const ROLES: [&str; 3] = ["reader", "operator", "driver"];
+/// MySQL's limit for the name of an account.
+const LONGEST_ACCOUNT: usize = 32;
+
+/// One line of `sql/grants.sql`.
+struct Grant {
+    privilege: &'static str,
+    kind: Kind,
+    object: &'static str,
+    roles: Vec<&'static str>,
+}
+
+impl Grant {
+    fn statement(&self, schema: &str) -> String {
+        let kind = if self.kind == Kind::Procedure {
+            "PROCEDURE "
+        } else {
+            ""
+        };
+        let roles: Vec<String> = self
+            .roles
+            .iter()
+            .map(|role| account(schema, role))
+            .collect();
+        format!(
+            "GRANT {} ON {kind}{}.{} TO {}",
+            self.privilege,
+            quoted(schema),
+            quoted(self.object),
+            roles.join(", ")
+        )
+    }
+}
+
+fn account(schema: &str, role: &str) -> String {
+    format!("{}@'%'", literal(&role_name(schema, role)))
+}
+
+/// `<schema>_<role>`; a long schema name is cut and told apart by a digest.
+pub fn role_name(schema: &str, role: &str) -> String {
+    let room = LONGEST_ACCOUNT - "_operator".len();
+    if schema.chars().count() <= room {
+        return format!("{schema}_{role}");
+    }
+    let start: String = schema.chars().take(room - 9).collect();
+    format!("{start}_{}_{role}", short_digest(schema))
+}
+
+pub(super) fn create_role_statement(schema: &str) -> String {
+    let roles = ROLES.map(|role| account(schema, role));
+    format!("CREATE ROLE IF NOT EXISTS {}", roles.join(", "))
+}
+
+pub(super) fn grant_statements(schema: &str) -> Result<Vec<String>, InstallError> {
+    Ok(grants()?
+        .iter()
+        .map(|grant| grant.statement(schema))
+        .collect())
+}
+
+pub(super) fn record_grants_statement() -> String {
+    let sha256 = hex::encode(Sha256::digest(GRANTS));
+    record_statement(Kind::Data, &[(GRANTS_NAME, sha256)])
+}
+
+fn grants() -> Result<Vec<Grant>, InstallError> {
+    let mut grants = Vec::new();
+    for line in GRANTS.lines() {
+        let line = line.trim().trim_end_matches(';');
+        if line.is_empty() || line.starts_with("--") {
+            continue;
+        }
+        let words: Vec<&str> = line
+            .split([' ', ','])
+            .filter(|word| !word.is_empty())
+            .collect();
+        let grant = match words.as_slice() {
+            ["GRANT", "SELECT", "ON", object, "TO", roles @ ..] => Grant {
+                privilege: "SELECT",
+                kind: Kind::View,
+                object,
+                roles: roles.to_vec(),
+            },
+            [
+                "GRANT",
+                "EXECUTE",
+                "ON",
+                "PROCEDURE",
+                object,
+                "TO",
+                roles @ ..,
+            ] => Grant {
+                privilege: "EXECUTE",
+                kind: Kind::Procedure,
+                object,
+                roles: roles.to_vec(),
+            },
+            _ => return Err(InstallError::Set(format!("sql/grants.sql: {line}"))),
+        };
+        grants.push(grant);
+    }
+    Ok(grants)
+}
+
+/// Creates the roles and grants them what is theirs. Dropping a routine has dropped its grants.
+///
+/// An account that may not create roles installs all the same; the report says what is left to do.
+pub(super) async fn grant(
+    session: &mut MySqlConnection,
+    schema: &str,
+    replaced: &BTreeSet<(Kind, String)>,
+    report: &mut Report,
+) -> Result<(), InstallError> {
+    let recorded: Option<String> = sqlx::query_scalar(
+        "SELECT o.sha256 FROM installed_object AS o WHERE o.object_name = ? AND o.kind = 'data'",
+    )
+    .bind(GRANTS_NAME)
+    .fetch_optional(&mut *session)
+    .await?;
+    let same = recorded.as_deref() == Some(hex::encode(Sha256::digest(GRANTS)).as_str());
+    let all = !same || roles_missing(session, schema).await?;
+
+    let mut statements = Vec::new();
+    if all {
+        statements.push(create_role_statement(schema));
+    }
+    for grant in grants()? {
+        if all || replaced.contains(&(grant.kind, grant.object.to_owned())) {
+            statements.push(grant.statement(schema));
+        }
+    }
+    for statement in statements {
+        if let Err(source) = sqlx::raw_sql(AssertSqlSafe(statement))
+            .execute(&mut *session)
+            .await
+        {
+            if !is_refusal(&source) {
+                return Err(source.into());
+            }
+            report.warnings.push(format!(
+                "the roles {} are not complete: {source}; run `lockkeeper install` once more as an account \
+                 that may create roles and grant, or grant by hand what the end of `lockkeeper install \
+                 --print` shows",
+                ROLES.map(|role| role_name(schema, role)).join(", ")
+            ));
+            return Ok(());
+        }
+    }
+    if all {
+        run(session, record_grants_statement()).await?;
+    }
+    Ok(())
+}
+
+async fn roles_missing(session: &mut MySqlConnection, schema: &str) -> Result<bool, InstallError> {
+    for role in ROLES {
+        let statement = format!("SHOW GRANTS FOR {}", account(schema, role));
+        match sqlx::raw_sql(AssertSqlSafe(statement))
+            .fetch_all(&mut *session)
+            .await
+        {
+            Ok(_) => {}
+            // No such account.
+            Err(error) if error_number(&error) == Some(1141) => return Ok(true),
+            // Not allowed to look: then not allowed to change either, and left as it is.
+            Err(error) if is_refusal(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// The account lacks a right, as opposed to a fault.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    matches!(
+        error_number(error),
+        Some(1044 | 1045 | 1142 | 1227 | 1370 | 1410)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::set::objects;
+    use super::*;
+
+    #[test]
+    fn every_public_object_is_granted_but_the_one_that_is_for_tests() {
+        let public: BTreeSet<&str> = objects()
+            .expect("an order")
+            .iter()
+            .filter(|object| matches!(object.kind, Kind::View | Kind::Procedure))
+            .map(|object| object.name)
+            .filter(|name| !name.starts_with('_') && *name != "operation_age")
+            .collect();
+        let granted: BTreeSet<&str> = grants()
+            .expect("grants")
+            .iter()
+            .map(|grant| grant.object)
+            .collect();
+        assert_eq!(granted, public);
+    }
+
+    #[test]
+    fn a_role_is_named_after_its_schema_within_the_limit_of_an_account() {
+        assert_eq!(role_name("lockkeeper", "reader"), "lockkeeper_reader");
+        let long = "a_schema_name_that_is_much_too_long_for_an_account";
+        let names = ROLES.map(|role| role_name(long, role));
+        assert!(
+            names.iter().all(|name| name.len() <= LONGEST_ACCOUNT),
+            "{names:?}"
+        );
+        assert_ne!(names[0], role_name(&format!("{long}r"), "reader"));
+    }
+}

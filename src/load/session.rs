@@ -1,0 +1,34 @@
+//! Statements as text, and what their errors mean for a write.
+
+use sqlx::mysql::MySqlDatabaseError;
+
+/// The load itself went wrong, not the change.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the load on {place}: {source}")]
+    Database { place: String, source: sqlx::Error },
+    #[error("table {table} does not exist in schema {schema}")]
+    NoTable { schema: String, table: String },
+    #[error("a writer ended before it was told to: {0}")]
+    Writer(String),
+}
+
+impl LoadError {
+    pub(super) fn at(place: impl ToString) -> impl FnOnce(sqlx::Error) -> Self {
+        let place = place.to_string();
+        move |source| Self::Database { place, source }
+    }
+}
+
+/// The server's number, where the server has answered at all.
+pub fn error_number(error: &sqlx::Error) -> Option<u16> {
+    error
+        .as_database_error()?
+        .try_downcast_ref::<MySqlDatabaseError>()
+        .map(MySqlDatabaseError::number)
+}
+
+/// A name in backticks.
+pub(super) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

@@ -1,0 +1,392 @@
+//! The state of one deployment: version, settings, rights, room, replicas, long transactions, leftovers.
+
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{INSTALLATION, Place, Unreachable};
+use crate::config::Access;
+use crate::engine::artifact::{self, Artifact, ArtifactKind};
+use crate::engine::privilege;
+use crate::engine::session::Session;
+
+/// A transaction this old holds up a cutover, and keeps old row versions alive.
+const LONG_SECONDS: u64 = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Good,
+    Note,
+    Warning,
+    Error,
+}
+
+/// One line of a check-up.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    pub subject: &'static str,
+    pub finding: String,
+    /// What to do, where something is to be done.
+    pub remedy: String,
+}
+
+fn finding(
+    severity: Severity,
+    subject: &'static str,
+    finding: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Finding {
+    Finding {
+        severity,
+        subject,
+        finding: finding.into(),
+        remedy: remedy.into(),
+    }
+}
+
+/// `schemas`: whose rights are checked; empty: every schema that the account sees. `whose` says what the control database
+/// knows of a leftover's operation, if it is one of its own.
+pub async fn checkup(
+    place: &Place,
+    access: &Access,
+    schemas: &[String],
+    whose: impl Fn(&Artifact) -> Option<String>,
+) -> Result<Vec<Finding>, Unreachable> {
+    let (mut session, _) = place.session(access).await?;
+    let session = &mut session;
+    let mut findings = vec![version(session).await];
+    findings.extend(settings(session).await);
+    findings.extend(rights(session, schemas).await);
+    findings.push(room(place, session).await);
+    findings.push(replicas(session).await);
+    findings.extend(long_transactions(session).await);
+    findings.extend(leftovers(session, whose).await);
+    Ok(findings)
+}
+
+async fn texts(session: &mut Session, query: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+    let rows = session.rows(query).await?;
+    rows.iter()
+        .map(|row| {
+            (0..row.len())
+                .map(|at| {
+                    let text: Option<String> = row.try_get_unchecked(at)?;
+                    Ok(text.unwrap_or_default())
+                })
+                .collect()
+        })
+        .collect()
+}
+
+async fn variable(session: &mut Session, name: &str) -> Option<String> {
+    let rows = texts(session, &format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)")).await;
+    rows.ok()?.first()?.first().cloned()
+}
+
+async fn version(session: &mut Session) -> Finding {
+    let version = variable(session, "version").await.unwrap_or_default();
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse::<u32>().unwrap_or_default());
+    let mut next = || numbers.next().unwrap_or_default();
+    let is_old = (next(), next(), next()) < (8, 0, 22);
+    if version.to_ascii_lowercase().contains("mariadb") || is_old {
+        let remedy = "Lockkeeper works on MySQL 8.0.22 or later";
+        finding(Severity::Error, "version", version, remedy)
+    } else {
+        finding(Severity::Good, "version", version, "")
+    }
+}
+
+/// What a copy needs: it reads every row's whole image from the binlog.
+async fn settings(session: &mut Session) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, wanted, remedy) in [
+        ("log_bin", "1", "start the server with --log-bin"),
+        (
+            "binlog_format",
+            "ROW",
+            "SET PERSIST binlog_format = ROW, and reconnect the application",
+        ),
+        (
+            "binlog_row_image",
+            "FULL",
+            "SET PERSIST binlog_row_image = FULL, and reconnect the application",
+        ),
+        (
+            "binlog_row_value_options",
+            "",
+            "SET PERSIST binlog_row_value_options = '', and reconnect the application",
+        ),
+        (
+            "read_only",
+            "0",
+            "correct the deployment's address: it must be the primary; if it is, SET PERSIST read_only = OFF",
+        ),
+        (
+            "super_read_only",
+            "0",
+            "correct the deployment's address: it must be the primary; if it is, SET PERSIST super_read_only = OFF",
+        ),
+    ] {
+        // A later server may have done away with a variable; it can't be wrong then.
+        if let Some(value) = variable(session, name).await
+            && !value.eq_ignore_ascii_case(wanted)
+        {
+            let what = format!("{name} is '{value}', and a change needs '{wanted}'");
+            findings.push(finding(Severity::Error, "settings", what, remedy));
+        }
+    }
+    let gtid_mode = variable(session, "gtid_mode").await.unwrap_or_default();
+    if gtid_mode != "ON" {
+        let what = format!(
+            "gtid_mode is '{gtid_mode}': after a fail-over a copy starts again instead of going on"
+        );
+        // One step after the other is all that the server allows.
+        let modes = ["OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"];
+        let done = modes.iter().position(|mode| *mode == gtid_mode);
+        let mut remedy = "SET PERSIST enforce_gtid_consistency = ON".to_owned();
+        for mode in &modes[done.map_or(0, |at| at + 1)..] {
+            remedy.push_str(&format!("; SET PERSIST gtid_mode = {mode}"));
+        }
+        findings.push(finding(Severity::Note, "settings", what, remedy));
+    }
+    if findings.iter().all(|one| one.severity != Severity::Error) {
+        findings.insert(
+            0,
+            finding(
+                Severity::Good,
+                "settings",
+                "binlog and writability as needed",
+                "",
+            ),
+        );
+    }
+    findings
+}
+
+async fn rights(session: &mut Session, schemas: &[String]) -> Vec<Finding> {
+    let mut schemas = schemas.to_vec();
+    if schemas.is_empty() {
+        let query = "SELECT CAST(s.SCHEMA_NAME AS CHAR) FROM information_schema.SCHEMATA AS s \
+                      WHERE s.SCHEMA_NAME NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
+                      ORDER BY s.SCHEMA_NAME LIMIT 100";
+        schemas = texts(session, query).await.unwrap_or_default().concat();
+    }
+    if schemas.is_empty() {
+        let what = "the account sees no schema, so its rights were not checked";
+        return vec![finding(
+            Severity::Note,
+            "privileges",
+            what,
+            "name one with --schema",
+        )];
+    }
+    let mut findings = Vec::new();
+    for schema in &schemas {
+        if let Err(refusal) = privilege::check(session, schema, false).await {
+            let message = refusal.message();
+            let (what, remedy) = match message.split_once("; run ") {
+                Some((what, grants)) => (format!("{what} on schema {schema}"), grants.to_owned()),
+                None => (message, String::new()),
+            };
+            findings.push(finding(Severity::Error, "privileges", what, remedy));
+        }
+    }
+    if findings.is_empty() {
+        let what = format!("all that is needed on {}", schemas.join(", "));
+        findings.push(finding(Severity::Good, "privileges", what, ""));
+    }
+    findings
+}
+
+/// No SQL tells the free space of a disk. It can be seen where the server is on this machine.
+async fn room(place: &Place, session: &mut Session) -> Finding {
+    let folder = variable(session, "datadir").await.unwrap_or_default();
+    let is_here = matches!(place.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+    let free = is_here
+        .then(|| rustix::fs::statvfs(folder.as_str()).ok())
+        .flatten()
+        .map(|disk| disk.f_bavail * disk.f_frsize / 1_048_576);
+    let query = "SELECT CONCAT(t.TABLE_SCHEMA, '.', t.TABLE_NAME), \
+                        CAST(ROUND((t.DATA_LENGTH + t.INDEX_LENGTH) / 1048576) AS CHAR) \
+                   FROM information_schema.TABLES AS t \
+                  WHERE t.ENGINE = 'InnoDB' AND t.TABLE_SCHEMA NOT IN ('mysql', 'sys') \
+                    AND t.TABLE_NAME NOT LIKE '\\_lk\\_%' \
+                  ORDER BY t.DATA_LENGTH + t.INDEX_LENGTH DESC LIMIT 1";
+    let largest = texts(session, query).await.unwrap_or_default();
+    let (table, megabytes) = match largest.first().map(Vec::as_slice) {
+        Some([table, megabytes]) => (table.as_str(), megabytes.parse().unwrap_or(0_u64)),
+        Some(_) | None => ("none", 0),
+    };
+    enough_room(free, table, megabytes)
+}
+
+fn enough_room(free: Option<u64>, table: &str, megabytes: u64) -> Finding {
+    let needed =
+        format!("the largest table, {table}, has {megabytes} MB, and a copy needs as much again");
+    match free {
+        Some(free) if free < 2 * megabytes => {
+            let what = format!("{free} MB are free; {needed}, and the binlog too");
+            finding(
+                Severity::Warning,
+                "disk",
+                what,
+                "make room before that table is changed",
+            )
+        }
+        Some(free) => finding(
+            Severity::Good,
+            "disk",
+            format!("{free} MB are free; {needed}"),
+            "",
+        ),
+        None => {
+            let what = format!("free space is not known: MySQL doesn't tell; {needed}");
+            finding(Severity::Note, "disk", what, "")
+        }
+    }
+}
+
+async fn replicas(session: &mut Session) -> Finding {
+    match session.rows("SHOW REPLICAS").await {
+        Ok(rows) if rows.is_empty() => finding(Severity::Good, "replicas", "none", ""),
+        Ok(rows) => finding(
+            Severity::Good,
+            "replicas",
+            format!("{} attached", rows.len()),
+            "",
+        ),
+        Err(_) => {
+            let what = "not shown: the account lacks REPLICATION SLAVE";
+            finding(Severity::Note, "replicas", what, "see privileges")
+        }
+    }
+}
+
+async fn long_transactions(session: &mut Session) -> Vec<Finding> {
+    let query = format!(
+        "SELECT CAST(t.trx_mysql_thread_id AS CHAR), CAST(TIMESTAMPDIFF(SECOND, t.trx_started, NOW()) AS CHAR), \
+                COALESCE(CONCAT(p.USER, '@', p.HOST), ''), CAST(t.trx_rows_modified AS CHAR) \
+           FROM information_schema.INNODB_TRX AS t \
+           LEFT JOIN performance_schema.processlist AS p ON p.ID = t.trx_mysql_thread_id \
+          WHERE t.trx_started < NOW() - INTERVAL {LONG_SECONDS} SECOND \
+          ORDER BY t.trx_started LIMIT 10"
+    );
+    let rows = match texts(session, &query).await {
+        Ok(rows) => rows,
+        Err(_) => {
+            let what = "not shown: the account lacks PROCESS";
+            return vec![finding(
+                Severity::Note,
+                "transactions",
+                what,
+                "see privileges",
+            )];
+        }
+    };
+    if rows.is_empty() {
+        let what = format!("none is older than {LONG_SECONDS} s");
+        return vec![finding(Severity::Good, "transactions", what, "")];
+    }
+    rows.iter()
+        .filter_map(|row| match row.as_slice() {
+            [id, seconds, who, rows] => Some(finding(
+                Severity::Warning,
+                "transactions",
+                format!("session {id} of {who} is in a transaction for {seconds} s ({rows} rows changed): a cutover waits for it"),
+                format!("end it, or KILL {id} if nobody needs it"),
+            )),
+            _ => None,
+        })
+        .collect()
+}
+
+async fn leftovers(
+    session: &mut Session,
+    whose: impl Fn(&Artifact) -> Option<String>,
+) -> Vec<Finding> {
+    let found = match artifact::list(session.connection()).await {
+        Ok(found) => found,
+        Err(error) => return vec![finding(Severity::Warning, "leftovers", error.message(), "")],
+    };
+    if found.is_empty() {
+        return vec![finding(Severity::Good, "leftovers", "none", "")];
+    }
+    found
+        .iter()
+        .map(|artifact| {
+            let owner = whose(artifact);
+            let is_ours = owner.is_some();
+            let owner = owner.unwrap_or_else(|| match artifact.installation.as_str() {
+                INSTALLATION => "a preflight that did not end".to_owned(),
+                other => format!(
+                    "operation {} of another installation ({other})",
+                    artifact.operation_id
+                ),
+            });
+            let name = artifact.quoted();
+            let (what, remedy) = match &artifact.kind {
+                ArtifactKind::Fence => (
+                    format!("{name}: the fence of {owner}"),
+                    "a driver removes it in its time".to_owned(),
+                ),
+                ArtifactKind::Holding { due, .. } => (
+                    format!(
+                        "{name}: an old table of {owner}, to be dropped from {} UTC on",
+                        moment(due)
+                    ),
+                    "a driver drops it in its time; until then it is the way back".to_owned(),
+                ),
+                ArtifactKind::Working { epoch, rest } => (
+                    format!("{name}: {rest} of {owner}, lease epoch {epoch}"),
+                    if is_ours {
+                        "it belongs to the operation; CALL apply_cancel removes it with the apply"
+                            .to_owned()
+                    } else {
+                        format!("if nobody knows it any more: DROP TABLE {name}")
+                    },
+                ),
+            };
+            finding(Severity::Note, "leftovers", what, remedy)
+        })
+        .collect()
+}
+
+/// `yyyymmddhhmmss` as people write it.
+fn moment(due: &str) -> String {
+    let part = |from, to| due.get(from..to).unwrap_or_default();
+    format!(
+        "{}-{}-{} {}:{}:{}",
+        part(0, 4),
+        part(4, 6),
+        part(6, 8),
+        part(8, 10),
+        part(10, 12),
+        part(12, 14)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_with_less_than_twice_the_largest_table_is_warned_about() {
+        let judged = |free| enough_room(free, "shop.orders", 500).severity;
+        assert_eq!(judged(Some(999)), Severity::Warning);
+        assert_eq!(judged(Some(1000)), Severity::Good);
+        assert_eq!(judged(None), Severity::Note);
+        let little = enough_room(Some(999), "shop.orders", 500);
+        assert!(
+            little.finding.contains("999 MB are free") && little.finding.contains("shop.orders")
+        );
+        assert!(little.remedy.contains("make room"));
+    }
+
+    #[test]
+    fn a_moment_is_written_as_people_do() {
+        assert_eq!(moment("20261123012622"), "2026-11-23 01:26:22");
+    }
+}

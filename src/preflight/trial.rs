@@ -1,0 +1,185 @@
+//! One deployment: the way of each statement, tried on empty copies that are removed again.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use sqlx::Row as _;
+use tokio::sync::watch;
+
+use super::{Place, Unreachable, unreachable_by};
+use crate::config::Access;
+use crate::engine::error::server_error_number;
+use crate::engine::session::{Owner, Session};
+use crate::engine::table::{TablePlan, Way};
+use crate::engine::token::quote_table;
+use crate::engine::{
+    EngineError, Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, artifact, plan, preflight,
+};
+
+/// What would be submitted.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub schema: String,
+    pub statements: Vec<String>,
+    /// The apply's `engine` object.
+    pub engine: serde_json::Value,
+}
+
+/// What a look at a deployment came to.
+#[derive(Debug, Serialize)]
+pub struct Examination {
+    pub deployment: String,
+    /// Nothing else is known where this is set.
+    pub unreachable: Option<String>,
+    /// Why the engine would refuse, with the next step.
+    pub refusal: Option<String>,
+    pub planned: Vec<Planned>,
+    #[serde(skip)]
+    pub tables: Vec<TableText>,
+}
+
+/// One statement on one deployment.
+#[derive(Debug, Serialize)]
+pub struct Planned {
+    pub statement: String,
+    pub way: Way,
+    pub way_in_words: &'static str,
+    /// Rows and bytes of the table now, roughly: what a copy reads, and about what it needs on disk.
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// A table as the deployment shows it; none where it isn't there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableText {
+    pub table: String,
+    pub create: Option<String>,
+}
+
+/// Looks at one deployment; leaves nothing behind.
+pub async fn examine(place: &Place, access: &Access, change: &Change) -> Examination {
+    let mut examination = Examination {
+        deployment: place.deployment.clone(),
+        unreachable: None,
+        refusal: None,
+        planned: Vec::new(),
+        tables: Vec::new(),
+    };
+    if let Err(error) = look(place, access, change, &mut examination).await {
+        examination.unreachable = Some(error.to_string());
+    }
+    examination
+}
+
+async fn look(
+    place: &Place,
+    access: &Access,
+    change: &Change,
+    examination: &mut Examination,
+) -> Result<(), Unreachable> {
+    let (mut session, owner) = place.session(access).await?;
+    let job = change.job(&owner);
+    let answer = plans(&mut session, &job, &owner, examination).await;
+    artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
+        .await
+        .map_err(unreachable_by)?;
+    session.close().await;
+    match answer {
+        Ok(plans) => examination.planned = plans.iter().map(planned).collect(),
+        Err(refusal) => examination.refusal = Some(refusal.message()),
+    }
+    Ok(())
+}
+
+async fn plans(
+    session: &mut Session,
+    job: &Job,
+    owner: &Owner,
+    examination: &mut Examination,
+) -> Result<Vec<TablePlan>, EngineError> {
+    let sql_mode = plan::user_sql_mode(session, job).await?;
+    for (_, statement) in plan::parse(job, &sql_mode)? {
+        let table = statement.table().table.clone();
+        let create = create_text(session, &job.schema_name, &table).await?;
+        examination.tables.push(TableText { table, create });
+    }
+    preflight::plan(session, job, owner).await
+}
+
+async fn create_text(
+    session: &mut Session,
+    schema: &str,
+    table: &str,
+) -> Result<Option<String>, EngineError> {
+    let quoted = quote_table(schema, table);
+    match session.rows(&format!("SHOW CREATE TABLE {quoted}")).await {
+        Ok(rows) => Ok(rows
+            .first()
+            .and_then(|row| row.try_get_unchecked::<String, _>(1).ok())),
+        // No such schema, no such table, no right to see it: the engine says which, and what to do.
+        Err(error) if matches!(server_error_number(&error), Some(1049 | 1142 | 1146 | 1044)) => {
+            Ok(None)
+        }
+        Err(error) => Err(EngineError::while_doing(format!("reading {quoted}"))(error)),
+    }
+}
+
+fn planned(plan: &TablePlan) -> Planned {
+    let original = plan.original.as_ref();
+    Planned {
+        statement: plan.task.statement.clone(),
+        way: plan.way,
+        way_in_words: match plan.way {
+            Way::Instant => "instant",
+            Way::InPlaceMetadata => "in place, metadata only",
+            Way::Copy => "copy while the application writes",
+            Way::Create => "create",
+            Way::Drop => "rename away, drop later",
+        },
+        rows: original.map_or(0, |table| table.estimated_rows),
+        bytes: original.map_or(0, |table| table.data_bytes + table.index_bytes),
+    }
+}
+
+impl Change {
+    fn job(&self, owner: &Owner) -> Job {
+        Job {
+            installation: owner.installation.clone(),
+            operation_id: owner.operation_id,
+            lease_epoch: owner.epoch,
+            schema_name: self.schema.clone(),
+            tasks: (0..)
+                .zip(&self.statements)
+                .map(|(position, statement)| JobTask {
+                    task_id: u64::from(position),
+                    position,
+                    statement: statement.clone(),
+                })
+                .collect(),
+            options: self.engine.clone(),
+            revert_window_seconds: 0,
+        }
+    }
+}
+
+/// Nobody else wants what a preflight makes: its names are its own.
+struct Nobody(watch::Sender<Orders>);
+
+pub(super) fn nobody() -> Arc<dyn LeaseHolder> {
+    Arc::new(Nobody(watch::Sender::new(Orders::default())))
+}
+
+impl LeaseHolder for Nobody {
+    fn orders(&self) -> watch::Receiver<Orders> {
+        self.0.subscribe()
+    }
+
+    fn report(&self, _: Progress) {}
+
+    fn record_checkpoint(&self, _: serde_json::Value) {}
+
+    fn confirm(&self) -> BoxFuture<'_, Result<(), LeaseLost>> {
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,68 @@
+//! Text as wide as the terminal.
+
+use std::io::IsTerminal;
+
+/// Columns and lines of the terminal.
+pub(crate) fn size() -> (usize, usize) {
+    let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
+    (usize::from(width.max(20)), usize::from(height.max(6)))
+}
+
+/// How wide text on `out` may be; `None` where it is no terminal: whatever reads it wants its lines whole.
+pub(crate) fn width_of(out: &impl IsTerminal) -> Option<usize> {
+    out.is_terminal().then(|| size().0)
+}
+
+/// One line as one or several, broken between words: the first after `first`, the others after `rest`. A word that is longer
+/// than a line has one of its own.
+pub(crate) fn folded(text: &str, width: Option<usize>, first: &str, rest: &str) -> Vec<String> {
+    let Some(width) = width else {
+        return vec![format!("{first}{text}")];
+    };
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = first.to_owned();
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, rest.to_owned()));
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
+/// `LOCKKEEPER_GOLDEN=write` writes what is shown as the new expected text.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn golden(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
+    if std::env::var_os("LOCKKEEPER_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::write(&path, text).expect("written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{name} differs");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folded;
+
+    #[test]
+    fn a_line_is_broken_between_words_and_a_long_word_stays_whole() {
+        let text = "one two three4567890 five";
+        assert_eq!(
+            folded(text, Some(10), "- ", "  "),
+            ["- one two", "  three4567890", "  five"]
+        );
+        assert_eq!(folded(text, None, "- ", "  "), [format!("- {text}")]);
+        assert_eq!(folded("", Some(10), "- ", "  "), ["- "]);
+    }
+}

@@ -1,0 +1,423 @@
+//! The command line as its users meet it: what it prints, what it exits with, what it says when refused.
+
+mod support;
+
+use std::process::{Command, Output, Stdio};
+
+use support::TestDatabase;
+
+/// The program, without this process's own settings.
+fn lockkeeper(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockkeeper"));
+    command
+        .args(arguments)
+        .env_remove("LOCKKEEPER_URL")
+        .env_remove("LOCKKEEPER_LOG")
+        .env_remove("LOCKKEEPER_CONFIG")
+        // Nor the settings of whoever runs the tests.
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .stdin(Stdio::null());
+    command
+}
+
+struct Answer {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn answer(mut command: Command) -> Answer {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the program runs");
+    Answer {
+        code: status.code().expect("an exit code"),
+        out: String::from_utf8(stdout).expect("UTF-8"),
+        err: String::from_utf8(stderr).expect("UTF-8"),
+    }
+}
+
+fn run(database: &TestDatabase, arguments: &[&str]) -> Answer {
+    let mut command = lockkeeper(arguments);
+    command.env("LOCKKEEPER_URL", database.url());
+    // These deployments are names: there is nothing on them to look at. tests/preflight.rs looks.
+    if arguments.first() == Some(&"submit") {
+        command.arg("--no-preflight");
+    }
+    answer(command)
+}
+
+/// The answer of a command that succeeds.
+#[track_caller]
+fn done(database: &TestDatabase, arguments: &[&str]) -> String {
+    let answer = run(database, arguments);
+    assert_eq!(answer.code, 0, "{arguments:?}: {}", answer.err);
+    answer.out
+}
+
+/// The complaint of a command that fails with `code`.
+#[track_caller]
+fn refused(database: &TestDatabase, code: i32, arguments: &[&str]) -> String {
+    let answer = run(database, arguments);
+    assert_eq!(
+        answer.code, code,
+        "{arguments:?}: {}{}",
+        answer.out, answer.err
+    );
+    answer.err
+}
+
+#[track_caller]
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+const ALTER: &str = "ALTER TABLE orders ADD COLUMN note VARCHAR(64)";
+
+async fn database_with_deployments(count: u32) -> TestDatabase {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(count).await;
+    database
+}
+
+#[tokio::test]
+async fn a_newcomer_installs_registers_submits_and_looks() {
+    let database = TestDatabase::bare().await;
+    assert!(done(&database, &["install"]).contains(database.schema()));
+    done(&database, &["deployment", "add", "eu-1", "db1.example"]);
+    done(
+        &database,
+        &[
+            "deployment",
+            "add",
+            "us-1",
+            "db2.example:3307",
+            "--label",
+            "region=us",
+        ],
+    );
+    let list = json(&done(&database, &["deployment", "list", "--json"]));
+    assert_eq!(list[0]["deployment"], "eu-1");
+    assert_eq!(
+        (&list[1]["position"], &list[1]["port"]),
+        (&1.into(), &3307.into())
+    );
+    assert_eq!(list[1]["labels"]["region"], "us");
+
+    let said = done(
+        &database,
+        &[
+            "submit",
+            "--schema",
+            "shop",
+            "-e",
+            ALTER,
+            "--cutover-policy",
+            "barrier",
+            "--name",
+            "notes",
+            "--yes",
+        ],
+    );
+    assert!(said.contains("for 2 deployments"), "{said}");
+    let status = json(&done(&database, &["status", "notes", "--json"]));
+    assert_eq!(
+        (&status["state"], &status["cutover_policy"]),
+        (&"pending".into(), &"barrier".into())
+    );
+    let plain = done(&database, &["status", "notes"]);
+    assert!(
+        plain.contains("waits for eu-1"),
+        "a waiting deployment says why: {plain}"
+    );
+    assert!(
+        !plain.contains('\u{1b}'),
+        "colours where there is no terminal: {plain}"
+    );
+    assert!(done(&database, &["events", "notes"]).contains("submitted"));
+    assert_eq!(done(&database, &["doctor"]), "All is well.\n");
+}
+
+#[tokio::test]
+async fn commands_on_an_apply_take_its_id_or_its_name_and_answer_what_becomes_of_them() {
+    let database = database_with_deployments(2).await;
+    done(
+        &database,
+        &[
+            "submit", "--schema", "shop", "-e", ALTER, "--name", "notes", "-y",
+        ],
+    );
+    let stopped = json(&done(
+        &database,
+        &["stop", "notes", "-m", "lunch", "--json"],
+    ));
+    assert_eq!(
+        (&stopped["command"], &stopped["status"]),
+        (&"stop".into(), &"done".into())
+    );
+    let id = json(&done(&database, &["status", "--json"]))[0]["apply_id"].to_string();
+    assert!(done(&database, &["start", &id]).starts_with("start (request "));
+    assert!(done(&database, &["throttle", &id, "10"]).contains("level 10"));
+    assert!(done(&database, &["cancel", "notes"]).starts_with("cancel (request "));
+    let status = json(&done(&database, &["status", "notes", "--json"]));
+    assert_eq!(status["state"], "cancelled");
+}
+
+#[tokio::test]
+async fn statements_come_from_a_file_or_from_standard_input_too() {
+    use std::io::Write as _;
+    let database = database_with_deployments(1).await;
+    let text = "-- two; tables\nALTER TABLE a COMMENT 'x;y';\nALTER TABLE b ADD c INT;\n";
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(text.as_bytes()).expect("written");
+    let path = file.path().to_str().expect("a plain path");
+    let answered = json(&done(
+        &database,
+        &["submit", "--schema", "one", "-f", path, "-y", "--json"],
+    ));
+    assert_eq!(answered["operations"], 1);
+
+    let mut command = lockkeeper(&[
+        "submit",
+        "--schema",
+        "two",
+        "-f",
+        "-",
+        "-y",
+        "--no-preflight",
+    ]);
+    command
+        .env("LOCKKEEPER_URL", database.url())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut child = command.spawn().expect("the program runs");
+    let mut input = child.stdin.take().expect("its input");
+    input.write_all(text.as_bytes()).expect("read");
+    drop(input);
+    assert!(child.wait().expect("its end").success());
+
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT t.table_name FROM task_status AS t ORDER BY t.operation_id, t.position",
+    )
+    .fetch_all(&mut database.connect().await)
+    .await
+    .expect("task_status");
+    assert_eq!(tables, ["a", "b", "a", "b"]);
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_exits_with_one_and_the_servers_own_words() {
+    let database = database_with_deployments(1).await;
+    done(
+        &database,
+        &["submit", "--schema", "shop", "-e", ALTER, "-y"],
+    );
+    let held = refused(
+        &database,
+        1,
+        &["submit", "--schema", "shop", "-e", ALTER, "-y"],
+    );
+    assert!(held.contains("held by apply"), "{held}");
+    let unknown = refused(
+        &database,
+        1,
+        &[
+            "submit",
+            "--schema",
+            "x",
+            "-e",
+            ALTER,
+            "-y",
+            "--deployment",
+            "nix",
+        ],
+    );
+    assert!(unknown.contains("nix"), "{unknown}");
+    let no_ddl = refused(
+        &database,
+        1,
+        &["submit", "--schema", "x", "-e", "ALTER TABL orders", "-y"],
+    );
+    assert!(no_ddl.contains("ALTER TABL orders"), "{no_ddl}");
+    assert!(refused(&database, 1, &["stop", "nix"]).contains("lockkeeper status"));
+    assert!(refused(&database, 1, &["status", "999999"]).contains("lockkeeper status"));
+    assert!(refused(&database, 1, &["events", "999999"]).contains("lockkeeper status"));
+    assert!(refused(&database, 1, &["watch", "999999", "--once"]).contains("lockkeeper status"));
+    refused(&database, 1, &["deployment", "remove", "d0"]);
+    let applies = json(&done(&database, &["status", "--json"]));
+    assert_eq!(
+        applies.as_array().map(Vec::len),
+        Some(1),
+        "a refusal leaves nothing behind"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_understood_exits_with_two() {
+    let database = TestDatabase::bare().await;
+    for arguments in [
+        &["no-such-command"][..],
+        &["submit"],
+        &["submit", "--schema", "x", "-e", " ; ", "-y"],
+        &[
+            "submit", "--schema", "x", "-e", ALTER, "-y", "--engine", "{",
+        ],
+        &[
+            "submit",
+            "--schema",
+            "x",
+            "-e",
+            ALTER,
+            "-y",
+            "--cutover-policy",
+            "all",
+        ],
+        &["throttle", "1", "11"],
+        &["deployment", "add", "a", "b:c"],
+        &["deployment", "add", "a", "b", "--label", "c"],
+    ] {
+        refused(&database, 2, arguments);
+    }
+    let asked = refused(&database, 2, &["submit", "--schema", "x", "-e", ALTER]);
+    assert!(asked.contains("--yes"), "{asked}");
+    let nameless = answer(lockkeeper(&["status"]));
+    assert_eq!(nameless.code, 2);
+    assert!(nameless.err.contains("LOCKKEEPER_URL"), "{}", nameless.err);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_says_the_next_step_and_never_the_password() {
+    let database = TestDatabase::bare().await;
+    let url = url::Url::parse(&database.url()).expect("an address");
+    let with = |change: &dyn Fn(&mut url::Url)| {
+        let mut url = url.clone();
+        change(&mut url);
+        let mut command = lockkeeper(&["status"]);
+        command.env("LOCKKEEPER_URL", url.as_str());
+        let answer = answer(command);
+        assert!(!answer.err.contains("hunter2"), "{}", answer.err);
+        (answer.code, answer.err)
+    };
+    let (code, said) = with(&|url| url.set_password(Some("hunter2")).expect("a password"));
+    assert!(
+        code == 1 && said.contains("password") && said.contains("LOCKKEEPER_URL"),
+        "{said}"
+    );
+    let (code, said) = with(&|url| url.set_port(Some(1)).expect("a port"));
+    assert!(code == 1 && said.contains("is it running"), "{said}");
+    let (code, said) = with(&|_| {});
+    assert!(
+        code == 1 && said.contains("run `lockkeeper install`"),
+        "{said}"
+    );
+    let (code, said) = with(&|url| {
+        url.set_password(Some("hunter2")).expect("a password");
+        url.set_query(Some("sslmode=x"));
+    });
+    assert!(code == 2 && said.contains("ssl-mode"), "{said}");
+    let mut unreadable = lockkeeper(&["status"]);
+    unreadable.env("LOCKKEEPER_URL", "mysql:root:hunter2@db");
+    let said = answer(unreadable);
+    assert!(
+        said.code == 2 && !said.err.contains("hunter2"),
+        "{}",
+        said.err
+    );
+}
+
+#[tokio::test]
+async fn doctor_exits_with_one_and_names_what_was_edited() {
+    use sqlx::Executor as _;
+    let database = TestDatabase::fresh().await;
+    let mut session = database.connect().await;
+    session
+        .execute("DROP PROCEDURE apply_stop")
+        .await
+        .expect("dropped");
+    let answer = run(&database, &["doctor"]);
+    assert_eq!(answer.code, 1);
+    assert!(
+        answer
+            .out
+            .contains("procedure apply_stop is missing; `lockkeeper install`"),
+        "{}",
+        answer.out
+    );
+    done(&database, &["install"]);
+    done(&database, &["doctor"]);
+}
+
+#[tokio::test]
+async fn watch_and_why_say_the_sentence_of_operation_blocked() {
+    let database = database_with_deployments(2).await;
+    done(
+        &database,
+        &[
+            "submit", "--schema", "shop", "-e", ALTER, "--name", "notes", "-y",
+        ],
+    );
+    let blocked: String = sqlx::query_scalar("SELECT b.reason FROM operation_blocked AS b")
+        .fetch_one(&mut database.connect().await)
+        .await
+        .expect("d1 waits for d0");
+    assert!(done(&database, &["why", "notes"]).contains(&format!("d1 (pending): {blocked}")));
+    for width in ["80", "200"] {
+        let screen = done(&database, &["watch", "--once", "--width", width]);
+        assert!(screen.contains(&blocked), "{screen}");
+        let longest = screen.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= width.parse().ok(), "{screen}");
+    }
+    let fleet = json(&done(&database, &["watch", "--json"]));
+    assert_eq!(
+        fleet["applies"][0]["operations"][1]["blocked_reason"],
+        blocked
+    );
+    assert!(refused(&database, 2, &["watch"]).contains("--once"));
+    let reader = database.account(&[database.roles()[0].as_str()]).await;
+    let url = format!(
+        "mysql://{}:{}@{}:{}/{}",
+        reader.credentials.user,
+        reader.credentials.password.expose(),
+        reader.host,
+        reader.port,
+        database.schema()
+    );
+    let mut command = lockkeeper(&["watch", "--once"]);
+    command.env("LOCKKEEPER_URL", url);
+    let answer = answer(command);
+    assert_eq!(answer.code, 0, "it reads views only: {}", answer.err);
+}
+
+#[test]
+fn the_version_names_commit_and_api() {
+    let said = answer(lockkeeper(&["--version"])).out;
+    assert!(
+        said.contains("commit ") && said.contains("API version 1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn sql_is_printed_without_a_server() {
+    let printed = answer(lockkeeper(&["install", "--print"]));
+    assert_eq!(printed.code, 0);
+    assert!(
+        printed
+            .out
+            .contains("CREATE DATABASE IF NOT EXISTS `lockkeeper`")
+    );
+    assert!(printed.out.contains("CREATE PROCEDURE apply_submit"));
+}
+
+#[test]
+fn completions_are_there_for_the_usual_shells() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = answer(lockkeeper(&["completions", shell]));
+        assert!(
+            script.code == 0 && script.out.contains("skip-revert"),
+            "{shell}"
+        );
+    }
+}

@@ -1,0 +1,308 @@
+//! Cases 92 and 93: many at the same moment.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Claim, Fleet, Session, arguments};
+use crate::together::at_once;
+
+/// Case 92.
+#[tokio::test]
+async fn siblings_that_settle_at_the_same_moment_open_every_gate_and_end_every_request() {
+    let fleet = Fleet::of(5).await;
+    for round in 0..8 {
+        // Four copies that arrive, fail, or both, at the same moment; behind them the swaps.
+        let options = json!({"cutover_policy": "parallel", "cutover_gate": "all_parked", "on_failure": "continue"});
+        let apply = fleet.submit(options).await;
+        let claims = claims_of(&fleet, &apply.operations).await;
+        at_once(&fleet, 5, async |session, number| {
+            if (number + round) % 3 == 0 {
+                session
+                    .fail(&claims[number], "lost", 0)
+                    .await
+                    .expect("its own lease");
+            } else {
+                session
+                    .arrive(&claims[number])
+                    .await
+                    .expect("its own lease");
+            }
+        })
+        .await;
+        fleet.check().await;
+        for operation in &apply.operations {
+            if fleet.state(*operation).await == "waiting_for_cutover" {
+                assert!(
+                    fleet.is_claimable(*operation, "cutover").await,
+                    "its turn, with no call in between"
+                );
+                fleet.swap(*operation).await;
+            }
+        }
+        assert_eq!(fleet.apply_state(&apply).await, "failed");
+
+        // A stop that all carry out at the same moment, or arrive, or fail under.
+        let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+        let claims = claims_of(&fleet, &apply.operations).await;
+        let stop = fleet.stop(&apply).await;
+        assert_eq!(stop.status, "pending");
+        at_once(&fleet, 5, async |session, number| {
+            match (number + round) % 3 {
+                0 => drop(
+                    session
+                        .arrive(&claims[number])
+                        .await
+                        .expect("its own lease"),
+                ),
+                1 => drop(
+                    session
+                        .fail(&claims[number], "lost", 1)
+                        .await
+                        .expect("its own lease"),
+                ),
+                _ => drop(
+                    session
+                        .report("operation_stopped", &claims[number])
+                        .await
+                        .expect("its own lease"),
+                ),
+            }
+        })
+        .await;
+        fleet.check().await;
+        assert_eq!(fleet.request_status(&stop).await, "done");
+        assert_eq!(fleet.apply_state(&apply).await, "stopped");
+
+        // A start that all are claimed for at the same moment.
+        let start = fleet.start(&apply).await;
+        let claims = at_once(&fleet, 5, async |session, _| {
+            session
+                .claim_copy("alpha")
+                .await
+                .expect("no error")
+                .expect("one each")
+        })
+        .await;
+        assert_eq!(fleet.request_status(&start).await, "done");
+        fleet.check().await;
+
+        // A cancel that all carry out at the same moment.
+        let cancel = fleet.cancel(&apply).await;
+        assert_eq!(cancel.status, "pending");
+        at_once(&fleet, 5, async |session, number| {
+            session
+                .report("operation_cancelled", &claims[number])
+                .await
+                .expect("its own lease")
+        })
+        .await;
+        fleet.check().await;
+        assert_eq!(fleet.request_status(&cancel).await, "done");
+        assert_eq!(fleet.apply_state(&apply).await, "cancelled");
+    }
+    fleet.check_history().await;
+}
+
+async fn claims_of(fleet: &Fleet, operations: &[u64]) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for operation in operations {
+        claims.push(fleet.run(*operation).await);
+    }
+    claims
+}
+
+/// A driver that works until all applies have ended, dies or fails at times, and takes over from others.
+async fn drive(session: &mut Session, number: usize, unfinished: &AtomicUsize) {
+    let driver = format!("driver-{number}");
+    while unfinished.load(Ordering::SeqCst) > 0 {
+        let claim = match session.claim_cutover(&driver).await.expect("no error") {
+            Some(claim) => Some(claim),
+            None => session.claim_copy(&driver).await.expect("no error"),
+        };
+        let Some(claim) = claim else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        if rand::random_ratio(1, 12) {
+            // It dies: nobody beats for it any more.
+            session
+                .call("operation_age", arguments![claim.operation, 1000u64])
+                .await
+                .expect("older");
+            continue;
+        }
+        work(session, &claim).await;
+    }
+}
+
+/// Carries one claim as far as it goes. A lease may be lost to a DBA or to another driver at any time: that is the only error.
+async fn work(session: &mut Session, claim: &Claim) {
+    macro_rules! own {
+        ($call:expr) => {
+            match $call {
+                Ok(answer) => answer,
+                // Lost; or a command has come between: the next beat says so.
+                Err(refusal) if refusal.number == 50101 || refusal.number == 50201 => return,
+                Err(refusal) => panic!("{claim:?}: {refusal:?}"),
+            }
+        };
+    }
+    for _ in 0..200 {
+        let beat = own!(
+            session
+                .heartbeat(claim, json!({"rows_copied": 1}), json!({"w": 1}))
+                .await
+        );
+        match (beat.state.as_str(), beat.directive.as_str()) {
+            ("cancelling", _) => {
+                own!(session.report("operation_cancelled", claim).await);
+                return;
+            }
+            ("running" | "waiting_for_cutover", "stop") => {
+                own!(session.report("operation_stopped", claim).await);
+                return;
+            }
+            ("running", _) => {
+                if rand::random_ratio(1, 10) {
+                    own!(session.fail(claim, "lost", 1).await);
+                    return;
+                }
+                if rand::random_ratio(1, 15) {
+                    own!(session.release(claim).await);
+                    return;
+                }
+                if matches!(
+                    own!(session.arrive(claim).await).as_str(),
+                    "parked" | "stop"
+                ) {
+                    return;
+                }
+            }
+            ("waiting_for_cutover", "cutover") => {
+                own!(session.report("operation_begin_cutover", claim).await);
+            }
+            ("waiting_for_cutover", _) => tokio::task::yield_now().await,
+            ("cutting_over", _) => {
+                if rand::random_ratio(1, 12) {
+                    own!(session.fail(claim, "did not happen", 1).await);
+                    return;
+                }
+                if own!(session.swapped(claim).await) == "completed" {
+                    return;
+                }
+            }
+            ("revert_window", "revert") => {
+                own!(session.report("operation_begin_revert", claim).await);
+            }
+            ("revert_window", _) => {
+                session
+                    .call("operation_age", arguments![claim.operation, 10u64])
+                    .await
+                    .expect("older");
+                if session.report("operation_complete", claim).await.is_ok() {
+                    return;
+                }
+            }
+            ("reverting", _) => {
+                own!(session.report("operation_reverted", claim).await);
+                return;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    own!(session.release(claim).await);
+}
+
+/// A DBA who commands this and that; whatever is refused, is refused with a number of ours.
+async fn command(session: &mut Session, applies: &[u64], unfinished: &AtomicUsize) {
+    while unfinished.load(Ordering::SeqCst) > 0 {
+        let apply = applies[rand::random_range(0..applies.len())];
+        let (procedure, arguments) = match rand::random_range(0..40) {
+            0 => ("apply_stop", arguments![apply, "why"].to_vec()),
+            1 => ("apply_cancel", arguments![apply, "why"].to_vec()),
+            2..=12 => ("apply_start", arguments![apply, "why"].to_vec()),
+            13..=16 => ("apply_release", arguments![apply, "why"].to_vec()),
+            17 => (
+                "apply_revert",
+                arguments![apply, Value::Null, "why"].to_vec(),
+            ),
+            18..=20 => ("apply_skip_revert", arguments![apply, "why"].to_vec()),
+            21..=30 => (
+                "apply_cutover",
+                arguments![apply, Value::Null, "why"].to_vec(),
+            ),
+            _ => (
+                "apply_throttle",
+                arguments![apply, rand::random_range(0..=10u64), "why"].to_vec(),
+            ),
+        };
+        if let Err(refusal) = session.call(procedure, &arguments).await {
+            assert_eq!(refusal.number, 50501, "{procedure}: {refusal:?}");
+        }
+        let left = session
+            .number("SELECT COUNT(*) FROM apply_status AS a WHERE a.finished_at IS NULL AND a.state <> 'halted'", &[])
+            .await;
+        unfinished.store(usize::try_from(left).unwrap(), Ordering::SeqCst);
+    }
+}
+
+/// Case 93.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_drivers_and_dbas_sees_no_deadlock_and_every_rollout_ends() {
+    let fleet = Fleet::of(6).await;
+    let mut applies = Vec::new();
+    for number in 0..15 {
+        let mut options = json!({
+            "cutover_policy": (["rolling", "barrier", "parallel"][number % 3]),
+            "on_failure": (["halt", "continue", "pause"][number / 3 % 3]),
+            "defer_cutover": number % 4 == 3,
+            "revert_window_seconds": (number % 2) * 20,
+        });
+        if number % 5 == 2 {
+            options["max_copies"] = json!(2);
+        }
+        if number % 3 == 2 && number % 2 == 0 {
+            options["cutover_gate"] = json!("all_parked");
+        }
+        applies.push(fleet.submit(options).await);
+    }
+    let ids: Vec<u64> = applies.iter().map(|apply| apply.id).collect();
+    let unfinished = AtomicUsize::new(ids.len());
+
+    // Ten drivers and two DBAs. A deadlock or a time-out would be a number that nobody here lets pass.
+    at_once(&fleet, 12, async |session, number| {
+        if number < 10 {
+            drive(session, number, &unfinished).await;
+        } else {
+            command(session, &ids, &unfinished).await;
+        }
+    })
+    .await;
+
+    fleet.check().await;
+    fleet.check_history().await;
+    let mut sql = fleet.sql().await;
+    let stuck = sql
+        .texts(
+            "SELECT CONCAT_WS(' ', a.apply_id, a.state) FROM apply_status AS a WHERE a.finished_at IS NULL AND a.state <> 'halted'",
+            &[],
+        )
+        .await;
+    assert!(stuck.is_empty(), "{stuck:?}");
+    // Swaps in order: none began before every earlier one had ended, other than by a failure that was let pass.
+    let disorder = sql
+        .texts(
+            "SELECT CONCAT_WS(' ', e.apply_id, o.position, 'before', p.position)
+               FROM event_log AS e
+               JOIN operation_status AS o ON o.operation_id = e.operation_id
+               JOIN operation_status AS p ON p.apply_id = o.apply_id AND p.position < o.position
+              WHERE e.to_state = 'cutting_over'
+                AND NOT EXISTS (SELECT 1 FROM event_log AS d
+                                 WHERE d.operation_id = p.operation_id AND d.event_id < e.event_id
+                                   AND d.to_state IN ('completed', 'failed'))",
+            &[],
+        )
+        .await;
+    assert!(disorder.is_empty(), "{disorder:?}");
+}

@@ -1,0 +1,616 @@
+//! Cases 58 to 66: who holds what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Claim, Fleet, Outcome, Session, arguments, refused};
+
+/// Each call of a driver that takes a lease, with this token.
+async fn driver_calls(session: &mut Session, claim: &Claim) -> Vec<(&'static str, Outcome<()>)> {
+    let (operation, token) = (claim.operation, &claim.token);
+    let mut outcomes = Vec::new();
+    for procedure in [
+        "operation_begin_cutover",
+        "operation_complete",
+        "operation_begin_revert",
+        "operation_reverted",
+        "operation_stopped",
+        "operation_cancelled",
+    ] {
+        let outcome = session.call(procedure, arguments![operation, token]).await;
+        outcomes.push((procedure, outcome.map(drop)));
+    }
+    let progress = json!({"rows_copied": 4711});
+    let checkpoint = json!({"watermark": 4711});
+    for (procedure, arguments) in [
+        (
+            "operation_heartbeat",
+            arguments![operation, token, progress, checkpoint.clone()].to_vec(),
+        ),
+        (
+            "operation_arrive",
+            arguments![operation, token, checkpoint.clone()].to_vec(),
+        ),
+        (
+            "operation_swapped",
+            arguments![operation, token, Value::Null].to_vec(),
+        ),
+        (
+            "operation_fail",
+            arguments![operation, token, "forged", 0i64].to_vec(),
+        ),
+    ] {
+        let outcome = session.call(procedure, &arguments).await;
+        outcomes.push((procedure, outcome.map(drop)));
+    }
+    outcomes
+}
+
+/// Case 58.
+#[tokio::test]
+async fn a_driver_that_lost_its_lease_is_refused_everywhere_and_changes_nothing() {
+    for state in [
+        "running",
+        "waiting_for_cutover",
+        "cutting_over",
+        "revert_window",
+        "reverting",
+        "cancelling",
+    ] {
+        let fleet = Fleet::of(1).await;
+        let options = json!({
+            "revert_window_seconds": 6000,
+            "defer_cutover": state == "waiting_for_cutover",
+        });
+        let apply = fleet.submit(options).await;
+        let [o1] = apply.all();
+        let dead = match state {
+            "running" | "cancelling" => fleet.run(o1).await,
+            "waiting_for_cutover" => fleet.hold(o1).await,
+            _ => fleet.cut_over(o1).await,
+        };
+        match state {
+            "cancelling" => drop(fleet.cancel(&apply).await),
+            "revert_window" => drop(fleet.swapped(&dead).await),
+            "reverting" => {
+                fleet.swapped(&dead).await;
+                fleet.revert(&apply).await;
+                fleet.report("operation_begin_revert", &dead).await;
+            }
+            _ => {}
+        }
+        assert_eq!(fleet.state(o1).await, state);
+        fleet.age(o1, 61).await;
+        let alive = match fleet.claim_copy("beta").await {
+            Some(claim) => claim,
+            None => fleet.claim_cutover("beta").await.expect("stale"),
+        };
+
+        let before = fleet.everything_of(o1).await;
+        let mut session = fleet.session().await;
+        for (procedure, outcome) in driver_calls(&mut session, &dead).await {
+            match &outcome {
+                Err(refusal) if refusal.number == 50101 => {}
+                other => panic!("{procedure} in {state}: {other:?}"),
+            }
+        }
+        assert!(!fleet.release(&dead).await, "released 0, no error");
+        let beats = json!([{"operation_id": o1, "lease_token": dead.token, "checkpoint": {"forged": true}}]);
+        let rows = session
+            .call("driver_heartbeat", arguments!["alpha", beats])
+            .await
+            .expect("a lost lease is no error here");
+        assert_eq!((rows.len(), rows[0].number("held")), (1, 0));
+        assert_eq!(fleet.everything_of(o1).await, before, "{state}");
+        // The new owner has lost nothing.
+        fleet.beat(&alive).await;
+    }
+}
+
+/// Case 59.
+#[tokio::test]
+async fn a_siblings_token_an_empty_one_and_none_are_worth_nothing() {
+    let fleet = Fleet::of(2).await;
+    let [o1, o2] = fleet
+        .submit(json!({"cutover_policy": "parallel"}))
+        .await
+        .all();
+    let first = fleet.run(o1).await;
+    let second = fleet.run(o2).await;
+    let before = (fleet.everything_of(o1).await, fleet.everything_of(o2).await);
+
+    let mut session = fleet.session().await;
+    for (token, number) in [
+        (first.token.as_str(), 50101),
+        ("", 50001),
+        ("x", 50101),
+        (&second.token.to_uppercase(), 50101),
+        (&format!("{} ", second.token), 50101),
+        (&format!("{}x", second.token), 50101),
+        (&"t".repeat(100_000), 50101),
+    ] {
+        let forged = second.with_token(token);
+        for (procedure, outcome) in driver_calls(&mut session, &forged).await {
+            match &outcome {
+                Err(refusal) if refusal.number == number => {}
+                other => panic!("{procedure} with token {token:.40}: {other:?}"),
+            }
+        }
+    }
+    for procedure in [
+        "operation_stopped",
+        "operation_release",
+        "operation_begin_cutover",
+    ] {
+        let outcome = session.call(procedure, arguments![o2, Value::Null]).await;
+        refused(50001, outcome);
+    }
+    let outcome = session
+        .call(
+            "operation_heartbeat",
+            arguments![o2, Value::Null, Value::Null, Value::Null],
+        )
+        .await;
+    refused(50001, outcome);
+    for claim in ["operation_claim_copy", "operation_claim_cutover"] {
+        for driver in [Some(""), Some("   "), None] {
+            let outcome = session.call(claim, arguments![driver, Value::Null]).await;
+            refused(50001, outcome);
+        }
+    }
+    assert_eq!(
+        (fleet.everything_of(o1).await, fleet.everything_of(o2).await),
+        before
+    );
+    // An operation that there is not.
+    let nowhere = Claim {
+        operation: 4_000_000_000,
+        ..second.clone()
+    };
+    for (procedure, outcome) in driver_calls(&mut session, &nowhere).await {
+        match &outcome {
+            Err(refusal) if refusal.number == 50002 => {}
+            other => panic!("{procedure}: {other:?}"),
+        }
+    }
+}
+
+/// Case 60.
+#[tokio::test]
+async fn a_released_operation_keeps_its_state_and_is_claimable_at_once() {
+    for state in [
+        "running",
+        "waiting_for_cutover",
+        "cutting_over",
+        "revert_window",
+    ] {
+        let fleet = Fleet::of(1).await;
+        let options = json!({
+            "revert_window_seconds": if state == "revert_window" { 600 } else { 0 },
+            "defer_cutover": state == "waiting_for_cutover",
+        });
+        let [o1] = fleet.submit(options).await.all();
+        let claim = match state {
+            "running" => fleet.run(o1).await,
+            "waiting_for_cutover" => fleet.hold(o1).await,
+            _ => fleet.cut_over(o1).await,
+        };
+        if state == "revert_window" {
+            fleet.swapped(&claim).await;
+        }
+
+        assert!(fleet.release(&claim).await);
+        assert_eq!(fleet.state(o1).await, state);
+        assert!(!fleet.has_lease(o1).await);
+        assert!(fleet.release(&claim).await, "asked again");
+        let next = match fleet.claim_copy("beta").await {
+            Some(claim) => claim,
+            None => fleet.claim_cutover("beta").await.expect("at once"),
+        };
+        assert_eq!(next.moved(), (state, state));
+        assert_eq!(next.attempt, 0);
+
+        assert!(!fleet.release(&claim).await, "an old token");
+        fleet.beat(&next).await;
+        fleet.nothing_is_claimable().await;
+    }
+}
+
+/// Case 61.
+#[tokio::test]
+async fn a_call_that_has_taken_effect_succeeds_again_and_moves_nothing() {
+    // Which call, and what comes before it.
+    for call in [
+        "arrive",
+        "swapped",
+        "swapped to a window",
+        "stopped",
+        "cancelled",
+        "fail",
+        "fail for now",
+        "complete",
+        "begin_revert",
+        "reverted",
+        "begin_cutover",
+    ] {
+        let fleet = Fleet::of(2).await;
+        let window = matches!(
+            call,
+            "swapped to a window" | "complete" | "begin_revert" | "reverted"
+        );
+        let options = json!({
+            "cutover_policy": if call == "arrive" { "barrier" } else { "rolling" },
+            "revert_window_seconds": u64::from(window) * 600,
+            "defer_cutover": call == "begin_cutover",
+        });
+        let apply = fleet.submit(options).await;
+        let o1 = apply.operations[0];
+        let claim = if call == "begin_cutover" {
+            fleet.hold(o1).await
+        } else {
+            fleet.run(o1).await
+        };
+        if matches!(
+            call,
+            "swapped" | "swapped to a window" | "complete" | "begin_revert" | "reverted"
+        ) {
+            assert_eq!(fleet.arrive(&claim).await, "cut_over");
+        }
+        if matches!(call, "complete" | "begin_revert" | "reverted") {
+            fleet.swapped(&claim).await;
+        }
+        match call {
+            "stopped" => drop(fleet.stop(&apply).await),
+            "cancelled" => drop(fleet.cancel(&apply).await),
+            "complete" => fleet.age(o1, 601).await,
+            "begin_revert" => drop(fleet.revert(&apply).await),
+            "reverted" => {
+                fleet.revert(&apply).await;
+                fleet.report("operation_begin_revert", &claim).await;
+            }
+            "begin_cutover" => drop(fleet.cutover(&apply).await),
+            _ => {}
+        }
+        let act = async || match call {
+            "arrive" => fleet.arrive(&claim).await,
+            "swapped" | "swapped to a window" => fleet.swapped(&claim).await,
+            "fail" => fleet.fail_for_good(&claim).await,
+            "fail for now" => fleet.fail_for_now(&claim).await,
+            other => fleet.report(&format!("operation_{other}"), &claim).await,
+        };
+        let first = act().await;
+        let before = fleet.everything_of(o1).await;
+
+        assert_eq!(act().await, first, "{call}");
+        assert_eq!(fleet.everything_of(o1).await, before, "{call}");
+    }
+}
+
+/// Case 62.
+#[tokio::test]
+async fn a_dba_can_take_a_lease_away() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1] = apply.all();
+    let none = fleet
+        .sql()
+        .await
+        .call("operation_release_lease", arguments![o1, "gone"])
+        .await;
+    refused(50501, none);
+    let claim = fleet.claim_copy("alpha").await.unwrap();
+
+    fleet
+        .call("operation_release_lease", arguments![o1, "host burnt down"])
+        .await;
+
+    assert_eq!(fleet.state(o1).await, "running");
+    let mut session = fleet.session().await;
+    refused(
+        50101,
+        session.heartbeat(&claim, Value::Null, Value::Null).await,
+    );
+    assert!(fleet.is_claimable(o1, "copy").await);
+    let next = fleet.claim_copy("beta").await.unwrap();
+    assert!(next.epoch > claim.epoch);
+    refused(
+        50101,
+        session.heartbeat(&claim, Value::Null, Value::Null).await,
+    );
+    let nowhere = session
+        .call("operation_release_lease", arguments![4_000_000_000u64, "x"])
+        .await;
+    refused(50002, nowhere);
+    let log = fleet
+        .sql()
+        .await
+        .texts(
+            "SELECT e.detail FROM event_log AS e WHERE e.detail LIKE '%host burnt down%'",
+            &[],
+        )
+        .await;
+    assert_eq!(log.len(), 1, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_lease_that_is_taken_away_under_a_stop_leaves_a_stopped_operation() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1] = apply.all();
+    fleet.claim_copy("alpha").await.unwrap();
+    let stop = fleet.stop(&apply).await;
+    fleet
+        .call("operation_release_lease", arguments![o1, "gone"])
+        .await;
+    assert_eq!(fleet.state(o1).await, "stopped");
+    assert_eq!(fleet.request_status(&stop).await, "done");
+    fleet.nothing_is_claimable().await;
+}
+
+/// Case 63.
+#[tokio::test]
+async fn no_token_comes_twice_and_epochs_only_grow() {
+    let fleet = Fleet::of(3).await;
+    let mut tokens = BTreeSet::new();
+    let mut epochs: BTreeMap<u64, i64> = BTreeMap::new();
+    for _ in 0..4 {
+        let options = json!({"cutover_policy": "parallel", "revert_window_seconds": 6000});
+        fleet.submit(options).await;
+    }
+    let mut live: Vec<Claim> = Vec::new();
+    for step in 0..300 {
+        let claim = match step % 2 {
+            0 => fleet.claim_copy("alpha").await,
+            _ => fleet.claim_cutover("beta").await,
+        };
+        if let Some(claim) = claim {
+            assert!(tokens.insert(claim.token.clone()), "a token came twice");
+            let epoch = epochs.insert(claim.operation, claim.epoch);
+            assert!(epoch.unwrap_or(0) < claim.epoch);
+            live.retain(|old| old.operation != claim.operation);
+            live.push(claim);
+        }
+        if live.is_empty() {
+            continue;
+        }
+        let claim = live[rand::random_range(0..live.len())].clone();
+        let mut session = fleet.sql().await;
+        match rand::random_range(0..5) {
+            0 => drop(session.arrive(&claim).await),
+            1 => drop(session.swapped(&claim).await),
+            2 => drop(session.release(&claim).await),
+            3 => drop(session.fail(&claim, "lost", 1).await),
+            _ => {
+                drop(session);
+                fleet.age(claim.operation, 61).await;
+            }
+        }
+    }
+    assert!(tokens.len() > 50, "{}", tokens.len());
+    fleet.check().await;
+    fleet.check_history().await;
+}
+
+/// Case 64.
+#[tokio::test]
+async fn a_driver_with_a_scope_is_given_nothing_else() {
+    let fleet = Fleet::of(6).await;
+    for _ in 0..4 {
+        fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    }
+    for (scope, allowed) in [
+        (json!({"deployments": ["d2"]}), vec!["d2"]),
+        (json!({"deployments": ["d5", "d1"]}), vec!["d1", "d5"]),
+        (
+            json!({"labels": {"parity": "even"}}),
+            vec!["d2", "d4", "d6"],
+        ),
+        (
+            json!({"labels": {"parity": "odd", "cell": "c3"}}),
+            vec!["d3"],
+        ),
+        (json!({"labels": {"parity": "odd", "cell": "c2"}}), vec![]),
+        (json!({"labels": {"planet": "mars"}}), vec![]),
+        (json!({"deployments": ["nowhere"]}), vec![]),
+        (json!({"deployments": ["nowhere", "nowhere"]}), vec![]),
+    ] {
+        let mut count = 0;
+        while let Some(claim) = fleet
+            .claim("operation_claim_copy", "local", scope.clone())
+            .await
+        {
+            assert!(
+                allowed.contains(&claim.deployment.as_str()),
+                "{scope}: {claim:?}"
+            );
+            fleet.arrive(&claim).await;
+            count += 1;
+        }
+        assert!(
+            count > 0 || allowed.is_empty() || scope == json!({"deployments": ["d2"]}),
+            "{scope}"
+        );
+        while let Some(claim) = fleet
+            .claim("operation_claim_cutover", "local", scope.clone())
+            .await
+        {
+            assert!(
+                allowed.contains(&claim.deployment.as_str()),
+                "{scope}: {claim:?}"
+            );
+            fleet.swapped(&claim).await;
+        }
+    }
+    // Labels that change hold for the next claim.
+    fleet
+        .call(
+            "deployment_register",
+            arguments![
+                "d6",
+                5u64,
+                "db6.example",
+                3306u64,
+                json!({"planet": "mars"})
+            ],
+        )
+        .await;
+    fleet.submit(json!({"deployments": ["d6"]})).await;
+    let mars = json!({"labels": {"planet": "mars"}});
+    let claim = fleet.claim("operation_claim_copy", "local", mars).await;
+    assert_eq!(claim.expect("d6").deployment, "d6");
+
+    let mut session = fleet.session().await;
+    for bad in [
+        json!({}),
+        json!([]),
+        json!("d1"),
+        json!({"deployments": []}),
+        json!({"deployments": [1]}),
+        json!({"deployments": "d1"}),
+        json!({"labels": {}}),
+        json!({"labels": {"parity": 1}}),
+        json!({"labels": ["even"]}),
+        json!({"deployments": ["d1"], "labels": {"parity": "odd"}}),
+        json!({"regions": ["eu"]}),
+    ] {
+        for claim in ["operation_claim_copy", "operation_claim_cutover"] {
+            let outcome = session.claim(claim, "local", bad.clone()).await;
+            match &outcome {
+                Err(refusal) if refusal.number == 50001 => {}
+                other => panic!("{bad}: {other:?}"),
+            }
+        }
+        let outcome = session
+            .call(
+                "driver_register",
+                arguments!["local", "1.0", 1u64, bad.clone()],
+            )
+            .await;
+        refused(50001, outcome);
+    }
+}
+
+/// Case 65.
+#[tokio::test]
+async fn a_driver_of_an_api_version_that_is_not_served_is_turned_away() {
+    let fleet = Fleet::of(1).await;
+    let mut session = fleet.session().await;
+    for version in [Some(0i64), Some(2), Some(-1), Some(i64::MAX), None] {
+        let version = version.map_or(json!(null), |version| json!(version));
+        let outcome = session
+            .call(
+                "driver_register",
+                arguments!["alpha", "1.0", version, Value::Null],
+            )
+            .await;
+        refused(50401, outcome);
+    }
+    let drivers = session
+        .number("SELECT COUNT(*) FROM driver_status", &[])
+        .await;
+    assert_eq!(drivers, 0);
+    let row = session
+        .call_row(
+            "driver_register",
+            arguments!["alpha", "1.0", 1u64, json!({"deployments": ["d1"]})],
+        )
+        .await
+        .expect("served");
+    assert_eq!(row.number("api_version"), 1);
+    assert_eq!(row.number("lease_ttl_seconds"), 60);
+    assert_eq!(row.text("heartbeat_seconds").parse::<f64>().unwrap(), 10.0);
+    assert!(row.number("poll_seconds") > 0);
+    let status = session
+        .rows("SELECT d.* FROM driver_status AS d", &[])
+        .await
+        .remove(0);
+    assert_eq!(status.text("driver"), "alpha");
+    assert_eq!(status.text("version"), "1.0");
+    assert_eq!(status.number("operations"), 0);
+    assert_eq!(status.json("scope"), json!({"deployments": ["d1"]}));
+}
+
+/// SQL-API.md: a row for each beat, in the order of the array; a lost lease is `held` 0.
+#[tokio::test]
+async fn one_heartbeat_serves_all_leases_of_a_driver() {
+    let fleet = Fleet::of(4).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o1, o2, o3, o4] = apply.all();
+    let mut claims = Vec::new();
+    for operation in [o1, o2, o3] {
+        claims.push(fleet.run(operation).await);
+    }
+    fleet.age(o2, 61).await;
+    let stolen = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(stolen.operation, o2);
+    for operation in [o1, o3] {
+        fleet.age(operation, 55).await;
+    }
+    let beats = json!([
+        {"operation_id": o3, "lease_token": claims[2].token, "progress": {"rows_copied": 3, "rows_total": 4}},
+        {"operation_id": o2, "lease_token": claims[1].token, "checkpoint": {"forged": 1}},
+        {"operation_id": o1, "lease_token": claims[0].token, "progress": null, "checkpoint": {"w": 1}},
+        {"operation_id": o4, "lease_token": "no such token"},
+        {"operation_id": 4_000_000_000u64, "lease_token": "no such operation"},
+        {"operation_id": o1, "lease_token": claims[0].token},
+    ]);
+    let rows = fleet
+        .sql()
+        .await
+        .call("driver_heartbeat", arguments!["local", beats])
+        .await
+        .unwrap();
+    let answers: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row.id("operation_id"),
+                row.number("held"),
+                row.maybe_text("directive"),
+            )
+        })
+        .collect();
+    let none = Some("none".to_owned());
+    assert_eq!(
+        answers,
+        [
+            (o3, 1, none.clone()),
+            (o2, 0, None),
+            (o1, 1, none.clone()),
+            (o4, 0, None),
+            (4_000_000_000, 0, None),
+            (o1, 1, none),
+        ]
+    );
+    assert_eq!(rows[0].maybe_text("state").as_deref(), Some("running"));
+    assert_eq!(rows[1].maybe_number("throttle_level"), None);
+    assert_eq!(fleet.column(o3, "rows_copied").await, "3");
+    // Renewed.
+    for operation in [o1, o3] {
+        fleet.age(operation, 55).await;
+    }
+    assert_eq!(fleet.claimable().await, [(o4, "copy".to_owned())]);
+    assert_eq!(fleet.column(o2, "rows_copied").await, "NULL");
+    let empty = fleet
+        .sql()
+        .await
+        .call("driver_heartbeat", arguments!["local", json!([])])
+        .await
+        .unwrap();
+    assert!(empty.is_empty());
+}
+
+#[tokio::test]
+async fn a_shorter_lease_holds_from_the_next_heartbeat_on() {
+    let fleet = Fleet::of(1).await;
+    let [o1] = fleet.submit(Value::Null).await.all();
+    let claim = fleet.claim_copy("alpha").await.unwrap();
+    fleet
+        .call("setting_set", arguments!["lease_ttl_seconds", 10u64])
+        .await;
+    fleet.beat(&claim).await;
+    fleet.age(o1, 11).await;
+    let next = fleet.claim_copy("beta").await.expect("stale");
+    assert_eq!((next.operation, next.lease_ttl_seconds), (o1, 10));
+}

@@ -1,0 +1,24 @@
+//! The cases of the control plane, each a test that reads like the case: given, when, then. In every test o1, o2, o3 are the
+//! operations of one apply in order, on the deployments d1, d2, d3.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod apply_state;
+mod catalogue;
+mod copy_gate;
+mod crowd;
+mod cutover_gate;
+mod leases;
+mod on_failure;
+mod parking;
+mod recovery;
+mod requests;
+mod retry;
+mod rights;
+mod stop_start_cancel;
+mod submit;
+mod terminality;
+mod together;
+mod transactions;
+mod views;

@@ -1,0 +1,181 @@
+//! Cases 74 to 77: failures that pass, and those that don't.
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Fleet, arguments, refused};
+
+/// Case 74.
+#[tokio::test]
+async fn a_transient_failure_waits_and_a_permanent_one_settles() {
+    let fleet = Fleet::of(1).await;
+    let [o1] = fleet.submit(Value::Null).await.all();
+    let claim = fleet.run(o1).await;
+    assert_eq!(fleet.fail_for_now(&claim).await, "failed_retryable");
+    assert_eq!(fleet.column(o1, "completed_at").await, "NULL");
+    assert_eq!(fleet.column(o1, "error").await, "connection lost");
+    assert_eq!(fleet.column(o1, "attempt").await, "1");
+    assert!(!fleet.has_lease(o1).await);
+
+    let claim = fleet.run(o1).await;
+    assert_eq!(fleet.fail_for_good(&claim).await, "failed");
+    assert_ne!(fleet.column(o1, "completed_at").await, "NULL");
+    assert_eq!(fleet.column(o1, "error").await, "duplicate key");
+}
+
+/// How long the next attempt was put off by the last failure, in whole seconds.
+async fn wait_seconds(fleet: &Fleet, operation: u64) -> i64 {
+    fleet
+        .sql()
+        .await
+        .number(
+            "SELECT CAST(ROUND(TIMESTAMPDIFF(MICROSECOND, MAX(e.occurred_at), MAX(s.next_attempt_at)) / 1000000) AS SIGNED)
+               FROM operation_status AS s
+               JOIN event_log        AS e
+                 ON e.operation_id = s.operation_id
+                AND e.to_state     = 'failed_retryable'
+              WHERE s.operation_id = ?",
+            arguments![operation],
+        )
+        .await
+}
+
+/// Case 75.
+#[tokio::test]
+async fn two_retries_at_once_then_growing_waits_and_an_end_after_the_tenth() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1] = apply.all();
+    let mut waits = Vec::new();
+    for failure in 1..=10 {
+        let claim = fleet.claim_copy("alpha").await.expect("due");
+        assert_eq!(claim.attempt, failure - 1);
+        assert_eq!(
+            fleet.fail_for_now(&claim).await,
+            "failed_retryable",
+            "failure {failure}"
+        );
+        let wait = wait_seconds(&fleet, o1).await.max(0);
+        waits.push(wait);
+        if wait > 0 {
+            // An hour further off, or a slow machine might let the time come while the test looks.
+            fleet.age(o1, -3600).await;
+            let early = fleet.claim_copy("alpha").await;
+            assert!(
+                early.is_none(),
+                "failure {failure}, due in {wait} s: {early:?}"
+            );
+            let blocked = fleet.blocked(o1).await.expect("with a reason");
+            assert_eq!(blocked.blocker, None);
+            fleet.age(o1, 3600).await;
+            fleet.age(o1, wait + 1).await;
+        }
+        assert!(fleet.is_claimable(o1, "copy").await, "due after {wait} s");
+    }
+    assert_eq!(waits[..2], [0, 0]);
+    assert!(waits[2] > 0 && waits[2..].is_sorted(), "{waits:?}");
+    assert_eq!(waits[9], 120);
+    let claim = fleet.claim_copy("alpha").await.expect("the tenth retry");
+    assert_eq!(fleet.fail_for_now(&claim).await, "failed");
+    assert_eq!(fleet.apply_state(&apply).await, "failed");
+    assert_eq!(
+        fleet.apply_column(&apply, "error").await,
+        "d1: connection lost"
+    );
+}
+
+/// Case 76.
+#[tokio::test]
+async fn a_retry_goes_to_one_claim() {
+    let fleet = Fleet::of(1).await;
+    let [o1] = fleet.submit(Value::Null).await.all();
+    let claim = fleet.run(o1).await;
+    fleet.fail_for_now(&claim).await;
+    let retry = fleet.claim_copy("alpha").await.unwrap();
+    assert_eq!(retry.moved(), ("failed_retryable", "running"));
+    assert_eq!(retry.attempt, 1);
+    assert!(fleet.claim_copy("beta").await.is_none());
+}
+
+/// Case 77.
+#[tokio::test]
+async fn a_clean_shutdown_spends_no_attempt() {
+    let fleet = Fleet::of(1).await;
+    let [o1] = fleet.submit(Value::Null).await.all();
+    for _ in 0..15 {
+        let claim = fleet.claim_copy("alpha").await.expect("at once");
+        assert_eq!(claim.attempt, 0);
+        assert!(fleet.release(&claim).await);
+    }
+    for _ in 0..15 {
+        let claim = fleet.claim_copy("alpha").await.expect("nor does a crash");
+        assert_eq!(claim.attempt, 0);
+        fleet.age(o1, 61).await;
+    }
+}
+
+/// SPEC.md section 8: a swap that is known not to have happened starts again from its checkpoint, at the gate.
+#[tokio::test]
+async fn a_swap_that_did_not_happen_starts_again_from_its_checkpoint() {
+    let fleet = Fleet::of(2).await;
+    let [o1, o2] = fleet
+        .submit(json!({"cutover_policy": "barrier"}))
+        .await
+        .all();
+    let claim = fleet.run(o1).await;
+    let arrive = fleet
+        .sql()
+        .await
+        .call(
+            "operation_arrive",
+            arguments![o1, &claim.token, json!({"w": 9})],
+        )
+        .await;
+    arrive.expect("arrived");
+    fleet.park(o2).await;
+    let swap = fleet.claim_cutover("alpha").await.unwrap();
+    assert_eq!(swap.checkpoint, json!({"w": 9}));
+    assert_eq!(fleet.fail_for_now(&swap).await, "failed_retryable");
+    let retry = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(retry.moved(), ("failed_retryable", "running"));
+    assert_eq!(retry.checkpoint, json!({"w": 9}));
+    assert_eq!(fleet.arrive(&retry).await, "parked");
+    assert_eq!(fleet.claim_cutover("alpha").await.unwrap().operation, o1);
+}
+
+/// The budget is a setting.
+#[tokio::test]
+async fn a_retry_limit_of_none_fails_at_once() {
+    let fleet = Fleet::of(1).await;
+    fleet
+        .call("setting_set", arguments!["retry_limit", 0u64])
+        .await;
+    let [o1] = fleet.submit(Value::Null).await.all();
+    let claim = fleet.run(o1).await;
+    assert_eq!(fleet.fail_for_now(&claim).await, "failed");
+    let mut session = fleet.session().await;
+    for (name, value) in [
+        ("retry_limit", "-1"),
+        ("retry_limit", "x"),
+        ("lease_ttl_seconds", "4"),
+        ("lease_ttl_seconds", "3601"),
+        ("no such", "1"),
+        ("", "1"),
+    ] {
+        refused(
+            50001,
+            session.call("setting_set", arguments![name, value]).await,
+        );
+    }
+    refused(
+        50001,
+        session
+            .call("setting_set", arguments![Value::Null, 1u64])
+            .await,
+    );
+    refused(
+        50001,
+        session
+            .call("setting_set", arguments!["retry_limit", Value::Null])
+            .await,
+    );
+}

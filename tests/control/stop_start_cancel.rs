@@ -1,0 +1,601 @@
+//! Cases 40 to 51: what a DBA stops, starts again, and cancels.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Apply, Fleet, Session, arguments, refused};
+use crate::together::at_once;
+
+/// Case 40.
+#[tokio::test]
+async fn a_stop_stops_at_once_what_has_no_driver_and_tells_the_driver_that_copies() {
+    let fleet = Fleet::of(5).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o0, o1, o2, o3, o4] = apply.all();
+    fleet.swap(o0).await;
+    let copying = fleet.run(o1).await;
+    fleet.park(o2).await;
+
+    let stop = fleet.stop(&apply).await;
+
+    let states = ["completed", "running", "stopped", "stopped", "stopped"];
+    assert_eq!(fleet.states(&apply).await, states);
+    for operation in [o2, o3, o4] {
+        assert_eq!(fleet.column(operation, "completed_at").await, "NULL");
+    }
+    assert_eq!(
+        (stop.command.as_str(), stop.status.as_str()),
+        ("stop", "pending")
+    );
+    assert_eq!(fleet.directive(&copying).await, "stop");
+    assert_eq!(fleet.state(o1).await, "running", "until its driver says so");
+    assert_ne!(fleet.apply_state(&apply).await, "stopped");
+
+    assert_eq!(fleet.report("operation_stopped", &copying).await, "stopped");
+    assert_eq!(fleet.request_status(&stop).await, "done");
+    assert_eq!(fleet.apply_state(&apply).await, "stopped");
+    assert_eq!(fleet.column(o1, "completed_at").await, "NULL");
+    fleet.nothing_is_claimable().await;
+}
+
+/// Case 41.
+#[tokio::test]
+async fn a_stop_of_what_nobody_holds_is_done_in_the_same_call() {
+    for reached in ["pending", "parked", "failed_retryable"] {
+        let fleet = Fleet::of(2).await;
+        let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+        let [o1, _] = apply.all();
+        match reached {
+            "parked" => fleet.park(o1).await,
+            "failed_retryable" => {
+                let claim = fleet.run(o1).await;
+                fleet.fail_for_now(&claim).await;
+            }
+            _ => {}
+        }
+        let stop = fleet.stop(&apply).await;
+        assert_eq!(stop.status, "done", "{reached}");
+        assert_eq!(fleet.states(&apply).await, ["stopped", "stopped"]);
+        assert_eq!(fleet.apply_state(&apply).await, "stopped");
+        fleet.nothing_is_claimable().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_swap_finish_and_a_window_stay_open() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "barrier", "revert_window_seconds": 600});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    fleet.park(o1).await;
+    fleet.park(o2).await;
+    let swap = fleet.cut_over(o1).await;
+
+    let stop = fleet.stop(&apply).await;
+    assert_eq!(fleet.states(&apply).await, ["cutting_over", "stopped"]);
+    assert_eq!(fleet.directive(&swap).await, "none", "it finishes");
+    assert_eq!(fleet.swapped(&swap).await, "revert_window");
+    assert_eq!(fleet.request_status(&stop).await, "done");
+    assert_eq!(fleet.directive(&swap).await, "none");
+    fleet.age(o1, 601).await;
+    assert_eq!(fleet.report("operation_complete", &swap).await, "completed");
+    assert_eq!(fleet.apply_state(&apply).await, "stopped");
+    fleet.nothing_is_claimable().await;
+}
+
+/// A request for one swap that is under way when a stop or a cancel comes is carried out with it, or moot if the swap fails.
+#[tokio::test]
+async fn a_request_whose_swap_is_under_way_ends_with_the_swap() {
+    for (beats, swaps, outcome) in [
+        ("apply_stop", true, "done"),
+        ("apply_cancel", true, "done"),
+        ("apply_stop", false, "moot"),
+    ] {
+        let fleet = Fleet::of(1).await;
+        let apply = fleet.submit(json!({"defer_cutover": true})).await;
+        let claim = fleet.hold(apply.operations[0]).await;
+        let cutover = fleet.cutover(&apply).await;
+        fleet.report("operation_begin_cutover", &claim).await;
+        let beaten = fleet.command(beats, arguments![apply.id, "enough"]).await;
+        beaten.expect("a swap under way finishes");
+        assert_eq!(fleet.request_status(&cutover).await, "pending", "{beats}");
+        match swaps {
+            true => drop(fleet.swapped(&claim).await),
+            false => drop(fleet.fail_for_now(&claim).await),
+        }
+        assert_eq!(fleet.request_status(&cutover).await, outcome, "{beats}");
+    }
+}
+
+/// What waits for its retry under a stop does not start again by itself, nor does a swap that did not happen.
+#[tokio::test]
+async fn a_failure_under_a_stop_starts_nothing_again() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1] = apply.all();
+    let claim = fleet.run(o1).await;
+    let stop = fleet.stop(&apply).await;
+    assert_eq!(fleet.fail_for_now(&claim).await, "stopped");
+    assert_eq!(fleet.request_status(&stop).await, "done");
+    fleet.nothing_is_claimable().await;
+
+    fleet.start(&apply).await;
+    let claim = fleet.cut_over_again(o1).await;
+    fleet.stop(&apply).await;
+    assert_eq!(fleet.state(o1).await, "cutting_over");
+    assert_eq!(fleet.fail_for_now(&claim).await, "stopped");
+    fleet.nothing_is_claimable().await;
+    fleet.start(&apply).await;
+    assert_eq!(
+        fleet.claim_copy("beta").await.unwrap().moved(),
+        ("stopped", "running")
+    );
+}
+
+/// Runs `stop` against whatever `drivers` do; answers how many moves to running or cutting_over came after it had returned.
+async fn starts_after_a_stop(fleet: &Fleet, apply: &Apply) -> i64 {
+    let stopped_at = AtomicUsize::new(0);
+    let apply_id = apply.id;
+    at_once(fleet, 4, async |session, number| {
+        if number == 0 {
+            // Not always first.
+            for _ in 0..rand::random_range(0..3) {
+                session.number("SELECT 1", &[]).await;
+            }
+            let stop = session
+                .command("apply_stop", arguments![apply_id, Value::Null])
+                .await;
+            // The others may have been so fast that nothing is left: then nothing may follow either.
+            if let Err(refusal) = stop {
+                assert_eq!(refusal.number, 50501, "{refusal:?}");
+            }
+            let last = session
+                .number("SELECT MAX(e.event_id) FROM event_log AS e", &[])
+                .await;
+            stopped_at.store(usize::try_from(last).unwrap(), Ordering::SeqCst);
+        } else {
+            race(session, number).await;
+        }
+    })
+    .await;
+    let last = u64::try_from(stopped_at.load(Ordering::SeqCst)).unwrap();
+    fleet
+        .sql()
+        .await
+        .number(
+            "SELECT COUNT(*) FROM event_log AS e
+              WHERE e.event_id > ? AND e.to_state IN ('running', 'cutting_over')",
+            arguments![last],
+        )
+        .await
+}
+
+/// A driver that claims, arrives and swaps as fast as it can, a few times.
+async fn race(session: &mut Session, number: usize) {
+    let driver = format!("driver-{number}");
+    for _ in 0..3 {
+        let claim = match session.claim_cutover(&driver).await.expect("no error") {
+            Some(claim) => Some(claim),
+            None => session.claim_copy(&driver).await.expect("no error"),
+        };
+        let Some(claim) = claim else { continue };
+        let mut swaps = claim.state == "cutting_over";
+        if claim.state == "running" {
+            match session
+                .arrive(&claim)
+                .await
+                .expect("its own lease")
+                .as_str()
+            {
+                "cut_over" => swaps = true,
+                "hold" => {
+                    swaps = session
+                        .report("operation_begin_cutover", &claim)
+                        .await
+                        .is_ok();
+                }
+                _ => {}
+            }
+        }
+        if swaps {
+            session.swapped(&claim).await.expect("its own swap");
+        }
+    }
+}
+
+/// Case 42.
+#[tokio::test]
+async fn once_a_stop_has_returned_no_copy_and_no_swap_starts() {
+    let fleet = Fleet::of(3).await;
+    for round in 0..120 {
+        let policy = ["rolling", "barrier", "parallel"][round % 3];
+        let mut options = json!({"cutover_policy": policy, "defer_cutover": round % 4 == 3});
+        if round % 2 == 1 {
+            options["max_copies"] = json!(2);
+        }
+        let apply = fleet.submit(options).await;
+        if policy != "rolling" && round % 4 == 0 {
+            fleet.park(apply.operations[0]).await;
+        }
+        if round % 4 == 3 {
+            let hold = fleet.hold(apply.operations[0]).await;
+            fleet.cutover(&apply).await;
+            assert_eq!(fleet.directive(&hold).await, "cutover");
+        }
+        let starts = starts_after_a_stop(&fleet, &apply).await;
+        assert_eq!(starts, 0, "round {round}: {policy}");
+        fleet.check().await;
+        fleet.retire(&apply).await;
+    }
+    let stops = fleet
+        .sql()
+        .await
+        .number(
+            "SELECT COUNT(*) FROM control_request_log AS r WHERE r.command = 'stop'",
+            &[],
+        )
+        .await;
+    assert!(stops > 60, "only {stops} stops of 120 had anything to stop");
+    fleet.check_history().await;
+}
+
+/// Case 43.
+#[tokio::test]
+async fn no_swap_begins_under_a_stop() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    let stop = fleet.stop(&apply).await;
+    assert_eq!(fleet.arrive(&claim).await, "stop");
+    assert_eq!(fleet.state(claim.operation).await, "stopped");
+    assert!(!fleet.has_lease(claim.operation).await);
+    assert_eq!(fleet.arrive(&claim).await, "stop", "asked again");
+    assert_eq!(fleet.request_status(&stop).await, "done");
+    fleet.cancel(&apply).await;
+
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({"defer_cutover": true})).await;
+    let claim = fleet.hold(apply.operations[0]).await;
+    let cutover = fleet.cutover(&apply).await;
+    fleet.stop(&apply).await;
+    let outcome = fleet
+        .sql()
+        .await
+        .report("operation_begin_cutover", &claim)
+        .await;
+    let refusal = refused(50201, outcome);
+    assert!(refusal.message.contains("stop"), "{refusal:?}");
+    assert_eq!(fleet.directive(&claim).await, "stop");
+    assert_eq!(fleet.report("operation_stopped", &claim).await, "stopped");
+    assert_eq!(fleet.request_status(&cutover).await, "moot");
+}
+
+/// Case 44.
+#[tokio::test]
+async fn a_start_gives_each_operation_back_what_it_was() {
+    let fleet = Fleet::of(4).await;
+    let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+    let [first, o2, o1, o3] = apply.all();
+    fleet.park(first).await;
+    fleet.park(o2).await;
+    let copying = fleet.run(o1).await;
+    fleet.stop(&apply).await;
+    fleet.report("operation_stopped", &copying).await;
+
+    let start = fleet.start(&apply).await;
+
+    assert_eq!(start.status, "pending");
+    assert_eq!(fleet.state(o2).await, "waiting_for_cutover");
+    assert!(!fleet.has_lease(o2).await);
+    assert_eq!(fleet.blocked(o2).await.unwrap().blocker, Some(first));
+    assert_eq!(fleet.state(o3).await, "pending");
+    assert_eq!(fleet.blocked(o3).await.unwrap().gate, "copy");
+    assert!(fleet.is_claimable(o1, "copy").await);
+    let claim = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(claim.operation, o1);
+    assert_eq!(claim.moved(), ("stopped", "running"));
+    assert_eq!(fleet.request_status(&start).await, "done");
+    assert_eq!(fleet.claim_cutover("beta").await.unwrap().operation, first);
+}
+
+/// Case 44: what was stopped on hold copies on, ungated.
+#[tokio::test]
+async fn what_was_stopped_on_hold_is_claimable_at_once_after_a_start() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "rolling", "defer_cutover": true});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let claim = fleet.hold(o1).await;
+    fleet.stop(&apply).await;
+    fleet.report("operation_stopped", &claim).await;
+
+    fleet.start(&apply).await;
+    let claim = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(
+        (claim.operation, claim.moved()),
+        (o1, ("stopped", "running"))
+    );
+    assert_eq!(fleet.arrive(&claim).await, "hold");
+    assert_eq!(fleet.state(o2).await, "pending");
+}
+
+/// Case 44 with nothing that ever started.
+#[tokio::test]
+async fn a_start_that_nothing_waits_for_is_done_in_the_same_call() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1, o2] = apply.all();
+    fleet.stop(&apply).await;
+    let start = fleet.start(&apply).await;
+    assert_eq!(start.status, "done");
+    assert_eq!(fleet.states(&apply).await, ["pending", "pending"]);
+    assert!(fleet.is_claimable(o1, "copy").await);
+    assert_eq!(fleet.blocked(o2).await.unwrap().blocker, Some(o1));
+}
+
+/// Case 45.
+#[tokio::test]
+async fn a_failed_earlier_sibling_does_not_hold_back_what_was_stopped_while_copying() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.run(o1).await;
+    let second = fleet.run(o2).await;
+    fleet.stop(&apply).await;
+    fleet.report("operation_stopped", &second).await;
+    fleet.fail_for_good(&first).await;
+    assert_eq!(fleet.states(&apply).await, ["failed", "stopped"]);
+
+    fleet.start(&apply).await;
+    let claim = fleet.claim_copy("beta").await.expect("o2");
+    assert_eq!(
+        (claim.operation, claim.moved()),
+        (o2, ("stopped", "running"))
+    );
+}
+
+/// Case 46.
+#[tokio::test]
+async fn a_start_of_what_is_not_stopped_is_refused_and_opens_no_gate() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1, o2] = apply.all();
+    fleet.run(o1).await;
+    refused(50501, fleet.try_start(&apply).await);
+    assert!(fleet.claim_copy("beta").await.is_none());
+    assert_eq!(fleet.blocked(o2).await.unwrap().blocker, Some(o1));
+}
+
+/// Case 47.
+#[tokio::test]
+async fn nothing_waits_for_a_lease_to_run_out() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    fleet.stop(&apply).await;
+    fleet.beat(&claim).await;
+    fleet.report("operation_stopped", &claim).await;
+    fleet.start(&apply).await;
+    let claim = fleet.claim_copy("beta").await.expect("at once");
+    assert_eq!(claim.moved(), ("stopped", "running"));
+
+    fleet.beat(&claim).await;
+    let cancel = fleet.cancel(&apply).await;
+    assert_eq!(cancel.status, "pending");
+    assert_eq!(fleet.state(claim.operation).await, "cancelling");
+    assert_eq!(fleet.directive(&claim).await, "cancel");
+    assert_eq!(
+        fleet.report("operation_cancelled", &claim).await,
+        "cancelled"
+    );
+    assert_eq!(fleet.request_status(&cancel).await, "done");
+}
+
+/// Case 48.
+#[tokio::test]
+async fn a_start_is_refused_while_a_stop_is_pending() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(Value::Null).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    fleet.stop(&apply).await;
+    let refusal = refused(50501, fleet.try_start(&apply).await);
+    assert!(refusal.message.contains("stop"), "{refusal:?}");
+    fleet.report("operation_stopped", &claim).await;
+    fleet.start(&apply).await;
+}
+
+/// SPEC.md section 6: a stop makes a pending start moot.
+#[tokio::test]
+async fn a_stop_makes_a_pending_start_moot() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    fleet.stop(&apply).await;
+    fleet.report("operation_stopped", &claim).await;
+    let start = fleet.start(&apply).await;
+    assert_eq!(start.status, "pending");
+    let stop = fleet.stop(&apply).await;
+    assert_eq!(stop.status, "done");
+    assert_eq!(fleet.request_status(&start).await, "moot");
+    assert_eq!(fleet.apply_state(&apply).await, "stopped");
+    fleet.nothing_is_claimable().await;
+}
+
+/// Case 49.
+#[tokio::test]
+async fn a_cancel_removes_what_has_not_swapped_and_says_what_stays() {
+    let fleet = Fleet::of(4).await;
+    let options = json!({
+        "cutover_policy": "parallel",
+        "revert_window_seconds": 600,
+        "max_copies": 1,
+    });
+    let statement = "ALTER TABLE orders ADD COLUMN c INT";
+    let apply = fleet.try_submit(statement, options).await.unwrap();
+    let [o0, o1, o2, o3] = apply.all();
+    let window = fleet.swap(o0).await;
+    fleet.park(o1).await;
+    let copying = fleet.run(o2).await;
+
+    let cancel = fleet.cancel(&apply).await;
+
+    let states = ["revert_window", "cancelling", "cancelling", "cancelled"];
+    assert_eq!(fleet.states(&apply).await, states);
+    assert_eq!(cancel.status, "pending");
+    assert!(cancel.message.contains("swapped"), "{cancel:?}");
+    assert_eq!(fleet.claimable().await, [(o1, "copy".to_owned())]);
+    assert_eq!(fleet.directive(&copying).await, "cancel");
+    assert_eq!(fleet.directive(&window).await, "none");
+    assert!(
+        fleet.claim_cutover("beta").await.is_none(),
+        "no swap starts"
+    );
+
+    let cleaning = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(
+        (cleaning.operation, cleaning.moved()),
+        (o1, ("cancelling", "cancelling"))
+    );
+    assert_eq!(
+        fleet.report("operation_cancelled", &cleaning).await,
+        "cancelled"
+    );
+    assert_eq!(fleet.request_status(&cancel).await, "pending");
+    let again = fleet
+        .try_submit(statement, json!({"deployments": ["d3"]}))
+        .await;
+    refused(50502, again);
+    assert_eq!(
+        fleet.report("operation_cancelled", &copying).await,
+        "cancelled"
+    );
+    assert_eq!(fleet.request_status(&cancel).await, "done");
+    // The window is open still: the tables are held until it is over.
+    let again = fleet
+        .try_submit(statement, json!({"deployments": ["d1"]}))
+        .await;
+    refused(50502, again);
+    fleet.age(o0, 601).await;
+    fleet.report("operation_complete", &window).await;
+    assert_eq!(
+        fleet.states(&apply).await,
+        ["completed", "cancelled", "cancelled", "cancelled"]
+    );
+    assert_eq!(fleet.apply_state(&apply).await, "cancelled");
+    fleet
+        .try_submit(statement, Value::Null)
+        .await
+        .expect("free");
+    assert_eq!(fleet.state(o3).await, "cancelled");
+}
+
+#[tokio::test]
+async fn a_cancel_lets_a_swap_finish() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+    let [o1, o2] = apply.all();
+    fleet.park(o1).await;
+    fleet.park(o2).await;
+    let swap = fleet.cut_over(o1).await;
+    let cancel = fleet.cancel(&apply).await;
+    assert_eq!(fleet.states(&apply).await, ["cutting_over", "cancelling"]);
+    assert_eq!(fleet.directive(&swap).await, "none");
+    assert_eq!(fleet.swapped(&swap).await, "completed");
+    assert_eq!(fleet.request_status(&cancel).await, "pending");
+    let cleaning = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(cleaning.operation, o2);
+    fleet.report("operation_cancelled", &cleaning).await;
+    assert_eq!(fleet.request_status(&cancel).await, "done");
+    assert_eq!(fleet.apply_state(&apply).await, "cancelled");
+}
+
+/// A swap that did not happen under a cancel has artifacts left.
+#[tokio::test]
+async fn a_swap_that_fails_under_a_cancel_is_cleaned_up() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let swap = fleet.cut_over(apply.operations[0]).await;
+    let cancel = fleet.cancel(&apply).await;
+    assert_eq!(cancel.status, "pending");
+    assert_eq!(fleet.fail_for_now(&swap).await, "cancelling");
+    let cleaning = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(
+        fleet.report("operation_cancelled", &cleaning).await,
+        "cancelled"
+    );
+    assert_eq!(fleet.request_status(&cancel).await, "done");
+}
+
+/// Case 50.
+#[tokio::test]
+async fn a_stopped_apply_can_be_cancelled() {
+    let fleet = Fleet::of(3).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o1, o2, _] = apply.all();
+    fleet.park(o1).await;
+    let copying = fleet.run(o2).await;
+    fleet.stop(&apply).await;
+    fleet.report("operation_stopped", &copying).await;
+    assert_eq!(fleet.apply_state(&apply).await, "stopped");
+
+    let cancel = fleet.cancel(&apply).await;
+    assert_eq!(
+        fleet.states(&apply).await,
+        ["cancelling", "cancelling", "cancelled"]
+    );
+    for _ in 0..2 {
+        let claim = fleet.claim_copy("beta").await.unwrap();
+        assert_eq!(claim.moved(), ("cancelling", "cancelling"));
+        fleet.report("operation_cancelled", &claim).await;
+    }
+    assert_eq!(fleet.apply_state(&apply).await, "cancelled");
+    assert_eq!(fleet.request_status(&cancel).await, "done");
+}
+
+/// Cancel beats start, and a stop that is pending.
+#[tokio::test]
+async fn a_cancel_makes_what_is_pending_moot() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    let stop = fleet.stop(&apply).await;
+    fleet.cancel(&apply).await;
+    assert_eq!(fleet.request_status(&stop).await, "moot");
+    assert_eq!(fleet.directive(&claim).await, "cancel");
+    refused(50501, fleet.try_start(&apply).await);
+    refused(50501, fleet.try_stop(&apply).await);
+
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    fleet.stop(&apply).await;
+    fleet.report("operation_stopped", &claim).await;
+    let start = fleet.start(&apply).await;
+    fleet.cancel(&apply).await;
+    assert_eq!(fleet.request_status(&start).await, "moot");
+    assert_eq!(fleet.claim_copy("beta").await.unwrap().state, "cancelling");
+}
+
+/// Case 51.
+#[tokio::test]
+async fn a_start_makes_a_retry_due_now() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1] = apply.all();
+    for _ in 0..5 {
+        let claim = fleet.claim_copy("alpha").await.expect("due");
+        fleet.fail_for_now(&claim).await;
+        fleet.age(o1, 121).await;
+    }
+    let claim = fleet.claim_copy("alpha").await.expect("due");
+    fleet.fail_for_now(&claim).await;
+    assert!(fleet.claim_copy("alpha").await.is_none(), "due in a while");
+    let blocked = fleet.blocked(o1).await.unwrap();
+    assert_eq!(blocked.blocker, None);
+
+    let start = fleet.start(&apply).await;
+    assert_eq!(start.status, "done");
+    let claim = fleet.claim_copy("alpha").await.expect("due now");
+    assert_eq!(claim.moved(), ("failed_retryable", "running"));
+}

@@ -1,0 +1,496 @@
+//! Cases 1 to 6: asking for a change.
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Fleet, arguments, refused};
+use crate::together::at_once;
+
+/// Case 1.
+#[tokio::test]
+async fn a_submit_makes_an_operation_for_each_deployment_and_a_task_for_each_statement() {
+    let fleet = Fleet::of(3).await;
+    let statements = json!([
+        "ALTER TABLE orders ADD KEY (created_at)",
+        "CREATE TABLE notes (id INT PRIMARY KEY)",
+        "DROP TABLE junk",
+    ]);
+    let apply = fleet
+        .try_submit(
+            &statements.to_string(),
+            json!({
+                "name": "spring",
+                "deployments": ["d3", "d1", "d2"],
+                "cutover_policy": "barrier",
+                "on_failure": "continue",
+            }),
+        )
+        .await
+        .expect("accepted");
+
+    let mut sql = fleet.sql().await;
+    let order = sql
+        .texts(
+            "SELECT CONCAT(s.position, ' ', s.deployment, ' ', s.state) FROM operation_status AS s
+              WHERE s.apply_id = ? ORDER BY s.position",
+            arguments![apply.id],
+        )
+        .await;
+    assert_eq!(order, ["0 d3 pending", "1 d1 pending", "2 d2 pending"]);
+    for operation in &apply.operations {
+        let tasks = sql
+            .texts(
+                "SELECT CONCAT(t.position, ' ', t.table_name, ' ', t.state, ' ', t.statement) FROM task_status AS t
+                  WHERE t.operation_id = ? ORDER BY t.position",
+                arguments![*operation],
+            )
+            .await;
+        assert_eq!(
+            tasks,
+            [
+                "0 orders pending ALTER TABLE orders ADD KEY (created_at)",
+                "1 notes pending CREATE TABLE notes (id INT PRIMARY KEY)",
+                "2 junk pending DROP TABLE junk",
+            ]
+        );
+    }
+    let status = sql
+        .rows("SELECT a.* FROM apply_status AS a", &[])
+        .await
+        .remove(0);
+    assert_eq!(status.text("apply_name"), "spring");
+    assert_eq!(status.text("schema_name"), "shop");
+    assert_eq!(status.text("state"), "pending");
+    assert_eq!(status.text("cutover_policy"), "barrier");
+    assert_eq!(status.text("on_failure"), "continue");
+    assert_eq!(status.number("operations"), 3);
+    assert_eq!(
+        (status.number("completed"), status.number("failed")),
+        (0, 0)
+    );
+    assert!(status.text("submitted_by").contains('@'));
+}
+
+#[tokio::test]
+async fn without_a_list_all_deployments_are_taken_in_the_order_of_their_positions() {
+    let fleet = Fleet::of(2).await;
+    fleet
+        .call(
+            "deployment_register",
+            arguments!["first", 7u64, "h", 1u64, Value::Null],
+        )
+        .await;
+    // d1 goes last.
+    fleet
+        .call(
+            "deployment_register",
+            arguments!["d1", 9u64, "db1.example", 3301u64, Value::Null],
+        )
+        .await;
+    let apply = fleet.submit(Value::Null).await;
+    let mut order = Vec::new();
+    for operation in &apply.operations {
+        order.push(fleet.column(*operation, "deployment").await);
+    }
+    assert_eq!(order, ["d2", "first", "d1"]);
+}
+
+/// Case 2.
+#[tokio::test]
+async fn the_same_request_under_a_name_is_the_same_apply_and_another_one_is_refused() {
+    let fleet = Fleet::of(2).await;
+    let statement = "ALTER TABLE orders ADD COLUMN c INT";
+    let options = json!({"name": "spring", "cutover_policy": "barrier", "note": "for the sale"});
+    let first = fleet.try_submit(statement, options.clone()).await.unwrap();
+
+    let again = fleet.try_submit(statement, options.clone()).await.unwrap();
+    assert_eq!(again.id, first.id);
+    let at_once = at_once(&fleet, 8, async |session, _| {
+        session
+            .call_row(
+                "apply_submit",
+                arguments!["shop", statement, options.clone()],
+            )
+            .await
+            .expect("the same apply")
+            .id("apply_id")
+    })
+    .await;
+    assert_eq!(at_once, [first.id; 8]);
+
+    for different in [
+        json!({"name": "spring", "cutover_policy": "parallel", "note": "for the sale"}),
+        json!({"name": "spring", "cutover_policy": "barrier", "note": "for the sale", "deployments": ["d1"]}),
+    ] {
+        let before = fleet.trace().await;
+        refused(50503, fleet.try_submit(statement, different).await);
+        assert_eq!(fleet.trace().await, before, "no trace");
+    }
+    // Settled, it is still the same request.
+    fleet.cancel(&first).await;
+    let again = fleet.try_submit(statement, options).await.unwrap();
+    assert_eq!(again.id, first.id);
+}
+
+#[tokio::test]
+async fn eight_first_submits_of_one_name_make_one_apply() {
+    let fleet = Fleet::of(2).await;
+    let ids = at_once(&fleet, 8, async |session, _| {
+        session
+            .call_row(
+                "apply_submit",
+                arguments!["shop", "DROP TABLE junk", json!({"name": "clean"})],
+            )
+            .await
+            .expect("one apply")
+            .id("apply_id")
+    })
+    .await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let applies = fleet
+        .sql()
+        .await
+        .number("SELECT COUNT(*) FROM apply_status", &[])
+        .await;
+    assert_eq!(applies, 1);
+}
+
+/// Case 3.
+#[tokio::test]
+async fn a_bad_submit_is_refused_with_its_own_number_and_leaves_nothing() {
+    let fleet = Fleet::of(2).await;
+    let good = "ALTER TABLE orders ADD COLUMN c INT";
+    let before = fleet.trace().await;
+    let named = |mut options: Value| {
+        options["name"] = json!("spring");
+        options
+    };
+    for (number, statements, options) in [
+        (50001, good, named(json!({"colour": "red"}))),
+        (
+            50002,
+            good,
+            named(json!({"deployments": ["d1", "nowhere"]})),
+        ),
+        (50001, good, named(json!({"deployments": []}))),
+        (50001, good, named(json!({"deployments": ["d1", "d1"]}))),
+        (50001, good, named(json!({"deployments": ["d1", 2]}))),
+        (50001, good, named(json!({"deployments": "d1"}))),
+        (50001, good, named(json!({"cutover_policy": "both"}))),
+        (50001, good, named(json!({"cutover_policy": "Rolling"}))),
+        (50001, good, named(json!({"cutover_policy": 1}))),
+        (50001, good, named(json!({"cutover_gate": "all_parked"}))),
+        (
+            50001,
+            good,
+            named(json!({"cutover_gate": "all_parked", "cutover_policy": "rolling"})),
+        ),
+        (50001, good, named(json!({"on_failure": "ignore"}))),
+        (50001, good, named(json!({"max_copies": 0}))),
+        (50001, good, named(json!({"max_copies": -1}))),
+        (50001, good, named(json!({"max_copies": 1.5}))),
+        (50001, good, named(json!({"max_copies": "2"}))),
+        (50001, good, named(json!({"max_copies": 4_294_967_296_u64}))),
+        (50001, good, named(json!({"defer_cutover": "yes"}))),
+        (50001, good, named(json!({"defer_cutover": 1}))),
+        (50001, good, named(json!({"defer_timeout_seconds": 0}))),
+        (50001, good, named(json!({"defer_timeout_seconds": -5}))),
+        (50001, good, named(json!({"revert_window_seconds": -1}))),
+        (50001, good, named(json!({"revert_window_seconds": 1e300}))),
+        (50001, good, named(json!({"revert_scope": "fleet"}))),
+        (50001, good, named(json!({"engine": []}))),
+        (50001, good, named(json!({"note": 7}))),
+        (50001, good, json!({"name": ""})),
+        (50001, good, json!({"name": 5})),
+        (50001, good, json!({"name": "n".repeat(65)})),
+        (50001, good, json!([])),
+        (50001, good, json!("spring")),
+        (50001, good, json!(7)),
+        (50001, "", named(json!({}))),
+        (50001, "  \n ", named(json!({}))),
+        (50001, "-- nothing", named(json!({}))),
+        (50001, ";", named(json!({}))),
+        (50001, "[]", named(json!({}))),
+        (50001, "[\"\"]", named(json!({}))),
+        (50001, "[7]", named(json!({}))),
+        (50001, "[null]", named(json!({}))),
+        (50001, "{\"a\": 1}", named(json!({}))),
+        (50001, "SELECT 1", named(json!({}))),
+        (50001, "DELETE FROM orders", named(json!({}))),
+        (50001, "UPDATE orders SET a = 1", named(json!({}))),
+        (50001, "ALTER TABLE", named(json!({}))),
+        (50001, "ALTER USER root IDENTIFIED BY ''", named(json!({}))),
+        (50001, "DROP DATABASE shop", named(json!({}))),
+        (50001, "GRANT ALL ON *.* TO x", named(json!({}))),
+        (
+            50001,
+            "ALTER TABLE other.orders ADD c INT",
+            named(json!({})),
+        ),
+        (
+            50001,
+            "[\"ALTER TABLE orders ADD c INT\", \"SELECT 1\"]",
+            named(json!({})),
+        ),
+        (
+            50001,
+            "[\"ALTER TABLE orders ADD c INT\", \"ALTER TABLE orders ADD d INT\"]",
+            named(json!({})),
+        ),
+    ] {
+        let outcome = fleet.try_submit(statements, options.clone()).await;
+        match &outcome {
+            Err(refusal) if refusal.number == number => {}
+            other => panic!("{statements} {options}: expected {number}, found {other:?}"),
+        }
+        assert_eq!(fleet.trace().await, before, "{statements} {options}");
+    }
+    for schema_name in [Value::Null, json!(""), json!("s".repeat(65))] {
+        let outcome = fleet
+            .sql()
+            .await
+            .call(
+                "apply_submit",
+                arguments![schema_name.as_str(), good, json!({"name": "spring"})],
+            )
+            .await;
+        refused(50001, outcome);
+    }
+    assert_eq!(fleet.trace().await, before);
+
+    // The name is still free.
+    let options = json!({"name": "spring"});
+    fleet.try_submit(good, options).await.expect("accepted");
+}
+
+#[tokio::test]
+async fn nothing_can_be_submitted_where_no_deployment_is_registered() {
+    let fleet = Fleet::of(0).await;
+    refused(
+        50002,
+        fleet.try_submit("DROP TABLE junk", Value::Null).await,
+    );
+}
+
+#[tokio::test]
+async fn null_for_an_option_means_its_default() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet
+        .submit(json!({"name": null, "deployments": null, "cutover_policy": null, "max_copies": null, "engine": null}))
+        .await;
+    assert_eq!(apply.operations.len(), 2);
+    assert_eq!(
+        fleet.apply_column(&apply, "cutover_policy").await,
+        "rolling"
+    );
+    let claim = fleet.claim_copy("alpha").await.unwrap();
+    assert_eq!(claim.options["cutover_policy"], "rolling");
+    assert_eq!(claim.options["engine"], json!({}));
+}
+
+/// Case 4.
+#[tokio::test]
+async fn a_table_is_held_on_its_deployment_until_the_apply_has_settled() {
+    let change = "ALTER TABLE orders ADD COLUMN c INT";
+    let other_change = "DROP TABLE orders";
+    for state in [
+        "pending",
+        "running",
+        "stopped",
+        "halted",
+        "paused",
+        "cancelling",
+    ] {
+        let fleet = Fleet::of(3).await;
+        let options = json!({
+            "deployments": ["d1", "d2"],
+            "cutover_policy": "parallel",
+            "on_failure": if state == "paused" { "pause" } else { "halt" },
+        });
+        let x = fleet.try_submit(change, options).await.unwrap();
+        let [o1, o2] = x.all();
+        match state {
+            "running" => drop(fleet.run(o1).await),
+            "stopped" => drop(fleet.stop(&x).await),
+            "halted" => {
+                fleet.park(o2).await;
+                fleet.fail_operation(o1).await;
+            }
+            "paused" => {
+                fleet.park(o2).await;
+                fleet.fail_operation(o1).await;
+            }
+            "cancelling" => {
+                fleet.park(o2).await;
+                fleet.cancel(&x).await;
+            }
+            _ => {}
+        }
+        assert_eq!(fleet.apply_state(&x).await, state);
+
+        let refusal = refused(
+            50502,
+            fleet
+                .try_submit(other_change, json!({"deployments": ["d3", "d2"]}))
+                .await,
+        );
+        assert!(
+            refusal.message.contains(&format!("apply {}", x.id)),
+            "{refusal:?}"
+        );
+        refused(
+            50502,
+            fleet
+                .try_submit(
+                    "ALTER TABLE `orders` ADD d INT",
+                    json!({"deployments": ["d2"]}),
+                )
+                .await,
+        );
+        refused(
+            50502,
+            fleet
+                .try_submit(
+                    "ALTER TABLE shop.ORDERS ADD d INT",
+                    json!({"deployments": ["d2"]}),
+                )
+                .await,
+        );
+        refused(
+            50502,
+            fleet
+                .try_submit(
+                    "CREATE INDEX i ON orders (a)",
+                    json!({"deployments": ["d2"]}),
+                )
+                .await,
+        );
+        let elsewhere = json!({"deployments": ["d3"]});
+        fleet
+            .try_submit(other_change, elsewhere)
+            .await
+            .expect("other deployments");
+        let other_table = json!({"deployments": ["d2"]});
+        fleet
+            .try_submit("DROP TABLE other", other_table)
+            .await
+            .expect("another table");
+        let other_schema = fleet
+            .sql()
+            .await
+            .call(
+                "apply_submit",
+                arguments!["stock", other_change, json!({"deployments": ["d2"]})],
+            )
+            .await;
+        other_schema.expect("another schema");
+
+        if state != "cancelling" {
+            fleet.cancel(&x).await;
+        }
+        for operation in [o1, o2] {
+            fleet.age(operation, 61).await;
+        }
+        while let Some(claim) = fleet.claim_copy("cleaner").await {
+            if claim.apply == x.id {
+                fleet.report("operation_cancelled", &claim).await;
+            }
+        }
+        assert_ne!(
+            fleet.apply_column(&x, "finished_at").await,
+            "NULL",
+            "{state}"
+        );
+        let on_both = json!({"deployments": ["d1", "d2"]});
+        fleet
+            .try_submit(other_change, on_both)
+            .await
+            .expect("free again");
+    }
+}
+
+/// Case 5.
+#[tokio::test]
+async fn of_two_submits_for_one_table_at_once_one_is_accepted() {
+    let fleet = Fleet::of(2).await;
+    for round in 0..20 {
+        let outcomes = at_once(&fleet, 2, async |session, number| {
+            let statement = format!("ALTER TABLE t{round} ADD COLUMN c{number} INT");
+            session
+                .call("apply_submit", arguments!["shop", statement, Value::Null])
+                .await
+        })
+        .await;
+        let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        assert_eq!(accepted, 1, "round {round}: {outcomes:?}");
+        for outcome in outcomes {
+            if outcome.is_err() {
+                refused(50502, outcome);
+            }
+        }
+    }
+}
+
+/// Case 6.
+#[tokio::test]
+async fn a_deployment_in_use_cannot_be_removed() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"deployments": ["d1"]})).await;
+
+    let outcome = fleet
+        .sql()
+        .await
+        .call("deployment_remove", arguments!["d1"])
+        .await;
+    let refusal = refused(50501, outcome);
+    assert!(
+        refusal.message.contains(&format!("apply {}", apply.id)),
+        "{refusal:?}"
+    );
+    fleet.call("deployment_remove", arguments!["d2"]).await;
+
+    fleet.cancel(&apply).await;
+    fleet.call("deployment_remove", arguments!["d1"]).await;
+    let outcome = fleet
+        .sql()
+        .await
+        .call("deployment_remove", arguments!["d1"])
+        .await;
+    refused(50002, outcome);
+    // Its history stays.
+    assert_eq!(fleet.states(&apply).await, ["cancelled"]);
+}
+
+#[tokio::test]
+async fn a_position_is_held_by_one_deployment() {
+    let fleet = Fleet::of(2).await;
+    let outcome = fleet
+        .sql()
+        .await
+        .call(
+            "deployment_register",
+            arguments!["d3", 1u64, "h", 1u64, Value::Null],
+        )
+        .await;
+    refused(50504, outcome);
+    let outcome = fleet
+        .sql()
+        .await
+        .call(
+            "deployment_register",
+            arguments!["d1", 1u64, "h", 1u64, Value::Null],
+        )
+        .await;
+    refused(50504, outcome);
+    fleet
+        .call(
+            "deployment_register",
+            arguments!["d2", 1u64, "moved.example", 3307u64, Value::Null],
+        )
+        .await;
+    let apply = fleet.submit(json!({"deployments": ["d2"]})).await;
+    let claim = fleet.claim_copy("alpha").await.unwrap();
+    assert_eq!(
+        (claim.apply, claim.host.as_str()),
+        (apply.id, "moved.example")
+    );
+}

@@ -1,0 +1,231 @@
+//! Two or three sessions in claim, stop, settle, heartbeat and recovery, driven step by step: a control session holds a row
+//! lock until the calls that are to meet wait behind it; then it lets go. And a crowd, without any steps.
+//!
+//! `LOCKKEEPER_SOAK_ROLLOUTS` sets how many rollouts the crowd drives (default 12).
+
+mod crowd;
+mod stage;
+#[path = "../support/mod.rs"]
+mod support;
+
+use stage::{Stage, let_go, text};
+
+#[tokio::test]
+async fn a_claim_that_comes_while_a_stop_waits_starts_before_it_or_not_at_all() {
+    for hold_the_operation in [false, true] {
+        let mut stage = Stage::set(1, "{}").await;
+        let holder = if hold_the_operation {
+            stage.hold_operation(0).await
+        } else {
+            stage.hold_apply().await
+        };
+        let apply = stage.apply;
+        let stop = stage.begin(format!("CALL apply_stop({apply}, NULL)")).await;
+        // Never waits: it takes the row if that is free, and passes it over if not.
+        let claimed = stage
+            .call("CALL operation_claim_copy('second', NULL)")
+            .await;
+        let started = matches!(claimed, Ok(Some(_)));
+        assert_eq!(started, !hold_the_operation, "{claimed:?}");
+        let_go(holder).await;
+        let stopped = stop.await.expect("ended");
+        let expected = if started {
+            ("pending", "running")
+        } else {
+            ("done", "stopped")
+        };
+        assert_eq!(text(&stopped, "status"), expected.0);
+        assert_eq!(stage.states().await, [expected.1]);
+        let after = stage.call("CALL operation_claim_copy('third', NULL)").await;
+        assert!(matches!(after, Ok(None)), "{after:?}");
+        stage.is_consistent().await;
+    }
+}
+
+#[tokio::test]
+async fn siblings_that_settle_at_once_open_the_gate_together() {
+    // Each way for two to settle while the third waits for both of them.
+    let ways = [
+        ("operation_arrive", ", NULL"),
+        ("operation_fail", ", 'broken', 0"),
+        ("operation_fail", ", 'broken', 1"),
+    ];
+    let options = r#"{"cutover_policy": "parallel", "on_failure": "continue"}"#;
+    let mut stage = Stage::set(3, options).await;
+    for (one, one_more) in ways {
+        for (other, other_more) in ways {
+            stage = stage.again(options).await;
+            let tokens = [
+                stage.claim("copy").await,
+                stage.claim("copy").await,
+                stage.claim("copy").await,
+            ];
+            let [first, second, third] = [0, 1, 2].map(|at| stage.operations[at]);
+            stage
+                .call(&format!(
+                    "CALL operation_arrive({third}, '{}', NULL)",
+                    tokens[2]
+                ))
+                .await
+                .expect("parked");
+            let holder = stage.hold_apply().await;
+            let first = stage
+                .begin(format!("CALL {one}({first}, '{}'{one_more})", tokens[0]))
+                .await;
+            let second = stage
+                .begin(format!(
+                    "CALL {other}({second}, '{}'{other_more})",
+                    tokens[1]
+                ))
+                .await;
+            let_go(holder).await;
+            for settled in [first, second] {
+                let answer = settled.await.expect("ended");
+                assert!(answer.is_ok(), "{answer:?}");
+            }
+            stage.is_consistent().await;
+            // Somebody can go on: nothing waits for a wake-up that nobody gives.
+            assert!(
+                stage
+                    .count("SELECT COUNT(*) FROM operation_claimable")
+                    .await
+                    > 0
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_arrival_and_a_stop_meet_in_either_order() {
+    for stop_first in [true, false] {
+        let mut stage = Stage::set(1, "{}").await;
+        let token = stage.claim("copy").await;
+        let (apply, operation) = (stage.apply, stage.operations[0]);
+        let holder = stage.hold_apply().await;
+        let stop = format!("CALL apply_stop({apply}, NULL)");
+        let arrive = format!("CALL operation_arrive({operation}, '{token}', NULL)");
+        let (stop, arrive) = if stop_first {
+            let stop = stage.begin(stop).await;
+            (stop, stage.begin(arrive).await)
+        } else {
+            let arrive = stage.begin(arrive).await;
+            (stage.begin(stop).await, arrive)
+        };
+        let_go(holder).await;
+        let stopped = stop.await.expect("ended");
+        let arrived = arrive.await.expect("ended");
+        assert_eq!(text(&stopped, "command"), "stop");
+        // Which of the two the server lets in first is its choice; a swap begins before the stop, or never.
+        match text(&arrived, "decision").as_str() {
+            "stop" => assert_eq!(stage.states().await, ["stopped"]),
+            "cut_over" => assert_eq!(stage.states().await, ["cutting_over"]),
+            other => panic!("{other}"),
+        }
+        stage.is_consistent().await;
+    }
+}
+
+#[tokio::test]
+async fn a_recovery_and_a_late_heartbeat_leave_one_owner() {
+    for beat_first in [true, false] {
+        let mut stage = Stage::set(1, "{}").await;
+        let token = stage.claim("copy").await;
+        let operation = stage.operations[0];
+        stage
+            .call(&format!("CALL operation_age({operation}, 61)"))
+            .await
+            .expect("older");
+        let beat = format!("CALL operation_heartbeat({operation}, '{token}', NULL, NULL)");
+        let holder = stage.hold_operation(0).await;
+        // The heartbeat waits for the row; a claim passes it over and says "nothing".
+        let beating = if beat_first {
+            Some(stage.begin(beat.clone()).await)
+        } else {
+            None
+        };
+        let passed = stage
+            .call("CALL operation_claim_copy('second', NULL)")
+            .await;
+        assert!(matches!(passed, Ok(None)), "{passed:?}");
+        let_go(holder).await;
+        if let Some(beating) = beating {
+            assert_eq!(text(&beating.await.expect("ended"), "state"), "running");
+            let claimed = stage
+                .call("CALL operation_claim_copy('second', NULL)")
+                .await;
+            assert!(
+                matches!(claimed, Ok(None)),
+                "the lease lives again: {claimed:?}"
+            );
+        } else {
+            let claimed = stage
+                .call("CALL operation_claim_copy('second', NULL)")
+                .await;
+            assert_eq!(text(&claimed, "previous_state"), "running");
+            assert_eq!(stage.call(&beat).await.err(), Some(50101));
+        }
+        assert_eq!(stage.count("SELECT COUNT(*) FROM lease_status").await, 1);
+        stage.is_consistent().await;
+    }
+}
+
+#[tokio::test]
+async fn claimers_that_wait_for_the_last_slot_do_not_exceed_the_cap() {
+    let mut stage = Stage::set(5, r#"{"cutover_policy": "parallel", "max_copies": 2}"#).await;
+    let holder = stage.hold_apply().await;
+    let mut claims = Vec::new();
+    for number in 0..4 {
+        claims.push(
+            stage
+                .begin(format!("CALL operation_claim_copy('w{number}', NULL)"))
+                .await,
+        );
+    }
+    let_go(holder).await;
+    let mut started = 0;
+    for claim in claims {
+        started += i32::from(matches!(claim.await.expect("ended"), Ok(Some(_))));
+    }
+    assert_eq!(started, 2);
+    assert_eq!(
+        stage
+            .count("SELECT COUNT(*) FROM operation_status WHERE state = 'running'")
+            .await,
+        2
+    );
+    stage.is_consistent().await;
+}
+
+#[tokio::test]
+async fn a_start_and_a_cancel_meet_a_claim_without_a_deadlock() {
+    for command in ["apply_cancel", "apply_stop", "apply_start"] {
+        let mut stage = Stage::set(3, r#"{"cutover_policy": "parallel"}"#).await;
+        let token = stage.claim("copy").await;
+        let (apply, first) = (stage.apply, stage.operations[0]);
+        stage
+            .call(&format!("CALL apply_stop({apply}, NULL)"))
+            .await
+            .expect("asked");
+        stage
+            .call(&format!("CALL operation_stopped({first}, '{token}')"))
+            .await
+            .expect("stopped");
+        if command != "apply_start" {
+            stage
+                .call(&format!("CALL apply_start({apply}, NULL)"))
+                .await
+                .expect("started");
+        }
+        let holder = stage.hold_operation(1).await;
+        let asked = stage.begin(format!("CALL {command}({apply}, NULL)")).await;
+        // The command holds the apply's row by now: a claim that needs that row waits its turn behind it.
+        let claiming = stage
+            .begin("CALL operation_claim_copy('second', NULL)".to_owned())
+            .await;
+        let_go(holder).await;
+        let asked = asked.await.expect("ended");
+        assert!(asked.is_ok(), "{command}: {asked:?}");
+        assert!(claiming.await.expect("ended").is_ok());
+        stage.is_consistent().await;
+    }
+}

@@ -1,0 +1,644 @@
+//! The swap: short, fenced, all tables at once, and settled by looking at the tables.
+
+mod deployment;
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use deployment::Deployment;
+use futures_util::future::BoxFuture;
+use lockkeeper::engine::artifact::{self, Role};
+use lockkeeper::engine::cutover::Cutover;
+use lockkeeper::engine::drain::Drain;
+use lockkeeper::engine::fence::Fence;
+use lockkeeper::engine::plan;
+use lockkeeper::engine::session::{Owner, Session, Sessions};
+use lockkeeper::engine::swap::SwapOutcome;
+use lockkeeper::engine::table::TablePlan;
+use lockkeeper::engine::{EngineError, ErrorKind, Job};
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+/// Carries over everything under the lock: a copy in one step, which no test of the swap cares about.
+struct CopyAll {
+    pairs: Vec<(String, String)>,
+    /// Runs after the rows, still under the lock.
+    then: Option<BoxFuture<'static, ()>>,
+}
+
+impl Drain for CopyAll {
+    fn prepare<'a>(
+        &'a mut self,
+        _session: &'a mut MySqlConnection,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn tables(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn drain<'a>(
+        &'a mut self,
+        session: &'a mut MySqlConnection,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            for (from, to) in &self.pairs {
+                for statement in [
+                    format!("DELETE FROM {to}"),
+                    format!("INSERT INTO {to} SELECT * FROM {from}"),
+                ] {
+                    session
+                        .execute(AssertSqlSafe(statement))
+                        .await
+                        .map_err(EngineError::while_doing("draining"))?;
+                }
+            }
+            if let Some(then) = self.then.take() {
+                then.await;
+            }
+            Ok(())
+        })
+    }
+}
+
+struct Change {
+    sessions: Sessions,
+    fence: Fence,
+    job: Job,
+    plans: Vec<TablePlan>,
+}
+
+impl Change {
+    async fn planned(
+        db: &Deployment,
+        epoch: u64,
+        statements: &[&str],
+        options: serde_json::Value,
+    ) -> Self {
+        let sessions = db.sessions(epoch);
+        let mut session = sessions.open().await.unwrap();
+        let fence = Fence::take_over(&sessions, &mut session, &db.schema)
+            .await
+            .unwrap();
+        let mut job = db.job(statements);
+        job.lease_epoch = epoch;
+        job.options = options;
+        let plans = plan::plan(&mut session, &job, sessions.owner())
+            .await
+            .unwrap();
+        session.close().await;
+        Self {
+            sessions,
+            fence,
+            job,
+            plans,
+        }
+    }
+
+    /// The same change in the hands of another driver.
+    async fn taken_over(&self, db: &Deployment, epoch: u64) -> Self {
+        let sessions = db.sessions(epoch);
+        let mut session = sessions.open().await.unwrap();
+        let fence = Fence::take_over(&sessions, &mut session, &db.schema)
+            .await
+            .unwrap();
+        session.close().await;
+        Self {
+            sessions,
+            fence,
+            job: self.job.clone(),
+            plans: self.plans.clone(),
+        }
+    }
+
+    fn cutover(&self) -> Cutover<'_> {
+        Cutover::new(&self.sessions, &self.fence, &self.job, &self.plans).unwrap()
+    }
+
+    fn drain(&self, back: bool) -> CopyAll {
+        let pairs = self
+            .plans
+            .iter()
+            .filter_map(|plan| {
+                let schema = &self.job.schema_name;
+                let live = plan.original.as_ref()?.quoted();
+                let role = if back {
+                    Role::Old(plan.task.position)
+                } else {
+                    Role::Shadow(plan.task.position)
+                };
+                plan.shadow.as_ref()?;
+                Some((
+                    live,
+                    format!("`{schema}`.`{}`", self.sessions.owner().table(role)),
+                ))
+            })
+            .collect();
+        CopyAll { pairs, then: None }
+    }
+
+    async fn session(&self) -> Session {
+        self.sessions.open().await.unwrap()
+    }
+}
+
+/// Removes all that a change left, old tables too.
+async fn clean_up(session: &mut Session, schema: &str, owner: &Owner) {
+    artifact::hold_tables(session, schema, owner, "_old", 0)
+        .await
+        .unwrap();
+    artifact::remove_working(session, schema, owner, |_| false)
+        .await
+        .unwrap();
+    artifact::remove_due(session, &owner.installation)
+        .await
+        .unwrap();
+}
+
+const NO_OPTIONS: serde_json::Value = serde_json::Value::Null;
+
+#[tokio::test]
+async fn tables_swap_in_one_statement_and_swap_back() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE a (id INT AUTO_INCREMENT PRIMARY KEY, n INT); CREATE TABLE b (id INT PRIMARY KEY, n INT); \
+            INSERT INTO a VALUES (1, 1), (50, 2); DELETE FROM a WHERE id = 50; INSERT INTO b VALUES (5, 5)").await;
+    let change = Change::planned(
+        &db,
+        1,
+        &[
+            "ALTER TABLE a MODIFY n BIGINT",
+            "ALTER TABLE b MODIFY n BIGINT",
+        ],
+        NO_OPTIONS,
+    )
+    .await;
+    let mut session = change.session().await;
+    assert_eq!(change.cutover().outcome(&mut session).await.unwrap(), None);
+
+    let swapped = change
+        .cutover()
+        .run(Some(&mut change.drain(false)))
+        .await
+        .unwrap();
+    assert_eq!(swapped.attempts, 0);
+    assert_eq!(
+        change.cutover().outcome(&mut session).await.unwrap(),
+        Some(SwapOutcome::Swapped)
+    );
+    for table in ["a", "b"] {
+        assert!(db.text(&format!("SELECT COLUMN_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}' AND COLUMN_NAME = 'n'")).await.contains("bigint"));
+    }
+    // A number that was given away is not given again.
+    db.run("INSERT INTO a (n) VALUES (3)").await;
+    assert_eq!(db.text("SELECT MAX(id) FROM a").await, "51");
+
+    // A second call finds that all is done.
+    let again = change
+        .cutover()
+        .run(Some(&mut change.drain(false)))
+        .await
+        .unwrap();
+    assert_eq!(again.locked_for, Duration::ZERO);
+
+    change
+        .cutover()
+        .revert(&mut change.drain(true))
+        .await
+        .unwrap();
+    assert!(db.text("SHOW CREATE TABLE a").await.len() < 10_000);
+    assert_eq!(db.text("SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'a' AND COLUMN_NAME = 'n'").await, "int");
+    assert_eq!(db.text("SELECT MAX(id) FROM a").await, "51");
+    // Repeating the revert is a success; a cutover after it is refused.
+    change
+        .cutover()
+        .revert(&mut change.drain(true))
+        .await
+        .unwrap();
+    let error = change
+        .cutover()
+        .run(Some(&mut change.drain(false)))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permanent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_write_is_in_the_new_table() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id BIGINT PRIMARY KEY, n INT)")
+        .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let longest = Arc::new(AtomicU64::new(0));
+    let mut locked = Vec::new();
+    let mut writers = Vec::new();
+    for writer in 0..8u64 {
+        let (settings, schema) = (db.settings.clone(), db.schema.clone());
+        let (stop, longest) = (stop.clone(), longest.clone());
+        writers.push(tokio::spawn(async move {
+            let mut session = settings.connect().await.unwrap();
+            let mut written = 0u64;
+            while !stop.load(Ordering::SeqCst) {
+                let id = writer * 1_000_000 + written;
+                let start = Instant::now();
+                session
+                    .execute(AssertSqlSafe(format!(
+                        "INSERT INTO `{schema}`.t VALUES ({id}, 1)"
+                    )))
+                    .await
+                    .expect("no write fails");
+                longest.fetch_max(start.elapsed().as_millis() as u64, Ordering::SeqCst);
+                written += 1;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            written
+        }));
+    }
+    for round in 0..8 {
+        let kind = if round % 2 == 0 { "BIGINT" } else { "INT" };
+        let change = Change::planned(
+            &db,
+            round + 1,
+            &[&format!("ALTER TABLE t MODIFY n {kind}")],
+            NO_OPTIONS,
+        )
+        .await;
+        let swapped = change
+            .cutover()
+            .run(Some(&mut change.drain(false)))
+            .await
+            .unwrap();
+        locked.push(swapped.locked_for);
+        let mut session = change.session().await;
+        clean_up(&mut session, &db.schema, change.sessions.owner()).await;
+        change.fence.remove(&mut session).await.unwrap();
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut written = 0;
+    for writer in writers {
+        written += writer.await.unwrap();
+    }
+    assert_eq!(db.text("SELECT COUNT(*) FROM t").await, written.to_string());
+    println!(
+        "longest write: {} ms of {written}, locked {locked:?}",
+        longest.load(Ordering::SeqCst)
+    );
+}
+
+#[tokio::test]
+async fn a_long_transaction_is_given_way_to_and_nobody_queues_behind_it() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let change = Change::planned(
+        &db,
+        1,
+        &["ALTER TABLE t MODIFY n BIGINT"],
+        serde_json::json!({"cutover_lock_wait_ms": 200, "cutover_give_up_seconds": 2}),
+    )
+    .await;
+    db.run("START TRANSACTION; SELECT * FROM t").await;
+    let (settings, schema) = (db.settings.clone(), db.schema.clone());
+    let done = Arc::new(AtomicBool::new(false));
+    let stop = done.clone();
+    let reader = tokio::spawn(async move {
+        let mut session = settings.connect().await.unwrap();
+        let mut longest = Duration::ZERO;
+        while !stop.load(Ordering::SeqCst) {
+            let start = Instant::now();
+            session
+                .execute(AssertSqlSafe(format!("SELECT * FROM `{schema}`.t")))
+                .await
+                .unwrap();
+            longest = longest.max(start.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        longest
+    });
+    let error = change
+        .cutover()
+        .run(Some(&mut change.drain(false)))
+        .await
+        .unwrap_err();
+    done.store(true, Ordering::SeqCst);
+    assert_eq!(error.kind(), ErrorKind::Retryable);
+    assert!(error.message().contains("session"), "{}", error.message());
+    let longest = reader.await.unwrap();
+    assert!(longest < Duration::from_millis(700), "{longest:?}");
+    db.run("COMMIT").await;
+    change
+        .cutover()
+        .run(Some(&mut change.drain(false)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn only_an_ordinary_session_is_killed_and_only_if_asked_for() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    for (blocking, unblocking, killed) in [
+        ("START TRANSACTION; SELECT * FROM t", "ROLLBACK", true),
+        (
+            "XA START 'x'; INSERT INTO t VALUES (9, 9)",
+            "XA END 'x'; XA ROLLBACK 'x'",
+            false,
+        ),
+        (
+            "SELECT GET_LOCK('other_tool', 0); START TRANSACTION; SELECT * FROM t",
+            "ROLLBACK; DO RELEASE_ALL_LOCKS()",
+            false,
+        ),
+        (
+            "START TRANSACTION; SELECT * FROM t; SELECT /* gh-ost */ * FROM t",
+            "ROLLBACK",
+            false,
+        ),
+        ("LOCK TABLES t READ", "UNLOCK TABLES", false),
+        (
+            "XA START 'y'; INSERT INTO t VALUES (8, 8); XA END 'y'; XA PREPARE 'y'",
+            "XA ROLLBACK 'y'",
+            false,
+        ),
+    ] {
+        let change = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"],
+            serde_json::json!({"cutover_lock_wait_ms": 200, "cutover_give_up_seconds": 1, "kill_blockers_after_seconds": 1})).await;
+        let mut session = db.settings.connect().await.unwrap();
+        session
+            .execute(AssertSqlSafe(format!("USE `{}`; {blocking}", db.schema)))
+            .await
+            .unwrap();
+        let result = change.cutover().run(Some(&mut change.drain(false))).await;
+        if killed {
+            result.unwrap();
+            assert!(session.execute("DO 0").await.is_err(), "{blocking}");
+            change
+                .cutover()
+                .revert(&mut change.drain(true))
+                .await
+                .unwrap();
+        } else {
+            let error = result.expect_err(blocking);
+            assert_eq!(error.kind(), ErrorKind::Retryable, "{blocking}");
+            session
+                .execute(unblocking)
+                .await
+                .unwrap_or_else(|e| panic!("{blocking}: {e}"));
+        }
+        let mut ours = change.session().await;
+        clean_up(&mut ours, &db.schema, change.sessions.owner()).await;
+        change.fence.remove(&mut ours).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_driver_whose_epoch_is_over_swaps_nothing() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let late = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"], NO_OPTIONS).await;
+    let next = late.taken_over(&db, 2).await;
+    // The late driver's plan names the shadow of its own epoch.
+    let error = late
+        .cutover()
+        .run(Some(&mut late.drain(false)))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
+    next.cutover()
+        .run(Some(&mut next.drain(false)))
+        .await
+        .unwrap();
+    let error = late
+        .cutover()
+        .run(Some(&mut late.drain(false)))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
+    let error = late
+        .cutover()
+        .revert(&mut late.drain(true))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
+}
+
+#[tokio::test]
+async fn a_take_over_in_the_middle_of_a_swap_ends_it_before_the_rename() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let first = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"], NO_OPTIONS).await;
+    let mut drain = first.drain(false);
+    let successor = db.sessions(2);
+    let schema = db.schema.clone();
+    let taken = Arc::new(AtomicBool::new(false));
+    let (in_drain, took) = (successor.clone(), taken.clone());
+    // Under the first driver's lock its successor raises the epoch and kills its sessions.
+    drain.then = Some(Box::pin(async move {
+        let mut session = in_drain.open().await.unwrap();
+        Fence::take_over(&in_drain, &mut session, &schema)
+            .await
+            .unwrap();
+        took.store(true, Ordering::SeqCst);
+    }));
+    let error = first.cutover().run(Some(&mut drain)).await.unwrap_err();
+    assert!(taken.load(Ordering::SeqCst));
+    assert!(
+        matches!(
+            error.kind(),
+            ErrorKind::LeaseLost | ErrorKind::SwapUnknown | ErrorKind::Retryable
+        ),
+        "{error}"
+    );
+    assert_eq!(db.text("SELECT DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't' AND COLUMN_NAME = 'n'").await, "int");
+    let next = first.taken_over(&db, 3).await;
+    next.cutover()
+        .run(Some(&mut next.drain(false)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_changed_is_not_swapped_away() {
+    let mut db = Deployment::fresh().await;
+    for meddling in [
+        "ALTER TABLE t ADD COLUMN late INT",
+        "ALTER TABLE t RENAME INDEX by_n TO by_m",
+        "DROP TABLE t",
+        "TRUNCATE t; ALTER TABLE t COMMENT 'x'",
+    ] {
+        db.run("DROP TABLE IF EXISTS t; CREATE TABLE t (id INT PRIMARY KEY, n INT, KEY by_n (n)); INSERT INTO t VALUES (1, 1)").await;
+        let change = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"], NO_OPTIONS).await;
+        db.run(meddling).await;
+        let error = change
+            .cutover()
+            .run(Some(&mut change.drain(false)))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{meddling}: {error}");
+        let mut ours = change.session().await;
+        clean_up(&mut ours, &db.schema, change.sessions.owner()).await;
+        change.fence.remove(&mut ours).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_unanswered_rename_is_settled_by_the_identity_of_the_tables() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let change = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"], NO_OPTIONS).await;
+    change
+        .cutover()
+        .run(Some(&mut change.drain(false)))
+        .await
+        .unwrap();
+    let owner = db.owner(1);
+    let (new, old) = (owner.table(Role::Shadow(0)), owner.table(Role::Old(0)));
+    let mut session = change.session().await;
+    for (meddling, expected) in [
+        (
+            format!("RENAME TABLE t TO `{new}`, `{old}` TO t"),
+            Some(SwapOutcome::NotSwapped),
+        ),
+        (
+            format!("RENAME TABLE t TO `{old}`, `{new}` TO t"),
+            Some(SwapOutcome::Swapped),
+        ),
+        ("TRUNCATE t".to_owned(), None),
+        ("DROP TABLE t".to_owned(), None),
+        (format!("CREATE TABLE t LIKE `{old}`"), None),
+    ] {
+        db.run(&meddling).await;
+        let outcome = change
+            .cutover()
+            .outcome(&mut session)
+            .await
+            .unwrap()
+            .unwrap();
+        match expected {
+            Some(expected) => assert_eq!(outcome, expected, "{meddling}"),
+            None => assert!(
+                matches!(outcome, SwapOutcome::Unknown(_)),
+                "{meddling}: {outcome:?}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn statements_without_a_copy_are_executed_once_and_in_their_turn() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT, KEY by_n (n)); CREATE TABLE u (id INT PRIMARY KEY, n INT); CREATE TABLE gone (id INT); INSERT INTO u VALUES (1, 1)").await;
+    let change = Change::planned(
+        &db,
+        1,
+        &[
+            "ALTER TABLE t ADD COLUMN c INT DEFAULT 4, RENAME COLUMN n TO m",
+            "ALTER TABLE u MODIFY n BIGINT",
+            "CREATE TABLE fresh (id INT PRIMARY KEY, CHECK (id > 0))",
+            "DROP TABLE gone",
+        ],
+        NO_OPTIONS,
+    )
+    .await;
+    change
+        .cutover()
+        .run(Some(&mut change.drain(false)))
+        .await
+        .unwrap();
+    let tables = db.tables().await;
+    assert!(tables.contains("fresh") && !tables.contains("gone"));
+    assert!(tables.iter().any(|name| name.contains("_drop3_")));
+    assert_eq!(db.text("SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't'").await, "3");
+    // The driver died before it could note the steps as done.
+    db.run(&format!("UPDATE `{}` SET swap = JSON_SET(swap, '$.steps[0].done', FALSE, '$.steps[1].done', FALSE, '$.steps[2].done', FALSE)", db.owner(1).fence())).await;
+    let next = change.taken_over(&db, 2).await;
+    next.cutover()
+        .run(Some(&mut next.drain(false)))
+        .await
+        .unwrap();
+    assert_eq!(db.text("SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't'").await, "3");
+    let error = next
+        .cutover()
+        .revert(&mut next.drain(true))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permanent);
+}
+
+#[tokio::test]
+async fn a_column_added_without_a_default_gets_the_servers_own_value_and_no_default_in_the_end() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let change = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT, ADD a INT NOT NULL, ADD b ENUM('x','y') NOT NULL, ADD c TEXT NOT NULL, ADD d INT NOT NULL DEFAULT 7, ADD j JSON NOT NULL"], NO_OPTIONS).await;
+    let owner = db.owner(1);
+    let mut drain = change.drain(false);
+    let schema = db.schema.clone();
+    let (live, shadow) = (
+        format!("`{schema}`.t"),
+        format!("`{schema}`.`{}`", owner.table(Role::Shadow(0))),
+    );
+    drain.pairs = vec![(live, shadow.clone())];
+    // As the engine copies: only the carried columns are named.
+    struct Carried(String, String);
+    impl Drain for Carried {
+        fn prepare<'a>(
+            &'a mut self,
+            _: &'a mut MySqlConnection,
+        ) -> BoxFuture<'a, Result<(), EngineError>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn tables(&self) -> Vec<String> {
+            Vec::new()
+        }
+        fn drain<'a>(
+            &'a mut self,
+            session: &'a mut MySqlConnection,
+            _: Instant,
+        ) -> BoxFuture<'a, Result<(), EngineError>> {
+            Box::pin(async move {
+                let statement = format!(
+                    "INSERT INTO {} (id, n) SELECT id, n FROM {}",
+                    self.1, self.0
+                );
+                session
+                    .execute(AssertSqlSafe(statement))
+                    .await
+                    .map_err(EngineError::while_doing("draining"))?;
+                Ok(())
+            })
+        }
+    }
+    let (from, to) = drain.pairs.remove(0);
+    change
+        .cutover()
+        .run(Some(&mut Carried(from, to)))
+        .await
+        .unwrap();
+    assert_eq!(
+        db.text("SELECT CONCAT_WS('|', a, b, c, d, j) FROM t").await,
+        "0|x||7|null"
+    );
+    let definition = db.text("SELECT GROUP_CONCAT(COLUMN_NAME, ' ', COALESCE(COLUMN_DEFAULT, '-') ORDER BY ORDINAL_POSITION) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't'").await;
+    assert_eq!(definition, "id -,n -,a -,b -,c -,d 7,j -");
+}
+
+#[tokio::test]
+async fn statistics_and_histograms_are_there_at_the_swap() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT, KEY by_n (n)); INSERT INTO t VALUES (1, 1), (2, 2), (3, 2); ANALYZE TABLE t UPDATE HISTOGRAM ON n WITH 17 BUCKETS").await;
+    let change = Change::planned(&db, 1, &["ALTER TABLE t CHANGE n m BIGINT"], NO_OPTIONS).await;
+    change
+        .cutover()
+        .run(Some(&mut change.drain(false)))
+        .await
+        .unwrap();
+    assert_eq!(db.text("SELECT HISTOGRAM->>'$.\"number-of-buckets-specified\"' FROM information_schema.COLUMN_STATISTICS WHERE SCHEMA_NAME = DATABASE() AND TABLE_NAME = 't' AND COLUMN_NAME = 'm'").await, "17");
+}

@@ -1,0 +1,219 @@
+//! A schema on the shared server, seen as a deployment that an operation changes.
+
+#![allow(dead_code)] // each test binary uses its own part
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use lockkeeper::config::ConnectionSettings;
+use lockkeeper::engine::session::{Owner, Session, Sessions};
+use lockkeeper::engine::target::{Password, Target, Tls};
+use lockkeeper::engine::{Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress};
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use tokio::sync::watch;
+
+/// A lease that a test can take away.
+pub struct TestLease {
+    orders: watch::Sender<Orders>,
+    lost: AtomicBool,
+    progress: Mutex<Progress>,
+}
+
+impl TestLease {
+    pub fn held() -> Arc<Self> {
+        Arc::new(Self {
+            orders: watch::Sender::new(Orders::default()),
+            lost: AtomicBool::new(false),
+            progress: Mutex::default(),
+        })
+    }
+
+    /// What was reported last.
+    pub fn progress(&self) -> Progress {
+        self.progress.lock().expect("no test panics here").clone()
+    }
+
+    pub fn order(&self, orders: Orders) {
+        self.orders.send_replace(orders);
+    }
+
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+    }
+}
+
+impl LeaseHolder for TestLease {
+    fn orders(&self) -> watch::Receiver<Orders> {
+        self.orders.subscribe()
+    }
+
+    fn report(&self, progress: Progress) {
+        *self.progress.lock().expect("no test panics here") = progress;
+    }
+
+    fn record_checkpoint(&self, _checkpoint: serde_json::Value) {}
+
+    fn confirm(&self) -> BoxFuture<'_, Result<(), LeaseLost>> {
+        Box::pin(async {
+            if self.lost.load(Ordering::SeqCst) {
+                Err(LeaseLost("another driver has it".into()))
+            } else {
+                Ok(())
+            }
+        })
+    }
+}
+
+fn target(settings: &ConnectionSettings) -> Target {
+    Target {
+        host: settings.host.clone(),
+        port: settings.port,
+        user: settings.credentials.user.clone(),
+        password: Password::new(settings.credentials.password.expose()),
+        tls: Tls::Preferred,
+    }
+}
+
+/// The same operation on the same deployment, for a driver in another process.
+pub fn job_of(
+    settings: &ConnectionSettings,
+    schema: &str,
+    installation: &str,
+    epoch: u64,
+    statements: &[&str],
+) -> (Target, Job) {
+    let job = Job {
+        installation: installation.to_owned(),
+        operation_id: 7,
+        lease_epoch: epoch,
+        schema_name: schema.to_owned(),
+        tasks: statements
+            .iter()
+            .enumerate()
+            .map(|(i, statement)| JobTask {
+                task_id: 100 + i as u64,
+                position: i as u32,
+                statement: (*statement).to_owned(),
+            })
+            .collect(),
+        options: serde_json::json!({}),
+        revert_window_seconds: 0,
+    };
+    (target(settings), job)
+}
+
+pub struct Deployment {
+    pub settings: ConnectionSettings,
+    pub schema: String,
+    /// Eight hex digits, different in each test.
+    pub installation: String,
+    pub root: MySqlConnection,
+}
+
+impl Deployment {
+    /// A new, empty schema.
+    pub async fn fresh() -> Self {
+        let server = crate::support::server().await;
+        Self::on(server.administrator().clone()).await
+    }
+
+    pub async fn on(settings: ConnectionSettings) -> Self {
+        let settings = settings.without_schema();
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let schema = format!("d_{id}");
+        let mut root = settings.connect().await.expect("a session");
+        root.execute(AssertSqlSafe(format!(
+            "CREATE DATABASE `{schema}`; USE `{schema}`"
+        )))
+        .await
+        .expect("a schema");
+        Self {
+            settings,
+            schema,
+            installation: id[..8].to_owned(),
+            root,
+        }
+    }
+
+    pub fn target(&self) -> Target {
+        target(&self.settings)
+    }
+
+    pub fn owner(&self, epoch: u64) -> Owner {
+        Owner {
+            installation: self.installation.clone(),
+            operation_id: 7,
+            epoch,
+        }
+    }
+
+    pub fn sessions(&self, epoch: u64) -> Sessions {
+        Sessions::new(self.target(), self.owner(epoch), TestLease::held())
+    }
+
+    pub async fn session(&self, epoch: u64) -> Session {
+        self.sessions(epoch)
+            .open()
+            .await
+            .expect("a session of ours")
+    }
+
+    pub fn job(&self, statements: &[&str]) -> Job {
+        Job {
+            installation: self.installation.clone(),
+            operation_id: 7,
+            lease_epoch: 1,
+            schema_name: self.schema.clone(),
+            tasks: statements
+                .iter()
+                .enumerate()
+                .map(|(i, statement)| JobTask {
+                    task_id: 100 + i as u64,
+                    position: i as u32,
+                    statement: (*statement).to_owned(),
+                })
+                .collect(),
+            options: serde_json::json!({}),
+            revert_window_seconds: 0,
+        }
+    }
+
+    /// Runs statements as the administrator, in the test's schema.
+    pub async fn run(&mut self, statements: &str) {
+        self.root
+            .execute(AssertSqlSafe(statements.to_owned()))
+            .await
+            .unwrap_or_else(|error| panic!("{statements}: {error}"));
+    }
+
+    /// The first column of the first row, as text.
+    pub async fn text(&mut self, query: &str) -> String {
+        let row = self
+            .root
+            .fetch_one(AssertSqlSafe(query.to_owned()))
+            .await
+            .unwrap_or_else(|error| panic!("{query}: {error}"));
+        row.try_get_unchecked::<Option<String>, _>(0)
+            .expect("text")
+            .unwrap_or_else(|| "NULL".into())
+    }
+
+    /// The schema's tables.
+    pub async fn tables(&mut self) -> BTreeSet<String> {
+        let rows = self
+            .root
+            .fetch_all(AssertSqlSafe(format!(
+                "SELECT CAST(TABLE_NAME AS CHAR) FROM information_schema.TABLES \
+                  WHERE TABLE_SCHEMA = '{}'",
+                self.schema
+            )))
+            .await
+            .expect("tables");
+        rows.iter()
+            .map(|row| row.try_get_unchecked(0).expect("a name"))
+            .collect()
+    }
+}

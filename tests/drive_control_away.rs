@@ -1,0 +1,219 @@
+//! The control database goes away under a real driver: for less than a lease it stops nothing; for longer,
+//! the driver leaves the deployment alone, and the work is taken up when it is back.
+
+mod deployment;
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use deployment::Deployment;
+use lockkeeper::config::ConnectionSettings;
+use lockkeeper::server::{Server, ServerOptions};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use support::eventually;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const ROWS: u32 = 10_000;
+
+/// Ends with the test, however that ends.
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Stage {
+    control: Server,
+    schema: ConnectionSettings,
+    db: Deployment,
+    _driver: Driver,
+}
+
+impl Stage {
+    /// A copy under way, slowly.
+    async fn copying(lease_seconds: u32) -> Self {
+        let control = Server::start(ServerOptions::relaxed("control"))
+            .await
+            .expect("a control server");
+        let schema = control.administrator().clone().with_schema("lockkeeper");
+        lockkeeper::install::install(&schema)
+            .await
+            .expect("installed");
+        let mut db = Deployment::fresh().await;
+        db.run(&format!(
+            "CREATE TABLE orders (id INT PRIMARY KEY, n INT, note TEXT); \
+             SET SESSION cte_max_recursion_depth = 100000; \
+             INSERT INTO orders WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
+             SELECT i, i, REPEAT('x', 50) FROM n"
+        ))
+        .await;
+        let mut session = schema.connect().await.expect("a session");
+        for statement in [
+            format!(
+                "CALL deployment_register('d0', 0, '{}', {}, NULL)",
+                db.settings.host, db.settings.port
+            ),
+            "CALL setting_set('poll_seconds', '1')".to_owned(),
+            format!("CALL setting_set('lease_ttl_seconds', '{lease_seconds}')"),
+            format!(
+                "CALL apply_submit('{}', 'ALTER TABLE orders MODIFY id BIGINT NOT NULL', \
+                 '{{\"engine\": {{\"chunk_seconds\": 0.01, \"copy_threads\": 1}}}}')",
+                db.schema
+            ),
+            "CALL apply_throttle(1, 9, 'a test')".to_owned(),
+        ] {
+            session
+                .execute(AssertSqlSafe(statement))
+                .await
+                .expect("prepared");
+        }
+        let driver = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+            .arg("drive")
+            .env("LOCKKEEPER_URL", schema.url().expose())
+            .env("LOCKKEEPER_DEPLOYMENT_USER", &db.settings.credentials.user)
+            .env(
+                "LOCKKEEPER_DEPLOYMENT_PASSWORD",
+                db.settings.credentials.password.expose(),
+            )
+            .env_remove("LOCKKEEPER_CONFIG")
+            .env("XDG_CONFIG_HOME", "/nonexistent")
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the program runs");
+        let mut stage = Self {
+            control,
+            schema,
+            db,
+            _driver: Driver(driver),
+        };
+        eventually("the copy has begun", PATIENCE, async || {
+            stage.copied().await > 0
+        })
+        .await;
+        stage
+    }
+
+    /// Rows of the shadow; none while it comes and goes.
+    async fn copied(&mut self) -> u64 {
+        let tables = self.db.tables().await;
+        let Some(shadow) = tables.iter().find(|name| name.ends_with("_new")) else {
+            return 0;
+        };
+        let count =
+            sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT COUNT(*) FROM `{shadow}`")))
+                .fetch_one(&mut self.db.root);
+        count.await.map_or(0, |count| count as u64)
+    }
+
+    /// Sessions of the driver on the deployment.
+    async fn sessions(&mut self) -> String {
+        let tables = self.db.tables().await;
+        let fence = tables.iter().find(|name| name.ends_with("_fence"));
+        let operation = fence.and_then(|name| name.strip_suffix("fence"));
+        let operation = operation.expect("the fence");
+        self.db
+            .text(&format!(
+                "SELECT COUNT(*) FROM performance_schema.metadata_locks \
+                  WHERE OBJECT_TYPE = 'USER LEVEL LOCK' AND LEFT(OBJECT_NAME, {}) = '{operation}'",
+                operation.len()
+            ))
+            .await
+    }
+
+    /// The operation's state, and its latest lease epoch.
+    async fn state(&self) -> (String, u64) {
+        let mut session = self.schema.connect().await.expect("a session");
+        let row = session
+            .fetch_one(
+                "SELECT CAST(o.state AS CHAR), \
+                        (SELECT MAX(e.lease_epoch) FROM event_log AS e) \
+                   FROM operation_status AS o",
+            )
+            .await
+            .expect("the operation");
+        let epoch: i64 = row.try_get_unchecked(1).expect("an epoch");
+        (row.try_get_unchecked(0).expect("a state"), epoch as u64)
+    }
+
+    async fn throttle(&self, level: u8) {
+        let mut session = self.schema.connect().await.expect("a session");
+        session
+            .execute(AssertSqlSafe(format!(
+                "CALL apply_throttle(1, {level}, 'a test')"
+            )))
+            .await
+            .expect("another pace");
+    }
+
+    /// Until the change is made; then the table must hold what was written.
+    async fn completes(mut self, expected: &str) -> u64 {
+        self.throttle(0).await;
+        eventually("the change is made", PATIENCE, async || {
+            let (state, _) = self.state().await;
+            assert!(state != "failed" && state != "cancelled", "{state}");
+            state == "completed"
+        })
+        .await;
+        assert_eq!(self.db.text(CONTENT).await, expected);
+        let id = "SELECT CAST(DATA_TYPE AS CHAR) FROM information_schema.COLUMNS \
+             WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'";
+        assert_eq!(self.db.text(id).await, "bigint");
+        self.state().await.1
+    }
+}
+
+const CONTENT: &str =
+    "SELECT CONCAT_WS(' ', COUNT(*), SUM(id), SUM(CRC32(CONCAT_WS('|', id, n, note)))) FROM orders";
+
+const WRITES: &str = "UPDATE orders SET n = n + 1 WHERE id % 3 = 0; DELETE FROM orders WHERE id % 7 = 0; \
+    INSERT INTO orders VALUES (-5, 1, 'new')";
+
+async fn the_control_database_is_away_for_longer_than_the_lease(frozen: bool) {
+    let mut stage = Stage::copying(5).await;
+    match frozen {
+        true => stage.control.freeze().await.expect("frozen"),
+        false => stage.control.kill().await.expect("killed"),
+    }
+    eventually("the driver's sessions are gone", PATIENCE, async || {
+        stage.sessions().await == "0"
+    })
+    .await;
+    stage.db.run(WRITES).await;
+    let expected = stage.db.text(CONTENT).await;
+    match frozen {
+        true => stage.control.thaw().await.expect("thawed"),
+        false => stage.control.restart().await.expect("the same data again"),
+    }
+    let epoch = stage.completes(&expected).await;
+    assert!(epoch >= 2, "claimed once only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_leaves_the_deployment_alone_when_its_control_database_is_silent_too_long() {
+    the_control_database_is_away_for_longer_than_the_lease(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_leaves_the_deployment_alone_when_its_control_database_is_gone_too_long() {
+    the_control_database_is_away_for_longer_than_the_lease(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_whose_control_database_is_away_for_less_than_its_lease_goes_on_copying() {
+    let mut stage = Stage::copying(600).await;
+    stage.control.freeze().await.expect("frozen");
+    // More than the rows of a copy need sessions: the verification opens its own.
+    eventually("all is copied", PATIENCE, async || {
+        stage.copied().await == u64::from(ROWS)
+    })
+    .await;
+    stage.db.run(WRITES).await;
+    let expected = stage.db.text(CONTENT).await;
+    stage.control.thaw().await.expect("thawed");
+    let epoch = stage.completes(&expected).await;
+    assert_eq!(epoch, 1);
+}

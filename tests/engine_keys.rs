@@ -1,0 +1,213 @@
+//! Keys that are not a plain number, and unique keys that the change adds.
+
+mod deployment;
+mod support;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::{Engine, ErrorKind, Job, Outcome};
+
+async fn open(deployment: &Deployment, job: Job) -> Engine {
+    Engine::open(deployment.target(), job, TestLease::held())
+        .await
+        .expect("the engine")
+}
+
+const NUMBERS: &str = "SET SESSION cte_max_recursion_depth = 10000000; \
+    CREATE TEMPORARY TABLE n AS WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 12000) SELECT i FROM n";
+
+/// Changes the table while it is written to, and compares old and new.
+async fn change(table: &str, fill: &str, statement: &str, writes: &[&str]) {
+    let mut deployment = Deployment::fresh().await;
+    deployment.run(NUMBERS).await;
+    deployment.run(table).await;
+    deployment.run(fill).await;
+    let job = Job {
+        options: serde_json::json!({ "chunk_seconds": 0.01 }),
+        ..deployment.job(&[statement])
+    };
+    let target = deployment.target();
+    let copy = tokio::spawn(async move {
+        let mut engine = Engine::open(target, job, TestLease::held())
+            .await
+            .expect("the engine");
+        let outcome = engine.copy().await;
+        (engine, outcome)
+    });
+    // Until the copy has ended, and once more after it.
+    while !copy.is_finished() {
+        for write in writes {
+            deployment.run(write).await;
+        }
+    }
+    let (mut engine, outcome) = copy.await.expect("the copy");
+    assert_eq!(outcome.expect("the copy"), Outcome::Verified);
+    for write in writes {
+        deployment.run(write).await;
+    }
+    assert_eq!(
+        engine.differences().await.expect("a comparison"),
+        Vec::<String>::new()
+    );
+    engine.cut_over().await.expect("the swap");
+    let old = deployment
+        .tables()
+        .await
+        .into_iter()
+        .find(|t| t.ends_with("_old"))
+        .expect("the old table");
+    for table in ["orders", old.as_str()] {
+        let other = if table == "orders" {
+            old.as_str()
+        } else {
+            "orders"
+        };
+        let extra = deployment
+            .text(&format!(
+                "SELECT CAST(COUNT(*) AS CHAR) FROM `{table}` AS a WHERE NOT EXISTS (SELECT 1 FROM `{other}` AS b \
+                 WHERE HEX(a.k) = HEX(b.k) AND a.id = b.id AND a.v <=> b.v)"
+            ))
+            .await;
+        assert_eq!(extra, "0", "rows of {table} that are not in {other}");
+    }
+    engine.finish().await.expect("the end");
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_key_that_ignores_case_keeps_the_order_of_its_changes() {
+    change(
+        "CREATE TABLE orders (k VARCHAR(30) NOT NULL, id INT NOT NULL, v INT, PRIMARY KEY (k)) COLLATE utf8mb4_0900_ai_ci",
+        "INSERT INTO orders SELECT CONCAT('key', i), i, i FROM n WHERE i <= 12000",
+        "ALTER TABLE orders MODIFY v BIGINT",
+        &[
+            "UPDATE orders SET k = UPPER(k), v = v + 1 WHERE id % 97 = 0",
+            "UPDATE orders SET k = LOWER(k) WHERE id % 97 = 0 AND id % 2 = 0",
+            "DELETE FROM orders WHERE id = 50",
+            "INSERT INTO orders VALUES ('KEY50', 50, 0)",
+            "DELETE FROM orders WHERE id = 50",
+            "INSERT INTO orders VALUES ('kéy50', 50, 1)",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_composite_key_is_copied_through_its_prefix() {
+    change(
+        "CREATE TABLE orders (k INT NOT NULL, id INT NOT NULL, v INT, PRIMARY KEY (k, id))",
+        "INSERT INTO orders SELECT IF(i % 10 = 0, i, 5), i, i FROM n",
+        "ALTER TABLE orders MODIFY v BIGINT, ADD KEY (v)",
+        &[
+            "UPDATE orders SET k = k + 1 WHERE id BETWEEN 500 AND 520",
+            "UPDATE orders SET k = k - 1 WHERE id BETWEEN 510 AND 540 AND k > 5",
+            "UPDATE orders SET v = v + 1 WHERE id % 1000 = 0",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binary_key_that_ends_in_zeros_is_followed() {
+    change(
+        "CREATE TABLE orders (k BINARY(16) NOT NULL, id INT NOT NULL, v INT, PRIMARY KEY (k))",
+        "INSERT INTO orders SELECT UNHEX(CONCAT(LEFT(SHA2(i, 256), 28), '0000')), i, i FROM n",
+        "ALTER TABLE orders MODIFY v BIGINT",
+        &[
+            "UPDATE orders SET v = v + 1 WHERE id % 100 = 0",
+            "DELETE FROM orders WHERE id % 1000 = 7",
+            "INSERT INTO orders SELECT UNHEX(CONCAT(LEFT(SHA2(i, 256), 28), '0000')), i, i FROM n WHERE i % 1000 = 7",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_a_unique_key_move_between_rows() {
+    change(
+        "CREATE TABLE orders (k INT NOT NULL PRIMARY KEY, id INT NOT NULL, v INT NULL, UNIQUE (v))",
+        "INSERT INTO orders SELECT i, i, i FROM n",
+        "ALTER TABLE orders MODIFY id BIGINT",
+        &[
+            "BEGIN; UPDATE orders SET v = NULL WHERE k = 10; UPDATE orders SET v = 10 WHERE v = 11000; \
+             UPDATE orders SET v = 11000 WHERE k = 10; COMMIT",
+            "BEGIN; UPDATE orders SET v = NULL WHERE v = 10; UPDATE orders SET v = 10 WHERE k = 10; \
+             UPDATE orders SET v = 11000 WHERE v IS NULL; COMMIT",
+            "UPDATE orders SET v = -v WHERE k BETWEEN 3000 AND 3100",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_members_and_bits_is_copied_in_one_order() {
+    change(
+        "CREATE TABLE orders (k ENUM('z','a','m') NOT NULL, b BIT(8) NOT NULL, id INT NOT NULL, v INT, PRIMARY KEY (k, b, id))",
+        "INSERT INTO orders SELECT 1 + i % 3, i % 256, i, i FROM n",
+        "ALTER TABLE orders MODIFY v BIGINT",
+        &["UPDATE orders SET v = v + 1, k = 1 + id % 2 WHERE id % 500 = 0"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_under_a_new_unique_key_are_named_and_stay() {
+    let mut deployment = Deployment::fresh().await;
+    deployment
+        .run("CREATE TABLE orders (id INT PRIMARY KEY, c VARCHAR(10) COLLATE utf8mb4_bin)")
+        .await;
+    deployment
+        .run("INSERT INTO orders VALUES (1, 'a'), (7, 'x'), (9, 'x')")
+        .await;
+    let mut engine = open(
+        &deployment,
+        deployment.job(&["ALTER TABLE orders MODIFY id BIGINT, ADD UNIQUE (c)"]),
+    )
+    .await;
+    let error = engine.copy().await.expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::Permanent);
+    let message = error.message();
+    assert!(message.contains('7') && message.contains('9'), "{message}");
+    assert_eq!(
+        deployment
+            .text("SELECT CAST(COUNT(*) AS CHAR) FROM orders")
+            .await,
+        "3"
+    );
+    engine.remove_artifacts().await.expect("removal");
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_that_comes_after_the_copy_stops_the_change() {
+    let mut deployment = Deployment::fresh().await;
+    deployment
+        .run("CREATE TABLE orders (id INT PRIMARY KEY, c VARCHAR(10))")
+        .await;
+    deployment
+        .run("INSERT INTO orders VALUES (1, 'a'), (7, 'x')")
+        .await;
+    let mut engine = open(
+        &deployment,
+        deployment.job(&["ALTER TABLE orders MODIFY id BIGINT, ADD UNIQUE (c)"]),
+    )
+    .await;
+    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    deployment.run("INSERT INTO orders VALUES (8, 'X')").await;
+    let error = engine.cut_over().await.expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{}", error.message());
+    let message = error.message();
+    assert!(message.contains('X'), "{message}");
+    let shadow = deployment
+        .tables()
+        .await
+        .into_iter()
+        .find(|t| t.ends_with("_new"))
+        .expect("the shadow");
+    assert_eq!(
+        deployment
+            .text(&format!("SELECT CAST(COUNT(*) AS CHAR) FROM `{shadow}`"))
+            .await,
+        "2"
+    );
+    engine.close().await;
+}

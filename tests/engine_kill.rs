@@ -1,0 +1,334 @@
+//! The engine in a process of its own, killed with SIGKILL at random moments and at each named step, and
+//! taken up by the next one. Writers go on all the time and every acknowledged write is looked for.
+
+mod deployment;
+mod support;
+mod writers;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::{Engine, EngineError, Job, JobTask, Outcome, Password, Target, Tls};
+use rand::Rng;
+use tokio::process::{Child, Command};
+use writers::Writers;
+
+const TABLE: &str = "CREATE TABLE orders (\
+    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, worker INT NOT NULL, amount DECIMAL(12,4) NULL, \
+    note VARCHAR(80) NULL, body JSON NULL, ratio DOUBLE NULL, small FLOAT NULL, at DATETIME(6) NULL, \
+    touched TIMESTAMP(3) NULL, raw VARBINARY(40) NULL, KEY by_note (note), KEY by_worker (worker, at))";
+
+const CHANGE: &str =
+    "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT, ADD KEY by_at (at)";
+
+/// What a child needs to know, as `host port user schema installation epoch`.
+const CHILD: &str = "LOCKKEEPER_TEST_ENGINE";
+
+/// Not a test of its own: what the other tests run in a child process.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the other tests"]
+async fn child() {
+    let Ok(text) = std::env::var(CHILD) else {
+        return;
+    };
+    let parts: Vec<&str> = text.split(' ').collect();
+    let target = Target {
+        host: parts[0].into(),
+        port: parts[1].parse().expect("a port"),
+        user: parts[2].into(),
+        password: Password::new(std::env::var("LOCKKEEPER_TEST_PASSWORD").unwrap_or_default()),
+        tls: Tls::Preferred,
+    };
+    let job = Job {
+        installation: parts[4].into(),
+        operation_id: 7,
+        lease_epoch: parts[5].parse().expect("an epoch"),
+        schema_name: parts[3].into(),
+        tasks: vec![JobTask {
+            task_id: 1,
+            position: 0,
+            statement: CHANGE.into(),
+        }],
+        options: serde_json::json!({ "chunk_seconds": 0.05 }),
+        revert_window_seconds: 0,
+    };
+    match run(target, job).await {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("{:?}: {}", error.kind(), error.message());
+            std::process::exit(3);
+        }
+    }
+}
+
+async fn run(target: Target, job: Job) -> Result<(), EngineError> {
+    let mut engine = Engine::open(target, job, TestLease::held()).await?;
+    assert_eq!(engine.copy().await?, Outcome::Verified);
+    engine.cut_over().await?;
+    engine.finish().await?;
+    engine.close().await;
+    Ok(())
+}
+
+fn spawn(deployment: &Deployment, epoch: u64, fail_at: &str) -> Child {
+    let settings = &deployment.settings;
+    let text = format!(
+        "{} {} {} {} {} {epoch}",
+        settings.host,
+        settings.port,
+        settings.credentials.user,
+        deployment.schema,
+        deployment.installation
+    );
+    Command::new(std::env::current_exe().expect("this test"))
+        .args(["--ignored", "--exact", "child", "--nocapture"])
+        .env(CHILD, text)
+        .env(
+            "LOCKKEEPER_TEST_PASSWORD",
+            settings.credentials.password.expose(),
+        )
+        .env("LOCKKEEPER_FAIL_AT", fail_at)
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a child")
+}
+
+/// Case 41. The copy is spoilt behind the driver's back before it verifies; the driver dies as
+/// soon as it has written down what it found, once it has found it, and once in mid-verification.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_failed_stays_failed_for_the_next_driver() {
+    let mut deployment = Deployment::fresh().await;
+    deployment.run(TABLE).await;
+    writers::fill(&mut deployment, 8_000).await;
+    let mut child = spawn(&deployment, 1, "verify.pass.before=stop");
+    spoil(&mut deployment, 1, child.id()).await;
+    child.kill().await.expect("a kill");
+
+    let status = end_of(&deployment, 2, "verify.failed.after=abort").await;
+    assert!(!status.success(), "nothing found");
+    let failed = "SELECT CAST(JSON_VALUE(value, '$.failed_verification') AS CHAR) FROM `{}` WHERE name = 'head'";
+    let checkpoint = artefact(&mut deployment, "_checkpoint").await;
+    let found = deployment.text(&failed.replace("{}", &checkpoint)).await;
+    assert!(found.contains("differs"), "{found}");
+
+    // Dies in mid-verification, and has forgotten nothing.
+    let status = end_of(&deployment, 3, "verify.chunk.after=abort").await;
+    assert!(!status.success(), "no chunk compared");
+    let checkpoint = artefact(&mut deployment, "_checkpoint").await;
+    let found = deployment.text(&failed.replace("{}", &checkpoint)).await;
+    assert!(found.contains("differs"), "{found}");
+
+    let status = end_of(&deployment, 4, "").await;
+    assert_eq!(status.code(), Some(3), "a spoilt copy was swapped");
+    assert_eq!(id_type(&mut deployment).await, "int");
+}
+
+/// A driver that dies while it compares: the next one compares all rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_killed_in_mid_verification_is_followed_by_one_that_finds_what_is_wrong() {
+    let mut deployment = Deployment::fresh().await;
+    deployment.run(TABLE).await;
+    writers::fill(&mut deployment, 8_000).await;
+    let status = end_of(&deployment, 1, "verify.chunk.after=2:abort").await;
+    assert!(!status.success(), "no chunk compared");
+    // In the range that the first driver found equal.
+    let shadow = artefact(&mut deployment, "_new").await;
+    let spoil = format!("UPDATE `{shadow}` SET note = 'spoilt' WHERE id = 5");
+    deployment.run(&spoil).await;
+    let status = end_of(&deployment, 2, "").await;
+    assert!(status.success(), "it could not be repaired");
+    let note = deployment
+        .text("SELECT note FROM orders WHERE id = 5")
+        .await;
+    assert_eq!(note, "note 5");
+    assert_eq!(id_type(&mut deployment).await, "bigint");
+}
+
+/// Waits until the driver has frozen itself, and changes a row of its copy.
+async fn spoil(deployment: &mut Deployment, epoch: u64, driver: Option<u32>) {
+    let stat = format!("/proc/{}/stat", driver.expect("a driver"));
+    support::eventually("the driver is frozen", Duration::from_secs(120), || async {
+        let stat = std::fs::read_to_string(&stat).expect("a driver that runs");
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
+    .await;
+    let shadow = artefact(deployment, &format!("_{epoch}_0_new")).await;
+    let spoil = format!("UPDATE `{shadow}` SET note = 'spoilt' WHERE id = 5");
+    deployment.run(&spoil).await;
+}
+
+async fn end_of(deployment: &Deployment, epoch: u64, fail_at: &str) -> std::process::ExitStatus {
+    let mut driver = spawn(deployment, epoch, fail_at);
+    driver.wait().await.expect("a status")
+}
+
+async fn artefact(deployment: &mut Deployment, role: &str) -> String {
+    let tables = deployment.tables().await;
+    let found = tables.into_iter().find(|name| name.ends_with(role));
+    found.unwrap_or_else(|| panic!("no table {role}"))
+}
+
+async fn prepared(rows: u32) -> (Deployment, Writers) {
+    let mut deployment = Deployment::fresh().await;
+    deployment.run(TABLE).await;
+    writers::fill(&mut deployment, rows).await;
+    let writers = Writers::start(&deployment, 2).await;
+    (deployment, writers)
+}
+
+async fn checked(mut deployment: Deployment, writers: Writers) {
+    let expected = writers.stop().await;
+    writers::check(&mut deployment, &expected).await;
+    assert_eq!(id_type(&mut deployment).await, "bigint");
+}
+
+async fn id_type(deployment: &mut Deployment) -> String {
+    deployment
+        .text("SELECT CAST(data_type AS CHAR) FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'orders' AND column_name = 'id'")
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_killed_at_random_moments_loses_nothing() {
+    let (deployment, writers) = prepared(60_000).await;
+    let mut epoch = 0;
+    let mut kills = 0;
+    loop {
+        epoch += 1;
+        let mut child = spawn(&deployment, epoch, "");
+        let wait = match kills < 8 {
+            true => Duration::from_millis(rand::rng().random_range(200..2500)),
+            false => Duration::from_secs(120),
+        };
+        match tokio::time::timeout(wait, child.wait()).await {
+            Ok(status) => {
+                assert!(
+                    status.expect("a status").success(),
+                    "the driver of epoch {epoch} failed"
+                );
+                break;
+            }
+            Err(_) => {
+                child.kill().await.expect("a kill");
+                kills += 1;
+                assert!(kills < 9, "the change never ends");
+            }
+        }
+    }
+    eprintln!("{kills} kills");
+    checked(deployment, writers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_killed_at_any_step_is_followed_by_one_that_ends_the_change() {
+    let steps = [
+        "begin.checkpoint.before",
+        "begin.checkpoint.after",
+        "copy.chunk.before",
+        "copy.chunk.before=5:abort",
+        "copy.chunk.after",
+        "copy.chunk.after=4:abort",
+        "apply.batch.before",
+        "apply.batch.before=3:abort",
+        "apply.batch.after",
+        "index.build.before",
+        "index.build.after",
+    ];
+    for step in steps {
+        let (deployment, writers) = prepared(20_000).await;
+        let fail_at = if step.contains('=') {
+            step.to_owned()
+        } else {
+            format!("{step}=abort")
+        };
+        let status = spawn(&deployment, 1, &fail_at)
+            .wait()
+            .await
+            .expect("a status");
+        assert!(!status.success(), "{step} was never reached");
+        let status = spawn(&deployment, 2, "").wait().await.expect("a status");
+        assert!(status.success(), "the successor failed after {step}");
+        checked(deployment, writers).await;
+    }
+}
+
+/// Swaps unique values between rows, in one transaction or in several, and knows which row has which.
+async fn swap_values(
+    mut session: sqlx::MySqlConnection,
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+) -> Vec<i64> {
+    let mut values: Vec<i64> = (1..=300).collect();
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        let random = || rand::rng().random_range(0..values.len());
+        let (a, b) = (random(), random());
+        if a == b {
+            continue;
+        }
+        let (x, y) = (values[a], values[b]);
+        let swap = [
+            format!("UPDATE orders SET u = -{x} WHERE id = {}", a + 1),
+            format!("UPDATE orders SET u = {x} WHERE id = {}", b + 1),
+            format!("UPDATE orders SET u = {y} WHERE id = {}", a + 1),
+        ]
+        .join("; ");
+        let swap = match rand::rng().random_bool(0.5) {
+            true => format!("BEGIN; {swap}; COMMIT"),
+            false => swap,
+        };
+        sqlx::raw_sql(sqlx::AssertSqlSafe(swap))
+            .execute(&mut session)
+            .await
+            .expect("a swap");
+        values.swap(a, b);
+    }
+    values
+}
+
+/// Case 24: a value leaves a row in one batch and reaches another in the next, and the driver dies
+/// between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn unique_values_that_move_while_the_driver_dies_between_batches_are_all_there() {
+    let mut deployment = Deployment::fresh().await;
+    deployment
+        .run(
+            "CREATE TABLE orders (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, u INT NOT NULL, \
+             at DATETIME(6) NULL, UNIQUE KEY by_u (u)); \
+             INSERT INTO orders (id, u) WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 300) \
+             SELECT i, i FROM n",
+        )
+        .await;
+    let stop = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+    let settings = deployment.settings.clone().with_schema(&deployment.schema);
+    let session = settings.connect().await.expect("a session");
+    let writer = tokio::spawn(swap_values(session, stop.clone()));
+    // From the verification on the copy has its unique key.
+    let ends = [
+        "verify.pass.before=abort",
+        "apply.batch.before=2:abort",
+        "apply.batch.after=2:abort",
+        "apply.batch.before=5:abort",
+    ];
+    let mut epoch = 0;
+    for fail_at in ends {
+        epoch += 1;
+        let status = end_of(&deployment, epoch, fail_at).await;
+        assert!(!status.success(), "{fail_at} was never reached");
+    }
+    let status = end_of(&deployment, epoch + 1, "").await;
+    assert!(status.success(), "the last driver failed");
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let values = writer.await.expect("the writer");
+    deployment
+        .run("SET SESSION group_concat_max_len = 100000")
+        .await;
+    let found = deployment
+        .text("SELECT GROUP_CONCAT(u ORDER BY id) FROM orders")
+        .await;
+    let expected: Vec<String> = values.iter().map(i64::to_string).collect();
+    assert_eq!(found, expected.join(","));
+    assert_eq!(id_type(&mut deployment).await, "bigint");
+}

@@ -1,0 +1,577 @@
+//! The revert window: the application goes on writing to the changed table, and a swap back
+//! brings all of it into the former one, or the window closes and says why.
+
+mod deployment;
+mod support;
+mod writers;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::{Directive, Engine, EngineError, ErrorKind, Job, Orders, Outcome};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use writers::Writers;
+
+const TABLE: &str = "CREATE TABLE orders (\
+    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, worker INT NOT NULL, amount DECIMAL(12,4) NULL, \
+    note VARCHAR(80) NULL, body JSON NULL, ratio DOUBLE NULL, small FLOAT NULL, at DATETIME(6) NULL, \
+    touched TIMESTAMP(3) NULL, raw VARBINARY(40) NULL, KEY by_note (note), KEY by_worker (worker, at))";
+
+const STATEMENT: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT, \
+    MODIFY note VARCHAR(200) NULL, DROP KEY by_note";
+
+fn job(db: &Deployment, statements: &[&str]) -> Job {
+    Job {
+        revert_window_seconds: 600,
+        ..db.job(statements)
+    }
+}
+
+fn order(lease: &TestLease, directive: Directive) {
+    lease.order(Orders {
+        directive,
+        ..Orders::default()
+    });
+}
+
+async fn swapped(db: &Deployment, statements: &[&str]) -> (Engine, std::sync::Arc<TestLease>) {
+    let lease = TestLease::held();
+    let mut engine = Engine::open(db.target(), job(db, statements), lease.clone())
+        .await
+        .expect("the engine");
+    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    engine.cut_over().await.expect("the swap");
+    (engine, lease)
+}
+
+fn open_window() -> (watch::Sender<Option<f64>>, watch::Receiver<Option<f64>>) {
+    watch::channel(Some(600.0))
+}
+
+/// Runs the window until it ends, in a task of its own.
+fn keep(
+    mut engine: Engine,
+    window: watch::Receiver<Option<f64>>,
+) -> tokio::task::JoinHandle<(Engine, Result<Outcome, EngineError>)> {
+    tokio::spawn(async move {
+        let outcome = engine.keep_reverse(window).await;
+        (engine, outcome)
+    })
+}
+
+async fn column_type(db: &mut Deployment) -> String {
+    db.text(
+        "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
+          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'",
+    )
+    .await
+}
+
+async fn ours(db: &mut Deployment) -> Vec<String> {
+    let tables = db.tables().await;
+    tables
+        .into_iter()
+        .filter(|t| t.starts_with("_lk_") && !t.ends_with("_fence"))
+        .collect()
+}
+
+/// Waits until a row that was written to the changed table is in the former one.
+async fn comes_back(db: &Deployment, id: u32) {
+    let sql = format!(
+        "SELECT 1 FROM `{}`.`_lk_{}_7_1_0_old` WHERE id = {id}",
+        db.schema, db.installation
+    );
+    support::eventually("the row comes back", Duration::from_secs(30), || async {
+        let mut session = db.settings.connect().await.expect("a session");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql.clone()));
+        row.fetch_optional(&mut session)
+            .await
+            .is_ok_and(|r| r.is_some())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revert_under_writers_keeps_every_write() {
+    let mut db = Deployment::fresh().await;
+    db.run(TABLE).await;
+    writers::fill(&mut db, 2_000).await;
+    let writers = Writers::start(&db, 3).await;
+    let (engine, lease) = swapped(&db, &[STATEMENT]).await;
+    assert_eq!(column_type(&mut db).await, "bigint");
+    let (_ends, window) = open_window();
+    let before = writers.count();
+    let kept = keep(engine, window);
+    support::eventually("writes in the window", Duration::from_secs(60), || async {
+        writers.count() > before + 200
+    })
+    .await;
+    order(&lease, Directive::Revert);
+    let (mut engine, outcome) = kept.await.expect("the window");
+    assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
+    engine.revert().await.expect("the swap back");
+    engine.revert().await.expect("it is known that it was made");
+    let after = writers.count();
+    support::eventually("writes after it", Duration::from_secs(60), || async {
+        writers.count() > after + 20
+    })
+    .await;
+    let expected = writers.stop().await;
+    engine.remove_artifacts().await.expect("removal");
+    engine.revert().await.expect("still known");
+    engine.close().await;
+    assert_eq!(column_type(&mut db).await, "int");
+    writers::check(&mut db, &expected).await;
+    let left = ours(&mut db).await;
+    assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
+    assert_eq!(left.len(), 1, "what was reverted is put aside: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_window_ends_by_time_and_may_be_prolonged_after_that() {
+    let mut db = Deployment::fresh().await;
+    db.run(TABLE).await;
+    writers::fill(&mut db, 200).await;
+    let writers = Writers::start(&db, 1).await;
+    let (mut engine, lease) = swapped(&db, &[STATEMENT]).await;
+    let (ends, window) = watch::channel(Some(0.0));
+    let over = engine.keep_reverse(window.clone()).await.expect("its end");
+    assert_eq!(over, Outcome::WindowOver);
+    // The control database refused the end: a sibling's swap came.
+    ends.send_replace(Some(300.0));
+    let kept = keep(engine, window);
+    let before = writers.count();
+    support::eventually("more writes", Duration::from_secs(60), || async {
+        writers.count() > before + 20
+    })
+    .await;
+    assert!(!kept.is_finished());
+    order(&lease, Directive::SkipRevert);
+    let (mut engine, outcome) = kept.await.expect("the window");
+    assert_eq!(outcome.expect("the window"), Outcome::WindowOver);
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    let expected = writers.stop().await;
+    writers::check(&mut db, &expected).await;
+    let left = ours(&mut db).await;
+    assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
+}
+
+/// Case 87.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_no_longer_fits_closes_the_window_and_is_named() {
+    let mut db = Deployment::fresh().await;
+    db.run(TABLE).await;
+    writers::fill(&mut db, 50).await;
+    let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
+    db.run("INSERT INTO orders (id, worker) VALUES (70, 1), (1099511627776, 1), (71, 1)")
+        .await;
+    let (_ends, window) = open_window();
+    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("id = 1099511627776"), "{why}");
+    assert!(why.contains("Out of range"), "{why}");
+    let error = engine.revert().await.expect_err("no way back");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    engine.close().await;
+    assert_eq!(column_type(&mut db).await, "bigint");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_would_be_rounded_closes_the_window() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, at DATETIME NULL, price DECIMAL(8,2) NULL); \
+         INSERT INTO orders VALUES (1, '2024-01-01 10:00:00', 1.25)",
+    )
+    .await;
+    let change = "ALTER TABLE orders MODIFY at DATETIME(3) NULL, MODIFY price DECIMAL(10,4) NULL";
+    let (engine, lease) = swapped(&db, &[change]).await;
+    db.run("INSERT INTO orders VALUES (2, '2024-01-01 10:00:00.000', 7.5)")
+        .await;
+    let (_ends, window) = open_window();
+    let kept = keep(engine, window.clone());
+    comes_back(&db, 2).await;
+    db.run("UPDATE orders SET at = '2024-01-01 10:00:00.5' WHERE id = 1")
+        .await;
+    let (engine, outcome) = kept.await.expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("id = 1 ") && why.contains("another"), "{why}");
+    drop(lease);
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_column_keeps_its_values_in_rows_that_are_updated() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, gone VARCHAR(20) NULL DEFAULT 'none', n INT); \
+         INSERT INTO orders VALUES (1, 'one', 1), (2, 'two', 2), (3, 'three', 3)",
+    )
+    .await;
+    let change = "ALTER TABLE orders DROP COLUMN gone, MODIFY id BIGINT NOT NULL";
+    let (engine, lease) = swapped(&db, &[change]).await;
+    db.run(
+        "UPDATE orders SET n = 20 WHERE id = 2; DELETE FROM orders WHERE id = 3; \
+         INSERT INTO orders VALUES (4, 4)",
+    )
+    .await;
+    order(&lease, Directive::Revert);
+    let (_ends, window) = open_window();
+    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
+    assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
+    engine.revert().await.expect("the swap back");
+    engine.close().await;
+    let rows = db
+        .text("SELECT GROUP_CONCAT(id, gone, n ORDER BY id) FROM orders")
+        .await;
+    assert_eq!(rows, "1one1,2two20,4none4");
+}
+
+/// Case 89.
+#[tokio::test(flavor = "multi_thread")]
+async fn ddl_of_others_closes_the_window_at_once() {
+    let mut db = Deployment::fresh().await;
+    db.run(TABLE).await;
+    writers::fill(&mut db, 50).await;
+    let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
+    let (_ends, window) = open_window();
+    let kept = keep(engine, window);
+    db.run("INSERT INTO orders (id, worker) VALUES (5000, 1)")
+        .await;
+    comes_back(&db, 5000).await;
+    db.run("ALTER TABLE orders ADD COLUMN extra INT").await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), kept).await;
+    let (engine, outcome) = ended.expect("soon").expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("altered by somebody else"), "{why}");
+    assert!(!why.contains("cancel"), "{why}");
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn binlogs_purged_while_nobody_was_there_close_the_window() {
+    let servers = support::private_servers(1).await;
+    let mut db = Deployment::on(servers[0].administrator().clone()).await;
+    db.run(TABLE).await;
+    writers::fill(&mut db, 50).await;
+    let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
+    engine.close().await;
+    db.run("INSERT INTO orders (worker) VALUES (1); FLUSH BINARY LOGS")
+        .await;
+    let file = db.text("SHOW BINARY LOG STATUS").await;
+    db.run(&format!("PURGE BINARY LOGS TO '{file}'")).await;
+    let second = Job {
+        lease_epoch: 2,
+        ..job(&db, &[STATEMENT])
+    };
+    let engine = Engine::open(db.target(), second, TestLease::held())
+        .await
+        .expect("the engine");
+    let (_ends, window) = open_window();
+    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("purged") && !why.contains("cancel"), "{why}");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_without_a_copy_closes_the_window_at_once() {
+    let mut db = Deployment::fresh().await;
+    db.run(TABLE).await;
+    let (engine, _lease) = swapped(&db, &["ALTER TABLE orders ADD COLUMN extra INT"]).await;
+    let (_ends, window) = open_window();
+    let (engine, outcome) = keep(engine, window).await.expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("opposite change"), "{why}");
+    engine.close().await;
+}
+
+const CHILD: &str = "LOCKKEEPER_TEST_REVERT";
+
+/// Not a test of its own: what the others run in a child process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the other tests"]
+async fn child() {
+    let Ok(text) = std::env::var(CHILD) else {
+        return;
+    };
+    match run(&text).await {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("{:?}: {}", error.kind(), error.message());
+            std::process::exit(3);
+        }
+    }
+}
+
+async fn run(text: &str) -> Result<(), EngineError> {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let epoch: u64 = parts[2].parse().expect("an epoch");
+    let settings = support::server().await.administrator().clone();
+    let (target, job) = deployment::job_of(&settings, parts[0], parts[1], epoch, &[STATEMENT]);
+    let lease = TestLease::held();
+    let mut engine = Engine::open(target, job, lease.clone()).await?;
+    if epoch == 1 {
+        assert_eq!(engine.copy().await?, Outcome::Verified);
+        engine.cut_over().await?;
+        let (_ends, window) = watch::channel(Some(600.0));
+        let ask = async {
+            let window = async || lease.progress().phase == "revert_window";
+            support::eventually("the window is open", Duration::from_secs(60), window).await;
+            order(&lease, Directive::Revert);
+        };
+        let (outcome, ()) = tokio::join!(engine.keep_reverse(window), ask);
+        assert_eq!(outcome?, Outcome::RevertAsked);
+    }
+    // What a driver does that claims an operation in `reverting`.
+    engine.revert().await?;
+    engine.remove_artifacts().await?;
+    engine.close().await;
+    Ok(())
+}
+
+fn spawn(db: &Deployment, epoch: u64, fail_at: &str) -> Child {
+    let server = db.settings.clone().without_schema();
+    Command::new(std::env::current_exe().expect("this test"))
+        .args(["--ignored", "--exact", "child", "--nocapture"])
+        .env(CHILD, format!("{} {} {epoch}", db.schema, db.installation))
+        .env("LOCKKEEPER_FAIL_AT", fail_at)
+        // A container is not shared by processes that find it themselves.
+        .env("LOCKKEEPER_TEST_URL", server.url().expose())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a child")
+}
+
+/// Steps of the window and of the swap back; a number counts those of the cutover too.
+const STEPS: [&str; 14] = [
+    "cutover.rename.after=1:",
+    "reverse.start=1:",
+    "revert.record.before=1:",
+    "revert.record.after=1:",
+    "cutover.lock.before=2:",
+    "cutover.lock.after=2:",
+    "cutover.drain.before=2:",
+    "cutover.drain.after=2:",
+    "cutover.rename.before=2:",
+    "cutover.rename.after=2:",
+    "cutover.unlock.after=2:",
+    "artifact.hold.before=1:",
+    "artifact.hold.after=1:",
+    "artifact.remove.before=1:",
+];
+
+fn steps() -> impl Iterator<Item = &'static str> {
+    let wanted = std::env::var("LOCKKEEPER_TEST_STEP").unwrap_or_default();
+    STEPS.into_iter().filter(move |step| step.contains(&wanted))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_killed_at_any_step_of_a_revert_is_followed_by_one_that_ends_it() {
+    for step in steps() {
+        let mut db = Deployment::fresh().await;
+        db.run(TABLE).await;
+        writers::fill(&mut db, 300).await;
+        let writers = Writers::start(&db, 2).await;
+        let status = spawn(&db, 1, &format!("{step}abort")).wait().await;
+        assert!(!status.expect("a status").success(), "{step} not reached");
+        let status = spawn(&db, 2, "").wait().await.expect("a status");
+        assert!(status.success(), "the successor failed after {step}");
+        let expected = writers.stop().await;
+        assert_eq!(column_type(&mut db).await, "int", "{step}");
+        writers::check(&mut db, &expected).await;
+        let left = ours(&mut db).await;
+        assert!(left.iter().all(|t| t.contains("_drop")), "{step}: {left:?}");
+    }
+}
+
+/// Cases 91 and 94: the former owner wakes up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_frozen_in_the_window_cannot_swap_back_when_it_wakes_up() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for step in ["reverse.start", "revert.record.after", "apply.batch.before"] {
+        let mut db = Deployment::fresh().await;
+        db.run(TABLE).await;
+        writers::fill(&mut db, 300).await;
+        let (engine, lease) = swapped(&db, &[STATEMENT]).await;
+        engine.abandon();
+        drop(lease);
+        let writers = Writers::start(&db, 2).await;
+        // Epoch 2 freezes in the window; epoch 3 keeps the change.
+        let mut frozen = spawn(&db, 2, &format!("{step}=stop"));
+        let pid = frozen.id().expect("a running child");
+        support::eventually(step, Duration::from_secs(60), || async {
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .ok()
+                .and_then(|text| text.rsplit_once(')')?.1.trim().chars().next())
+                == Some('T')
+        })
+        .await;
+        let lease = TestLease::held();
+        let third = Job {
+            lease_epoch: 3,
+            ..job(&db, &[STATEMENT])
+        };
+        let mut engine = Engine::open(db.target(), third, lease.clone())
+            .await
+            .expect("the engine");
+        let (_ends, window) = watch::channel(Some(0.0));
+        let over = engine.keep_reverse(window).await.expect("its end");
+        assert_eq!(over, Outcome::WindowOver);
+        engine.finish().await.expect("the end");
+        engine.close().await;
+        let before = db.tables().await;
+        let number = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+        kill_process(number, Signal::CONT).expect("a signal");
+        let late = tokio::time::timeout(Duration::from_secs(60), frozen.wait()).await;
+        let late = late.expect("the late driver ends").expect("a status");
+        assert!(
+            !late.success(),
+            "{step}: the late driver believes it did it"
+        );
+        assert_eq!(db.tables().await, before, "{step}");
+        assert_eq!(column_type(&mut db).await, "bigint", "{step}");
+        let expected = writers.stop().await;
+        writers::check(&mut db, &expected).await;
+    }
+}
+
+/// From the control plane's commands to the deployment and back.
+mod driven {
+    use std::time::Duration;
+
+    use lockkeeper::config::Access;
+    use lockkeeper::control::DriverName;
+    use lockkeeper::drive::{self, DriveOptions};
+    use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+    use tokio::sync::watch;
+
+    use super::{Deployment, STATEMENT, TABLE, column_type, ours, writers};
+    use crate::support::{self, TestDatabase};
+
+    struct Rollout {
+        control: TestDatabase,
+        apply: u64,
+        ends: watch::Sender<bool>,
+        driver: tokio::task::JoinHandle<()>,
+    }
+
+    impl Rollout {
+        async fn start(db: &Deployment) -> Self {
+            let control = TestDatabase::fresh().await;
+            control.register_deployments(1).await;
+            let mut session = control.connect().await;
+            let row = sqlx::query("CALL apply_submit(?, ?, ?)")
+                .bind(&db.schema)
+                .bind(serde_json::json!([STATEMENT]).to_string())
+                .bind(serde_json::json!({ "revert_window_seconds": 600 }).to_string())
+                .fetch_one(&mut session)
+                .await
+                .expect("a submitted apply");
+            let apply: u64 = row.try_get_unchecked(0).expect("its number");
+            let (ends, shutdown) = watch::channel(false);
+            let settings = control.settings().clone();
+            let options = DriveOptions {
+                name: DriverName("e2e".into()),
+                scope: None,
+                concurrency: 1,
+                access: Access::everywhere(settings.credentials.clone(), settings.tls.clone()),
+                until_idle: false,
+            };
+            let driver = tokio::spawn(async move {
+                drive::drive(&settings, options, shutdown)
+                    .await
+                    .expect("a driver");
+            });
+            Self {
+                control,
+                apply,
+                ends,
+                driver,
+            }
+        }
+
+        async fn state_is(&self, state: &str) {
+            support::eventually(state, Duration::from_secs(90), || async {
+                let mut session = self.control.connect().await;
+                let sql = format!(
+                    "SELECT CAST(state AS CHAR) FROM operation_status WHERE apply_id = {}",
+                    self.apply
+                );
+                let row = session.fetch_one(AssertSqlSafe(sql)).await;
+                row.is_ok_and(|row| {
+                    row.try_get_unchecked::<String, _>(0)
+                        .is_ok_and(|now| now == state)
+                })
+            })
+            .await;
+        }
+
+        async fn ask(&self, call: &str) {
+            let mut session = self.control.connect().await;
+            let sql = call.replace("{}", &self.apply.to_string());
+            session
+                .execute(AssertSqlSafe(sql))
+                .await
+                .expect("a command");
+        }
+
+        async fn end(self) {
+            self.ends.send_replace(true);
+            self.driver.await.expect("an orderly end");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn apply_revert_takes_a_change_back_under_writers() {
+        let mut db = Deployment::fresh().await;
+        db.run(TABLE).await;
+        writers::fill(&mut db, 300).await;
+        let writers = writers::Writers::start(&db, 2).await;
+        let rollout = Rollout::start(&db).await;
+        rollout.state_is("revert_window").await;
+        let before = writers.count();
+        support::eventually("writes", Duration::from_secs(30), || async {
+            writers.count() > before + 50
+        })
+        .await;
+        rollout
+            .ask("CALL apply_revert({}, NULL, 'taken back')")
+            .await;
+        rollout.state_is("reverted").await;
+        rollout.end().await;
+        let expected = writers.stop().await;
+        assert_eq!(column_type(&mut db).await, "int");
+        writers::check(&mut db, &expected).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn apply_skip_revert_ends_the_window_and_puts_the_former_table_aside() {
+        let mut db = Deployment::fresh().await;
+        db.run(TABLE).await;
+        writers::fill(&mut db, 100).await;
+        let rollout = Rollout::start(&db).await;
+        rollout.state_is("revert_window").await;
+        rollout.ask("CALL apply_skip_revert({}, 'good')").await;
+        rollout.state_is("completed").await;
+        rollout.end().await;
+        assert_eq!(column_type(&mut db).await, "bigint");
+        let left = ours(&mut db).await;
+        assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
+    }
+}

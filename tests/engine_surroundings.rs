@@ -1,0 +1,397 @@
+//! Servers and sessions that are set up otherwise, and people who do something meanwhile: the
+//! change ends equal, or stops with a reason, and never in between.
+
+mod deployment;
+mod support;
+
+use std::time::Duration;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Outcome};
+use lockkeeper::server::{Server, ServerOptions};
+
+const TABLE: &str = "CREATE TABLE orders (id INT PRIMARY KEY, n INT, note TEXT, body JSON); \
+    SET SESSION cte_max_recursion_depth = 100000; \
+    INSERT INTO orders WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 2000) \
+    SELECT i, i, REPEAT('x', 50), JSON_OBJECT('a', i) FROM n";
+
+const CHANGE: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL";
+
+const CONTENT: &str = "SELECT CONCAT_WS(' ', COUNT(*), SUM(id), SUM(n), \
+    SUM(CRC32(CONCAT_WS('|', id, n, note, body)))) FROM orders";
+
+async fn filled(settings: Option<&Server>) -> Deployment {
+    let mut db = match settings {
+        Some(server) => Deployment::on(server.administrator().clone()).await,
+        None => Deployment::fresh().await,
+    };
+    db.run(TABLE).await;
+    db
+}
+
+async fn private(flags: &[&str]) -> Server {
+    let options = ServerOptions::relaxed("surroundings");
+    let options = flags
+        .iter()
+        .fold(options, |options, flag| options.flag(*flag));
+    Server::start(options).await.expect("a private server")
+}
+
+async fn copied(db: &Deployment, job: Job) -> Engine {
+    let mut engine = Engine::open(db.target(), job, TestLease::held())
+        .await
+        .expect("the engine");
+    let copied = tokio::time::timeout(Duration::from_secs(60), engine.copy()).await;
+    assert_eq!(
+        copied.expect("in time").expect("the copy"),
+        Outcome::Verified
+    );
+    engine
+}
+
+/// Copies, writes, swaps; what the application wrote must be there.
+async fn change_and_compare(db: &mut Deployment, writes: &str) {
+    let mut engine = copied(db, db.job(&[CHANGE])).await;
+    db.run(writes).await;
+    let expected = db.text(CONTENT).await;
+    let swapped = tokio::time::timeout(Duration::from_secs(60), engine.cut_over()).await;
+    swapped.expect("in time").expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    assert_eq!(db.text(CONTENT).await, expected);
+    assert_eq!(id_type(db).await, "bigint");
+}
+
+async fn id_type(db: &mut Deployment) -> String {
+    db.text(
+        "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
+          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'",
+    )
+    .await
+}
+
+/// How the change ends when `meanwhile` happens after the copy.
+async fn refusal(db: &mut Deployment, meanwhile: &str) -> EngineError {
+    let mut engine = copied(db, db.job(&[CHANGE])).await;
+    db.run(meanwhile).await;
+    let kept = tokio::time::timeout(Duration::from_secs(20), engine.keep_current()).await;
+    let error = kept
+        .expect("within seconds")
+        .expect_err("what cannot be followed");
+    engine.close().await;
+    error
+}
+
+const WRITES: &str = "UPDATE orders SET n = n + 1 WHERE id % 3 = 0; DELETE FROM orders WHERE id % 7 = 0; \
+    UPDATE orders SET id = id + 100000 WHERE id % 11 = 0; INSERT INTO orders VALUES (-5, 1, 'new', '[1.5]')";
+
+/// Case 31.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_writes_less_than_full_row_images_stops_the_change() {
+    for (settings, write) in [
+        (
+            "binlog_row_image = MINIMAL",
+            "UPDATE orders SET n = -1 WHERE id = 5",
+        ),
+        (
+            "binlog_row_image = NOBLOB",
+            "UPDATE orders SET n = -1 WHERE id = 5",
+        ),
+        (
+            "binlog_row_value_options = PARTIAL_JSON",
+            "UPDATE orders SET body = JSON_SET(body, '$.a', 7) WHERE id = 5",
+        ),
+        (
+            "binlog_format = STATEMENT",
+            "UPDATE orders SET n = -1 WHERE id = 5",
+        ),
+    ] {
+        let mut db = filled(None).await;
+        let meanwhile = format!("SET SESSION {settings}; {write}");
+        let error = refusal(&mut db, &meanwhile).await;
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{settings}: {error}");
+        assert_eq!(id_type(&mut db).await, "int", "{settings}");
+    }
+}
+
+/// Case 34, the part that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_xa_transaction_on_the_table_stops_the_change_with_a_reason() {
+    let mut db = filled(None).await;
+    let name = db.schema.clone();
+    let meanwhile = format!(
+        "XA START '{name}'; UPDATE orders SET n = -1 WHERE id = 5; XA END '{name}'; \
+         XA PREPARE '{name}'; XA COMMIT '{name}'"
+    );
+    let error = refusal(&mut db, &meanwhile).await;
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("XA transaction"), "{error}");
+}
+
+/// Case 32.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_transactions_are_followed() {
+    let mut db = filled(None).await;
+    db.run("SET SESSION binlog_transaction_compression = ON")
+        .await;
+    change_and_compare(&mut db, WRITES).await;
+}
+
+/// Case 66.
+#[tokio::test(flavor = "multi_thread")]
+async fn ddl_of_others_stops_the_change_within_seconds() {
+    for ddl in [
+        "ALTER TABLE orders ADD COLUMN extra INT",
+        "TRUNCATE TABLE orders",
+        "RENAME TABLE orders TO others",
+        "ALTER TABLE orders ADD KEY (n)",
+    ] {
+        let mut db = filled(None).await;
+        let error = refusal(&mut db, ddl).await;
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{ddl}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tables_swap_together() {
+    let mut db = filled(None).await;
+    db.run("CREATE TABLE side (id INT PRIMARY KEY, n INT); INSERT INTO side VALUES (1, 1), (2, 2)")
+        .await;
+    let job = db.job(&[CHANGE, "ALTER TABLE side MODIFY n BIGINT"]);
+    let mut engine = copied(&db, job).await;
+    db.run(WRITES).await;
+    db.run("UPDATE side SET n = 20 WHERE id = 2; INSERT INTO side VALUES (3, 3)")
+        .await;
+    let expected = db.text(CONTENT).await;
+    engine.cut_over().await.expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    assert_eq!(db.text(CONTENT).await, expected);
+    let side = db
+        .text("SELECT GROUP_CONCAT(id, ':', n ORDER BY id) FROM side")
+        .await;
+    assert_eq!(side, "1:1,2:20,3:3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_gtids_is_followed() {
+    let server = private(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).await;
+    let mut db = filled(Some(&server)).await;
+    change_and_compare(&mut db, WRITES).await;
+}
+
+/// Cases 64 and 80: nobody else is there, and the server's own limits are absurd.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_server_with_absurd_limits_is_no_obstacle() {
+    let server = private(&[
+        "--lock-wait-timeout=1",
+        "--wait-timeout=10",
+        "--innodb-lock-wait-timeout=1",
+        "--max-execution-time=100",
+    ])
+    .await;
+    let mut db = filled(Some(&server)).await;
+    change_and_compare(&mut db, "DO 0").await;
+}
+
+/// Case 9.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_are_in_the_binlog_long_before_they_are_visible_are_not_lost() {
+    let server = private(&[
+        "--plugin-load-add=semisync_source.so",
+        "--loose-rpl-semi-sync-source-enabled=OFF",
+        "--loose-rpl-semi-sync-source-timeout=3000",
+    ])
+    .await;
+    let mut db = filled(Some(&server)).await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let writer = tokio::spawn(async move {
+        use sqlx::Executor as _;
+        let mut session = settings.connect().await.expect("a session");
+        let mut other = settings.connect().await.expect("a session");
+        for round in 0..4 {
+            // A time-out turns it off, so it is turned on for each commit that shall wait.
+            other
+                .execute(sqlx::AssertSqlSafe(
+                    "SET GLOBAL rpl_semi_sync_source_enabled = OFF; \
+                     SET GLOBAL rpl_semi_sync_source_enabled = ON"
+                        .to_owned(),
+                ))
+                .await
+                .expect("semi-synchronous");
+            let sql = format!(
+                "UPDATE orders SET n = n + 1 WHERE id % 5 = {round}; \
+                 INSERT INTO orders VALUES (5000 + {round}, 1, 'late', '1'); \
+                 DELETE FROM orders WHERE id = 100 + {round}"
+            );
+            session
+                .execute(sqlx::AssertSqlSafe(sql))
+                .await
+                .expect("writes");
+        }
+    });
+    let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    writer.await.expect("the writer");
+    let expected = db.text(CONTENT).await;
+    engine.cut_over().await.expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    assert_eq!(db.text(CONTENT).await, expected);
+}
+
+/// Case 63.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_whose_binlogs_were_purged_is_refused() {
+    let server = private(&[]).await;
+    let mut db = filled(Some(&server)).await;
+    let job = db.job(&[CHANGE]);
+    copied(&db, job.clone()).await.close().await;
+    db.run("UPDATE orders SET n = 1; FLUSH BINARY LOGS").await;
+    let file = db.text("SHOW BINARY LOG STATUS").await;
+    db.run(&format!("PURGE BINARY LOGS TO '{file}'")).await;
+    let second = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let mut engine = Engine::open(db.target(), second, TestLease::held())
+        .await
+        .expect("the engine");
+    let error = engine.copy().await.expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("purged"), "{error}");
+    engine.close().await;
+}
+
+/// Case 79.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_becomes_read_only_is_given_up_in_time_and_tried_again() {
+    let server = private(&[]).await;
+    let mut db = filled(Some(&server)).await;
+    let job = Job {
+        options: serde_json::json!({ "cutover_give_up_seconds": 2 }),
+        ..db.job(&[CHANGE])
+    };
+    let mut engine = copied(&db, job.clone()).await;
+    db.run("SET GLOBAL super_read_only = ON").await;
+    let ended = tokio::time::timeout(Duration::from_secs(40), engine.cut_over()).await;
+    let error = ended.expect("in bounded time").expect_err("no swap");
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    engine.close().await;
+    db.run("SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF")
+        .await;
+    let second = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let mut engine = copied(&db, second).await;
+    engine.cut_over().await.expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    assert_eq!(id_type(&mut db).await, "bigint");
+}
+
+/// Verification compares by the key, so a key that would sort otherwise is refused beforehand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_could_not_be_verified_is_refused_before_the_copy() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE orders (price DECIMAL(8,2) PRIMARY KEY, n INT); INSERT INTO orders VALUES (1.5, 1)")
+        .await;
+    let job = db.job(&["ALTER TABLE orders MODIFY price DECIMAL(10,4) NOT NULL"]);
+    let mut engine = Engine::open(db.target(), job, TestLease::held())
+        .await
+        .expect("the engine");
+    let error = engine.copy().await.expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("column price"), "{error}");
+    let tables = db.tables().await;
+    assert!(!tables.iter().any(|t| t.ends_with("_new")), "{tables:?}");
+    engine.close().await;
+}
+
+/// Case 85.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_another_format_is_refused_and_left_as_it_is() {
+    let mut db = filled(None).await;
+    let job = db.job(&[CHANGE]);
+    copied(&db, job.clone()).await.close().await;
+    let tables = db.tables().await;
+    let checkpoint = tables.iter().find(|t| t.ends_with("_checkpoint"));
+    let checkpoint = checkpoint.expect("a checkpoint");
+    db.run(&format!(
+        "UPDATE `{checkpoint}` SET value = JSON_SET(value, '$.format', 2) WHERE name = 'head'"
+    ))
+    .await;
+    let second = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let mut engine = Engine::open(db.target(), second, TestLease::held())
+        .await
+        .expect("the engine");
+    let error = engine.copy().await.expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(
+        error
+            .message()
+            .contains("the checkpoint has format 2, this driver reads 1"),
+        "{error}"
+    );
+    engine.close().await;
+    let left = db.tables().await;
+    assert_eq!(left.len(), tables.len(), "{left:?}");
+    assert_eq!(id_type(&mut db).await, "int");
+}
+
+/// Case 76.
+#[tokio::test(flavor = "multi_thread")]
+async fn cutovers_that_timed_out_leave_nothing_behind_and_the_next_one_swaps() {
+    let mut db = filled(None).await;
+    let job = Job {
+        options: serde_json::json!({ "cutover_give_up_seconds": 1, "cutover_lock_wait_ms": 100 }),
+        ..db.job(&[CHANGE])
+    };
+    let mut engine = copied(&db, job).await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut reader = settings.connect().await.expect("a session");
+    let ours = format!(
+        "SELECT COUNT(*) FROM performance_schema.metadata_locks \
+          WHERE OBJECT_TYPE = 'USER LEVEL LOCK' AND OBJECT_NAME LIKE '\\_lk\\_{}\\_%'",
+        db.installation
+    );
+    let (tables, sessions) = (db.tables().await, db.text(&ours).await);
+    let mut attempts = 0;
+    let mut calls = 0;
+    while attempts < 20 {
+        use sqlx::Executor as _;
+        // A new transaction: the first attempt of each call waits for the lock in vain, and the
+        // others find a session that has had the table for long.
+        reader
+            .execute("COMMIT; BEGIN; SELECT COUNT(*) FROM orders")
+            .await
+            .expect("a read");
+        let ended = tokio::time::timeout(Duration::from_secs(60), engine.cut_over()).await;
+        let error = ended.expect("in bounded time").expect_err("no swap");
+        assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+        let message = error.message();
+        let (_, gave_way) = message.split_once("gave way ").expect("a number");
+        let number = gave_way.split(' ').next().and_then(|n| n.parse().ok());
+        attempts += number.unwrap_or(0u32);
+        calls += 1;
+        assert!(calls < 30, "{message}");
+        // The application can write at once.
+        db.run("SET SESSION lock_wait_timeout = 10; UPDATE orders SET n = n + 1 WHERE id = 1")
+            .await;
+    }
+    assert_eq!(db.tables().await, tables);
+    support::eventually("no session is left", Duration::from_secs(60), async || {
+        db.text(&ours).await == sessions
+    })
+    .await;
+    drop(reader);
+    let expected = db.text(CONTENT).await;
+    engine.cut_over().await.expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    assert_eq!(db.text(CONTENT).await, expected);
+    assert_eq!(id_type(&mut db).await, "bigint");
+}

@@ -1,0 +1,225 @@
+//! Values and transactions that are easily lost: unique values that move while the driver dies, what no
+//! longer fits, savepoints, very large values and transactions, JSON that only changes its inner type.
+
+mod deployment;
+mod support;
+
+use std::time::Duration;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Outcome};
+use lockkeeper::server::{Server, ServerOptions};
+use sqlx::Executor as _;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn copied(db: &Deployment, job: Job) -> Engine {
+    let mut engine = Engine::open(db.target(), job, TestLease::held())
+        .await
+        .expect("the engine");
+    let copied = tokio::time::timeout(PATIENCE, engine.copy()).await;
+    assert_eq!(
+        copied.expect("in time").expect("the copy"),
+        Outcome::Verified
+    );
+    engine
+}
+
+/// What `content` says of the table must be the same before and after the swap.
+async fn swapped_alike(db: &mut Deployment, mut engine: Engine, content: &str) -> String {
+    let expected = db.text(content).await;
+    let swapped = tokio::time::timeout(PATIENCE, engine.cut_over()).await;
+    swapped.expect("in time").expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    assert_eq!(db.text(content).await, expected);
+    expected
+}
+
+async fn private(flags: &[&str]) -> (Server, Deployment) {
+    let options = ServerOptions::relaxed("values");
+    let options = flags
+        .iter()
+        .fold(options, |options, flag| options.flag(*flag));
+    let server = Server::start(options).await.expect("a private server");
+    let db = Deployment::on(server.administrator().clone()).await;
+    (server, db)
+}
+
+/// Case 26.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_no_longer_fits_after_the_copy_stops_the_change() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, note VARCHAR(100)); \
+         INSERT INTO orders VALUES (1, 'short'), (2, NULL)",
+    )
+    .await;
+    let job = db.job(&["ALTER TABLE orders MODIFY note VARCHAR(10)"]);
+    let mut engine = copied(&db, job).await;
+    db.run("INSERT INTO orders VALUES (3, REPEAT('x', 50))")
+        .await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
+    let error: EngineError = kept
+        .expect("in time")
+        .expect_err("a value that is too long");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{}", error.message());
+    assert!(error.message().contains("too long"), "{}", error.message());
+    engine.close().await;
+    let kept = db.text("SELECT SUM(LENGTH(note)) FROM orders").await;
+    assert_eq!(kept, "55");
+}
+
+/// Case 33. Two epochs follow one transaction with savepoints: it begins under the first driver and
+/// is committed under the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_with_savepoints_is_followed_across_two_drivers() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, n INT); \
+         INSERT INTO orders VALUES (1, 1), (2, 2), (3, 3), (4, 4)",
+    )
+    .await;
+    let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT"]);
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut writer = settings.connect().await.expect("a session");
+    let engine = copied(&db, job.clone()).await;
+    writer
+        .execute(
+            "BEGIN; UPDATE orders SET n = 10 WHERE id = 1; SAVEPOINT a; \
+             DELETE FROM orders WHERE id = 2; SAVEPOINT b; UPDATE orders SET n = 30 WHERE id = 3",
+        )
+        .await
+        .expect("savepoints");
+    // Nothing is ended in order.
+    engine.abandon();
+    writer
+        .execute(
+            "ROLLBACK TO SAVEPOINT b; INSERT INTO orders VALUES (5, 5); SAVEPOINT c; \
+             RELEASE SAVEPOINT a; UPDATE orders SET id = 6 WHERE id = 4; COMMIT",
+        )
+        .await
+        .expect("a commit");
+    let second = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let engine = copied(&db, second).await;
+    let content = "SELECT GROUP_CONCAT(id, ':', n ORDER BY id) FROM orders";
+    let found = swapped_alike(&mut db, engine, content).await;
+    assert_eq!(found, "1:10,3:3,5:5,6:4");
+}
+
+/// A change of only an inner type is a change; where the server writes it, it must arrive.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_that_changes_only_its_inner_types_arrives() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, j JSON); \
+         INSERT INTO orders VALUES (1, '{\"a\": [1, \"1\"], \"b\": 1}'), (2, '{\"a\": [1, \"1\"], \"b\": 1}'), \
+         (3, '{\"a\": [1, \"1\"], \"b\": 1}'), (4, '{\"a\": [1, \"1\"], \"b\": 1}'), (5, '1'), (6, '[1.0]')",
+    )
+    .await;
+    let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT"]);
+    let mut engine = copied(&db, job).await;
+    let content = "SELECT GROUP_CONCAT(id, j, JSON_TYPE(j), IFNULL(JSON_TYPE(j->'$.a[0]'), '-'), \
+         IFNULL(JSON_TYPE(j->'$.a[1]'), '-'), IFNULL(JSON_TYPE(j->'$.b'), '-'), \
+         IFNULL(JSON_TYPE(j->'$[0]'), '-') ORDER BY id SEPARATOR ' ') FROM orders";
+    let before = db.text(content).await;
+    // The first three as one statement, where the server thinks that something changes; the others by
+    // way of another value, in one transaction, so that the stream's last image equals the copy.
+    db.run(
+        "UPDATE orders SET j = JSON_SET(j, '$.a[0]', 1.0e0) WHERE id = 1; \
+         UPDATE orders SET j = JSON_REPLACE(j, '$.a[1]', 1) WHERE id = 2; \
+         UPDATE orders SET j = '{\"a\": [1.0, 1], \"b\": true}' WHERE id = 3; \
+         BEGIN; UPDATE orders SET j = NULL WHERE id IN (4, 5, 6); \
+         UPDATE orders SET j = '{\"a\": [1.0, \"1\"], \"b\": 1.0}' WHERE id = 4; \
+         UPDATE orders SET j = CAST(1e0 AS JSON) WHERE id = 5; \
+         UPDATE orders SET j = JSON_ARRAY(1) WHERE id = 6; COMMIT",
+    )
+    .await;
+    assert_ne!(db.text(content).await, before);
+    let found = engine.differences().await.expect("a comparison");
+    assert_eq!(found, Vec::<String>::new());
+    swapped_alike(&mut db, engine, content).await;
+}
+
+const LARGE: &str =
+    "SELECT GROUP_CONCAT(id, ':', LENGTH(b), ':', SHA2(b, 256) ORDER BY id) FROM orders";
+
+/// Case 61: 16 MiB in the copy, 64 in the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_64_mib_is_followed() {
+    let (_server, mut db) = private(&["--max-allowed-packet=256M"]).await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, b LONGBLOB, v VECTOR(3)); \
+         INSERT INTO orders VALUES (1, REPEAT(UNHEX('00FF275C'), 4 << 20), STRING_TO_VECTOR('[1, 2, 3]')), (2, 'x', NULL)",
+    )
+    .await;
+    let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL"]);
+    let engine = copied(&db, job).await;
+    db.run(
+        "UPDATE orders SET b = REPEAT(UNHEX('80005C27'), 16 << 20), v = STRING_TO_VECTOR('[4, 5, 0.1]') WHERE id = 2",
+    )
+    .await;
+    swapped_alike(&mut db, engine, LARGE).await;
+    let vectors = "SELECT GROUP_CONCAT(HEX(v) ORDER BY id) FROM orders";
+    assert_eq!(
+        db.text(vectors).await,
+        "0000803F0000004000004040,000080400000A040CDCCCC3D"
+    );
+}
+
+/// A value that the application could write and no statement of ours can carry.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_no_statement_can_carry_is_named_and_followed_once_it_can() {
+    let (_server, mut db) = private(&["--max-allowed-packet=4M"]).await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, b LONGBLOB); INSERT INTO orders VALUES (1, 'x')",
+    )
+    .await;
+    let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL"]);
+    let mut engine = copied(&db, job.clone()).await;
+    db.run("UPDATE orders SET b = REPEAT(UNHEX('80005C27'), 768 << 10) WHERE id = 1")
+        .await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
+    let error = kept
+        .expect("in time")
+        .expect_err("a value that is too large");
+    let message = error.message();
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{message}");
+    assert!(
+        message.contains("max_allowed_packet is 4194304"),
+        "{message}"
+    );
+    engine.close().await;
+    db.run("SET GLOBAL max_allowed_packet = 16 << 20").await;
+    let second = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let engine = copied(&db, second).await;
+    swapped_alike(&mut db, engine, LARGE).await;
+}
+
+/// Case 32: far more than any queue of the driver's holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_transaction_of_60_mib_is_followed() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, b LONGTEXT); SET SESSION cte_max_recursion_depth = 10000; \
+         INSERT INTO orders WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 240) \
+         SELECT i, 'x' FROM n",
+    )
+    .await;
+    let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL"]);
+    let engine = copied(&db, job).await;
+    db.run(
+        "SET SESSION binlog_transaction_compression = ON; \
+         UPDATE orders SET b = REPEAT(SHA2(id, 256), 4 << 10)",
+    )
+    .await;
+    let content = "SELECT CONCAT_WS(' ', COUNT(*), SUM(LENGTH(b)), SUM(CRC32(b))) FROM orders";
+    let found = swapped_alike(&mut db, engine, content).await;
+    assert!(found.starts_with("240 62914560 "), "{found}");
+}

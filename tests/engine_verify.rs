@@ -1,0 +1,87 @@
+//! The verification is tested by faults that are put into the copy, one at a time.
+
+mod deployment;
+mod support;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::{Engine, Outcome};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_seeded_fault_is_found_and_named() {
+    let faults = [
+        "UPDATE {s} SET b = x'0102030405060709' WHERE id = 5",
+        "UPDATE {s} SET f = 1234567.5 WHERE id = 5",
+        "UPDATE {s} SET d = d + 1e-16 WHERE id = 5",
+        "UPDATE {s} SET at = at + INTERVAL 1 MICROSECOND WHERE id = 5",
+        "UPDATE {s} SET v = 'x ' WHERE id = 5",
+        "UPDATE {s} SET v = 'X' WHERE id = 5",
+        // In two steps: the server does not write a JSON value that compares as equal.
+        "UPDATE {s} SET j = NULL WHERE id = 5; UPDATE {s} SET j = CAST(1e0 AS JSON) WHERE id = 5",
+        "UPDATE {s} SET j = NULL WHERE id = 5; UPDATE {s} SET j = CAST(CAST(1 AS UNSIGNED) AS JSON) WHERE id = 5",
+        "UPDATE {s} SET j = NULL WHERE id = 8; UPDATE {s} SET j = '{\"a\": [1.0, \"1\"]}' WHERE id = 8",
+        "UPDATE {s} SET j = '{\"a\": [1, 1]}' WHERE id = 8",
+        "UPDATE {s} SET j = CAST('null' AS JSON) WHERE id = 6",
+        "UPDATE {s} SET v = '' WHERE id = 6",
+        "UPDATE {s} SET v = 'a', w = 'bxx' WHERE id = 7",
+        "UPDATE {s} SET v = 'ab#', w = 'x' WHERE id = 7",
+        "UPDATE {s} SET n = NULL, m = 3 WHERE id = 5",
+        "DELETE FROM {s} WHERE id = 5",
+        "INSERT INTO {s} SELECT id + 100000, b, f, d, at, v, w, j, n, m FROM {s} WHERE id = 5",
+        "INSERT INTO {s} SELECT -1, b, f, d, at, v, w, j, n, m FROM {s} WHERE id = 5",
+        "UPDATE {s} SET id = 900000 WHERE id = 5",
+        "UPDATE {s} SET e = 2 WHERE id = 5",
+    ];
+    let mut deployment = Deployment::fresh().await;
+    deployment
+        .run(
+            "CREATE TABLE orders (id INT PRIMARY KEY, b BINARY(8), f FLOAT, d DOUBLE, at DATETIME(6), v VARCHAR(20), w VARCHAR(20), \
+             j JSON, n INT, m INT, e ENUM('p','q') DEFAULT 'p') COLLATE utf8mb4_0900_ai_ci; \
+             SET SESSION cte_max_recursion_depth = 1000000; \
+             INSERT INTO orders (id, b, f, d, at, v, w, j, n, m) WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3000) \
+             SELECT i, x'0102030405060708', 1234567, 0.1e0, '2024-01-01 00:00:00.000001', 'x', 'y', CAST(1 AS JSON), 3, NULL FROM n; \
+             UPDATE orders SET v = NULL, j = NULL WHERE id = 6; UPDATE orders SET v = 'ab', w = '#x' WHERE id = 7; \
+             UPDATE orders SET j = '{\"a\": [1, \"1\"]}' WHERE id = 8",
+        )
+        .await;
+    let job = deployment.job(&["ALTER TABLE orders MODIFY id BIGINT"]);
+    let mut engine = Engine::open(deployment.target(), job, TestLease::held())
+        .await
+        .expect("the engine");
+    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    let shadow = deployment
+        .tables()
+        .await
+        .into_iter()
+        .find(|t| t.ends_with("_new"))
+        .expect("the shadow");
+    deployment
+        .run(&format!(
+            "CREATE TABLE good LIKE `{shadow}`; INSERT INTO good SELECT * FROM `{shadow}`"
+        ))
+        .await;
+    for fault in faults {
+        let fault = fault.replace("{s}", &format!("`{shadow}`"));
+        let fault = fault.replace(
+            "SELECT id + 100000, b, f, d, at, v, w, j, n, m",
+            "SELECT id + 100000, b, f, d, at, v, w, j, n, m, e",
+        );
+        let fault = fault.replace(
+            "SELECT -1, b, f, d, at, v, w, j, n, m",
+            "SELECT -1, b, f, d, at, v, w, j, n, m, e",
+        );
+        deployment.run(&fault).await;
+        let found = engine.differences().await.expect("a comparison");
+        assert!(!found.is_empty(), "not found: {fault}");
+        assert!(found.len() <= 2, "{fault}: {found:?}");
+        deployment
+            .run(&format!(
+                "DELETE FROM `{shadow}`; INSERT INTO `{shadow}` SELECT * FROM good"
+            ))
+            .await;
+        assert_eq!(
+            engine.differences().await.expect("a comparison"),
+            Vec::<String>::new()
+        );
+    }
+    engine.close().await;
+}

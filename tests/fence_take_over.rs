@@ -1,0 +1,145 @@
+//! A driver that lost its lease changes nothing, however late it wakes up.
+
+mod deployment;
+mod support;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::ErrorKind;
+use lockkeeper::engine::artifact::{self, Role};
+use lockkeeper::engine::fence::{Fence, SwapRecord};
+use lockkeeper::engine::session::Sessions;
+
+#[tokio::test]
+async fn a_successor_ends_the_former_sessions_and_renames_their_tables() {
+    let mut db = Deployment::fresh().await;
+    let first = db.sessions(1);
+    let mut former = first.open().await.unwrap();
+    let fence = Fence::take_over(&first, &mut former, &db.schema)
+        .await
+        .unwrap();
+    let mut other = first.open().await.unwrap();
+    let shadow = db.owner(1).table(Role::Shadow(0));
+    db.run(&format!(
+        "CREATE TABLE `{shadow}` (id INT PRIMARY KEY); CREATE TABLE _lk_0a1b2c3d_7_1_0_new (id INT)"
+    ))
+    .await;
+    // A statement is under way, as a chunk would be.
+    let busy = tokio::spawn(async move { other.run("DO SLEEP(300)").await });
+
+    let second = db.sessions(2);
+    let mut successor = second.open().await.unwrap();
+    let taken = Fence::take_over(&second, &mut successor, &db.schema)
+        .await
+        .unwrap();
+
+    assert!(busy.await.unwrap().is_err());
+    assert!(former.run("DO 0").await.is_err());
+    taken.check(&mut successor).await.unwrap();
+    let tables = db.tables().await;
+    assert!(tables.contains(&db.owner(2).table(Role::Shadow(0))));
+    assert!(!tables.contains(&shadow));
+    // Another installation's table keeps its name.
+    assert!(tables.contains("_lk_0a1b2c3d_7_1_0_new"));
+
+    // The late driver opens a session all the same: its lease would be confirmed by a stale answer.
+    let mut late = db.sessions(1).open().await.unwrap();
+    assert_eq!(
+        fence.check(&mut late).await.unwrap_err().kind(),
+        ErrorKind::LeaseLost
+    );
+    let record = SwapRecord::default();
+    assert_eq!(
+        fence
+            .write_swap(&mut late, &record)
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::LeaseLost
+    );
+    let again = Fence::take_over(&db.sessions(1), &mut late, &db.schema).await;
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::LeaseLost);
+}
+
+#[tokio::test]
+async fn a_session_is_registered_before_the_lease_is_confirmed_and_closed_if_it_is_lost() {
+    let db = Deployment::fresh().await;
+    let lease = TestLease::held();
+    let sessions = Sessions::new(db.target(), db.owner(3), lease.clone());
+    let open = sessions.open().await.unwrap();
+    assert!(open.name().ends_with("_3_s0"), "{}", open.name());
+    lease.lose();
+    assert!(matches!(sessions.open().await, Err(error) if error.kind() == ErrorKind::LeaseLost));
+    let mut other = db.session(4).await;
+    let held = other
+        .rows(&format!(
+            "SELECT CAST(IS_USED_LOCK('{}') AS CHAR)",
+            open.name()
+        ))
+        .await
+        .unwrap();
+    assert_eq!(held.len(), 1);
+}
+
+#[tokio::test]
+async fn taking_over_twice_is_the_same_as_once() {
+    let db = Deployment::fresh().await;
+    let sessions = db.sessions(5);
+    let mut session = sessions.open().await.unwrap();
+    for _ in 0..2 {
+        let fence = Fence::take_over(&sessions, &mut session, &db.schema)
+            .await
+            .unwrap();
+        fence.check(&mut session).await.unwrap();
+    }
+    // A second engine of the same epoch, after the first was dropped without an end.
+    let again = db.sessions(5);
+    let mut second = again.open().await.unwrap();
+    Fence::take_over(&again, &mut second, &db.schema)
+        .await
+        .unwrap();
+    assert!(session.run("DO 0").await.is_err());
+}
+
+#[tokio::test]
+async fn a_fence_that_is_gone_is_a_lost_lease_and_a_read_only_server_is_waited_for() {
+    let servers = support::private_servers(1).await;
+    let mut db = Deployment::on(servers[0].administrator().clone()).await;
+    let sessions = db.sessions(1);
+    let mut session = sessions.open().await.unwrap();
+    let fence = Fence::take_over(&sessions, &mut session, &db.schema)
+        .await
+        .unwrap();
+    db.run("SET GLOBAL read_only = ON").await;
+    let error = fence.check(&mut session).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retryable);
+    db.run("SET GLOBAL read_only = OFF").await;
+    fence.remove(&mut session).await.unwrap();
+    let error = fence.check(&mut session).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
+}
+
+#[tokio::test]
+async fn tables_are_removed_when_they_are_due_and_only_those_of_the_installation() {
+    let mut db = Deployment::fresh().await;
+    let sessions = db.sessions(1);
+    let mut session = sessions.open().await.unwrap();
+    let owner = db.owner(1);
+    for (position, wait) in [(0, 0), (1, 3600)] {
+        let old = owner.table(Role::Old(position));
+        db.run(&format!("CREATE TABLE `{old}` (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION a VALUES LESS THAN (9), PARTITION b VALUES LESS THAN MAXVALUE)")).await;
+        artifact::hold_tables(&mut session, &db.schema, &owner, "_old", wait)
+            .await
+            .unwrap();
+    }
+    db.run("CREATE TABLE _lk_0a1b2c3d_7_drop0_20200101000000 (id INT)")
+        .await;
+    assert_eq!(
+        artifact::remove_due(&mut session, &db.installation)
+            .await
+            .unwrap(),
+        1
+    );
+    let left = db.tables().await;
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.iter().any(|name| name.contains("_drop1_")));
+}

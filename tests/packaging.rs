@@ -1,0 +1,166 @@
+//! What is shipped: the package's files, the Debian package, the manual pages.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The answer of a program that succeeds.
+#[track_caller]
+fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .env_remove("LOCKKEEPER_CONFIG")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .output()
+        .expect("the program runs");
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_crate_has_all_that_its_build_and_its_tests_read() {
+    let list = run(
+        env!("CARGO"),
+        &["package", "--list", "--allow-dirty", "--offline"],
+    );
+    for file in [
+        "build.rs",
+        "sql/views/health.sql",
+        "migrations/V0001__create_installed_object.sql",
+        "docker/debian-mysql.sh",
+        "docker/grafana/dashboards/lockkeeper.json",
+        "docs/reference.md",
+        "tests/golden/watch-80.txt",
+        "src/server/supervisor.sh",
+        "README.md",
+    ] {
+        assert!(
+            list.lines().any(|line| line == file),
+            "{file} is not in the package"
+        );
+    }
+    assert!(!list.contains("target/"), "{list}");
+}
+
+#[test]
+fn the_image_is_built_with_a_compiler_that_the_crate_takes() {
+    let text = |file| std::fs::read_to_string(root().join(file)).expect(file);
+    let manifest = text("Cargo.toml");
+    let (_, rest) = manifest.split_once("rust-version = \"").expect("it is set");
+    let (version, _) = rest.split_once('"').expect("a version");
+    let image = text("docker/driver.Dockerfile");
+    assert!(image.contains(&format!("FROM rust:{version}-")), "{image}");
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a plain path");
+    run(env!("CARGO_BIN_EXE_lockkeeper"), &["docs", "man", path]);
+    for page in [
+        "lockkeeper.1",
+        "lockkeeper-submit.1",
+        "lockkeeper-watch.1",
+        "lockkeeper-drive.1",
+    ] {
+        let text = std::fs::read_to_string(folder.path().join(page)).expect(page);
+        assert!(text.contains(".TH"), "{page}");
+    }
+}
+
+/// Installed into a folder, by dpkg itself where that is possible without root.
+/// Into a folder, as root of its own namespace at best: its scripts and dependencies are for a real system.
+fn is_installed_and_removed_by_dpkg(package: &str, place: &Path) {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not root: dpkg --install is not tested");
+        return;
+    }
+    for folder in ["var/lib/dpkg/info", "var/lib/dpkg/updates"] {
+        std::fs::create_dir_all(place.join(folder)).expect("a folder");
+    }
+    std::fs::write(place.join("var/lib/dpkg/status"), "").expect("written");
+    let root = format!("--root={}", place.display());
+    let dpkg = |arguments: &[&str]| {
+        let mut all = vec![
+            root.as_str(),
+            "--force-depends",
+            "--force-script-chrootless",
+        ];
+        all.extend(arguments);
+        run("dpkg", &all)
+    };
+    // Configuring would make an account on this very machine.
+    dpkg(&["--unpack", package]);
+    let status = dpkg(&["--status", "lockkeeper"]);
+    assert!(status.contains("install ok unpacked"), "{status}");
+    assert!(place.join("usr/bin/lockkeeper").exists());
+    dpkg(&["--remove", "lockkeeper"]);
+    assert!(!place.join("usr/bin/lockkeeper").exists());
+}
+
+#[test]
+fn the_debian_package_has_its_files_with_their_modes() {
+    if !Path::new("/usr/bin/dpkg-deb").exists() {
+        eprintln!("no dpkg-deb here: the Debian package is not tested");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a plain path");
+    run(
+        "packaging/deb.sh",
+        &[env!("CARGO_BIN_EXE_lockkeeper"), path],
+    );
+    let package = std::fs::read_dir(folder.path())
+        .expect("listed")
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .expect("a package");
+    let package = package.to_str().expect("a plain path");
+    let contents = run("dpkg-deb", &["--contents", package]);
+    for (mode, file) in [
+        ("-rwxr-xr-x", "./usr/bin/lockkeeper"),
+        ("-rw-------", "./etc/lockkeeper/config.toml"),
+        ("-rw-r--r--", "./usr/lib/systemd/system/lockkeeper.service"),
+        ("-rw-r--r--", "./usr/share/man/man1/lockkeeper.1.gz"),
+        ("-rw-r--r--", "./usr/share/doc/lockkeeper/operators.md"),
+    ] {
+        assert!(
+            contents
+                .lines()
+                .any(|line| line.starts_with(mode) && line.ends_with(file)),
+            "{mode} {file}: {contents}"
+        );
+    }
+    let tree = folder.path().join("tree");
+    run(
+        "dpkg-deb",
+        &["--extract", package, tree.to_str().expect("a plain path")],
+    );
+    let version = run(tree.join("usr/bin/lockkeeper"), &["--version"]);
+    assert!(
+        version.contains("(commit ") && version.contains("API version 1)"),
+        "{version}"
+    );
+    is_installed_and_removed_by_dpkg(package, &folder.path().join("root"));
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    for file in [
+        "usr/bin/",
+        "usr/lib/systemd/system/",
+        "etc/lockkeeper/",
+        "usr/share/man/man1/",
+    ] {
+        assert!(
+            manifest.contains(&format!("\"{file}\"")),
+            "{file} is not in [package.metadata.deb]"
+        );
+    }
+}

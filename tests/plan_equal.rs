@@ -1,0 +1,274 @@
+//! A change through the engine ends as the server's own ALTER ends: the same definition, the same rows.
+
+mod deployment;
+mod support;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::Engine;
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+
+/// A table, its rows, and what is done to it.
+const CHANGES: [(&str, &str, &str); 34] = [
+    (
+        "id INT PRIMARY KEY, a INT, b INT",
+        "(1, 10, 20), (2, 11, 21)",
+        "CHANGE a b INT, CHANGE b a INT, FORCE",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT, b INT",
+        "(1, 10, 20), (2, 11, 21)",
+        "RENAME COLUMN a TO b, RENAME COLUMN b TO a, ADD KEY (a)",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT, b INT",
+        "(1, 10, 20)",
+        "DROP COLUMN a, ADD COLUMN a BIGINT DEFAULT 5, FORCE",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT, b INT",
+        "(1, 10, 20)",
+        "DROP a, CHANGE b a BIGINT FIRST",
+    ),
+    ("id INT PRIMARY KEY, a INT", "(1, 10)", "CHANGE a A BIGINT"),
+    (
+        "id INT PRIMARY KEY, a INT",
+        "(0, 1), (5, 2)",
+        "MODIFY id INT AUTO_INCREMENT, ADD KEY (a)",
+    ),
+    (
+        "id INT AUTO_INCREMENT PRIMARY KEY, a INT",
+        "(5, 2), (9, 3)",
+        "MODIFY a VARCHAR(20)",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT",
+        "(1, 1)",
+        "ADD COLUMN c INT NOT NULL, ADD d VARCHAR(9) NOT NULL, ADD e ENUM('x','y') NOT NULL, MODIFY a BIGINT",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT",
+        "(1, 1), (2, 2)",
+        "ADD COLUMN g INT AS (a * 2) STORED, ADD COLUMN v INT AS (a + 1) VIRTUAL, ADD KEY (v)",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT, g INT AS (a * 2) STORED",
+        "(1, 1, DEFAULT)",
+        "MODIFY g INT",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT, g INT AS (a * 2) STORED, v INT AS (a - 1)",
+        "(1, 1, DEFAULT, DEFAULT)",
+        "MODIFY a BIGINT, ADD KEY (v)",
+    ),
+    (
+        "id INT PRIMARY KEY, e ENUM('a','b','c')",
+        "(1, 'a'), (2, 'c'), (3, NULL)",
+        "MODIFY e VARCHAR(10)",
+    ),
+    (
+        "id INT PRIMARY KEY, e ENUM('a','b','c')",
+        "(1, 'a'), (2, 'c')",
+        "MODIFY e ENUM('c','a','b')",
+    ),
+    (
+        "id INT PRIMARY KEY, e SET('a','b','c')",
+        "(1, 'a'), (2, 'a,c')",
+        "MODIFY e SET('c','b','a')",
+    ),
+    (
+        "id INT PRIMARY KEY, s VARCHAR(20) CHARACTER SET latin1",
+        "(1, 'éÿ€'), (2, NULL), (3, 'a ')",
+        "CONVERT TO CHARACTER SET utf8mb4",
+    ),
+    (
+        "id INT PRIMARY KEY, s VARCHAR(20)",
+        "(1, 'x'), (2, 'yy ')",
+        "MODIFY s TEXT",
+    ),
+    (
+        "id INT PRIMARY KEY, s VARCHAR(20)",
+        "(1, '12'), (2, '-7')",
+        "MODIFY s INT",
+    ),
+    (
+        "id INT PRIMARY KEY, s TEXT",
+        "(1, '{\"a\": [1, 2.5, null]}')",
+        "MODIFY s JSON",
+    ),
+    (
+        "id INT PRIMARY KEY, j JSON",
+        "(1, '{\"a\": 1.0}'), (2, '\"x\"')",
+        "MODIFY j LONGTEXT",
+    ),
+    (
+        "id INT PRIMARY KEY, d DATETIME(6)",
+        "(1, '2020-01-01 10:11:12.123456')",
+        "MODIFY d TIMESTAMP(6) NULL",
+    ),
+    (
+        "id INT PRIMARY KEY, d DATE",
+        "(1, '2020-01-01')",
+        "MODIFY d DATETIME",
+    ),
+    (
+        "id INT PRIMARY KEY, d DECIMAL(10,2)",
+        "(1, 1.50), (2, -7.25)",
+        "MODIFY d DOUBLE",
+    ),
+    (
+        "id INT PRIMARY KEY, f FLOAT",
+        "(1, 1234567), (2, 0.1)",
+        "MODIFY f DOUBLE",
+    ),
+    (
+        "id INT PRIMARY KEY, b BIT(7)",
+        "(1, b'1010101')",
+        "MODIFY b BIT(64)",
+    ),
+    (
+        "id INT PRIMARY KEY, b BINARY(4)",
+        "(1, 'a'), (2, 0x00FF)",
+        "MODIFY b VARBINARY(9)",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT, CONSTRAINT pos CHECK (a > 0), CHECK (a < 100)",
+        "(1, 5)",
+        "DROP CHECK pos, MODIFY a BIGINT",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT",
+        "(1, 5)",
+        "ADD CHECK (a > 0), ADD CONSTRAINT small CHECK (a < 9) NOT ENFORCED",
+    ),
+    (
+        "id INT, a INT NOT NULL, UNIQUE KEY u (a)",
+        "(1, 5), (NULL, 6)",
+        "ADD PRIMARY KEY (a), DROP KEY u",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT",
+        "(1, 5), (20, 6)",
+        "PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE)",
+    ),
+    (
+        "id INT PRIMARY KEY, a VARCHAR(30), FULLTEXT KEY ft (a)",
+        "(1, 'one two'), (2, 'three')",
+        "MODIFY a VARCHAR(300) NOT NULL COMMENT 'it''s; a \\\\ `b`'",
+    ),
+    (
+        "id BINARY(4) PRIMARY KEY, a INT",
+        "(0x61000000, 1), (0x00000000, 2), (0x6100FF00, 3)",
+        "MODIFY a BIGINT",
+    ),
+    (
+        "id VARCHAR(10) COLLATE utf8mb4_general_ci PRIMARY KEY, `odd``name` INT, `key` INT",
+        "('a', 1, 2), ('É', 2, 3), ('ß', 4, 5)",
+        "CHANGE `odd``name` `rank` BIGINT, MODIFY `key` BIGINT INVISIBLE",
+    ),
+    (
+        "a INT, b ENUM('z','a'), c INT, PRIMARY KEY (a, b)",
+        "(1, 'z', 1), (1, 'a', 2), (2, 'z', 3)",
+        "MODIFY c BIGINT, ROW_FORMAT=COMPRESSED",
+    ),
+    (
+        "id INT PRIMARY KEY, p POINT NOT NULL SRID 4326, SPATIAL KEY sp (p)",
+        "(1, ST_SRID(POINT(1, 2), 4326))",
+        "ADD n INT NOT NULL DEFAULT 4 FIRST, ALGORITHM=COPY, LOCK=SHARED, FORCE",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_ends_as_the_servers_own_alter_ends() {
+    let mut db = Deployment::fresh().await;
+    db.run("SET time_zone = '+00:00'").await;
+    for (number, (columns, rows, change)) in CHANGES.into_iter().enumerate() {
+        db.run("DROP TABLE IF EXISTS t, twin").await;
+        for table in ["t", "twin"] {
+            let columns = if table == "twin" {
+                columns.replace("pos ", "pos_twin ")
+            } else {
+                columns.to_owned()
+            };
+            db.run(&format!("CREATE TABLE {table} ({columns})")).await;
+            db.run(&format!("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; INSERT INTO {table} VALUES {rows}; SET sql_mode = DEFAULT")).await;
+        }
+        let twin_change = change
+            .replace("pos,", "pos_twin,")
+            .replace("small", "small_twin");
+        db.run(&format!("SET sql_mode = CONCAT(@@GLOBAL.sql_mode, ',NO_AUTO_VALUE_ON_ZERO'); ALTER TABLE twin {twin_change}; SET sql_mode = DEFAULT")).await;
+
+        let mut job = db.job(&[&format!("ALTER TABLE t {change}")]);
+        job.operation_id = 1000 + number as u64;
+        job.options = serde_json::json!({"hold_old_table_seconds": 0});
+        let mut engine = Engine::open(db.target(), job, TestLease::held())
+            .await
+            .unwrap();
+        engine
+            .copy()
+            .await
+            .unwrap_or_else(|e| panic!("{change}: {}", e.message()));
+        engine
+            .cut_over()
+            .await
+            .unwrap_or_else(|e| panic!("{change}: {}", e.message()));
+        engine.finish().await.unwrap();
+        engine.close().await;
+
+        let plain = |text: String| {
+            let text = text.replace("small_twin", "small").replace("twin", "t");
+            let mut lines: Vec<String> = text
+                .lines()
+                .map(|l| l.trim_end_matches(',').to_owned())
+                .collect();
+            lines.sort();
+            lines.join("\n")
+        };
+        let (ours, theirs) = (show(&mut db, "t").await, show(&mut db, "twin").await);
+        // The counter may be ahead, never behind.
+        let counter = |text: &str| {
+            text.split("AUTO_INCREMENT=")
+                .nth(1)
+                .and_then(|t| t.split(' ').next()?.parse::<u64>().ok())
+        };
+        assert!(counter(&ours) >= counter(&theirs), "{change}: {ours}");
+        let without = |text: String| match counter(&text) {
+            Some(n) => text.replace(&format!(" AUTO_INCREMENT={n}"), ""),
+            None => text,
+        };
+        assert_eq!(plain(without(ours)), plain(without(theirs)), "{change}");
+        assert_eq!(
+            content(&mut db, "t").await,
+            content(&mut db, "twin").await,
+            "{change}"
+        );
+    }
+}
+
+async fn show(db: &mut Deployment, table: &str) -> String {
+    let row = db
+        .root
+        .fetch_one(AssertSqlSafe(format!("SHOW CREATE TABLE {table}")))
+        .await
+        .unwrap();
+    row.try_get_unchecked(1).unwrap()
+}
+
+/// All rows, every column in hex, the invisible too.
+async fn content(db: &mut Deployment, table: &str) -> Vec<String> {
+    let columns = db
+        .text(&format!(
+            "SELECT GROUP_CONCAT('COALESCE(HEX(CAST(`', REPLACE(COLUMN_NAME, '`', '``'), '` AS BINARY)), ''-'')' ORDER BY ORDINAL_POSITION) \
+               FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}'"
+        ))
+        .await;
+    let rows = db
+        .root
+        .fetch_all(AssertSqlSafe(format!(
+            "SELECT CONCAT_WS('|', {columns}) AS r FROM {table} ORDER BY r"
+        )))
+        .await
+        .unwrap();
+    rows.iter()
+        .map(|row| row.try_get_unchecked::<String, _>(0).unwrap())
+        .collect()
+}

@@ -1,0 +1,341 @@
+//! What can't be done without risk is refused before a row is copied, and nothing is left.
+
+mod deployment;
+mod support;
+
+use deployment::Deployment;
+use lockkeeper::config::ConnectionSettings;
+use lockkeeper::engine::target::Password;
+use lockkeeper::engine::{ErrorKind, preflight};
+
+/// The refusal's text, or `None` where the statements are accepted.
+async fn refusal(
+    db: &mut Deployment,
+    statements: &[&str],
+    options: serde_json::Value,
+) -> Option<String> {
+    let before = db.tables().await;
+    let mut session = db.session(1).await;
+    let mut job = db.job(statements);
+    job.options = options;
+    let result = preflight::plan(&mut session, &job, &db.owner(1)).await;
+    session.close().await;
+    match result {
+        Ok(plans) => {
+            for plan in plans.iter().filter_map(|plan| plan.shadow.as_ref()) {
+                db.run(&format!("DROP TABLE {}", plan.quoted())).await;
+            }
+            None
+        }
+        Err(error) => {
+            assert_eq!(db.tables().await, before, "{error}");
+            Some(error.message())
+        }
+    }
+}
+
+const NONE: serde_json::Value = serde_json::Value::Null;
+
+#[tokio::test]
+async fn what_hangs_on_a_table_can_forbid_a_copy() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE plain (id INT PRIMARY KEY, n INT); CREATE VIEW seen AS SELECT id FROM plain; \
+            CREATE TABLE old_engine (id INT PRIMARY KEY, n INT) ENGINE = MyISAM; \
+            CREATE TABLE parent (id INT PRIMARY KEY, n INT); \
+            CREATE TABLE child (id INT PRIMARY KEY, p INT, n INT, CONSTRAINT to_parent FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE); \
+            CREATE TABLE watched (id INT PRIMARY KEY, n INT); \
+            CREATE TRIGGER watcher BEFORE INSERT ON watched FOR EACH ROW SET NEW.n = 1").await;
+    for (statement, expected) in [
+        ("ALTER TABLE plain MODIFY n BIGINT", None),
+        ("ALTER TABLE seen MODIFY n BIGINT", Some("is a VIEW")),
+        ("ALTER TABLE old_engine MODIFY n BIGINT", Some("MyISAM")),
+        ("ALTER TABLE parent MODIFY n BIGINT", Some("to_parent")),
+        ("ALTER TABLE child MODIFY n BIGINT", Some("to_parent")),
+        ("ALTER TABLE child ADD COLUMN c INT", None),
+        ("ALTER TABLE child DROP FOREIGN KEY to_parent", None),
+        ("ALTER TABLE child DROP CONSTRAINT to_parent", None),
+        (
+            "ALTER TABLE plain ADD FOREIGN KEY (n) REFERENCES parent (id)",
+            Some("a foreign key can't be added"),
+        ),
+        ("ALTER TABLE watched MODIFY n BIGINT", Some("watcher")),
+        ("ALTER TABLE watched ADD COLUMN c INT", None),
+        ("DROP TABLE parent", Some("to_parent")),
+        ("DROP TABLE child", None),
+        ("CREATE TABLE plain (id INT)", Some("exists already")),
+        ("CREATE TABLE IF NOT EXISTS plain (id INT)", None),
+    ] {
+        let refused = refusal(&mut db, &[statement], NONE).await;
+        match (refused, expected) {
+            (None, None) => {}
+            (Some(text), Some(part)) => assert!(text.contains(part), "{statement}: {text}"),
+            (refused, _) => panic!("{statement}: {refused:?} instead of {expected:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn values_that_do_not_fit_are_found_and_the_column_named() {
+    let mut db = Deployment::fresh().await;
+    for (column, value, to, expected) in [
+        (
+            "BIGINT",
+            "1099511627776",
+            "INT",
+            Some("1 rows are not between"),
+        ),
+        ("BIGINT", "5", "INT", None),
+        ("INT", "-1", "INT UNSIGNED", Some("not between 0")),
+        ("INT", "NULL", "INT NOT NULL", Some("are NULL")),
+        (
+            "VARCHAR(100)",
+            "REPEAT('x', 11)",
+            "VARCHAR(10)",
+            Some("longer than 10"),
+        ),
+        ("VARCHAR(100)", "'fits'", "VARCHAR(10)", None),
+        ("VARCHAR(10)", "'a '", "CHAR(10)", Some("end in spaces")),
+        (
+            "VARCHAR(10)",
+            "'é€'",
+            "VARCHAR(10) CHARACTER SET latin1",
+            None,
+        ),
+        (
+            "VARCHAR(10)",
+            "'日本'",
+            "VARCHAR(10) CHARACTER SET latin1",
+            Some("characters that latin1 lacks"),
+        ),
+        (
+            "TEXT",
+            "REPEAT('x', 300)",
+            "TINYTEXT",
+            Some("longer than 255 bytes"),
+        ),
+        (
+            "VARBINARY(20)",
+            "REPEAT('x', 20)",
+            "VARBINARY(10)",
+            Some("longer than 10 bytes"),
+        ),
+        (
+            "VARBINARY(20)",
+            "'x'",
+            "BINARY(20)",
+            Some("would be padded"),
+        ),
+        (
+            "DECIMAL(10,4)",
+            "1.2345",
+            "DECIMAL(10,2)",
+            Some("more than 2 digits after"),
+        ),
+        ("DECIMAL(10,4)", "1.23", "DECIMAL(10,2)", None),
+        (
+            "DECIMAL(10,2)",
+            "12345678.00",
+            "DECIMAL(6,2)",
+            Some("before the point"),
+        ),
+        (
+            "DECIMAL(10,2)",
+            "1.50",
+            "INT",
+            Some("digits after the point"),
+        ),
+        ("DOUBLE", "1.5", "INT", Some("digits after the point")),
+        ("DOUBLE", "0.1", "FLOAT", Some("more digits than a FLOAT")),
+        (
+            "DATETIME(6)",
+            "'2020-01-01 00:00:00.000001'",
+            "DATETIME(3)",
+            Some("digits of a second"),
+        ),
+        (
+            "DATETIME",
+            "'2020-01-01 12:00:00'",
+            "DATE",
+            Some("time of day"),
+        ),
+        (
+            "ENUM('a','b')",
+            "'b'",
+            "ENUM('a')",
+            Some("member that is removed"),
+        ),
+        ("ENUM('a','b')", "'a'", "ENUM('a')", None),
+        (
+            "SET('a','b')",
+            "'a,b'",
+            "SET('a')",
+            Some("member that is removed"),
+        ),
+        ("ENUM('a','b')", "'b'", "VARCHAR(5)", None),
+        ("INT", "5", "VARCHAR(20)", None),
+    ] {
+        db.run(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (id INT PRIMARY KEY, c {column}); INSERT INTO t VALUES (1, {value})")).await;
+        let statement = format!("ALTER TABLE t MODIFY c {to}, FORCE");
+        let refused = refusal(&mut db, &[&statement], NONE).await;
+        match (&refused, expected) {
+            (None, None) => {}
+            (Some(text), Some(part)) => assert!(
+                text.contains(part) && text.contains("column c"),
+                "{column} {value} {to}: {text}"
+            ),
+            _ => panic!("{column} {value} {to}: {refused:?} instead of {expected:?}"),
+        }
+        // Consent is enough exactly for what the server does without an error.
+        if let Some(text) = refused {
+            let consented = refusal(
+                &mut db,
+                &[&statement],
+                serde_json::json!({"allow_lossy": ["C"]}),
+            )
+            .await;
+            assert_eq!(
+                consented.is_none(),
+                text.contains("allow_lossy"),
+                "{column} {value} {to}: {consented:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_a_unique_key_would_make_equal_are_both_named() {
+    let mut db = Deployment::fresh().await;
+    for (table, rows, statement, expected) in [
+        (
+            "id INT PRIMARY KEY, c INT",
+            "(1, 7), (2, 8), (3, 7)",
+            "ADD UNIQUE KEY u (c)",
+            Some("id 1 and 3"),
+        ),
+        (
+            "id INT PRIMARY KEY, c INT",
+            "(1, NULL), (2, NULL)",
+            "ADD UNIQUE KEY u (c)",
+            None,
+        ),
+        (
+            "id INT PRIMARY KEY, c VARCHAR(9) COLLATE utf8mb4_bin, UNIQUE KEY u (c)",
+            "(1, 'a'), (2, 'A')",
+            "MODIFY c VARCHAR(9) COLLATE utf8mb4_general_ci",
+            Some("id 1 and 2"),
+        ),
+        (
+            "id INT PRIMARY KEY, c VARCHAR(9) COLLATE utf8mb4_bin, UNIQUE KEY u (c)",
+            "(1, 'a'), (2, 'b')",
+            "MODIFY c VARCHAR(9) COLLATE utf8mb4_general_ci",
+            None,
+        ),
+        (
+            "a INT, b INT, c VARCHAR(9), PRIMARY KEY (a, b)",
+            "(1, 2, 'xy'), (1, 3, 'xz')",
+            "ADD UNIQUE KEY u (c(1))",
+            Some("a,b 1,2 and 1,3"),
+        ),
+        (
+            "a INT, b INT, c VARCHAR(9), PRIMARY KEY (a, b)",
+            "(1, 2, 'xy'), (1, 3, 'xz')",
+            "ADD UNIQUE KEY u (b)",
+            None,
+        ),
+        (
+            "a INT, b INT, c VARCHAR(9), PRIMARY KEY (a, b)",
+            "(1, 2, 'xy'), (1, 3, 'xz')",
+            "ADD UNIQUE KEY u (c, b, a)",
+            None,
+        ),
+    ] {
+        db.run(&format!(
+            "DROP TABLE IF EXISTS t; CREATE TABLE t ({table}); INSERT INTO t VALUES {rows}"
+        ))
+        .await;
+        let refused = refusal(&mut db, &[&format!("ALTER TABLE t {statement}")], NONE).await;
+        match (&refused, expected) {
+            (None, None) => {}
+            (Some(text), Some(part)) => assert!(text.contains(part), "{table} {statement}: {text}"),
+            _ => panic!("{table} {statement}: {refused:?} instead of {expected:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn settings_that_would_lose_row_images_are_named() {
+    let servers = support::private_servers(1).await;
+    let mut db = Deployment::on(servers[0].administrator().clone()).await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT)").await;
+    for (change, back, expected) in [
+        (
+            "binlog_row_image = MINIMAL",
+            "binlog_row_image = FULL",
+            "binlog_row_image is 'MINIMAL'",
+        ),
+        (
+            "binlog_row_value_options = PARTIAL_JSON",
+            "binlog_row_value_options = ''",
+            "binlog_row_value_options is 'PARTIAL_JSON'",
+        ),
+        (
+            "binlog_format = STATEMENT",
+            "binlog_format = ROW",
+            "binlog_format is 'STATEMENT'",
+        ),
+        ("read_only = ON", "read_only = OFF", "read_only on"),
+    ] {
+        db.run(&format!("SET GLOBAL {change}")).await;
+        let refused = refusal(&mut db, &["ALTER TABLE t MODIFY n BIGINT"], NONE)
+            .await
+            .expect(change);
+        assert!(refused.contains(expected), "{change}: {refused}");
+        db.run(&format!("SET GLOBAL {back}")).await;
+    }
+    assert_eq!(
+        refusal(&mut db, &["ALTER TABLE t MODIFY n BIGINT"], NONE).await,
+        None
+    );
+}
+
+fn as_user(settings: &ConnectionSettings, user: &str) -> ConnectionSettings {
+    let mut settings = settings.clone();
+    settings.credentials.user = user.to_owned();
+    settings
+}
+
+#[tokio::test]
+async fn missing_privileges_are_named_with_the_grant_that_gives_them_and_it_is_enough() {
+    let mut db = Deployment::fresh().await;
+    let user = format!("u{}", db.installation);
+    let password = db.settings.credentials.password.expose().to_owned();
+    db.run(&format!("CREATE TABLE t (id INT PRIMARY KEY, n INT); CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'")).await;
+    let mut target = db.target();
+    target.user = as_user(&db.settings, &user).credentials.user;
+    target.password = Password::new(password);
+    let sessions = lockkeeper::engine::session::Sessions::new(
+        target,
+        db.owner(1),
+        deployment::TestLease::held(),
+    );
+    let job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
+    let mut session = sessions.open().await.unwrap();
+    let error = preflight::plan(&mut session, &job, &db.owner(1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permanent);
+    session.close().await;
+    let text = error.message();
+    assert!(
+        text.contains("REPLICATION SLAVE") && text.contains("LOCK TABLES"),
+        "{text}"
+    );
+    let grants = text.split_once("run ").unwrap().1.to_owned();
+    db.run(&grants).await;
+    let mut session = sessions.open().await.unwrap();
+    let plans = preflight::plan(&mut session, &job, &db.owner(1))
+        .await
+        .unwrap();
+    assert_eq!(plans.len(), 1);
+    db.run(&format!("DROP USER `{user}`@`%`")).await;
+}

@@ -1,0 +1,468 @@
+//! What is said before a change is submitted, by breaking each thing that should be noticed.
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use lockkeeper::config::{Access, ConnectionSettings, Credentials, Secret};
+use lockkeeper::preflight::{self, Change, Place, Severity};
+use lockkeeper::server::{Server, ServerOptions};
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Executor as _};
+use support::TestDatabase;
+
+fn lockkeeper(database: &TestDatabase, arguments: &[&str]) -> (i32, String, String) {
+    lockkeeper_with(database, arguments, &[])
+}
+
+fn lockkeeper_with(
+    database: &TestDatabase,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+        .args(arguments)
+        .env_remove("LOCKKEEPER_CONFIG")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env("LOCKKEEPER_URL", database.url())
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code().expect("an exit code"),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn place(deployment: &str, settings: &ConnectionSettings) -> Place {
+    Place {
+        deployment: deployment.to_owned(),
+        host: settings.host.clone(),
+        port: settings.port,
+    }
+}
+
+fn access(settings: &ConnectionSettings) -> Access {
+    Access::everywhere(settings.credentials.clone(), settings.tls.clone())
+}
+
+async fn run(session: &mut MySqlConnection, statement: String) {
+    session
+        .execute(AssertSqlSafe(statement.clone()))
+        .await
+        .unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+/// A schema with a table on the server, and a session there.
+async fn shop(settings: &ConnectionSettings, schema: &str, total: &str) -> MySqlConnection {
+    let mut session = settings
+        .clone()
+        .without_schema()
+        .connect()
+        .await
+        .expect("a session");
+    run(&mut session, format!("CREATE DATABASE {schema}")).await;
+    run(
+        &mut session,
+        format!("CREATE TABLE {schema}.orders (id BIGINT AUTO_INCREMENT PRIMARY KEY, total {total}, note VARCHAR(20))"),
+    )
+    .await;
+    run(
+        &mut session,
+        format!("INSERT INTO {schema}.orders (total) VALUES (1), (2)"),
+    )
+    .await;
+    session
+}
+
+fn fresh_schema() -> String {
+    format!("p_{:016x}", rand::random::<u64>())
+}
+
+#[tokio::test]
+async fn the_way_of_each_statement_is_shown_and_nothing_is_left_behind() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    run(
+        &mut session,
+        format!("CREATE TABLE {schema}.small (id INT PRIMARY KEY)"),
+    )
+    .await;
+    let (code, out, said) = lockkeeper(
+        &database,
+        &[
+            "submit",
+            "--schema",
+            &schema,
+            "-e",
+            "ALTER TABLE orders MODIFY total BIGINT",
+            "-e",
+            "ALTER TABLE small ADD COLUMN x INT",
+            "--yes",
+        ],
+    );
+    assert_eq!(code, 0, "{said}");
+    assert!(out.contains("is submitted"), "{out}");
+    assert!(
+        said.contains("copy while the application writes: about 2 rows"),
+        "{said}"
+    );
+    assert!(said.contains("instant: about 0 rows"), "{said}");
+    let tables: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM information_schema.TABLES AS t WHERE t.TABLE_SCHEMA = ?",
+    )
+    .bind(&schema)
+    .fetch_one(&mut session)
+    .await
+    .expect("counted");
+    assert_eq!(tables, 2, "orders and small");
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
+}
+
+#[tokio::test]
+async fn what_the_engine_would_refuse_is_refused_before_anything_is_submitted() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    run(
+        &mut session,
+        format!("CREATE TRIGGER {schema}.t BEFORE INSERT ON {schema}.orders FOR EACH ROW SET NEW.note = ''"),
+    )
+    .await;
+    run(
+        &mut session,
+        format!("CREATE TABLE {schema}.line (id INT PRIMARY KEY, o BIGINT, FOREIGN KEY (o) REFERENCES orders (id))"),
+    )
+    .await;
+    run(
+        &mut session,
+        format!("CREATE TABLE {schema}.keyless (a INT)"),
+    )
+    .await;
+    for (statement, reason) in [
+        ("ALTER TABLE orders MODIFY total BIGINT", "triggers"),
+        (
+            "ALTER TABLE line MODIFY o BIGINT, ADD x INT, ENGINE=InnoDB",
+            "foreign key",
+        ),
+        ("ALTER TABLE missing ADD x INT", "there is no table"),
+        ("ALTER TABLE keyless MODIFY a BIGINT", "primary key"),
+        ("ALTER TABLE orders ADD note INT", "Duplicate column"),
+    ] {
+        let (code, _, said) = lockkeeper(
+            &database,
+            &["submit", "--schema", &schema, "-e", statement, "--yes"],
+        );
+        assert_eq!(code, 1, "{statement}: {said}");
+        assert!(said.contains(reason), "{statement}: {said}");
+        assert!(said.contains("nothing was submitted"), "{said}");
+    }
+    let applies: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM apply_status")
+        .fetch_one(&mut database.connect().await)
+        .await
+        .expect("counted");
+    assert_eq!(applies, 0);
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
+}
+
+#[tokio::test]
+async fn a_table_that_differs_is_shown_as_a_diff_and_must_be_accepted_by_name() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let [other] = support::private_servers(1).await.try_into().expect("one");
+    let other = other.administrator().clone();
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    shop(&other, &schema, "SMALLINT").await;
+    let change = Change {
+        schema: schema.clone(),
+        statements: vec!["ALTER TABLE orders MODIFY total BIGINT".to_owned()],
+        engine: serde_json::Value::Null,
+    };
+    let here = database.settings();
+    let examinations = [
+        preflight::examine(&place("d0", here), &access(here), &change).await,
+        preflight::examine(&place("d1", &other), &access(&other), &change).await,
+    ];
+    let drifts = preflight::drift(&examinations, &[]);
+    assert_eq!(drifts.len(), 1, "{examinations:?}");
+    assert_eq!(
+        (drifts[0].deployment.as_str(), drifts[0].like.as_str()),
+        ("d1", "d0")
+    );
+    assert!(
+        drifts[0]
+            .difference
+            .iter()
+            .any(|line| line.starts_with('+') && line.contains("smallint"))
+    );
+    assert!(preflight::drift(&examinations, &["d1".to_owned()]).is_empty());
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
+}
+
+#[tokio::test]
+async fn a_deployment_that_cannot_be_reached_from_here_does_not_hold_up_the_submit() {
+    let database = TestDatabase::fresh().await;
+    run(
+        &mut database.connect().await,
+        "CALL deployment_register('far', 0, '127.0.0.1', 1, NULL)".to_owned(),
+    )
+    .await;
+    let (code, _, said) = lockkeeper(
+        &database,
+        &[
+            "submit",
+            "--schema",
+            "shop",
+            "-e",
+            "ALTER TABLE t ADD x INT",
+            "--yes",
+        ],
+    );
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("not looked at"), "{said}");
+}
+
+#[tokio::test]
+async fn doctor_names_each_missing_privilege_with_a_grant_that_mends_it() {
+    let database = TestDatabase::fresh().await;
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    let account = database
+        .account(&[format!("SELECT ON {schema}.*").as_str()])
+        .await;
+    let look = async || {
+        let schemas = std::slice::from_ref(&schema);
+        preflight::checkup(&place("d0", &account), &access(&account), schemas, |_| None)
+            .await
+            .expect("reachable")
+    };
+    let findings = look().await;
+    let rights = findings
+        .iter()
+        .find(|one| one.subject == "privileges")
+        .expect("a finding");
+    assert_eq!(rights.severity, Severity::Error);
+    for grant in rights.remedy.split("; ") {
+        run(&mut session, grant.to_owned()).await;
+    }
+    let findings = look().await;
+    let rights = findings
+        .iter()
+        .find(|one| one.subject == "privileges")
+        .expect("a finding");
+    assert_eq!(rights.severity, Severity::Good, "{findings:?}");
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
+}
+
+#[tokio::test]
+async fn doctor_shows_settings_and_leftovers_and_whose_they_are() {
+    let [server] = support::private_servers(1).await.try_into().expect("one");
+    let settings = server.administrator().clone();
+    let mut session = shop(&settings, "shop", "INT").await;
+    for statement in [
+        "CREATE TABLE shop._lk_00000000_7_1_0_trial (id INT PRIMARY KEY)",
+        "CREATE TABLE shop._lk_0a1b2c3d_41_5_0_new (id INT PRIMARY KEY)",
+        "SET GLOBAL binlog_row_image = MINIMAL",
+    ] {
+        run(&mut session, statement.to_owned()).await;
+    }
+    let whose = |artifact: &lockkeeper::engine::artifact::Artifact| {
+        (artifact.installation == "0a1b2c3d")
+            .then(|| format!("operation {} of ours", artifact.operation_id))
+    };
+    let findings = preflight::checkup(&place("d0", &settings), &access(&settings), &[], whose)
+        .await
+        .expect("reachable");
+    let said = |subject: &str| -> String {
+        let of = findings.iter().filter(|one| one.subject == subject);
+        of.map(|one| format!("{} {}\n", one.finding, one.remedy))
+            .collect()
+    };
+    assert!(
+        said("settings").contains("binlog_row_image is 'MINIMAL'"),
+        "{findings:?}"
+    );
+    assert!(
+        said("leftovers").contains("a preflight that did not end"),
+        "{findings:?}"
+    );
+    assert!(
+        said("leftovers").contains("0_new of operation 41 of ours, lease epoch 5"),
+        "{findings:?}"
+    );
+    assert!(said("disk").contains("MB"), "{findings:?}");
+}
+
+/// One setting after the other is made wrong; each is named with the statement that puts it right, which does.
+#[tokio::test]
+async fn doctor_names_each_wrong_setting_with_the_statement_that_mends_it() {
+    let options = ServerOptions::relaxed("tests")
+        .flag("--gtid-mode=OFF")
+        .flag("--enforce-gtid-consistency=OFF");
+    let server = Server::start(options).await.expect("a private server");
+    let settings = server.administrator().clone();
+    let mut session = shop(&settings, "shop", "INT").await;
+    let look = async || {
+        preflight::checkup(&place("d0", &settings), &access(&settings), &[], |_| None)
+            .await
+            .expect("reachable")
+    };
+    for (name, wrong, severity) in [
+        ("binlog_format", "STATEMENT", Severity::Error),
+        ("binlog_row_image", "MINIMAL", Severity::Error),
+        ("binlog_row_value_options", "PARTIAL_JSON", Severity::Error),
+        ("super_read_only", "ON", Severity::Error),
+        ("gtid_mode", "", Severity::Note),
+    ] {
+        if !wrong.is_empty() {
+            run(&mut session, format!("SET GLOBAL {name} = '{wrong}'")).await;
+        }
+        let findings = look().await;
+        let about = format!("{name} is ");
+        let found = findings
+            .iter()
+            .find(|one| one.finding.starts_with(&about))
+            .unwrap_or_else(|| panic!("{name}: {findings:?}"));
+        assert_eq!((found.subject, found.severity), ("settings", severity));
+        let statements = found
+            .remedy
+            .split("; ")
+            .filter_map(|text| text.split_once("SET ").map(|(_, rest)| rest))
+            .map(|rest| format!("SET {}", rest.split(", and ").next().unwrap_or_default()));
+        for statement in statements {
+            run(&mut session, statement).await;
+        }
+        let findings = look().await;
+        let is_named = |one: &preflight::Finding| one.finding.starts_with(&about);
+        assert!(!findings.iter().any(is_named), "{findings:?}");
+        // It implies read_only, and stays behind.
+        run(&mut session, "SET GLOBAL read_only = OFF".to_owned()).await;
+    }
+}
+
+#[tokio::test]
+async fn doctor_shows_a_long_transaction_and_who_has_it() {
+    let [server] = support::private_servers(1).await.try_into().expect("one");
+    let settings = server.administrator().clone();
+    let mut session = shop(&settings, "shop", "INT").await;
+    for statement in [
+        "CREATE USER lk@'%' IDENTIFIED BY 'only-for-a-test'",
+        "GRANT PROCESS, SELECT ON *.* TO lk@'%'",
+        // The clock of whoever may not do everything goes wrong by a minute: no test waits for a long transaction.
+        "SET GLOBAL init_connect = 'SET timestamp = UNIX_TIMESTAMP() + 60'",
+        "BEGIN",
+        "UPDATE shop.orders SET total = 7",
+    ] {
+        run(&mut session, statement.to_owned()).await;
+    }
+    let id: u64 = sqlx::query_scalar("SELECT CONNECTION_ID()")
+        .fetch_one(&mut session)
+        .await
+        .expect("its number");
+    let mut account = settings.clone();
+    account.credentials = Credentials {
+        user: "lk".to_owned(),
+        password: Secret::new("only-for-a-test"),
+    };
+    let look = async || {
+        preflight::checkup(&place("d0", &account), &access(&account), &[], |_| None)
+            .await
+            .expect("reachable")
+            .into_iter()
+            .find(|one| one.subject == "transactions")
+            .expect("a finding")
+    };
+    let found = look().await;
+    assert_eq!(found.severity, Severity::Warning, "{found:?}");
+    assert!(
+        found.finding.contains(&format!("session {id} of root@")),
+        "{found:?}"
+    );
+    assert!(
+        found.finding.contains("(2 rows changed)") && found.remedy.contains(&format!("KILL {id}")),
+        "{found:?}"
+    );
+    run(&mut session, "ROLLBACK".to_owned()).await;
+    // Sessions of the server's own that have just begun look old by that clock, too.
+    let ended = async || look().await.severity == Severity::Good;
+    support::eventually("no transaction is long", Duration::from_secs(60), ended).await;
+}
+
+#[tokio::test]
+async fn drift_blocks_the_submit_until_it_is_accepted_by_name() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let [other] = support::private_servers(1).await.try_into().expect("one");
+    let other = other.administrator();
+    // One account for both, as a fleet has.
+    let account = database.account(&["ALL ON *.*"]).await;
+    let schema = fresh_schema();
+    let mut here = shop(database.settings(), &schema, "INT").await;
+    let mut there = shop(other, &schema, "SMALLINT").await;
+    let (user, password) = (&account.credentials.user, &account.credentials.password);
+    for statement in [
+        format!(
+            "CREATE USER {user}@'%' IDENTIFIED BY '{}'",
+            password.expose()
+        ),
+        format!("GRANT ALL ON *.* TO {user}@'%'"),
+    ] {
+        run(&mut there, statement).await;
+    }
+    run(
+        &mut database.connect().await,
+        format!(
+            "CALL deployment_register('d1', 1, '{}', {}, NULL)",
+            other.host, other.port
+        ),
+    )
+    .await;
+    let submit = |more: &[&str]| {
+        let statement = "ALTER TABLE orders MODIFY total BIGINT";
+        let mut arguments = vec!["submit", "--schema", &schema, "-e", statement, "--yes"];
+        arguments.extend(["--deployment-user", user]);
+        arguments.extend(more);
+        lockkeeper_with(
+            &database,
+            &arguments,
+            &[("LOCKKEEPER_DEPLOYMENT_PASSWORD", password.expose())],
+        )
+    };
+    for wrong in [&[][..], &["--accept-drift", "d7"]] {
+        let (code, _, said) = submit(wrong);
+        assert_eq!(code, 1, "{said}");
+        assert!(
+            said.contains("total` smallint") && said.contains("nothing was submitted"),
+            "{said}"
+        );
+    }
+    let (_, _, said) = submit(&[]);
+    assert!(said.contains("--accept-drift d1"), "the next step: {said}");
+    let (code, out, said) = submit(&["--accept-drift", "d1"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(out.contains("is submitted, for 2 deployments"), "{out}");
+    run(&mut here, format!("DROP DATABASE {schema}")).await;
+}
+
+#[tokio::test]
+async fn a_deployment_with_a_wrong_password_has_a_next_step() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let arguments = ["doctor", "--deployment", "d0"];
+    let wrong = [("LOCKKEEPER_DEPLOYMENT_PASSWORD", "hunter2")];
+    let (code, out, said) = lockkeeper_with(&database, &arguments, &wrong);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        out.contains("Access denied") && out.contains("LOCKKEEPER_DEPLOYMENT_USER"),
+        "{out}"
+    );
+    assert!(!format!("{out}{said}").contains("hunter2"), "{out}{said}");
+}

@@ -1,0 +1,88 @@
+//! A rollout over three servers, by real drivers, under live writes.
+
+mod rollout_support;
+mod support;
+
+use lockkeeper::load::{self, Before, Traffic};
+use rollout_support::Fleet;
+use sqlx::Executor as _;
+
+const ROWS: u64 = 20_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_deployments_are_changed_in_order_through_a_stop_a_start_and_a_change_of_drivers() {
+    let mut fleet = Fleet::of(3).await;
+    let (mut before, mut traffic) = (Vec::new(), Vec::new());
+    for server in &fleet.servers {
+        let settings = server.administrator().clone();
+        let mut session = settings.connect().await.expect("a session");
+        session
+            .execute("CREATE DATABASE shop")
+            .await
+            .expect("a schema");
+        session.execute("USE shop").await.expect("its use");
+        session
+            .execute(load::create_table())
+            .await
+            .expect("a table");
+        load::fill(&mut session, ROWS).await.expect("rows");
+        before.push(Before::take(&mut session, "shop").await.expect("a digest"));
+        let writers = Traffic {
+            settings: settings.with_schema("shop"),
+            rows: ROWS,
+            writers: 3,
+            writes_per_second: 30,
+            seed: rand::random(),
+        };
+        traffic.push(writers.start().await.expect("writers"));
+    }
+
+    let change = load::widen_orders();
+    let options = serde_json::json!({"cutover_policy": "barrier", "cutover_gate": "all_parked"});
+    let apply = fleet.submit("shop", &[change.statement], options).await;
+    let first = fleet.start_driver("first");
+    fleet
+        .until("the first copy runs or is parked", apply, |states| {
+            states[0] != "pending"
+        })
+        .await;
+    fleet.command("apply_stop", apply).await;
+    fleet
+        .until("all have stopped", apply, |states| {
+            states.iter().all(|state| *state == "stopped")
+        })
+        .await;
+    // Who stops is not who goes on.
+    first.end().await;
+    let drivers = ["second", "third"].map(|name| fleet.start_driver(name));
+    fleet.command("apply_start", apply).await;
+    fleet
+        .until("all are completed", apply, |states| {
+            states.iter().all(|state| *state == "completed")
+        })
+        .await;
+    for driver in drivers {
+        driver.end().await;
+    }
+
+    let order = load::swap_order(&mut fleet.session, apply, 3)
+        .await
+        .expect("the event log");
+    assert!(order.findings.is_empty(), "{:#?}", order.findings);
+    let swapped: Vec<&str> = order
+        .swaps
+        .iter()
+        .map(|swap| swap.deployment.as_str())
+        .collect();
+    assert_eq!(swapped, ["d0", "d1", "d2"]);
+    for ((server, before), traffic) in fleet.servers.iter().zip(&before).zip(traffic) {
+        let record = traffic.stop().await.expect("a record");
+        let settings = server.administrator().clone().with_schema("shop");
+        let mut session = settings.connect().await.expect("a session");
+        let checked = load::check(&mut session, &change, before, &record)
+            .await
+            .expect("a check");
+        assert!(checked.findings.is_empty(), "{:#?}", checked.findings);
+        assert!(checked.writes > 0 && checked.untouched > 0);
+    }
+}

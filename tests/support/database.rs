@@ -1,0 +1,168 @@
+use std::sync::Mutex;
+
+use lockkeeper::config::{ConnectionSettings, Credentials, Secret};
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+use super::server;
+
+/// A schema of its own on the shared server, with Lockkeeper installed.
+pub struct TestDatabase {
+    settings: ConnectionSettings,
+    /// Nothing stays behind on a server that isn't ours.
+    clean_up: bool,
+    accounts: Mutex<Vec<String>>,
+}
+
+impl TestDatabase {
+    /// Installed and empty.
+    pub async fn fresh() -> Self {
+        let database = Self::bare().await;
+        lockkeeper::install::install(&database.settings)
+            .await
+            .expect("installed");
+        database
+    }
+
+    /// An address whose schema doesn't exist yet.
+    pub async fn bare() -> Self {
+        let server = server().await;
+        let schema = format!("lk_{:016x}", rand::random::<u64>());
+        Self {
+            settings: server.administrator().clone().with_schema(&schema),
+            clean_up: server.is_named(),
+            accounts: Mutex::default(),
+        }
+    }
+
+    /// Whether it may be left to another test: it ends with the server, so that nobody has to drop it.
+    pub fn is_reusable(&self) -> bool {
+        !self.clean_up
+    }
+
+    /// Its roles, as SQL names them: reader, operator, driver.
+    pub fn roles(&self) -> [String; 3] {
+        roles(self.schema())
+    }
+
+    /// A new account that has been granted `grants` and nothing else: a role, or `ALL ON …`.
+    pub async fn account(&self, grants: &[&str]) -> ConnectionSettings {
+        let user = format!("lk_{:08x}", rand::random::<u32>());
+        let password = "only-for-a-test";
+        let mut statements = vec![format!(
+            "CREATE USER '{user}'@'%' IDENTIFIED BY '{password}'"
+        )];
+        statements.extend(
+            grants
+                .iter()
+                .map(|grant| format!("GRANT {grant} TO '{user}'@'%'")),
+        );
+        statements.push(format!("SET DEFAULT ROLE ALL TO '{user}'@'%'"));
+        let administrator = self.settings.clone().without_schema();
+        let mut session = administrator.connect().await.expect("a session");
+        for statement in statements {
+            session
+                .execute(AssertSqlSafe(statement))
+                .await
+                .expect("an account");
+        }
+        self.accounts
+            .lock()
+            .expect("no test has failed meanwhile")
+            .push(user.clone());
+        let mut settings = self.settings.clone();
+        settings.credentials = Credentials {
+            user,
+            password: Secret::new(password),
+        };
+        settings
+    }
+
+    /// Who may do everything, with the test's schema as the default.
+    pub fn settings(&self) -> &ConnectionSettings {
+        &self.settings
+    }
+
+    pub fn schema(&self) -> &str {
+        self.settings.schema()
+    }
+
+    /// A new session in the test's schema.
+    pub async fn connect(&self) -> MySqlConnection {
+        self.settings
+            .connect()
+            .await
+            .expect("a session to the test's schema")
+    }
+
+    /// The address as a command line takes it.
+    pub fn url(&self) -> String {
+        let settings = &self.settings;
+        let mut url = url::Url::parse("mysql://host").expect("a base");
+        url.set_host(Some(&settings.host)).expect("a host");
+        url.set_port(Some(settings.port)).expect("a port");
+        url.set_username(&settings.credentials.user)
+            .expect("a user");
+        url.set_password(Some(settings.credentials.password.expose()))
+            .expect("a password");
+        url.set_path(settings.schema());
+        url.into()
+    }
+
+    /// Registers deployments `d0`, `d1` … that all lead to the shared server.
+    pub async fn register_deployments(&self, count: u32) {
+        let mut session = self.connect().await;
+        for number in 0..count {
+            sqlx::query("CALL deployment_register(?, ?, ?, ?, NULL)")
+                .bind(format!("d{number}"))
+                .bind(number)
+                .bind(&self.settings.host)
+                .bind(self.settings.port)
+                .execute(&mut session)
+                .await
+                .expect("deployment_register");
+        }
+    }
+}
+
+fn roles(schema: &str) -> [String; 3] {
+    ["reader", "operator", "driver"].map(|role| format!("'{schema}_{role}'@'%'"))
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if !self.clean_up {
+            return;
+        }
+        // No runtime may be blocked from inside of itself.
+        let settings = self.settings.clone();
+        let accounts =
+            std::mem::take(&mut *self.accounts.lock().unwrap_or_else(|e| e.into_inner()));
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let schema = settings.schema();
+                let mut session = settings.clone().without_schema().connect().await?;
+                let mut statements = vec![
+                    format!("DROP DATABASE IF EXISTS `{schema}`"),
+                    format!("DROP ROLE IF EXISTS {}", roles(schema).join(", ")),
+                ];
+                statements.extend(
+                    accounts
+                        .iter()
+                        .map(|account| format!("DROP USER IF EXISTS '{account}'@'%'")),
+                );
+                for statement in statements {
+                    session.execute(AssertSqlSafe(statement)).await?;
+                }
+                session.close().await?;
+                Ok::<_, anyhow::Error>(())
+            })
+        });
+        if let Ok(Err(error)) = dropped.join() {
+            eprintln!("schema {} stays: {error}", self.settings.schema());
+        }
+    }
+}
