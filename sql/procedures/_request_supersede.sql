@@ -18,11 +18,12 @@ BEGIN
          WHERE r.apply_id = in_apply_id
            AND r.status   = 'pending'
            AND FIND_IN_SET(r.command, in_commands) > 0
-           AND NOT (    in_by IN ('stop', 'cancel')
-                    AND r.operation_id IN (SELECT s.operation_id
-                                             FROM _sibling AS s
-                                            WHERE s.apply_id = in_apply_id
-                                              AND s.state    = 'cutting_over'));
+           -- IS NOT TRUE, not NOT: a request for all swaps has no operation, and is beaten while one of them is under way too.
+           AND (    in_by IN ('stop', 'cancel')
+                AND r.operation_id IN (SELECT s.operation_id
+                                         FROM _sibling AS s
+                                        WHERE s.apply_id = in_apply_id
+                                          AND s.state    = 'cutting_over')) IS NOT TRUE;
         IF v_request_id IS NULL THEN
             LEAVE supersede;
         END IF;

@@ -108,6 +108,22 @@ async fn a_request_whose_swap_is_under_way_ends_with_the_swap() {
     }
 }
 
+/// A request for all swaps asks for more than the one under way, and is beaten.
+#[tokio::test]
+async fn a_request_for_all_swaps_is_beaten_while_one_of_them_is_under_way() {
+    for beats in ["apply_stop", "apply_cancel"] {
+        let fleet = Fleet::of(2).await;
+        let apply = fleet.submit(json!({"defer_cutover": true})).await;
+        let claim = fleet.hold(apply.operations[0]).await;
+        let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+        let all = all.expect("nothing is in its way");
+        fleet.report("operation_begin_cutover", &claim).await;
+        let beaten = fleet.command(beats, arguments![apply.id, "enough"]).await;
+        beaten.expect("a swap under way finishes");
+        assert_eq!(fleet.request_status(&all).await, "moot", "{beats}");
+    }
+}
+
 /// What waits for its retry under a stop does not start again by itself, nor does a swap that did not happen.
 #[tokio::test]
 async fn a_failure_under_a_stop_starts_nothing_again() {
