@@ -53,7 +53,7 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         -- Nor does a plain list of names: to fit it against its shape (the limits stand in _json_shape) costs more than a claim.
-        IF CAST(in_scope AS CHAR) REGEXP '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z' THEN
+        IF in_scope IS NOT NULL AND CAST(in_scope AS CHAR) REGEXP '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z' THEN
             SET v_deployments = JSON_EXTRACT(in_scope, '$.deployments');
         ELSEIF in_scope IS NOT NULL THEN
             CALL _scope_deployments(in_scope, v_deployments);
@@ -66,7 +66,6 @@ BEGIN
           INTO v_lapsed_at
           FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
          WHERE l.lease_check_at <= v_now
-         ORDER BY l.lease_check_at
          LIMIT 1;
         IF v_lapsed_at IS NOT NULL THEN
             CALL _lease_sweep();
