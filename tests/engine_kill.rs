@@ -96,7 +96,8 @@ fn spawn(deployment: &Deployment, epoch: u64, fail_at: &str) -> Child {
 }
 
 /// Case 41. The copy is spoilt behind the driver's back before it verifies; the driver dies as
-/// soon as it has written down what it found, once it has found it, and once in mid-verification.
+/// soon as it has written down what it found, once in mid-verification, once after the repair; and what is wrong again after
+/// a repair is swapped by nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_that_failed_stays_failed_for_the_next_driver() {
     let mut deployment = Deployment::fresh().await;
@@ -120,7 +121,17 @@ async fn a_verification_that_failed_stays_failed_for_the_next_driver() {
     let found = deployment.text(&failed.replace("{}", &checkpoint)).await;
     assert!(found.contains("differs"), "{found}");
 
-    let status = end_of(&deployment, 4, "").await;
+    // Nobody has repaired anything so far. The next driver does, and dies before it could write that down; so does another.
+    let status = end_of(&deployment, 4, "verify.repair.after=abort").await;
+    assert!(!status.success(), "nothing repaired");
+    let mut child = spawn(&deployment, 5, "verify.pass.before=stop");
+    spoil(&mut deployment, 5, child.id()).await;
+    child.kill().await.expect("a kill");
+    let mut child = spawn(&deployment, 6, "verify.repaired.after=stop");
+    spoil(&mut deployment, 6, child.id()).await;
+    child.kill().await.expect("a kill");
+
+    let status = end_of(&deployment, 7, "").await;
     assert_eq!(status.code(), Some(3), "a spoilt copy was swapped");
     assert_eq!(id_type(&mut deployment).await, "int");
 }

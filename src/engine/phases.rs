@@ -455,9 +455,8 @@ impl Engine {
             }
             let text = shown(&context, &different);
             tracing::warn!(%text, "the copy differs from the original");
-            let repaired = head.repaired;
             head.failed_verification = Some(text.clone());
-            head.repaired = true;
+            let repaired = head.repaired;
             self.write_head().await?;
             fail_point::at("verify.failed.after");
             if repaired {
@@ -470,6 +469,13 @@ impl Engine {
             for (verify, rows) in &different {
                 verify.repair(rows).await?;
             }
+            fail_point::at("verify.repair.after");
+            // Not before: after a crash in between, a successor would blame a repair that nobody made.
+            if let Some(head) = &mut self.head {
+                head.repaired = true;
+            }
+            self.write_head().await?;
+            fail_point::at("verify.repaired.after");
             self.catch_up().await?;
         }
     }
