@@ -16,6 +16,7 @@ mod drive;
 mod error;
 mod events;
 mod install;
+mod log;
 mod output;
 mod plan;
 mod sandbox;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::{ConnectionSettings, Layer, LogFormat, Secret, Settings};
+use crate::config::{ConnectionSettings, Layer, Secret, Settings};
 use crate::install::{API_VERSION, PROGRAM_VERSION};
 
 pub use error::CliError;
@@ -159,26 +160,6 @@ fn version() -> &'static str {
     &VERSION
 }
 
-/// Logs go to standard error.
-fn start_log(settings: &Settings) -> Result<(), CliError> {
-    use std::io::IsTerminal as _;
-    let filter = settings.log.as_deref().unwrap_or("warn,sqlx::query=error");
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
-        CliError::usage(format!(
-            "log filter '{filter}' is refused ({error}); write warn, info, or lockkeeper=debug"
-        ))
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| crate::progress::AboveBars)
-        .with_ansi(std::io::stderr().is_terminal() && output::wants_colours());
-    match settings.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
-}
-
 /// Runs the program to its end: 0 done, 1 failed, 2 not understood.
 ///
 /// Not asynchronous itself: the program's own crate would compile all of it once more.
@@ -203,7 +184,12 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), CliError> {
     let global = &cli.global;
-    start_log(&global.load(Layer::default())?)?;
+    // A driver alone makes traces; where they go may be one of its flags.
+    let flags = match &cli.command {
+        Command::Drive(args) => args.traces(),
+        _ => Layer::default().with("otlp_endpoint", Some("")),
+    };
+    let _log = log::Log::start(&global.load(flags)?)?;
     match cli.command {
         Command::Alter(args) => alter::run(global, *args).await,
         Command::Install(args) => install::run(global, args).await,

@@ -86,7 +86,12 @@ async fn database_with_deployments(count: u32) -> TestDatabase {
 async fn a_newcomer_installs_registers_submits_and_looks() {
     let database = TestDatabase::bare().await;
     assert!(done(&database, &["install"]).contains(database.schema()));
-    done(&database, &["deployment", "add", "eu-1", "db1.example"]);
+    done(&database, &["deployment", "add", "eu-1", "db0.example"]);
+    let said = done(&database, &["deployment", "add", "eu-1", "db1.example"]);
+    assert!(
+        said.contains("db1.example:3306, and no longer db0.example:3306"),
+        "{said}"
+    );
     done(
         &database,
         &[

@@ -436,15 +436,15 @@ async fn drift_blocks_the_submit_until_it_is_accepted_by_name() {
             &[("LOCKKEEPER_DEPLOYMENT_PASSWORD", password.expose())],
         )
     };
-    for wrong in [&[][..], &["--accept-drift", "d7"]] {
-        let (code, _, said) = submit(wrong);
-        assert_eq!(code, 1, "{said}");
-        assert!(
-            said.contains("total` smallint") && said.contains("nothing was submitted"),
-            "{said}"
-        );
-    }
-    let (_, _, said) = submit(&[]);
+    let (code, _, said) = submit(&["--accept-drift", "d7"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("'d7'") && said.contains("d0, d1"), "{said}");
+    let (code, _, said) = submit(&[]);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("total` smallint") && said.contains("nothing was submitted"),
+        "{said}"
+    );
     assert!(said.contains("--accept-drift d1"), "the next step: {said}");
     let (code, out, said) = submit(&["--accept-drift", "d1"]);
     assert_eq!(code, 0, "{said}");

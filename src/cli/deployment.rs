@@ -48,6 +48,12 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
     let (host, port) = address(&args.address)?;
     let labels = labels(&args.labels)?;
     let mut session = Session::open(global).await?;
+    let before = session
+        .read(format!(
+            "SELECT CONCAT(d.host, ':', d.port) AS address FROM deployment_status AS d WHERE d.deployment = {}",
+            super::connect::literal(&args.name)
+        ))
+        .await?;
     let answer = register(
         &mut session,
         &args.name,
@@ -59,8 +65,17 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
     if global.json {
         output::json(&answer.first_json());
     } else {
+        let address = format!("{host}:{port}");
+        // A second `add` of a name is how one moves, and how two are mixed up.
+        let moved = match before
+            .first("address")
+            .and_then(|was| was.as_str().map(str::to_owned))
+        {
+            Some(was) if was != address => format!(", and no longer {was}"),
+            Some(_) | None => String::new(),
+        };
         output::line(&format!(
-            "Deployment {} is {host}:{port}, at position {}.",
+            "Deployment {} is {address}{moved}, at position {}.",
             answer.first_text("deployment"),
             answer.first_text("position")
         ));

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::access::AccessFlags;
 use super::{CliError, Global};
-use crate::config::Access;
+use crate::config::{Access, Layer};
 use crate::control::{DriverName, Scope};
 use crate::drive::{self, DriveOptions};
 use crate::install;
@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// Prometheus reads the driver's metrics here, for example 127.0.0.1:9187
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics_listen: Option<SocketAddr>,
+    /// A collector gets a trace of each operation here, by OTLP over gRPC, for example http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// End when there is nothing left to claim
     #[arg(long)]
     until_idle: bool,
@@ -45,6 +48,13 @@ pub(super) struct Args {
 }
 
 const CONCURRENCY: u16 = 4;
+
+impl Args {
+    /// Where traces go, as the flags say.
+    pub(super) fn traces(&self) -> Layer {
+        Layer::default().with("otlp_endpoint", self.otlp_endpoint.clone())
+    }
+}
 
 pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let flags = args

@@ -89,6 +89,14 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         };
         places.sort_by_key(asked);
     }
+    let names: Vec<&str> = places.iter().map(|p| p.deployment.as_str()).collect();
+    let mut accepted = args.accept_drift.iter();
+    if let Some(unknown) = accepted.find(|name| !names.contains(&name.as_str())) {
+        return Err(CliError::usage(format!(
+            "--accept-drift names '{unknown}', and the change goes to {}; nothing was submitted",
+            names.join(", ")
+        )));
+    }
     if !args.no_preflight {
         let access = plan::access(global, &session, &args.access)?;
         let change = Change {

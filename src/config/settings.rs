@@ -76,6 +76,12 @@ pub const OPTIONS: &[Setting] = &[
         "address and port of the driver's Prometheus endpoint; default: none",
     ),
     option(
+        "otlp_endpoint",
+        "LOCKKEEPER_OTLP_ENDPOINT",
+        "--otlp-endpoint",
+        "where a driver sends a trace of each operation: a collector's gRPC address, `http://host:4317`; default: nowhere",
+    ),
+    option(
         "deployment.user",
         "LOCKKEEPER_DEPLOYMENT_USER",
         "--deployment-user",
@@ -130,6 +136,7 @@ pub struct Settings {
     pub driver: Option<String>,
     pub concurrency: Option<u16>,
     pub metrics_listen: Option<SocketAddr>,
+    pub otlp_endpoint: Option<String>,
     /// For every deployment that has no settings of its own.
     pub deployment: DeploymentSettings,
     /// By the deployment's name.

@@ -26,7 +26,13 @@ const FEWEST_ROWS: u64 = 20;
 const MOST_ROWS: u64 = 250_000;
 
 /// A chunk carries no more than about this many bytes.
-const CHUNK_BYTES: u64 = 32 << 20;
+const CHUNK_BYTES: u64 = 8 << 20;
+
+/// Other commits wait while the server writes a chunk to its binlog: no longer than this, if it can be helped.
+const COMMIT_TIME: Duration = Duration::from_millis(15);
+
+/// A slow commit makes no chunk smaller than this: then it is not the chunk that makes it slow.
+const FEWEST_BYTES: u64 = 256 << 10;
 
 /// A chunk that fails this often in a row fails the copy.
 const ATTEMPTS: u32 = 10;
@@ -49,6 +55,8 @@ pub struct TableCopy {
     left: Mutex<Left>,
     chunk_rows: AtomicU64,
     most_rows: u64,
+    /// What [`FEWEST_BYTES`] are, in rows.
+    fewest_rows: u64,
     /// Chunks that may run at a time; less after deadlocks.
     threads: AtomicU32,
 }
@@ -157,6 +165,7 @@ impl TableCopy {
             ordered,
             chunk_rows: AtomicU64::new(FIRST_ROWS),
             most_rows: (CHUNK_BYTES / row_bytes.max(1)).clamp(FEWEST_ROWS, MOST_ROWS),
+            fewest_rows: (FEWEST_BYTES / row_bytes.max(1)).max(FEWEST_ROWS),
             threads: AtomicU32::new(context.options.copy_threads),
             left: Mutex::new(what_is_left(done.clone())),
             context: Arc::clone(context),
@@ -344,40 +353,43 @@ impl TableCopy {
             self.insert_tail
         );
         let mut failures = 0;
-        let (rows, took) = loop {
+        let (rows, committing, took) = loop {
             self.context.may_go_on()?;
             let started = Instant::now();
             match self.attempt(session, &insert, record).await {
-                Ok(rows) => break (rows, started.elapsed()),
+                Ok((rows, committing)) => break (rows, committing, started.elapsed()),
                 Err(error) => self.recover(session, error, &mut failures).await?,
             }
             // The reply to a commit may have been lost.
             if self.context.store.has_copied(session, &record(0)).await? {
-                break (0, started.elapsed());
+                break (0, Duration::ZERO, started.elapsed());
             }
         };
         self.context.routing.finish(self.table, begun.flight);
         self.context.progress.copied(self.table, rows);
         self.context.report();
-        self.adapt(rows, took);
+        self.adapt(rows, committing, took);
         Ok(took)
     }
 
+    /// Answers how many rows there were, and how long their commit took.
     async fn attempt(
         &self,
         session: &mut Session,
         insert: &str,
         record: impl Fn(u64) -> CopiedRange,
-    ) -> Result<u64, EngineError> {
+    ) -> Result<(u64, Duration), EngineError> {
         let doing = "copying a chunk";
         let connection = session.connection();
         run(connection, "BEGIN".into(), doing).await?;
         let rows = run(connection, insert.to_owned(), doing).await?;
         fail_point::at("copy.chunk.before");
         let done = format!("{}; COMMIT", self.context.store.add_copied(&record(rows))?);
+        let committing = Instant::now();
         run(connection, done, doing).await?;
+        let committing = committing.elapsed();
         fail_point::at("copy.chunk.after");
-        Ok(rows)
+        Ok((rows, committing))
     }
 
     /// Makes the session fit for another attempt, or gives up.
@@ -440,16 +452,19 @@ impl TableCopy {
         }
     }
 
-    /// Lets the next chunks take as long as they should.
-    fn adapt(&self, rows: u64, took: Duration) {
+    /// Lets the next chunks take as long as they should, and their commits.
+    fn adapt(&self, rows: u64, committing: Duration, took: Duration) {
         let wanted = self.context.options.chunk_time().as_secs_f64() * self.context.share_of_time();
         let now = self.chunk_rows.load(Ordering::Relaxed);
         // A last, short chunk teaches nothing about the speed.
         if rows < now / 2 {
             return;
         }
-        let factor = (wanted / took.as_secs_f64().max(1e-3)).clamp(0.25, 2.0);
-        let next = (rows as f64 * factor) as u64;
+        let by_time = wanted / took.as_secs_f64().max(1e-3);
+        let by_commit = COMMIT_TIME.as_secs_f64() / committing.as_secs_f64().max(1e-3);
+        let by_commit = by_commit.max(self.fewest_rows as f64 / rows as f64);
+        let next = (rows as f64 * by_time.min(by_commit).clamp(0.25, 2.0)) as u64;
+        tracing::trace!(rows, ?committing, ?took, next, "a chunk is copied");
         self.chunk_rows
             .store(next.clamp(FEWEST_ROWS, self.most_rows), Ordering::Relaxed);
     }

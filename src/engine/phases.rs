@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use sqlx::Row;
 use tokio::sync::Mutex;
+use tracing::{Instrument as _, info_span};
 
 use super::apply::Pace;
 use super::artifact;
@@ -90,7 +91,7 @@ impl Engine {
     ///
     /// [`EngineError::SwapUnknown`] if that can't be said yet: call again.
     pub async fn cut_over(&mut self) -> Result<Swapped, EngineError> {
-        match self.swap().await {
+        match self.swap().instrument(info_span!("cutover")).await {
             Ok(swapped) => Ok(swapped),
             Err(Halt::Failed(error)) => Err(self.first_error(error)),
             Err(Halt::Asked(outcome)) => Err(EngineError::retryable(format!(
@@ -222,16 +223,16 @@ impl Engine {
             return Ok(());
         }
         if self.stage() == Stage::Copy {
-            self.copy_tables().await?;
+            self.copy_tables().instrument(info_span!("copy")).await?;
             self.enter(Stage::Index).await?;
         }
         if self.stage() == Stage::Index {
-            self.build_indexes().await?;
+            self.build_indexes().instrument(info_span!("index")).await?;
             self.enter(Stage::Verify).await?;
         }
         self.catch_up().await?;
         if self.stage() == Stage::Verify {
-            self.verify().await?;
+            self.verify().instrument(info_span!("verify")).await?;
             self.catch_up().await?;
         }
         self.phase("waiting");
@@ -274,7 +275,10 @@ impl Engine {
     async fn start(&mut self) -> Result<bool, Halt> {
         let (position, fresh) = match self.store.read(&mut self.control).await? {
             Some(found) => (self.resume(found).await?, false),
-            None => (self.begin().await?, true),
+            None => (
+                self.begin().instrument(info_span!("preflight")).await?,
+                true,
+            ),
         };
         let Some(head) = &self.head else {
             return Ok(false);

@@ -41,18 +41,28 @@ pub(super) struct Changed {
 }
 
 impl Changed {
-    /// Phases with their seconds, in their order; those of the same name together.
-    pub fn seconds(&self) -> Vec<(String, f64)> {
-        let mut all: Vec<(String, f64)> = Vec::new();
+    /// Phases in their order, each with the times from and to which it lasted; those of the same name together.
+    pub fn spans(&self) -> Vec<(&str, Vec<(u64, u64)>)> {
+        let mut all: Vec<(&str, Vec<(u64, u64)>)> = Vec::new();
         for (at, (phase, since)) in self.phases.iter().enumerate() {
             let until = self.phases.get(at + 1).map_or(self.finished, |next| next.1);
-            let seconds = until.saturating_sub(*since) as f64 / 1e6;
             match all.iter_mut().find(|(known, _)| known == phase) {
-                Some((_, sum)) => *sum += seconds,
-                None => all.push((phase.clone(), seconds)),
+                Some((_, spans)) => spans.push((*since, until)),
+                None => all.push((phase, vec![(*since, until)])),
             }
         }
         all
+    }
+
+    /// Phases with their seconds.
+    pub fn seconds(&self) -> Vec<(&str, f64)> {
+        let took = |spans: &[(u64, u64)]| -> u64 {
+            let each = spans.iter().map(|(from, to)| to.saturating_sub(*from));
+            each.sum()
+        };
+        let all = self.spans().into_iter();
+        all.map(|(phase, spans)| (phase, took(&spans) as f64 / 1e6))
+            .collect()
     }
 
     /// When the copy began.

@@ -144,13 +144,14 @@ impl Record {
         self.written.samples.len() as u64
     }
 
-    /// Of the writes that were due in this time.
-    pub fn waits(&self, from: u64, to: u64) -> Waits {
+    /// Of the writes that were due in any of these times.
+    pub fn waits(&self, times: &[(u64, u64)]) -> Waits {
         // An hour at most; three digits are always allowed.
         let mut histogram = Histogram::<u64>::new_with_max(3_600_000_000, 3)
             .unwrap_or_else(|_| unreachable!("these bounds are good"));
         for sample in &self.written.samples {
-            if (from..to).contains(&sample.due_micros) {
+            let within = |(from, to): &(u64, u64)| (*from..*to).contains(&sample.due_micros);
+            if times.iter().any(within) {
                 histogram.saturating_record(sample.waited_micros);
             }
         }

@@ -37,12 +37,17 @@ pub(super) async fn measure<F: FnMut(&str)>(
             let what = format!("{}: CPU of the server", way.name());
             report.note(Figure::new(&on, what, cpu, "s"));
         }
-        let before = record.waits(began, run.began);
+        let before = record.waits(&[(began, run.began)]);
         waits(&on, "before", &before, report);
         match &run.changed {
-            None => waits(&on, "during", &record.waits(run.began, run.ended), report),
+            None => waits(
+                &on,
+                "during",
+                &record.waits(&[(run.began, run.ended)]),
+                report,
+            ),
             Some(changed) => {
-                let copying = record.waits(changed.copying(), changed.verified);
+                let copying = record.waits(&[(changed.copying(), changed.verified)]);
                 waits(&on, "during the copy", &copying, report);
                 let ratio = copying.p99 / before.p99;
                 report.note(
@@ -58,6 +63,10 @@ pub(super) async fn measure<F: FnMut(&str)>(
                 ));
                 for (phase, took) in changed.seconds() {
                     report.note(Figure::new(&on, format!("  of it {phase}"), took, "s"));
+                }
+                for (phase, spans) in changed.spans() {
+                    let p99 = record.waits(&spans).p99;
+                    report.note(Figure::new(&on, format!("  p99 in {phase}"), p99, "ms"));
                 }
             }
         }

@@ -1,0 +1,87 @@
+//! Logs on standard error, and traces of a driver's operations for a collector.
+
+use std::io::IsTerminal as _;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use super::{CliError, output};
+use crate::config::{LogFormat, Settings};
+use crate::install::PROGRAM_VERSION;
+
+/// Sends what is left when it is dropped.
+pub(super) struct Log {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Log {
+    /// Starts both. A collector that does not answer is a line in the log, and holds nothing up.
+    pub(super) fn start(settings: &Settings) -> Result<Self, CliError> {
+        let filter = settings.log.as_deref().unwrap_or("warn,sqlx::query=error");
+        let filter = EnvFilter::try_new(filter).map_err(|error| {
+            CliError::usage(format!(
+                "log filter '{filter}' is refused ({error}); write warn, info, or lockkeeper=debug"
+            ))
+        })?;
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(|| crate::progress::AboveBars)
+            .with_ansi(std::io::stderr().is_terminal() && output::wants_colours());
+        let lines = match settings.log_format {
+            LogFormat::Text => lines.boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        };
+        let endpoint = settings.otlp_endpoint.as_deref();
+        let endpoint = endpoint.filter(|endpoint| !endpoint.is_empty());
+        let traces = endpoint.map(provider).transpose()?;
+        // Ours only: the exporter's own calls would make spans without end.
+        let ours = Targets::new().with_target("lockkeeper", LevelFilter::INFO);
+        let spans = traces.as_ref().map(|traces| {
+            tracing_opentelemetry::layer()
+                .with_tracer(traces.tracer("lockkeeper"))
+                .with_filter(ours)
+        });
+        tracing_subscriber::registry()
+            .with(lines.with_filter(filter))
+            .with(spans)
+            .init();
+        Ok(Self { traces })
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(traces) = &self.traces
+            && let Err(error) = traces.shutdown()
+        {
+            tracing::warn!(%error, "the last spans did not reach the collector");
+        }
+    }
+}
+
+fn provider(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(|error| {
+            CliError::usage(format!(
+                "otlp_endpoint '{endpoint}' is refused ({error}); write http://HOST:4317, the collector's gRPC address"
+            ))
+        })?;
+    let resource = Resource::builder()
+        .with_service_name("lockkeeper")
+        .with_attribute(KeyValue::new("service.version", PROGRAM_VERSION))
+        .build();
+    Ok(SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_batch_exporter(exporter)
+        .build())
+}

@@ -1,0 +1,151 @@
+//! A driver's traces, as a collector gets them.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use sqlx::{AssertSqlSafe, Executor as _};
+use support::TestDatabase;
+use tokio::process::Command;
+
+/// The collector's side of the protocol; keeps what it gets.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Span>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let scopes = request.into_inner().resource_spans.into_iter();
+        let spans = scopes
+            .flat_map(|resource| resource.scope_spans)
+            .flat_map(|scope| scope.spans);
+        self.0.lock().expect("the spans").extend(spans);
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    fn start(&self) -> SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let at = listener.local_addr().expect("its address");
+        drop(listener);
+        let service = TraceServiceServer::new(self.clone());
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve(at),
+        );
+        at
+    }
+
+    fn named(&self, name: &str) -> Vec<Span> {
+        let spans = self.0.lock().expect("the spans");
+        spans.iter().filter(|s| s.name == name).cloned().collect()
+    }
+}
+
+fn text(span: &Span, key: &str) -> Option<String> {
+    let attribute = span.attributes.iter().find(|a| a.key == key)?;
+    match attribute.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+async fn prepared() -> (TestDatabase, String) {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let schema = format!("o_{:016x}", rand::random::<u64>());
+    let mut session = database.connect().await;
+    for statement in [
+        format!("CREATE DATABASE {schema}"),
+        format!("CREATE TABLE {schema}.t (id INT PRIMARY KEY, v INT, KEY by_v (v))"),
+        format!("INSERT INTO {schema}.t VALUES (1, 1), (2, 2), (3, 3)"),
+        format!("CALL apply_submit('{schema}', 'ALTER TABLE t MODIFY v BIGINT', NULL)"),
+    ] {
+        session
+            .execute(AssertSqlSafe(statement))
+            .await
+            .expect("prepared");
+    }
+    (database, schema)
+}
+
+async fn drive(database: &TestDatabase, endpoint: &str) -> (bool, String) {
+    let driver = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+        .args(["drive", "--until-idle", "--otlp-endpoint", endpoint])
+        .env("LOCKKEEPER_URL", database.url())
+        .env_remove("LOCKKEEPER_CONFIG")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .output();
+    let ended = tokio::time::timeout(Duration::from_secs(120), driver);
+    let ended = ended.await.expect("in time").expect("the program runs");
+    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    (ended.status.success(), log)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_is_a_trace_with_its_phases() {
+    let (database, schema) = prepared().await;
+    let collector = Collector::default();
+    let at = collector.start();
+    let (is_done, log) = drive(&database, &format!("http://{at}")).await;
+    assert!(is_done, "{log}");
+
+    let [operation] = &collector.named("operation")[..] else {
+        panic!("one operation: {:#?}", collector.named("operation"));
+    };
+    assert_eq!(text(operation, "deployment").as_deref(), Some("d0"));
+    assert_eq!(text(operation, "operation").as_deref(), Some("1"));
+    for phase in ["preflight", "copy", "index", "verify", "cutover"] {
+        let [span] = &collector.named(phase)[..] else {
+            panic!("one {phase}: {:#?}", collector.named(phase));
+        };
+        assert_eq!(span.trace_id, operation.trace_id, "{phase}");
+        assert_eq!(span.parent_span_id, operation.span_id, "{phase}");
+        assert!(span.start_time_unix_nano >= operation.start_time_unix_nano);
+        assert!(span.end_time_unix_nano <= operation.end_time_unix_nano);
+    }
+    let mut session = database.connect().await;
+    session
+        .execute(AssertSqlSafe(format!("DROP DATABASE {schema}")))
+        .await
+        .expect("dropped");
+}
+
+/// Traces are for looking at: a rollout does not wait for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_does_not_answer_holds_nothing_up() {
+    let (database, schema) = prepared().await;
+    let (is_done, log) = drive(&database, "http://127.0.0.1:9").await;
+    assert!(is_done, "{log}");
+    assert!(
+        log.contains("127.0.0.1:9") || log.contains("Export"),
+        "{log}"
+    );
+    let (is_done, log) = drive(&database, "not an address").await;
+    assert!(!is_done && log.contains("otlp_endpoint"), "{log}");
+    let mut session = database.connect().await;
+    session
+        .execute(AssertSqlSafe(format!("DROP DATABASE {schema}")))
+        .await
+        .expect("dropped");
+}
