@@ -156,8 +156,7 @@ async fn settings(session: &mut Session) -> Vec<Finding> {
     // whether another session that lost its processor in mid-write is done.
     if variable(session, "innodb_log_writer_threads")
         .await
-        .as_deref()
-        == Some("0")
+        .is_some_and(|value| value == "OFF")
     {
         findings.push(finding(
             Severity::Note,
