@@ -13,6 +13,7 @@ use sqlx::{Connection, Row};
 use super::EngineError;
 use super::artifact;
 use super::error::server_error_number;
+use super::server_fit::server_uuid;
 use super::session::{Owner, Session, Sessions};
 use super::token::quote_table;
 
@@ -354,11 +355,4 @@ impl Fence {
             self.quoted()
         ))
     }
-}
-
-async fn server_uuid(session: &mut Session) -> Result<String, EngineError> {
-    sqlx::query_scalar("SELECT @@server_uuid")
-        .fetch_one(session.connection())
-        .await
-        .map_err(EngineError::while_doing("asking for the server's identity"))
 }

@@ -37,6 +37,7 @@ pub mod privilege;
 mod revert;
 pub mod routing;
 mod running;
+mod server_fit;
 pub mod session;
 pub mod staging;
 pub mod statement;

@@ -5,7 +5,10 @@
 //! has passed the place where the stream was, and whatever is equal once is done, for later writes
 //! are later changes. What keeps differing is read under a lock of that row alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod converted;
+mod rows;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +29,8 @@ use super::session::Session;
 use super::staging::{same_type, type_text};
 use super::table::{TableDefinition, TablePlan, quote};
 use super::{EngineError, fail_point};
+use converted::{Converted, convert};
+use rows::{KeyPart, RowDigests, any_of, describe, differing, from_map_key, map_key};
 
 const FIRST_ROWS: u64 = 5_000;
 const FEWEST_ROWS: u64 = 200;
@@ -101,37 +106,6 @@ impl Part {
             summed,
         }
     }
-}
-
-/// The original's rows under the shadow's types, for conversions that no expression has.
-struct Converted {
-    create: String,
-    clear: String,
-    /// What comes before the condition.
-    fill: String,
-}
-
-type RowDigests = BTreeMap<Vec<KeyPart>, Vec<u8>>;
-
-/// Key parts in some order, for maps.
-type KeyPart = (u8, Vec<u8>);
-
-fn map_key(key: &[KeyText]) -> Vec<KeyPart> {
-    key.iter()
-        .map(|part| match part {
-            KeyText::Plain(text) => (0, text.clone().into_bytes()),
-            KeyText::Bytes(bytes) => (1, bytes.clone()),
-        })
-        .collect()
-}
-
-fn from_map_key(key: &[KeyPart]) -> Vec<KeyText> {
-    key.iter()
-        .map(|(kind, bytes)| match kind {
-            0 => KeyText::Plain(String::from_utf8_lossy(bytes).into_owned()),
-            _ => KeyText::Bytes(bytes.clone()),
-        })
-        .collect()
 }
 
 impl TableVerify {
@@ -586,35 +560,6 @@ fn too_large(key: &[KeyText]) -> EngineError {
     ))
 }
 
-fn any_of(key: &KeyColumns, keys: &[Vec<KeyPart>]) -> String {
-    let each: Vec<String> = keys
-        .iter()
-        .map(|k| format!("({})", key.is(&from_map_key(k))))
-        .collect();
-    format!("({})", each.join(" OR "))
-}
-
-fn differing(a: &RowDigests, b: &RowDigests) -> BTreeSet<Vec<KeyPart>> {
-    let keys = a.keys().chain(b.keys());
-    keys.filter(|key| a.get(*key) != b.get(*key))
-        .cloned()
-        .collect()
-}
-
-fn describe(
-    keys: &BTreeSet<Vec<KeyPart>>,
-    original: &RowDigests,
-    shadow: &RowDigests,
-) -> Vec<Different> {
-    keys.iter()
-        .map(|key| Different {
-            key: from_map_key(key),
-            in_original: original.contains_key(key),
-            in_shadow: shadow.contains_key(key),
-        })
-        .collect()
-}
-
 /// Why the rows of both tables could not be compared range by range; for preflight.
 pub fn not_comparable(plan: &TablePlan) -> Option<String> {
     let (original, shadow, key) = (
@@ -664,70 +609,4 @@ fn keeps_order(original: &TableDefinition, s: usize, shadow: &TableDefinition, t
                 T::VarBinary | T::Decimal | T::DateTime | T::Timestamp
             )
             && target.scale == source.scale
-}
-
-fn convert(
-    plan: &TablePlan,
-    original: &TableDefinition,
-    shadow: &TableDefinition,
-    name: &str,
-    key: &KeyColumns,
-) -> Result<(Option<(Converted, String)>, Digest), EngineError> {
-    // The key keeps its name, so that the same expressions read it.
-    let names: Vec<String> = plan
-        .carried
-        .iter()
-        .enumerate()
-        .map(|(at, c)| {
-            match plan
-                .key
-                .as_ref()
-                .is_some_and(|k| k.source.contains(&c.source))
-            {
-                true => quote(&original.columns[c.source].name),
-                false => format!("`lk c{at}`"),
-            }
-        })
-        .collect();
-    let columns: Vec<String> = plan
-        .carried
-        .iter()
-        .zip(&names)
-        .map(|(c, name)| format!("{name} {} NULL", type_text(&shadow.columns[c.target])))
-        .collect();
-    let sources: Vec<String> = plan
-        .carried
-        .iter()
-        .map(|c| quote(&original.columns[c.source].name))
-        .collect();
-    let of_converted = Digest::of_converted(plan, &names)
-        .ok_or_else(|| EngineError::permanent("a table that is not copied has no shadow"))?;
-    let own: Vec<String> = plan
-        .carried
-        .iter()
-        .map(|c| quote(&shadow.columns[c.target].name))
-        .collect();
-    let of_shadow = Digest::of_converted(plan, &own)
-        .ok_or_else(|| EngineError::permanent("a table that is not copied has no shadow"))?;
-    let converted = Converted {
-        create: format!(
-            "CREATE TEMPORARY TABLE {name} ({}) ENGINE=InnoDB",
-            columns.join(", ")
-        ),
-        clear: format!("DELETE FROM {name}"),
-        fill: format!(
-            "INSERT INTO {name} ({}) SELECT {} FROM {} FORCE INDEX ({}) WHERE ",
-            names.join(", "),
-            sources.join(", "),
-            original.quoted(),
-            key.index()
-        ),
-    };
-    Ok((
-        Some((converted, name.to_owned())),
-        Digest {
-            original: of_converted,
-            shadow: of_shadow,
-        },
-    ))
 }

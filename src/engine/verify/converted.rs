@@ -1,0 +1,82 @@
+//! Rows of the original under the shadow's types, where no expression converts them: through a temporary table.
+
+use crate::engine::EngineError;
+use crate::engine::digest::Digest;
+use crate::engine::key::KeyColumns;
+use crate::engine::staging::type_text;
+use crate::engine::table::{TableDefinition, TablePlan, quote};
+
+/// The original's rows under the shadow's types, for conversions that no expression has.
+pub(super) struct Converted {
+    pub create: String,
+    pub clear: String,
+    /// What comes before the condition.
+    pub fill: String,
+}
+
+/// The table `name` that the original's rows go through, and the digests of both sides.
+pub(super) fn convert(
+    plan: &TablePlan,
+    original: &TableDefinition,
+    shadow: &TableDefinition,
+    name: &str,
+    key: &KeyColumns,
+) -> Result<(Option<(Converted, String)>, Digest), EngineError> {
+    // The key keeps its name, so that the same expressions read it.
+    let names: Vec<String> = plan
+        .carried
+        .iter()
+        .enumerate()
+        .map(|(at, c)| {
+            match plan
+                .key
+                .as_ref()
+                .is_some_and(|k| k.source.contains(&c.source))
+            {
+                true => quote(&original.columns[c.source].name),
+                false => format!("`lk c{at}`"),
+            }
+        })
+        .collect();
+    let columns: Vec<String> = plan
+        .carried
+        .iter()
+        .zip(&names)
+        .map(|(c, name)| format!("{name} {} NULL", type_text(&shadow.columns[c.target])))
+        .collect();
+    let sources: Vec<String> = plan
+        .carried
+        .iter()
+        .map(|c| quote(&original.columns[c.source].name))
+        .collect();
+    let of_converted = Digest::of_converted(plan, &names)
+        .ok_or_else(|| EngineError::permanent("a table that is not copied has no shadow"))?;
+    let own: Vec<String> = plan
+        .carried
+        .iter()
+        .map(|c| quote(&shadow.columns[c.target].name))
+        .collect();
+    let of_shadow = Digest::of_converted(plan, &own)
+        .ok_or_else(|| EngineError::permanent("a table that is not copied has no shadow"))?;
+    let converted = Converted {
+        create: format!(
+            "CREATE TEMPORARY TABLE {name} ({}) ENGINE=InnoDB",
+            columns.join(", ")
+        ),
+        clear: format!("DELETE FROM {name}"),
+        fill: format!(
+            "INSERT INTO {name} ({}) SELECT {} FROM {} FORCE INDEX ({}) WHERE ",
+            names.join(", "),
+            sources.join(", "),
+            original.quoted(),
+            key.index()
+        ),
+    };
+    Ok((
+        Some((converted, name.to_owned())),
+        Digest {
+            original: of_converted,
+            shadow: of_shadow,
+        },
+    ))
+}
