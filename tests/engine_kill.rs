@@ -157,8 +157,8 @@ async fn a_driver_killed_in_mid_verification_is_followed_by_one_that_finds_what_
     assert_eq!(id_type(&mut deployment).await, "bigint");
 }
 
-/// Waits until the driver has frozen itself, and changes a row of its copy.
-async fn spoil(deployment: &mut Deployment, epoch: u64, driver: Option<u32>) {
+/// Waits until the driver has frozen itself.
+async fn frozen(driver: Option<u32>) {
     let stat = format!("/proc/{}/stat", driver.expect("a driver"));
     support::eventually("the driver is frozen", Duration::from_secs(120), || async {
         let stat = std::fs::read_to_string(&stat).expect("a driver that runs");
@@ -167,6 +167,11 @@ async fn spoil(deployment: &mut Deployment, epoch: u64, driver: Option<u32>) {
             .is_some_and(|rest| rest.trim_start().starts_with('T'))
     })
     .await;
+}
+
+/// Waits until the driver has frozen itself, and changes a row of its copy.
+async fn spoil(deployment: &mut Deployment, epoch: u64, driver: Option<u32>) {
+    frozen(driver).await;
     let shadow = artefact(deployment, &format!("_{epoch}_0_new")).await;
     let spoil = format!("UPDATE `{shadow}` SET note = 'spoilt' WHERE id = 5");
     deployment.run(&spoil).await;
@@ -246,39 +251,64 @@ async fn killed_at_random_moments(deployment: &Deployment) -> u32 {
     kills
 }
 
+/// Steps of a change, and how often a driver passes each before it meets its fate there.
+const STEPS: [(&str, u32); 13] = [
+    ("begin.checkpoint.before", 1),
+    ("begin.checkpoint.after", 1),
+    ("copy.chunk.before", 1),
+    ("copy.chunk.before", 5),
+    ("copy.chunk.after", 1),
+    ("copy.chunk.after", 4),
+    ("apply.batch.before", 1),
+    ("apply.batch.before", 3),
+    ("apply.batch.after", 1),
+    ("index.build.before", 1),
+    ("index.build.after", 1),
+    // The next driver is not told of the swap: it asks for the copy first, all the same.
+    ("cutover.rename.after", 1),
+    ("cutover.unlock.after", 1),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_killed_at_any_step_is_followed_by_one_that_ends_the_change() {
-    let steps = [
-        "begin.checkpoint.before",
-        "begin.checkpoint.after",
-        "copy.chunk.before",
-        "copy.chunk.before=5:abort",
-        "copy.chunk.after",
-        "copy.chunk.after=4:abort",
-        "apply.batch.before",
-        "apply.batch.before=3:abort",
-        "apply.batch.after",
-        "index.build.before",
-        "index.build.after",
-        // The next one is not told of the swap: it asks for the copy first, all the same.
-        "cutover.rename.after",
-        "cutover.unlock.after",
-    ];
-    for step in steps {
+    for (step, time) in STEPS {
         let (deployment, writers) = prepared(20_000).await;
-        let fail_at = if step.contains('=') {
-            step.to_owned()
-        } else {
-            format!("{step}=abort")
-        };
-        let status = spawn(&deployment, 1, &fail_at)
-            .wait()
-            .await
-            .expect("a status");
+        let status = end_of(&deployment, 1, &format!("{step}={time}:abort")).await;
         assert!(!status.success(), "{step} was never reached");
-        let status = spawn(&deployment, 2, "").wait().await.expect("a status");
+        let status = end_of(&deployment, 2, "").await;
         assert!(status.success(), "the successor failed after {step}");
         checked(deployment, writers).await;
+    }
+}
+
+/// Its lease says yes all the time: only the fence on the deployment holds it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_frozen_at_any_step_changes_nothing_when_it_wakes_up() {
+    for (step, time) in STEPS {
+        let (mut deployment, writers) = prepared(20_000).await;
+        let mut former = spawn(&deployment, 1, &format!("{step}={time}:stop"));
+        frozen(former.id()).await;
+        let status = end_of(&deployment, 2, "").await;
+        assert!(status.success(), "the successor failed after {step}");
+        let expected = writers.stop().await;
+        writers::check(&mut deployment, &expected).await;
+        let tables = deployment.tables().await;
+        let whole = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, worker, note, amount)))) FROM orders";
+        let rows = deployment.text(whole).await;
+
+        let pid = former.id().and_then(|id| i32::try_from(id).ok());
+        let pid = pid
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("woken up");
+        let status = tokio::time::timeout(Duration::from_secs(60), former.wait()).await;
+        let status = status.expect("it gives up").expect("a status");
+        // After its own swap nothing was left to do that a successor had not done.
+        let had_swapped = step.starts_with("cutover");
+        assert!(had_swapped || !status.success(), "{step}: it went on");
+        assert_eq!(deployment.tables().await, tables, "{step}");
+        assert_eq!(deployment.text(whole).await, rows, "{step}");
+        assert_eq!(id_type(&mut deployment).await, "bigint", "{step}");
     }
 }
 
