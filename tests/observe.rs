@@ -7,7 +7,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Executor as _};
 use support::TestDatabase;
 
 /// Ends with the test, however that ends.
@@ -40,20 +39,7 @@ fn scrape(at: SocketAddr) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_shows_in_the_metrics_and_the_log_is_json_without_a_secret() {
     let database = TestDatabase::fresh().await;
-    database.register_deployments(1).await;
-    let schema = format!("o_{:016x}", rand::random::<u64>());
-    let mut session = database.connect().await;
-    for statement in [
-        format!("CREATE DATABASE {schema}"),
-        format!("CREATE TABLE {schema}.t (id INT PRIMARY KEY, v INT)"),
-        format!("INSERT INTO {schema}.t VALUES (1, 1), (2, 2), (3, 3)"),
-        format!("CALL apply_submit('{schema}', 'ALTER TABLE t MODIFY v BIGINT', NULL)"),
-    ] {
-        session
-            .execute(AssertSqlSafe(statement))
-            .await
-            .expect("prepared");
-    }
+    let schema = database.submit_a_small_change().await;
     let at = free_address();
     let mut driver = Driver(
         Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
@@ -120,8 +106,5 @@ async fn a_rollout_shows_in_the_metrics_and_the_log_is_json_without_a_secret() {
     );
     let password = database.settings().credentials.password.expose();
     assert!(password.is_empty() || !log.contains(password), "{log}");
-    session
-        .execute(AssertSqlSafe(format!("DROP DATABASE {schema}")))
-        .await
-        .expect("dropped");
+    database.drop_schema(&schema).await;
 }

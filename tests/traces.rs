@@ -15,7 +15,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use sqlx::{AssertSqlSafe, Executor as _};
 use support::TestDatabase;
 use tokio::process::Command;
 
@@ -67,25 +66,6 @@ fn text(span: &Span, key: &str) -> Option<String> {
     }
 }
 
-async fn prepared() -> (TestDatabase, String) {
-    let database = TestDatabase::fresh().await;
-    database.register_deployments(1).await;
-    let schema = format!("o_{:016x}", rand::random::<u64>());
-    let mut session = database.connect().await;
-    for statement in [
-        format!("CREATE DATABASE {schema}"),
-        format!("CREATE TABLE {schema}.t (id INT PRIMARY KEY, v INT, KEY by_v (v))"),
-        format!("INSERT INTO {schema}.t VALUES (1, 1), (2, 2), (3, 3)"),
-        format!("CALL apply_submit('{schema}', 'ALTER TABLE t MODIFY v BIGINT', NULL)"),
-    ] {
-        session
-            .execute(AssertSqlSafe(statement))
-            .await
-            .expect("prepared");
-    }
-    (database, schema)
-}
-
 async fn drive(database: &TestDatabase, endpoint: &str) -> (bool, String) {
     let driver = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
         .args(["drive", "--until-idle", "--otlp-endpoint", endpoint])
@@ -104,7 +84,8 @@ async fn drive(database: &TestDatabase, endpoint: &str) -> (bool, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_is_a_trace_with_its_phases() {
-    let (database, schema) = prepared().await;
+    let database = TestDatabase::fresh().await;
+    let schema = database.submit_a_small_change().await;
     let collector = Collector::default();
     let at = collector.start();
     let (is_done, log) = drive(&database, &format!("http://{at}")).await;
@@ -124,17 +105,14 @@ async fn an_operation_is_a_trace_with_its_phases() {
         assert!(span.start_time_unix_nano >= operation.start_time_unix_nano);
         assert!(span.end_time_unix_nano <= operation.end_time_unix_nano);
     }
-    let mut session = database.connect().await;
-    session
-        .execute(AssertSqlSafe(format!("DROP DATABASE {schema}")))
-        .await
-        .expect("dropped");
+    database.drop_schema(&schema).await;
 }
 
 /// Traces are for looking at: a rollout does not wait for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_does_not_answer_holds_nothing_up() {
-    let (database, schema) = prepared().await;
+    let database = TestDatabase::fresh().await;
+    let schema = database.submit_a_small_change().await;
     let (is_done, log) = drive(&database, "http://127.0.0.1:9").await;
     assert!(is_done, "{log}");
     assert!(
@@ -143,9 +121,5 @@ async fn a_collector_that_does_not_answer_holds_nothing_up() {
     );
     let (is_done, log) = drive(&database, "not an address").await;
     assert!(!is_done && log.contains("otlp_endpoint"), "{log}");
-    let mut session = database.connect().await;
-    session
-        .execute(AssertSqlSafe(format!("DROP DATABASE {schema}")))
-        .await
-        .expect("dropped");
+    database.drop_schema(&schema).await;
 }

@@ -123,6 +123,33 @@ impl TestDatabase {
                 .expect("deployment_register");
         }
     }
+
+    /// Submits a change of a small table, for one deployment; the schema that it is in.
+    pub async fn submit_a_small_change(&self) -> String {
+        self.register_deployments(1).await;
+        let schema = format!("o_{:016x}", rand::random::<u64>());
+        let mut session = self.connect().await;
+        for statement in [
+            format!("CREATE DATABASE {schema}"),
+            format!("CREATE TABLE {schema}.t (id INT PRIMARY KEY, v INT, KEY by_v (v))"),
+            format!("INSERT INTO {schema}.t VALUES (1, 1), (2, 2), (3, 3)"),
+            format!("CALL apply_submit('{schema}', 'ALTER TABLE t MODIFY v BIGINT', NULL)"),
+        ] {
+            session
+                .execute(AssertSqlSafe(statement))
+                .await
+                .expect("prepared");
+        }
+        schema
+    }
+
+    pub async fn drop_schema(&self, schema: &str) {
+        let mut session = self.connect().await;
+        session
+            .execute(AssertSqlSafe(format!("DROP DATABASE {schema}")))
+            .await
+            .expect("dropped");
+    }
 }
 
 fn roles(schema: &str) -> [String; 3] {
