@@ -50,7 +50,8 @@ async fn child() {
             position: 0,
             statement: CHANGE.into(),
         }],
-        options: serde_json::json!({ "chunk_seconds": 0.05 }),
+        // Also beside the streams of other tests.
+        options: serde_json::json!({ "chunk_seconds": 0.05, "index_build": "deferred" }),
         revert_window_seconds: 0,
     };
     match run(target, job).await {

@@ -543,6 +543,10 @@ impl Fleet {
                     self.age(claim.operation, 1_000_000).await;
                     state
                 }
+                "revert_window" if self.directive(&claim).await == "revert" => {
+                    self.report("operation_begin_revert", &claim).await;
+                    self.report("operation_reverted", &claim).await
+                }
                 "revert_window" => self.report("operation_complete", &claim).await,
                 "reverting" => self.report("operation_reverted", &claim).await,
                 other => panic!("{other} after a cancel"),
