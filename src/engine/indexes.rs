@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::Row;
 
+use super::binlog::capture::STREAM_MARK;
 use super::context::{Context, Halt};
 use super::error::server_error_number;
 use super::options::{IndexBuild, Options};
@@ -46,24 +47,35 @@ pub async fn defer_all(session: &mut Session, options: &Options) -> Result<bool,
     match options.index_build {
         IndexBuild::Deferred => Ok(true),
         IndexBuild::Inline => Ok(false),
-        IndexBuild::Auto => {
-            // Not information_schema.PROCESSLIST: it gives every session's statement in utf8mb3, and fails with 3854
-            // while the application runs one with a character that is not in there.
-            let sql = "SELECT COUNT(*) FROM performance_schema.threads AS t \
-                       WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
-            let rows = session
-                .rows(sql)
-                .await
-                .map_err(EngineError::while_doing("looking for attached replicas"))?;
-            let streams: i64 = rows
-                .first()
-                .map(|row| row.try_get_unchecked(0))
-                .transpose()
-                .map_err(EngineError::while_doing("looking for attached replicas"))?
-                .unwrap_or(0);
-            Ok(streams == 0)
-        }
+        IndexBuild::Auto => Ok(!has_replica(session).await?),
     }
+}
+
+/// Whether anybody but Lockkeeper reads the server's binlogs.
+async fn has_replica(session: &mut Session) -> Result<bool, EngineError> {
+    // Not information_schema.PROCESSLIST: it gives every session's statement in utf8mb3, and fails with 3854 while the
+    // application runs one with a character that is not in there.
+    let streams = "SELECT EXISTS (SELECT 1 FROM performance_schema.threads AS t \
+                                   WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
+    let ours = format!(
+        " AND NOT EXISTS (SELECT 1 FROM performance_schema.user_variables_by_thread AS u \
+                           WHERE u.THREAD_ID = t.THREAD_ID AND u.VARIABLE_NAME = '{STREAM_MARK}')"
+    );
+    let rows = match session.rows(&format!("{streams}{ours})")).await {
+        // Anybody may read `threads`, but not everybody the variables: then our own streams count, too.
+        Err(error) if server_error_number(&error) == Some(1142) => {
+            session.rows(&format!("{streams})")).await
+        }
+        other => other,
+    };
+    let doing = || EngineError::while_doing("looking for attached replicas");
+    let rows = rows.map_err(doing())?;
+    let Some(row) = rows.first() else {
+        return Err(EngineError::retryable(
+            "the server did not say whether a replica is attached",
+        ));
+    };
+    row.try_get_unchecked(0).map_err(doing())
 }
 
 /// Drops what is deferred from the empty shadow.

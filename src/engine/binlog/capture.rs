@@ -25,6 +25,10 @@ const PART_BYTES: usize = 128 << 10;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// A user variable of a capture's session. The server shows those of every thread, and that of a stream of binlogs has neither
+/// connection attributes nor a statement by which others could tell it from a replica's.
+pub const STREAM_MARK: &str = "lockkeeper_stream";
+
 /// A stream that breaks this often in a row is given up.
 const ATTEMPTS: u32 = 8;
 
@@ -213,6 +217,7 @@ impl Reader {
         conn.query_drop(format!(
             "SET @master_heartbeat_period = {nanoseconds}, @source_heartbeat_period = {nanoseconds}, \
              @source_binlog_checksum = 'ALL', @slave_uuid = UUID(), @replica_uuid = @slave_uuid, \
+             @{STREAM_MARK} = TRUE, \
              net_write_timeout = 600, net_read_timeout = 600"
         ))
         .await
