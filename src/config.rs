@@ -27,6 +27,10 @@ pub use tls::{Tls, TlsMode};
 pub const DEFAULT_SCHEMA: &str = "lockkeeper";
 const DEFAULT_PORT: u16 = 3306;
 
+/// What a server may have set otherwise for all of its sessions, and ours rely on.
+const SETTINGS: &str =
+    "SET autocommit = 1, sql_safe_updates = 0, sql_select_limit = 18446744073709551615";
+
 /// Who connects.
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -183,7 +187,9 @@ impl ConnectionSettings {
 
     /// One sqlx session.
     pub async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
-        self.sqlx().connect().await
+        let mut session = self.sqlx().connect().await?;
+        session.execute(SETTINGS).await?;
+        Ok(session)
     }
 
     /// Options for mysql_async. It knows no PREFERRED: that mode becomes TLS here, and
@@ -201,7 +207,7 @@ impl ConnectionSettings {
             .db_name(self.schema.as_deref())
             // Left alone it would switch to the server's socket file, on a loopback address.
             .prefer_socket(false)
-            .setup(vec!["SET time_zone = '+00:00', NAMES utf8mb4"])
+            .setup(vec!["SET time_zone = '+00:00', NAMES utf8mb4", SETTINGS])
             .ssl_opts(tls)
     }
 

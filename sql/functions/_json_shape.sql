@@ -26,10 +26,10 @@ RETURN CASE in_name
             "engine":                {"type": "object"},
             "note":                  {"type": "string", "maxLength": 1024}}}'
     WHEN 'cutover_options' THEN '{
-        "type": "object", "additionalProperties": false, "properties": {"all": {"type": "boolean"}}}'
+        "type": "object", "additionalProperties": false, "properties": {"all": {"type": ["boolean", "null"]}}}'
     WHEN 'revert_options' THEN '{
         "type": "object", "additionalProperties": false, "properties": {
-            "deployments": {"type": "array", "minItems": 1, "maxItems": 10000, "uniqueItems": true,
+            "deployments": {"type": ["array", "null"], "minItems": 1, "maxItems": 10000, "uniqueItems": true,
                             "items": {"type": "string", "minLength": 1, "maxLength": 64}}}}'
     WHEN 'scope' THEN '{
         "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1, "properties": {
@@ -41,20 +41,20 @@ RETURN CASE in_name
         "type": "object", "maxProperties": 32, "additionalProperties": {"type": "string", "maxLength": 255}}'
     WHEN 'progress' THEN '{
         "type": "object", "additionalProperties": false, "properties": {
-            "phase":              {"type": "string", "maxLength": 64},
-            "rows_copied":        {"type": "integer", "minimum": 0},
-            "rows_total":         {"type": "integer", "minimum": 0},
-            "rows_per_second":    {"type": "number", "minimum": 0, "maximum": 1e15},
+            "phase":              {"type": ["string", "null"], "maxLength": 64},
+            "rows_copied":        {"type": ["integer", "null"], "minimum": 0},
+            "rows_total":         {"type": ["integer", "null"], "minimum": 0},
+            "rows_per_second":    {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
             "seconds_left":       {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
             "binlog_lag_seconds": {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
             "throttled_by":       {"type": ["string", "null"], "maxLength": 255},
-            "tasks": {"type": "array", "maxItems": 1000, "items": {
+            "tasks": {"type": ["array", "null"], "maxItems": 1000, "items": {
                 "type": "object", "additionalProperties": false, "required": ["task_id"], "properties": {
                     "task_id":            {"type": "integer", "minimum": 0},
-                    "phase":              {"type": "string", "maxLength": 64},
-                    "rows_copied":        {"type": "integer", "minimum": 0},
-                    "rows_total":         {"type": "integer", "minimum": 0},
-                    "rows_per_second":    {"type": "number", "minimum": 0, "maximum": 1e15},
+                    "phase":              {"type": ["string", "null"], "maxLength": 64},
+                    "rows_copied":        {"type": ["integer", "null"], "minimum": 0},
+                    "rows_total":         {"type": ["integer", "null"], "minimum": 0},
+                    "rows_per_second":    {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
                     "seconds_left":       {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
                     "binlog_lag_seconds": {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
                     "throttled_by":       {"type": ["string", "null"], "maxLength": 255}}}}}}'

@@ -1,8 +1,8 @@
 -- Function: _statement_target
 --
 -- What a DDL statement changes: {"kind": "alter" | "create" | "drop", "schema": … or null, "table": …}, or NULL for anything
--- that is no ALTER, CREATE or DROP of one table, or CREATE or DROP of an index. Whether the statement is right in itself is
--- for the deployment's server to say.
+-- that is no ALTER, CREATE or DROP of one table, or CREATE or DROP of an index, or that is several statements. Whether the
+-- statement is right in itself is for the deployment's server to say.
 CREATE FUNCTION _statement_target (in_statement MEDIUMTEXT CHARACTER SET utf8mb4)
     RETURNS JSON
     COMMENT 'The kind and the table of a DDL statement.'
@@ -22,6 +22,8 @@ BEGIN
     DECLARE v_index     VARCHAR(512) DEFAULT CONCAT('^(?:CREATE', v_gap, '+(?:(?:UNIQUE|FULLTEXT|SPATIAL)', v_gap, '+)?|DROP',
                                                     v_gap, '+)INDEX', v_gap, '+', v_name, '.*?', v_gap, 'ON', v_gap, '+',
                                                     v_target, '(?=[\\s(/]|$).*$');
+    DECLARE v_quoted    VARCHAR(255) DEFAULT CONCAT('\'(?:[^\'\\\\]++|\\\\.|\'\')*+\'|"(?:[^"\\\\]++|\\\\.|"")*+"|`(?:[^`]++|``)*+`',
+                                                    '|/\\*.*?\\*/|--\\s[^\\n]*+|#[^\\n]*+');
     DECLARE v_statement MEDIUMTEXT CHARACTER SET utf8mb4;
     DECLARE v_pattern   VARCHAR(512);
     DECLARE v_kind      VARCHAR(8);
@@ -31,6 +33,10 @@ BEGIN
     SET v_statement = REGEXP_REPLACE(in_statement, '^(?:\\s|/\\*[^!].*?\\*/|--\\s[^\\n]*(?:\\n|$)|#[^\\n]*(?:\\n|$))+', '', 1, 1,
                                      'n');
     SET v_statement = REGEXP_REPLACE(v_statement, '[\\s;]+$', '', 1, 1, 'n');
+    -- A semicolon that is not in a string, a name or a comment ends a statement. Possessive: long texts need no stack.
+    IF LOCATE(';', v_statement) > 0 AND LOCATE(';', REGEXP_REPLACE(v_statement, v_quoted, '', 1, 0, 'n')) > 0 THEN
+        RETURN NULL;
+    END IF;
     CASE
         WHEN REGEXP_LIKE(v_statement, v_alter,  'in') THEN SET v_kind = 'alter',  v_pattern = v_alter;
         WHEN REGEXP_LIKE(v_statement, v_create, 'in') THEN SET v_kind = 'create', v_pattern = v_create;

@@ -1,7 +1,8 @@
 -- Procedure: _heartbeat
 --
--- Renews leases, one statement and one commit for all of them, and works out what their driver is told. Rows are locked by
--- primary key in its order, whatever the order of the beats. A deferral that has run out is carried out first.
+-- Renews leases, one statement and one commit for all of them, and works out what their driver is told. A deferral that has run
+-- out is carried out first. Whoever reports a move holds its apply's row and then writes siblings in any order, so beats never
+-- wait for a row while they hold another: what is locked just now is passed over and renewed by itself, a row a commit.
 --
 -- in_driver   NULL, or the driver whose last_seen_at moves along
 -- out_answer  an array, one element a beat, with its number, held, known (is there such an operation?) and the answer's columns
@@ -13,6 +14,10 @@ CREATE PROCEDURE _heartbeat (IN in_driver VARCHAR(64) CHARACTER SET utf8mb4, IN 
     MODIFIES SQL DATA
 BEGIN
     DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
+    DECLARE v_late_id      BIGINT UNSIGNED;
+    DECLARE v_locked       INT UNSIGNED;
+    DECLARE v_held         INT UNSIGNED;
+    DECLARE v_renewed      INT UNSIGNED DEFAULT 0;
     DECLARE v_timed_out_id BIGINT UNSIGNED;
 
     CALL _own_transaction();
@@ -30,29 +35,56 @@ BEGIN
         END IF;
 
         START TRANSACTION READ WRITE;
-        UPDATE (SELECT b.operation_id, b.lease_token, b.progress, b.checkpoint
-                  FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
-                           operation_id BIGINT UNSIGNED PATH '$.operation_id',
-                           lease_token  VARCHAR(36)     PATH '$.lease_token',
-                           progress     JSON            PATH '$.progress',
-                           checkpoint   JSON            PATH '$.checkpoint')) AS b
-                 ORDER BY b.operation_id
-                 LIMIT 1000000) AS beat
-          STRAIGHT_JOIN operation_live AS l
-            ON l.operation_id = beat.operation_id
-           AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin
-           SET l.lease_heartbeat_at = v_now,
-               l.lease_expires_at   = v_now + INTERVAL l.lease_ttl_seconds SECOND,
-               l.claim              = NULL,
-               l.claimable_at       = NULL,
-               l.progress           = IF(JSON_TYPE(beat.progress)   <> 'NULL', beat.progress,   l.progress),
-               l.checkpoint         = IF(JSON_TYPE(beat.checkpoint) <> 'NULL', beat.checkpoint, l.checkpoint);
-        IF in_driver IS NOT NULL THEN
-            UPDATE driver AS d
-               SET d.last_seen_at = v_now
-             WHERE d.driver = in_driver;
-        END IF;
-        COMMIT AND NO CHAIN NO RELEASE;
+        renew: LOOP
+            -- LIMIT: else the server merges the derived table, and its SKIP LOCKED with it. By primary key in any case: a scan,
+            -- which suits the server for a few rows, would wait for rows that are not meant.
+            UPDATE (SELECT b.operation_id, b.progress, b.checkpoint
+                      FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
+                               operation_id BIGINT UNSIGNED PATH '$.operation_id',
+                               lease_token  VARCHAR(36)     PATH '$.lease_token',
+                               progress     JSON            PATH '$.progress',
+                               checkpoint   JSON            PATH '$.checkpoint')) AS b
+                      STRAIGHT_JOIN operation_live AS f FORCE INDEX (PRIMARY)
+                        ON f.operation_id = b.operation_id
+                       AND f.lease_token  = b.lease_token COLLATE utf8mb4_0900_bin
+                     WHERE f.operation_id = COALESCE(v_late_id, f.operation_id)
+                     LIMIT 1000000
+                       FOR UPDATE OF f SKIP LOCKED) AS beat
+              STRAIGHT_JOIN operation_live AS l FORCE INDEX (PRIMARY)
+                ON l.operation_id = beat.operation_id
+               SET l.lease_heartbeat_at = v_now,
+                   l.lease_expires_at   = v_now + INTERVAL l.lease_ttl_seconds SECOND,
+                   l.claim              = NULL,
+                   l.claimable_at       = NULL,
+                   -- What is NULL in it is left out: the views read nothing there.
+                   l.progress           = IF(JSON_TYPE(beat.progress)   <> 'NULL', JSON_MERGE_PATCH(JSON_OBJECT(), beat.progress),
+                                             l.progress),
+                   l.checkpoint         = IF(JSON_TYPE(beat.checkpoint) <> 'NULL', beat.checkpoint, l.checkpoint);
+            SET v_renewed = v_renewed + ROW_COUNT();
+            IF in_driver IS NOT NULL AND v_late_id IS NULL THEN
+                UPDATE driver AS d
+                   SET d.last_seen_at = v_now
+                 WHERE d.driver = in_driver;
+            END IF;
+            SELECT COUNT(*), MIN(IF(l.lease_heartbeat_at <> v_now, l.operation_id, NULL))
+              INTO v_held, v_late_id
+              FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
+                       operation_id BIGINT UNSIGNED PATH '$.operation_id',
+                       lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+              JOIN operation_live AS l
+                ON l.operation_id = beat.operation_id
+               AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin;
+            COMMIT AND NO CHAIN NO RELEASE;
+            IF v_renewed >= v_held OR v_late_id IS NULL THEN
+                LEAVE renew;
+            END IF;
+
+            CALL _own_transaction();
+            START TRANSACTION READ WRITE;
+            SELECT COUNT(*)
+              INTO v_locked
+              FROM (SELECT l.operation_id FROM operation_live AS l WHERE l.operation_id = v_late_id FOR UPDATE) AS locked;
+        END LOOP;
 
         defer: LOOP
             -- Reading too takes a transaction of its own: with autocommit off it would begin one that nobody ends.

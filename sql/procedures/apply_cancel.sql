@@ -8,11 +8,12 @@
 -- in_reason    for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_cancel(7, 'wrong index');
-CREATE PROCEDURE apply_cancel (IN in_apply_id BIGINT, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+CREATE PROCEDURE apply_cancel (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Cancels what has not swapped.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id   BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_gate         VARCHAR(8);
@@ -26,7 +27,7 @@ BEGIN
         DECLARE c_unswapped CURSOR FOR
             SELECT s.operation_id, s.gate_now
               FROM _sibling AS s
-             WHERE s.apply_id   = in_apply_id
+             WHERE s.apply_id   = v_id
                AND s.gate_now  IS NOT NULL
              ORDER BY s.operation_id;
         DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
@@ -37,21 +38,21 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _command_enter(in_apply_id, 'cancel', in_reason, v_request_id);
+        CALL _command_enter(v_id, 'cancel', in_reason, v_request_id);
 
         IF v_request_id IS NULL THEN
             SELECT COUNT(*)
               INTO v_cancellable
               FROM _sibling AS s
-             WHERE s.apply_id = in_apply_id
+             WHERE s.apply_id = v_id
                AND (s.gate_now IS NOT NULL OR s.state IN ('cutting_over', 'cancelling'));
             IF v_cancellable = 0 THEN
-                CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to cancel: all has swapped; ',
+                CALL _refuse(50501, CONCAT('apply ', v_id, ' has nothing left to cancel: all has swapped; ',
                                            'possible: apply_revert, apply_skip_revert'));
             END IF;
 
-            CALL _request_supersede(in_apply_id, 'stop,start,cutover', 'cancel');
-            CALL _request_record(in_apply_id, NULL, 'cancel', NULL, in_reason, v_request_id);
+            CALL _request_supersede(v_id, 'stop,start,cutover', 'cancel');
+            CALL _request_record(v_id, NULL, 'cancel', NULL, in_reason, v_request_id);
 
             OPEN c_unswapped;
             cancel: LOOP
@@ -63,7 +64,7 @@ BEGIN
                                      COALESCE(in_reason, 'apply_cancel'), TRUE, NULL, NULL);
             END LOOP;
             CLOSE c_unswapped;
-            CALL _apply_refresh(in_apply_id, USER());
+            CALL _apply_refresh(v_id, USER());
         END IF;
         CALL _request_answer(v_request_id, v_status, v_message);
 

@@ -9,11 +9,12 @@
 -- in_reason    for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_cutover(7, NULL, 'quiet now');
-CREATE PROCEDURE apply_cutover (IN in_apply_id BIGINT, IN in_options JSON, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+CREATE PROCEDURE apply_cutover (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN in_options JSON, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Opens the cutover gate of a deferred apply.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_is_all       BOOLEAN DEFAULT FALSE;
     DECLARE v_request_id   BIGINT UNSIGNED;
     DECLARE v_bound_id     BIGINT UNSIGNED;
@@ -37,19 +38,19 @@ BEGIN
         SET v_is_all = COALESCE(JSON_EXTRACT(in_options, '$.all') = TRUE, FALSE);
 
         START TRANSACTION READ WRITE;
-        CALL _command_enter(in_apply_id, 'cutover', in_reason, v_request_id);
-        CALL _command_refuse_while_pending(in_apply_id, 'cutover', 'stop,cancel,revert');
+        CALL _command_enter(v_id, 'cutover', in_reason, v_request_id);
+        CALL _command_refuse_while_pending(v_id, 'cutover', 'stop,cancel,revert');
         SELECT r.operation_id INTO v_bound_id FROM control_request AS r WHERE r.request_id = v_request_id;
 
         IF v_request_id IS NOT NULL AND v_is_all AND v_bound_id IS NOT NULL THEN
-            CALL _request_supersede(in_apply_id, 'cutover', 'a cutover of all');
+            CALL _request_supersede(v_id, 'cutover', 'a cutover of all');
             SET v_request_id = NULL;
         END IF;
 
         IF v_request_id IS NULL THEN
-            SELECT a.defer_cutover INTO v_is_deferred FROM apply AS a WHERE a.apply_id = in_apply_id;
+            SELECT a.defer_cutover INTO v_is_deferred FROM apply AS a WHERE a.apply_id = v_id;
             IF NOT v_is_deferred THEN
-                CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' does not defer its cutover; its swaps go by themselves, in order ',
+                CALL _refuse(50501, CONCAT('apply ', v_id, ' does not defer its cutover; its swaps go by themselves, in order ',
                                            '(see operation_blocked)'));
             END IF;
 
@@ -64,26 +65,28 @@ BEGIN
                       LEFT JOIN _sibling   AS b
                         ON b.apply_id = g.apply_id
                        AND b.position = g.blocker_position
-                     WHERE g.apply_id = in_apply_id
+                     WHERE g.apply_id = v_id
                        AND g.gate IS NOT NULL
                      ORDER BY g.position
                      LIMIT 1) AS turn;
             IF v_is_all THEN
                 SET v_operation_id = NULL;
+            ELSEIF v_operation_id IS NULL THEN
+                CALL _refuse(50501, CONCAT('no operation of apply ', v_id, ' has a swap before it any more; see operation_status'));
             ELSEIF NOT (v_state <=> 'waiting_for_cutover' AND v_cause <=> 'defer') THEN
                 CALL _refuse(50501, CONCAT('operation ', COALESCE(v_operation_id, 'NULL'), ' on ', COALESCE(v_deployment, 'none'),
                                            ' has the turn and is ', COALESCE(v_state, 'none'), '; ask when it waits for its cutover'));
             END IF;
 
-            CALL _request_record(in_apply_id, v_operation_id, 'cutover', in_options, in_reason, v_request_id);
+            CALL _request_record(v_id, v_operation_id, 'cutover', in_options, in_reason, v_request_id);
             UPDATE operation_live AS l
                SET l.cutover_request_id = v_request_id
              WHERE l.operation_id = v_operation_id;
             UPDATE apply AS a
                SET a.is_cutover_opened = v_is_all
-             WHERE a.apply_id = in_apply_id;
+             WHERE a.apply_id = v_id;
             SET v_bound_id = v_operation_id;
-            CALL _apply_refresh(in_apply_id, USER());
+            CALL _apply_refresh(v_id, USER());
         END IF;
         CALL _request_answer(v_request_id, v_status, v_message);
 

@@ -7,11 +7,12 @@
 -- in_reason    for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_release(7, 'cell 3 is being rebuilt');
-CREATE PROCEDURE apply_release (IN in_apply_id BIGINT, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+CREATE PROCEDURE apply_release (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Lets a rollout go on after a failure that paused it.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id BIGINT UNSIGNED;
     DECLARE v_held_back  INT UNSIGNED;
     DECLARE v_status     VARCHAR(16);
@@ -26,8 +27,8 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _command_enter(in_apply_id, 'release', in_reason, v_request_id);
-        CALL _command_refuse_while_pending(in_apply_id, 'release', 'stop,cancel');
+        CALL _command_enter(v_id, 'release', in_reason, v_request_id);
+        CALL _command_refuse_while_pending(v_id, 'release', 'stop,cancel');
 
         SELECT COUNT(*)
           INTO v_held_back
@@ -36,18 +37,18 @@ BEGIN
             ON s.apply_id  = g.apply_id
            AND s.position  > g.pause_position
            AND s.gate_now IS NOT NULL
-         WHERE g.apply_id = in_apply_id;
+         WHERE g.apply_id = v_id;
         IF v_held_back = 0 THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ': no failure under on_failure = pause holds anything back; ',
+            CALL _refuse(50501, CONCAT('apply ', v_id, ': no failure under on_failure = pause holds anything back; ',
                                        'operation_blocked says what does'));
         END IF;
 
-        CALL _request_record(in_apply_id, NULL, 'release', NULL, in_reason, v_request_id);
+        CALL _request_record(v_id, NULL, 'release', NULL, in_reason, v_request_id);
         UPDATE apply AS a
            SET a.is_released = TRUE
-         WHERE a.apply_id = in_apply_id;
+         WHERE a.apply_id = v_id;
         CALL _request_close(v_request_id, 'done', CONCAT('released; ', v_held_back, ' operations are no longer held back'));
-        CALL _apply_refresh(in_apply_id, USER());
+        CALL _apply_refresh(v_id, USER());
         CALL _request_answer(v_request_id, v_status, v_message);
 
         COMMIT AND NO CHAIN NO RELEASE;

@@ -8,11 +8,12 @@
 -- in_reason    for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_revert(7, NULL, 'slower plans');
-CREATE PROCEDURE apply_revert (IN in_apply_id BIGINT, IN in_options JSON, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+CREATE PROCEDURE apply_revert (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN in_options JSON, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Swaps back while revert windows are open.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id  BIGINT UNSIGNED;
     DECLARE v_deployments JSON;
     DECLARE v_stranger    VARCHAR(64);
@@ -31,17 +32,17 @@ BEGIN
         CALL _json_check('option', in_options, _json_shape('revert_options'));
 
         START TRANSACTION READ WRITE;
-        CALL _command_enter(in_apply_id, 'revert', in_reason, v_request_id);
+        CALL _command_enter(v_id, 'revert', in_reason, v_request_id);
 
         IF v_request_id IS NULL THEN
-            CALL _command_refuse_while_pending(in_apply_id, 'revert', 'skip_revert');
-            SELECT COALESCE(JSON_EXTRACT(in_options, '$.deployments'), JSON_ARRAYAGG(l.deployment)), COUNT(*)
+            CALL _command_refuse_while_pending(v_id, 'revert', 'skip_revert');
+            SELECT COALESCE(JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'), JSON_ARRAYAGG(l.deployment)), COUNT(*)
               INTO v_deployments, v_chosen
               FROM operation_live AS l
-             WHERE l.apply_id = in_apply_id
+             WHERE l.apply_id = v_id
                AND l.state    = 'revert_window';
             IF v_chosen = 0 THEN
-                CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; possible: apply_stop, apply_cancel, ',
+                CALL _refuse(50501, CONCAT('apply ', v_id, ' has no open revert window; possible: apply_stop, apply_cancel, ',
                                            'or submit the reverse change'));
             END IF;
 
@@ -50,11 +51,11 @@ BEGIN
               FROM JSON_TABLE(v_deployments, '$[*]' COLUMNS (deployment VARCHAR(64) PATH '$')) AS d
              WHERE NOT EXISTS (SELECT 1
                                  FROM operation_live AS l
-                                WHERE l.apply_id   = in_apply_id
+                                WHERE l.apply_id   = v_id
                                   AND l.state      = 'revert_window'
                                   AND l.deployment = d.deployment COLLATE utf8mb4_0900_bin);
             IF v_stranger IS NOT NULL THEN
-                CALL _refuse(50501, CONCAT(v_stranger, ' has no open revert window in apply ', in_apply_id, '; see operation_status'));
+                CALL _refuse(50501, CONCAT(v_stranger, ' has no open revert window in apply ', v_id, '; see operation_status'));
             END IF;
 
             SELECT MAX(later.deployment)
@@ -65,20 +66,20 @@ BEGIN
                AND later.position > chosen.position
                AND later.state    = 'revert_window'
                AND NOT JSON_CONTAINS(v_deployments, JSON_QUOTE(later.deployment))
-             WHERE chosen.apply_id = in_apply_id
+             WHERE chosen.apply_id = v_id
                AND chosen.state    = 'revert_window'
                AND JSON_CONTAINS(v_deployments, JSON_QUOTE(chosen.deployment));
             IF v_stranger IS NOT NULL THEN
                 CALL _refuse(50501, CONCAT(v_stranger, ' swapped later and goes back first; add it, or end its window (apply_skip_revert)'));
             END IF;
 
-            CALL _request_record(in_apply_id, NULL, 'revert', in_options, in_reason, v_request_id);
+            CALL _request_record(v_id, NULL, 'revert', in_options, in_reason, v_request_id);
             UPDATE operation_live AS l
                SET l.revert_request_id = v_request_id
-             WHERE l.apply_id = in_apply_id
+             WHERE l.apply_id = v_id
                AND l.state    = 'revert_window'
                AND JSON_CONTAINS(v_deployments, JSON_QUOTE(l.deployment));
-            CALL _apply_refresh(in_apply_id, USER());
+            CALL _apply_refresh(v_id, USER());
         END IF;
         CALL _request_answer(v_request_id, v_status, v_message);
 

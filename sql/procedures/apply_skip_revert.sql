@@ -6,11 +6,12 @@
 -- in_reason    for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_skip_revert(7, 'all is well');
-CREATE PROCEDURE apply_skip_revert (IN in_apply_id BIGINT, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+CREATE PROCEDURE apply_skip_revert (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Ends open revert windows early; the change stays.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id BIGINT UNSIGNED;
     DECLARE v_open       INT UNSIGNED;
     DECLARE v_status     VARCHAR(16);
@@ -25,25 +26,25 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _command_enter(in_apply_id, 'skip_revert', in_reason, v_request_id);
+        CALL _command_enter(v_id, 'skip_revert', in_reason, v_request_id);
 
         IF v_request_id IS NULL THEN
-            CALL _command_refuse_while_pending(in_apply_id, 'skip_revert', 'revert');
+            CALL _command_refuse_while_pending(v_id, 'skip_revert', 'revert');
             SELECT COUNT(*)
               INTO v_open
               FROM operation_live AS l
-             WHERE l.apply_id = in_apply_id
+             WHERE l.apply_id = v_id
                AND l.state    = 'revert_window';
             IF v_open = 0 THEN
-                CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; see apply_status for what goes on'));
+                CALL _refuse(50501, CONCAT('apply ', v_id, ' has no open revert window; see apply_status for what goes on'));
             END IF;
 
-            CALL _request_record(in_apply_id, NULL, 'skip_revert', NULL, in_reason, v_request_id);
+            CALL _request_record(v_id, NULL, 'skip_revert', NULL, in_reason, v_request_id);
             UPDATE operation_live AS l
                SET l.skip_request_id = v_request_id
-             WHERE l.apply_id = in_apply_id
+             WHERE l.apply_id = v_id
                AND l.state    = 'revert_window';
-            CALL _apply_refresh(in_apply_id, USER());
+            CALL _apply_refresh(v_id, USER());
         END IF;
         CALL _request_answer(v_request_id, v_status, v_message);
 

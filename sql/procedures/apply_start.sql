@@ -8,11 +8,12 @@
 -- in_reason    for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_start(7, 'the peak is over');
-CREATE PROCEDURE apply_start (IN in_apply_id BIGINT, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+CREATE PROCEDURE apply_start (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Resumes a stopped apply; makes retries due now.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id   BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_from         VARCHAR(16);
@@ -27,7 +28,7 @@ BEGIN
         DECLARE c_stopped CURSOR FOR
             SELECT l.operation_id, l.stopped_from
               FROM operation_live AS l
-             WHERE l.apply_id      = in_apply_id
+             WHERE l.apply_id      = v_id
                AND l.state         = 'stopped'
                AND l.stopped_from <> 'running'
              ORDER BY l.operation_id;
@@ -39,29 +40,29 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _command_enter(in_apply_id, 'start', in_reason, v_request_id);
+        CALL _command_enter(v_id, 'start', in_reason, v_request_id);
 
         IF v_request_id IS NULL THEN
-            CALL _command_refuse_while_pending(in_apply_id, 'start', 'stop,cancel');
+            CALL _command_refuse_while_pending(v_id, 'start', 'stop,cancel');
             SELECT a.is_stopped, (SELECT COUNT(*)
                                     FROM operation_live AS l
                                    WHERE l.apply_id = a.apply_id
                                      AND l.state   IN ('stopped', 'failed_retryable'))
               INTO v_is_stopped, v_waiting
               FROM apply AS a
-             WHERE a.apply_id = in_apply_id;
+             WHERE a.apply_id = v_id;
             IF v_waiting = 0 AND NOT v_is_stopped THEN
-                CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing stopped and no retry to start; ',
+                CALL _refuse(50501, CONCAT('apply ', v_id, ' has nothing stopped and no retry to start; ',
                                            'possible: apply_stop, apply_cancel'));
             END IF;
 
-            CALL _request_record(in_apply_id, NULL, 'start', NULL, in_reason, v_request_id);
+            CALL _request_record(v_id, NULL, 'start', NULL, in_reason, v_request_id);
             UPDATE apply AS a
                SET a.is_stopped = FALSE
-             WHERE a.apply_id = in_apply_id;
+             WHERE a.apply_id = v_id;
             UPDATE operation_live AS l
                SET l.start_request_id = v_request_id
-             WHERE l.apply_id     = in_apply_id
+             WHERE l.apply_id     = v_id
                AND l.state        = 'stopped'
                AND l.stopped_from = 'running';
             -- A retry that waits is due now; one that is due keeps its place in the queue.
@@ -69,7 +70,7 @@ BEGIN
                SET l.claim           = NULL,
                    l.claimable_at    = NULL,
                    l.next_attempt_at = UTC_TIMESTAMP(6)
-             WHERE l.apply_id        = in_apply_id
+             WHERE l.apply_id        = v_id
                AND l.state           = 'failed_retryable'
                AND l.next_attempt_at > UTC_TIMESTAMP(6);
 
@@ -83,7 +84,7 @@ BEGIN
                                      COALESCE(in_reason, 'apply_start'), FALSE, NULL, NULL);
             END LOOP;
             CLOSE c_stopped;
-            CALL _apply_refresh(in_apply_id, USER());
+            CALL _apply_refresh(v_id, USER());
         END IF;
         CALL _request_answer(v_request_id, v_status, v_message);
 

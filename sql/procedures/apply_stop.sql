@@ -1,18 +1,19 @@
 -- Procedure: apply_stop
 --
--- Stops an apply. What has no driver is `stopped` when the call returns; a driver that copies is told by its next heartbeat; a swap
--- under way finishes; a revert window stays open. Once the call has returned no copy and no swap of the apply starts.
+-- Stops an apply. What waits or is parked is `stopped` when the call returns; a driver that copies, or the one that takes over from
+-- it, is told by its next heartbeat; a swap under way finishes; a revert window stays open. Once the call has returned no copy and no swap of the apply starts.
 -- Answers request_id, command, status, message. `CALL apply_start` resumes.
 --
 -- in_apply_id  see apply_status
 -- in_reason    for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_stop(7, 'peak hour');
-CREATE PROCEDURE apply_stop (IN in_apply_id BIGINT, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+CREATE PROCEDURE apply_stop (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Stops an apply; its checkpoints stay.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id   BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_unstopped    INT UNSIGNED;
@@ -22,12 +23,12 @@ BEGIN
     CALL _own_transaction();
     BEGIN
         DECLARE v_is_done BOOLEAN DEFAULT FALSE;
-        DECLARE c_driverless CURSOR FOR
+        DECLARE c_waiting CURSOR FOR
             SELECT l.operation_id
               FROM operation_live AS l
-             WHERE l.apply_id     = in_apply_id
-               AND l.lease_token IS NULL
-               AND l.state       IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable')
+             WHERE l.apply_id     = v_id
+               AND (   l.state IN ('pending', 'failed_retryable')
+                    OR (l.state = 'waiting_for_cutover' AND NOT l.is_held))
              ORDER BY l.operation_id;
         DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -37,40 +38,40 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _command_enter(in_apply_id, 'stop', in_reason, v_request_id);
+        CALL _command_enter(v_id, 'stop', in_reason, v_request_id);
 
         IF v_request_id IS NULL THEN
-            CALL _command_refuse_while_pending(in_apply_id, 'stop', 'cancel');
+            CALL _command_refuse_while_pending(v_id, 'stop', 'cancel');
             SELECT COUNT(*)
               INTO v_unstopped
               FROM _sibling AS s
-             WHERE s.apply_id = in_apply_id
+             WHERE s.apply_id = v_id
                AND s.state   IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable', 'cutting_over')
-                OR s.apply_id = in_apply_id AND s.state = 'stopped' AND s.operation_id IN (
+                OR s.apply_id = v_id AND s.state = 'stopped' AND s.operation_id IN (
                    SELECT l.operation_id FROM operation_live AS l WHERE l.start_request_id IS NOT NULL);
             IF v_unstopped = 0 THEN
-                CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to stop; possible: apply_start, apply_cancel, ',
+                CALL _refuse(50501, CONCAT('apply ', v_id, ' has nothing left to stop; possible: apply_start, apply_cancel, ',
                                            'apply_revert, apply_skip_revert'));
             END IF;
 
-            CALL _request_supersede(in_apply_id, 'start,cutover', 'stop');
-            CALL _request_record(in_apply_id, NULL, 'stop', NULL, in_reason, v_request_id);
+            CALL _request_supersede(v_id, 'start,cutover', 'stop');
+            CALL _request_record(v_id, NULL, 'stop', NULL, in_reason, v_request_id);
             -- The latch outlives the request: a swap that fails after the stop is done does not start again by itself.
             UPDATE apply AS a
                SET a.is_stopped        = TRUE,
                    a.is_cutover_opened = FALSE
-             WHERE a.apply_id = in_apply_id;
+             WHERE a.apply_id = v_id;
 
-            OPEN c_driverless;
+            OPEN c_waiting;
             halt: LOOP
-                FETCH c_driverless INTO v_operation_id;
+                FETCH c_waiting INTO v_operation_id;
                 IF v_is_done THEN
                     LEAVE halt;
                 END IF;
                 CALL _operation_move(v_operation_id, 'stopped', USER(), COALESCE(in_reason, 'apply_stop'), FALSE, NULL, NULL);
             END LOOP;
-            CLOSE c_driverless;
-            CALL _apply_refresh(in_apply_id, USER());
+            CLOSE c_waiting;
+            CALL _apply_refresh(v_id, USER());
         END IF;
         CALL _request_answer(v_request_id, v_status, v_message);
 

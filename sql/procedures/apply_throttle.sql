@@ -8,7 +8,7 @@
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_throttle(7, 10, 'peak hour');
 CREATE PROCEDURE apply_throttle (
-    IN in_apply_id BIGINT,
+    IN in_apply_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_level    LONGTEXT   CHARACTER SET utf8mb4,
     IN in_reason   MEDIUMTEXT CHARACTER SET utf8mb4
 )
@@ -16,6 +16,7 @@ CREATE PROCEDURE apply_throttle (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id BIGINT UNSIGNED;
     DECLARE v_status     VARCHAR(16);
     DECLARE v_message    VARCHAR(1024);
@@ -32,11 +33,11 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _command_enter(in_apply_id, 'throttle', in_reason, v_request_id);
-        CALL _request_record(in_apply_id, NULL, 'throttle', JSON_OBJECT('level', CAST(in_level AS UNSIGNED)), in_reason, v_request_id);
+        CALL _command_enter(v_id, 'throttle', in_reason, v_request_id);
+        CALL _request_record(v_id, NULL, 'throttle', JSON_OBJECT('level', CAST(in_level AS UNSIGNED)), in_reason, v_request_id);
         UPDATE apply AS a
            SET a.throttle_level = in_level
-         WHERE a.apply_id = in_apply_id;
+         WHERE a.apply_id = v_id;
         CALL _request_close(v_request_id, 'done', CONCAT('level ', in_level, '; drivers are told by their next heartbeat'));
         CALL _request_answer(v_request_id, v_status, v_message);
 

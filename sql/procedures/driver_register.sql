@@ -75,7 +75,7 @@ BEGIN
 
     SELECT v_api_version              AS api_version,
            v_ttl_seconds              AS lease_ttl_seconds,
-           v_ttl_seconds / 6          AS heartbeat_seconds,
+           GREATEST(v_ttl_seconds DIV 6, 1) AS heartbeat_seconds,
            v_poll_seconds             AS poll_seconds,
            v_installation             AS installation;
 END

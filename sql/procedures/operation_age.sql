@@ -4,14 +4,18 @@
 --
 -- in_seconds  how much older; negative makes younger
 --
--- Owns its transaction. Errors 50002, 50003. Example: CALL operation_age(41, 61);
-CREATE PROCEDURE operation_age (IN in_operation_id BIGINT, IN in_seconds BIGINT)
+-- Owns its transaction. Errors 50001, 50002, 50003. Example: CALL operation_age(41, 61);
+CREATE PROCEDURE operation_age (IN in_operation_id LONGTEXT CHARACTER SET utf8mb4, IN in_seconds BIGINT)
     COMMENT 'For tests: makes an operation older.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_known BIGINT UNSIGNED;
 
+    IF (in_seconds BETWEEN -1000000000 AND 1000000000) IS NOT TRUE THEN
+        CALL _refuse(50001, CONCAT(COALESCE(in_seconds, 'NULL'), ' seconds refused; pass at most 1000000000'));
+    END IF;
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -21,9 +25,9 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        SELECT MAX(o.operation_id) INTO v_known FROM operation AS o WHERE o.operation_id = in_operation_id;
+        SELECT MAX(o.operation_id) INTO v_known FROM operation AS o WHERE o.operation_id = v_id;
         IF v_known IS NULL THEN
-            CALL _refuse(50002, CONCAT('operation ', COALESCE(in_operation_id, 'NULL'), ' does not exist; see operation_status'));
+            CALL _refuse(50002, CONCAT('operation ', COALESCE(v_id, 'NULL'), ' does not exist; see operation_status'));
         END IF;
         UPDATE operation_live AS l
            SET l.lease_heartbeat_at = l.lease_heartbeat_at - INTERVAL in_seconds SECOND,
@@ -34,10 +38,10 @@ BEGIN
                l.revert_until       = l.revert_until       - INTERVAL in_seconds SECOND,
                l.tend_at            = l.tend_at            - INTERVAL in_seconds SECOND,
                l.held_at            = l.held_at            - INTERVAL in_seconds SECOND
-         WHERE l.operation_id = in_operation_id;
+         WHERE l.operation_id = v_id;
 
         COMMIT AND NO CHAIN NO RELEASE;
     END;
 
-    SELECT in_operation_id AS operation_id;
+    SELECT v_id AS operation_id;
 END

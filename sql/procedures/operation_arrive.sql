@@ -12,7 +12,7 @@
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
 CREATE PROCEDURE operation_arrive (
-    IN in_operation_id BIGINT,
+    IN in_operation_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
     IN in_checkpoint   JSON
 )
@@ -20,6 +20,7 @@ CREATE PROCEDURE operation_arrive (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
@@ -41,20 +42,20 @@ BEGIN
 
         CALL _checkpoint_check(in_checkpoint);
         START TRANSACTION READ WRITE;
-        CALL _lease_enter(in_operation_id, in_lease_token, 'arrive', v_apply_id, v_driver, v_state, v_answer);
+        CALL _lease_enter(v_id, in_lease_token, 'arrive', v_apply_id, v_driver, v_state, v_answer);
 
         IF v_answer IS NOT NULL THEN
             SET v_decision = v_answer;
         ELSE
             UPDATE operation_live AS l
                SET l.checkpoint = COALESCE(in_checkpoint, l.checkpoint)
-             WHERE l.operation_id = in_operation_id;
+             WHERE l.operation_id = v_id;
             SELECT g.declared_directive, g.cause, a.defer_cutover, a.operations > 1 AND a.cutover_policy IN ('barrier', 'parallel')
               INTO v_directive, v_cause, v_is_deferred, v_parks
               FROM _operation_gate AS g
               JOIN _apply_gate     AS a
                 ON a.apply_id = g.apply_id
-             WHERE g.operation_id = in_operation_id;
+             WHERE g.operation_id = v_id;
             SET v_decision = CASE
                                  WHEN v_state = 'cancelling'   THEN 'cancel'
                                  WHEN v_state = 'cutting_over' THEN 'cut_over'
@@ -72,10 +73,10 @@ BEGIN
                                  WHEN 'parked'   THEN 'waiting_for_cutover'
                              END;
             IF v_decision IS NULL THEN
-                CALL _move_refuse(in_operation_id, v_state, 'only a copy arrives at the barrier');
+                CALL _move_refuse(v_id, v_state, 'only a copy arrives at the barrier');
             END IF;
             IF v_to_state <> v_state THEN
-                CALL _operation_move(in_operation_id, v_to_state, v_driver, CONCAT('arrived: ', v_decision),
+                CALL _operation_move(v_id, v_to_state, v_driver, CONCAT('arrived: ', v_decision),
                                      v_decision IN ('hold', 'cut_over'), 'arrive', v_decision);
                 CALL _apply_refresh(v_apply_id, v_driver);
                 SET v_state = v_to_state;

@@ -8,13 +8,14 @@
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
 CREATE PROCEDURE operation_begin_cutover (
-    IN in_operation_id BIGINT,
+    IN in_operation_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4
 )
     COMMENT 'Starts the swap of an operation on hold.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
@@ -31,7 +32,7 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _lease_enter(in_operation_id, in_lease_token, 'begin_cutover', v_apply_id, v_driver, v_state, v_answer);
+        CALL _lease_enter(v_id, in_lease_token, 'begin_cutover', v_apply_id, v_driver, v_state, v_answer);
 
         IF v_state <> 'cutting_over' THEN
             SELECT MAX(g.directive), MAX(g.sentence)
@@ -42,11 +43,11 @@ BEGIN
                       LEFT JOIN _sibling   AS b
                         ON b.apply_id = h.apply_id
                        AND b.position = h.blocker_position
-                     WHERE h.operation_id = in_operation_id) AS g;
+                     WHERE h.operation_id = v_id) AS g;
             IF NOT (v_directive <=> 'cutover') THEN
-                CALL _move_refuse(in_operation_id, v_state, COALESCE(v_sentence, 'only an operation on hold begins its cutover'));
+                CALL _move_refuse(v_id, v_state, COALESCE(v_sentence, 'only an operation on hold begins its cutover'));
             END IF;
-            CALL _operation_move(in_operation_id, 'cutting_over', v_driver, 'its turn', TRUE, NULL, NULL);
+            CALL _operation_move(v_id, 'cutting_over', v_driver, 'its turn', TRUE, NULL, NULL);
             CALL _apply_refresh(v_apply_id, v_driver);
             SET v_state = 'cutting_over';
         END IF;

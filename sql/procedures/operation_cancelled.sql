@@ -7,13 +7,14 @@
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
 CREATE PROCEDURE operation_cancelled (
-    IN in_operation_id BIGINT,
+    IN in_operation_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4
 )
     COMMENT 'Reports that cancelled artifacts are gone.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
@@ -28,13 +29,13 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _lease_enter(in_operation_id, in_lease_token, 'cancelled', v_apply_id, v_driver, v_state, v_answer);
+        CALL _lease_enter(v_id, in_lease_token, 'cancelled', v_apply_id, v_driver, v_state, v_answer);
 
         IF v_answer IS NULL THEN
             IF v_state <> 'cancelling' THEN
-                CALL _move_refuse(in_operation_id, v_state, 'no cancel is asked of it');
+                CALL _move_refuse(v_id, v_state, 'no cancel is asked of it');
             END IF;
-            CALL _operation_move(in_operation_id, 'cancelled', v_driver, 'its artifacts are gone', FALSE, 'cancelled', 'cancelled');
+            CALL _operation_move(v_id, 'cancelled', v_driver, 'its artifacts are gone', FALSE, 'cancelled', 'cancelled');
             CALL _apply_refresh(v_apply_id, v_driver);
             SET v_state = 'cancelled';
         END IF;

@@ -7,13 +7,14 @@
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
 CREATE PROCEDURE operation_complete (
-    IN in_operation_id BIGINT,
+    IN in_operation_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4
 )
     COMMENT 'Closes a revert window; the change stays.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
@@ -29,14 +30,24 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _lease_enter(in_operation_id, in_lease_token, 'complete', v_apply_id, v_driver, v_state, v_answer);
+        CALL _lease_enter(v_id, in_lease_token, 'complete', v_apply_id, v_driver, v_state, v_answer);
 
         IF v_answer IS NULL THEN
-            SELECT MAX(g.is_window_over) INTO v_is_over FROM _operation_gate AS g WHERE g.operation_id = in_operation_id;
+            SELECT MAX(g.is_window_over) INTO v_is_over FROM _operation_gate AS g WHERE g.operation_id = v_id;
             IF v_state <> 'revert_window' OR v_is_over IS NOT TRUE THEN
-                CALL _move_refuse(in_operation_id, v_state, 'its revert window is not over, and nobody asked to skip the rest of it');
+                CALL _move_refuse(v_id, v_state, 'its revert window is not over, and nobody asked to skip the rest of it');
             END IF;
-            CALL _operation_move(in_operation_id, 'completed', v_driver, 'the revert window is over', FALSE, 'complete', 'completed');
+            -- Windows that were open side by side are over together.
+            UPDATE operation_live AS l
+              JOIN operation_live AS ended
+                ON ended.operation_id = v_id
+               AND ended.apply_id     = l.apply_id
+              JOIN apply          AS a
+                ON a.apply_id     = l.apply_id
+               AND a.revert_scope = 'apply'
+               SET l.revert_until = LEAST(l.revert_until, ended.revert_until)
+             WHERE l.state = 'revert_window';
+            CALL _operation_move(v_id, 'completed', v_driver, 'the revert window is over', FALSE, 'complete', 'completed');
             CALL _apply_refresh(v_apply_id, v_driver);
             SET v_state = 'completed';
         END IF;

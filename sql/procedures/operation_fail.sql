@@ -12,7 +12,7 @@
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
 CREATE PROCEDURE operation_fail (
-    IN in_operation_id BIGINT,
+    IN in_operation_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
     IN in_message      LONGTEXT CHARACTER SET utf8mb4,
     IN in_retryable    LONGTEXT CHARACTER SET utf8mb4
@@ -21,6 +21,7 @@ CREATE PROCEDURE operation_fail (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
@@ -48,7 +49,7 @@ BEGIN
         END IF;
 
         START TRANSACTION READ WRITE;
-        CALL _lease_enter(in_operation_id, in_lease_token, 'fail', v_apply_id, v_driver, v_state, v_answer);
+        CALL _lease_enter(v_id, in_lease_token, 'fail', v_apply_id, v_driver, v_state, v_answer);
 
         IF v_answer IS NULL THEN
             SELECT l.attempt + 1, a.is_stopped, g.cancel_request_id IS NOT NULL
@@ -58,7 +59,7 @@ BEGIN
                 ON a.apply_id = l.apply_id
               LEFT JOIN _apply_gate AS g
                 ON g.apply_id = l.apply_id
-             WHERE l.operation_id = in_operation_id;
+             WHERE l.operation_id = v_id;
             SELECT MAX(IF(s.name = 'retry_limit', s.value, NULL)),
                    UTC_TIMESTAMP(6) + INTERVAL _retry_wait_seconds(
                        v_attempt, MAX(IF(s.name = 'retry_wait_limit_seconds', s.value, NULL))) SECOND
@@ -78,22 +79,22 @@ BEGIN
                SET l.attempt         = v_attempt,
                    l.error           = LEFT(in_message, 1024),
                    l.next_attempt_at = v_next_at
-             WHERE l.operation_id = in_operation_id;
+             WHERE l.operation_id = v_id;
             IF v_state = 'revert_window' AND v_to_state = 'completed' THEN
-                CALL _window_close_requests(in_operation_id, in_message);
+                CALL _window_close_requests(v_id, in_message);
             END IF;
             IF v_to_state = v_state THEN
-                CALL _lease_drop(in_operation_id, 'fail', v_to_state);
-                CALL _event_record(v_apply_id, in_operation_id, v_driver, 'failed_for_now', in_message);
+                CALL _lease_drop(v_id, 'fail', v_to_state);
+                CALL _event_record(v_apply_id, v_id, v_driver, 'failed_for_now', in_message);
             ELSE
-                CALL _operation_move(in_operation_id, v_to_state, v_driver, in_message, FALSE, 'fail', v_to_state);
+                CALL _operation_move(v_id, v_to_state, v_driver, in_message, FALSE, 'fail', v_to_state);
             END IF;
             CALL _apply_refresh(v_apply_id, v_driver);
             SET v_state = v_to_state;
         ELSE
             SET v_state = v_answer;
         END IF;
-        SELECT MAX(l.next_attempt_at) INTO v_next_at FROM operation_live AS l WHERE l.operation_id = in_operation_id;
+        SELECT MAX(l.next_attempt_at) INTO v_next_at FROM operation_live AS l WHERE l.operation_id = v_id;
 
         COMMIT AND NO CHAIN NO RELEASE;
     END;

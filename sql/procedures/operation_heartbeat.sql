@@ -11,7 +11,7 @@
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101.
 CREATE PROCEDURE operation_heartbeat (
-    IN in_operation_id BIGINT,
+    IN in_operation_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
     IN in_progress     JSON,
     IN in_checkpoint   JSON
@@ -20,24 +20,25 @@ CREATE PROCEDURE operation_heartbeat (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_known  BIGINT UNSIGNED;
     DECLARE v_answer JSON;
 
     IF COALESCE(in_lease_token, '') = '' THEN
         CALL _refuse(50001, 'empty lease token refused; pass the one that the claim has given');
     END IF;
-    IF (in_operation_id > 0) IS NOT TRUE THEN
-        CALL _refuse(50002, CONCAT('operation ', COALESCE(in_operation_id, 'NULL'), ' does not exist; see operation_status'));
+    IF (v_id > 0) IS NOT TRUE THEN
+        CALL _refuse(50002, CONCAT('operation ', COALESCE(v_id, 'NULL'), ' does not exist; see operation_status'));
     END IF;
     -- What is longer than any token is a wrong one; cut off it could be a right one.
-    CALL _heartbeat(NULL, JSON_ARRAY(JSON_OBJECT('operation_id', in_operation_id,
+    CALL _heartbeat(NULL, JSON_ARRAY(JSON_OBJECT('operation_id', v_id,
                                                  'lease_token', IF(CHAR_LENGTH(in_lease_token) > 36, '-', in_lease_token),
                                                  'progress', in_progress, 'checkpoint', in_checkpoint)), v_answer);
     IF JSON_EXTRACT(v_answer, '$[0].held') <> 1 THEN
         IF JSON_EXTRACT(v_answer, '$[0].known') <> 1 THEN
-            CALL _refuse(50002, CONCAT('operation ', in_operation_id, ' does not exist; see operation_status'));
+            CALL _refuse(50002, CONCAT('operation ', v_id, ' does not exist; see operation_status'));
         END IF;
-        CALL _refuse(50101, CONCAT('lease of operation ', in_operation_id, ' is lost; touch its deployment no more'));
+        CALL _refuse(50101, CONCAT('lease of operation ', v_id, ' is lost; touch its deployment no more'));
     END IF;
 
     SELECT b.state, b.directive, b.throttle_level, b.lease_expires_at, b.revert_seconds_left

@@ -7,11 +7,12 @@
 -- in_reason        for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL operation_release_lease(41, 'host db7 burnt down');
-CREATE PROCEDURE operation_release_lease (IN in_operation_id BIGINT, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
+CREATE PROCEDURE operation_release_lease (IN in_operation_id LONGTEXT CHARACTER SET utf8mb4, IN in_reason MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Takes a lease away from a driver that is gone.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
 
@@ -27,21 +28,21 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        SELECT MAX(o.apply_id) INTO v_apply_id FROM operation AS o WHERE o.operation_id = in_operation_id;
+        SELECT MAX(o.apply_id) INTO v_apply_id FROM operation AS o WHERE o.operation_id = v_id;
         IF v_apply_id IS NULL THEN
-            CALL _refuse(50002, CONCAT('operation ', COALESCE(in_operation_id, 'NULL'), ' does not exist; see operation_status'));
+            CALL _refuse(50002, CONCAT('operation ', COALESCE(v_id, 'NULL'), ' does not exist; see operation_status'));
         END IF;
         SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
         SELECT MAX(h.lease_driver)
           INTO v_driver
-          FROM (SELECT l.lease_driver FROM operation_live AS l WHERE l.operation_id = in_operation_id FOR UPDATE) AS h;
+          FROM (SELECT l.lease_driver FROM operation_live AS l WHERE l.operation_id = v_id FOR UPDATE) AS h;
         IF v_driver IS NULL THEN
-            CALL _refuse(50501, CONCAT('operation ', in_operation_id, ' is held by no driver; see lease_status for those that are'));
+            CALL _refuse(50501, CONCAT('operation ', v_id, ' is held by no driver; see lease_status for those that are'));
         END IF;
-        CALL _lease_end(v_apply_id, in_operation_id, USER(), 'lease_taken', CONCAT('from ', v_driver, COALESCE(CONCAT(': ', in_reason), '')));
+        CALL _lease_end(v_apply_id, v_id, USER(), 'lease_taken', CONCAT('from ', v_driver, COALESCE(CONCAT(': ', in_reason), '')));
 
         COMMIT AND NO CHAIN NO RELEASE;
     END;
 
-    SELECT in_operation_id AS operation_id, v_driver AS driver;
+    SELECT v_id AS operation_id, v_driver AS driver;
 END

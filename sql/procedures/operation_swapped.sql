@@ -9,7 +9,7 @@
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
 CREATE PROCEDURE operation_swapped (
-    IN in_operation_id BIGINT,
+    IN in_operation_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
     IN in_detail       JSON
 )
@@ -17,6 +17,7 @@ CREATE PROCEDURE operation_swapped (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
@@ -38,11 +39,11 @@ BEGIN
         END IF;
 
         START TRANSACTION READ WRITE;
-        CALL _lease_enter(in_operation_id, in_lease_token, 'swapped', v_apply_id, v_driver, v_state, v_answer);
+        CALL _lease_enter(v_id, in_lease_token, 'swapped', v_apply_id, v_driver, v_state, v_answer);
 
         IF v_answer IS NULL AND v_state <> 'revert_window' THEN
             IF v_state <> 'cutting_over' THEN
-                CALL _move_refuse(in_operation_id, v_state, 'only a swap under way can be reported as swapped');
+                CALL _move_refuse(v_id, v_state, 'only a swap under way can be reported as swapped');
             END IF;
             SELECT a.revert_window_seconds, a.revert_scope
               INTO v_window_seconds, v_revert_scope
@@ -51,9 +52,9 @@ BEGIN
             UPDATE operation_live AS l
                SET l.error        = NULL,
                    l.revert_until = IF(v_window_seconds > 0, UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND, NULL)
-             WHERE l.operation_id = in_operation_id;
+             WHERE l.operation_id = v_id;
             SET v_state = IF(v_window_seconds > 0, 'revert_window', 'completed');
-            CALL _operation_move(in_operation_id, v_state, v_driver, COALESCE(LEFT(in_detail, 1024), 'swapped'), v_window_seconds > 0,
+            CALL _operation_move(v_id, v_state, v_driver, COALESCE(LEFT(in_detail, 1024), 'swapped'), v_window_seconds > 0,
                                  'swapped', v_state);
             -- Windows that are open side by side end together, with the last swap's.
             IF v_window_seconds > 0 AND v_revert_scope = 'apply' THEN
@@ -65,7 +66,7 @@ BEGIN
             END IF;
             CALL _apply_refresh(v_apply_id, v_driver);
         END IF;
-        SELECT MAX(l.revert_until) INTO v_revert_until FROM operation_live AS l WHERE l.operation_id = in_operation_id;
+        SELECT MAX(l.revert_until) INTO v_revert_until FROM operation_live AS l WHERE l.operation_id = v_id;
 
         COMMIT AND NO CHAIN NO RELEASE;
     END;

@@ -10,7 +10,7 @@
 --
 -- Owns its transaction. Errors 50001, 50003.
 CREATE PROCEDURE operation_tended (
-    IN in_operation_id BIGINT,
+    IN in_operation_id LONGTEXT CHARACTER SET utf8mb4,
     IN in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
     IN in_progress     JSON,
     IN in_is_over      LONGTEXT CHARACTER SET utf8mb4
@@ -19,6 +19,7 @@ CREATE PROCEDURE operation_tended (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
+    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_held BOOLEAN DEFAULT FALSE;
 
     IF COALESCE(in_lease_token, '') = '' THEN
@@ -44,7 +45,7 @@ BEGIN
            SET l.progress   = COALESCE(in_progress, l.progress),
                l.tend_at    = UTC_TIMESTAMP(6) + INTERVAL s.value SECOND,
                l.tend_token = IF(in_is_over, NULL, l.tend_token)
-         WHERE l.operation_id = in_operation_id
+         WHERE l.operation_id = v_id
            AND l.tend_token   = in_lease_token COLLATE utf8mb4_0900_bin;
         SET v_held = ROW_COUNT() > 0;
 

@@ -13,9 +13,9 @@ BEGIN
       FROM operation AS o
      WHERE o.operation_id = NEW.operation_id;
 
-    IF NEW.state <> 'pending' OR v_settled_state IS NOT NULL THEN
+    IF NOT (NEW.state <=> 'pending') OR v_settled_state IS NOT NULL THEN
         SET v_message = CONCAT('operation ', NEW.operation_id, ' is ', COALESCE(v_settled_state, 'new'),
-                               '; it cannot begin as ', NEW.state);
+                               '; it cannot begin as ', COALESCE(NEW.state, 'NULL'));
         SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
     END IF;
 END

@@ -9,7 +9,8 @@ FOR EACH ROW
 BEGIN
     DECLARE v_message VARCHAR(128);
 
-    IF NEW.state <> OLD.state THEN
+    -- A session without strict mode may set the column to NULL, and the server makes '' of that, but only after this.
+    IF NOT (NEW.state <=> OLD.state) THEN
         IF NEW.move_serial = OLD.move_serial THEN
             SET NEW.move_serial = OLD.move_serial + 1,
                 NEW.move_actor  = USER(),
@@ -24,7 +25,7 @@ BEGIN
          WHERE t.from_state = OLD.state
            AND t.to_state   = NEW.state;
         IF ROW_COUNT() = 0 THEN
-            SET v_message = CONCAT('operation ', OLD.operation_id, ' is ', OLD.state, '; it cannot become ', NEW.state,
+            SET v_message = CONCAT('operation ', OLD.operation_id, ' is ', OLD.state, '; it cannot become ', COALESCE(NEW.state, 'NULL'),
                                    ' (see operation_status)');
             SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
         END IF;

@@ -1,14 +1,16 @@
 -- View: _apply_gate
 --
 -- What the siblings of each unsettled apply let through now, one row an apply: the first position that shuts each gate for
--- those after it (NULL: none), the requests that are pending, the copies that run. The one place where gate_rule is read.
+-- those after it (NULL: none), the requests that are pending, the copies that run, when the revert window of the last swap
+-- ends. The one place where gate_rule is read.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _apply_gate (
     apply_id, operations, cutover_policy, on_failure, max_copies, defer_cutover, is_cutover_opened, revert_scope,
     stop_request_id, start_request_id, cancel_request_id, cutover_request_id, revert_request_id, skip_request_id,
     copy_blocker_position, cutover_blocker_position, copy_for_good_position, cutover_for_good_position, first_copy_ahead_position,
-    pause_position, first_running_position, next_revert_position, first_swap_ahead_position, running_operations, is_swapping
+    pause_position, first_running_position, next_revert_position, first_swap_ahead_position, running_operations, is_swapping,
+    first_revert_position, windows_end_at
 ) AS
 SELECT a.apply_id,
        a.operations,
@@ -35,7 +37,9 @@ SELECT a.apply_id,
        sibling.next_revert_position,
        sibling.first_swap_ahead_position,
        sibling.running_operations,
-       sibling.is_swapping
+       sibling.is_swapping,
+       sibling.first_revert_position,
+       CAST(SUBSTRING(sibling.last_window, 11) AS DATETIME(6))
   FROM apply AS a
   LEFT JOIN control_request AS stop_request
     ON stop_request.apply_id    = a.apply_id AND stop_request.pending_command    = 'stop'
@@ -63,7 +67,10 @@ SELECT a.apply_id,
               MIN(IF(s.gate_now IS NOT NULL OR s.state = 'cutting_over', s.position, NULL))           AS first_swap_ahead_position,
               COUNT(IF(s.state = 'running', 1, NULL))                                                 AS running_operations,
               MAX(s.state IN ('cutting_over', 'reverting'))                                           AS is_swapping,
-              MAX(s.has_swapped)                                                                      AS has_swapped
+              MAX(s.has_swapped)                                                                      AS has_swapped,
+              MIN(IF(l.state = 'reverting' OR l.revert_request_id IS NOT NULL, s.position, NULL))     AS first_revert_position,
+              -- Swaps go in order, so that the last position's is the last.
+              MAX(IF(l.state = 'revert_window', CONCAT(LPAD(s.position, 10, '0'), l.revert_until), NULL)) AS last_window
          FROM _sibling AS s
          LEFT JOIN operation_live AS l
            ON l.operation_id = s.operation_id

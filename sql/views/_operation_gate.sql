@@ -25,6 +25,7 @@ SELECT judged.operation_id,
            WHEN 'order'      THEN IF(judged.gate = 'copy', judged.copy_blocker_position, judged.cutover_blocker_position)
            WHEN 'all_parked' THEN judged.first_copy_ahead_position
            WHEN 'max_copies' THEN judged.first_running_position
+           WHEN 'revert'     THEN judged.first_revert_position
        END,
        (judged.position > IF(judged.gate = 'copy', judged.copy_for_good_position, judged.cutover_for_good_position)) IS TRUE,
        judged.claim,
@@ -47,10 +48,10 @@ SELECT judged.operation_id,
        END,
        judged.next_attempt_at,
        -- Nobody waits for the end of a window that is skipped, nor closes one that is to be reverted. Windows side by side stay
-       -- open while another swap may come.
+       -- open while another swap may come, and end with the last swap's.
        judged.state = 'revert_window'
        AND (   judged.skip_request_id IS NOT NULL
-            OR (    judged.revert_until <= UTC_TIMESTAMP(6)
+            OR (    IF(judged.revert_scope = 'apply', judged.windows_end_at, judged.revert_until) <= UTC_TIMESTAMP(6)
                 AND judged.revert_request_id IS NULL
                 AND (   judged.revert_scope = 'operation'
                      OR (judged.first_swap_ahead_position < COALESCE(judged.cutover_for_good_position, 4294967295)) IS NOT TRUE)))
@@ -59,7 +60,7 @@ SELECT judged.operation_id,
               l.next_attempt_at, l.skip_request_id, l.revert_request_id, l.revert_until,
               g.stop_request_id, g.copy_blocker_position, g.cutover_blocker_position, g.copy_for_good_position,
               g.cutover_for_good_position, g.first_copy_ahead_position, g.first_running_position, g.next_revert_position,
-              g.is_swapping, g.revert_scope, g.first_swap_ahead_position,
+              g.is_swapping, g.revert_scope, g.first_swap_ahead_position, g.first_revert_position, g.windows_end_at,
               -- A copy that has begun is ungated: its next gate is that of the cutover.
               s.gate_now AS gate,
               CASE

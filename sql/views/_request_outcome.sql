@@ -21,7 +21,8 @@ SELECT ended.request_id,
                   WHEN 'cancel'      THEN IF(now.can_cancel = 0, 'done', NULL)
                   WHEN 'cutover'     THEN
                       CASE
-                          WHEN r.operation_id IS NULL                               THEN IF(now.can_swap = 0, 'done', NULL)
+                          WHEN r.operation_id IS NULL                               THEN
+                               IF(now.can_swap = 0, IF(now.swapped + now.reverted > 0, 'done', 'moot'), NULL)
                           WHEN bound.state IN ('revert_window', 'reverting', 'completed', 'reverted') THEN 'done'
                           WHEN bound.state IN ('failed', 'cancelled', 'cancelling', 'stopped') THEN 'moot'
                       END

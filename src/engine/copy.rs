@@ -17,6 +17,7 @@ use super::error::ErrorKind;
 use super::key::KeyColumns;
 use super::routing::{FlightId, Range, Unseen};
 use super::session::Session;
+use super::staging::as_altered;
 use super::table::{TableDefinition, quote};
 use super::{EngineError, fail_point};
 
@@ -135,7 +136,10 @@ impl TableCopy {
         let sources: Vec<String> = plan
             .carried
             .iter()
-            .map(|c| name(original, c.source))
+            .map(|c| {
+                let (from, to) = (&original.columns[c.source], &shadow.columns[c.target]);
+                as_altered(&quote(&from.name), from, to)
+            })
             .collect();
         let insert = format!(
             "INSERT INTO {} ({}) SELECT {} FROM {} FORCE INDEX ({}) WHERE ",

@@ -55,16 +55,18 @@ pub async fn defer_all(session: &mut Session, options: &Options) -> Result<bool,
 async fn has_replica(session: &mut Session) -> Result<bool, EngineError> {
     // Not information_schema.PROCESSLIST: it gives every session's statement in utf8mb3, and fails with 3854 while the
     // application runs one with a character that is not in there.
-    let streams = "SELECT EXISTS (SELECT 1 FROM performance_schema.threads AS t \
-                                   WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump', 'Binlog Dump GTID')";
-    let ours = format!(
-        " AND NOT EXISTS (SELECT 1 FROM performance_schema.user_variables_by_thread AS u \
-                           WHERE u.THREAD_ID = t.THREAD_ID AND u.VARIABLE_NAME = '{STREAM_MARK}')"
+    let others = format!(
+        "SELECT EXISTS (SELECT 1 FROM performance_schema.threads AS t \
+                         WHERE t.PROCESSLIST_COMMAND IN ('Binlog Dump', 'Binlog Dump GTID') \
+                           AND NOT EXISTS (SELECT 1 FROM performance_schema.user_variables_by_thread AS u \
+                                            WHERE u.THREAD_ID = t.THREAD_ID AND u.VARIABLE_NAME = '{STREAM_MARK}'))"
     );
-    let rows = match session.rows(&format!("{streams}{ours})")).await {
-        // Anybody may read `threads`, but not everybody the variables: then our own streams count, too.
+    let rows = match session.rows(&others).await {
+        // Anybody may read `processlist`, but not those two: then our own streams count, too.
         Err(error) if server_error_number(&error) == Some(1142) => {
-            session.rows(&format!("{streams})")).await
+            let all = "SELECT EXISTS (SELECT 1 FROM performance_schema.processlist AS p \
+                                       WHERE p.COMMAND IN ('Binlog Dump', 'Binlog Dump GTID'))";
+            session.rows(all).await
         }
         other => other,
     };

@@ -353,6 +353,7 @@ const SETTINGS: &str = "SET NAMES utf8mb4, \
      max_execution_time = 0, \
      sql_select_limit = 18446744073709551615, \
      sql_safe_updates = 0, \
+     cte_max_recursion_depth = 1000, \
      sql_big_selects = 1, \
      sql_quote_show_create = 1, \
      group_concat_max_len = 1048576, \

@@ -113,7 +113,11 @@ impl Staging {
                 .map(|&(s, _)| format!("c{}", column_of(s)))
                 .collect();
             take_over.push(format!(
-                "INSERT INTO {keys} SELECT 0, {} FROM {stage}",
+                "INSERT INTO {keys} (lk_there, {}) SELECT 0, {} FROM {stage}",
+                (0..key.len())
+                    .map(|at| format!("k{at}"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 from_columns.join(", ")
             ));
             let columns = (0..key.len()).map(|at| format!("{keys}.k{at}")).collect();
@@ -136,7 +140,11 @@ impl Staging {
             .iter()
             .map(|&(_, t)| quote(&to.columns[t].name))
             .collect();
-        let values: Vec<String> = (0..carried.len()).map(|at| format!("c{at}")).collect();
+        let values: Vec<String> = carried
+            .iter()
+            .enumerate()
+            .map(|(at, &(s, t))| as_altered(&format!("c{at}"), &from.columns[s], &to.columns[t]))
+            .collect();
         let insert = |names: &[String], values: &[String], condition: &str| {
             format!(
                 "INSERT INTO {} ({}) SELECT {} FROM {stage} WHERE lk_there = 1{condition}",
@@ -165,7 +173,7 @@ impl Staging {
         if !back.compared.is_empty() {
             let changed = format!("{}.{}", quote(schema), quote(&format!("{name}_v")));
             create.push(format!(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS {changed} ({CHANGED} INT NOT NULL) \
+                "CREATE TEMPORARY TABLE IF NOT EXISTS {changed} ({CHANGED} INT NOT NULL PRIMARY KEY) \
                  ENGINE=InnoDB"
             ));
             let differs: Vec<String> = back
@@ -301,10 +309,26 @@ fn comparable(value: &str, column: &Column, other: &Column) -> String {
     }
 }
 
+/// Under `sql_require_primary_key` the server wants one of temporary tables, too.
+pub const ROW_NUMBER: &str = "lk_row BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY";
+
+/// `value`, of the column `from`, as ALTER TABLE would store it in `to`. It makes of a FLOAT its few digits; `INSERT … SELECT`
+/// into a short string would make those of a DOUBLE.
+pub fn as_altered(value: &str, from: &Column, to: &Column) -> String {
+    let short_string = matches!(
+        to.data_type,
+        DataType::Char | DataType::VarChar | DataType::Binary | DataType::VarBinary
+    );
+    match from.data_type == DataType::Float && short_string {
+        true => format!("CONCAT({value})"),
+        false => value.to_owned(),
+    }
+}
+
 fn create_temporary(table: &str, columns: impl Iterator<Item = String>) -> String {
     let columns: Vec<String> = columns.collect();
     format!(
-        "CREATE TEMPORARY TABLE IF NOT EXISTS {table} (lk_there TINYINT NOT NULL, {}) ENGINE=InnoDB",
+        "CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({ROW_NUMBER}, lk_there TINYINT NOT NULL, {}) ENGINE=InnoDB",
         columns.join(", ")
     )
 }

@@ -26,7 +26,7 @@ use super::error::ErrorKind;
 use super::key::KeyColumns;
 use super::position::Place;
 use super::session::Session;
-use super::staging::{same_type, type_text};
+use super::staging::{as_altered, same_type, type_text};
 use super::table::{TableDefinition, TablePlan, quote};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};
@@ -486,14 +486,16 @@ impl TableVerify {
         let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
             return Ok(());
         };
-        let columns = |t: &TableDefinition, at: &dyn Fn(&super::table::Carried) -> usize| {
-            let names: Vec<String> = plan
-                .carried
-                .iter()
-                .map(|c| quote(&t.columns[at(c)].name))
-                .collect();
-            names.join(", ")
-        };
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        for carried in &plan.carried {
+            let (source, target) = (
+                &original.columns[carried.source],
+                &shadow.columns[carried.target],
+            );
+            from.push(as_altered(&quote(&source.name), source, target));
+            to.push(quote(&target.name));
+        }
+        let (from, to) = (from.join(", "), to.join(", "));
         let mut session = self.context.sessions.open().await?;
         for row in different {
             let here = self.original.key.is(&row.key);
@@ -504,8 +506,6 @@ impl TableVerify {
                  INSERT INTO {s} ({to}) SELECT {from} FROM {o} WHERE {here}; COMMIT",
                 o = original.quoted(),
                 s = shadow.quoted(),
-                to = columns(shadow, &|c| c.target),
-                from = columns(original, &|c| c.source),
             );
             run(session.connection(), sql, doing).await?;
         }

@@ -334,7 +334,7 @@ async fn a_dba_can_take_a_lease_away() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_taken_away_under_a_stop_leaves_a_stopped_operation() {
+async fn whoever_takes_over_from_a_driver_that_is_gone_carries_out_the_stop() {
     let fleet = Fleet::of(1).await;
     let apply = fleet.submit(Value::Null).await;
     let [o1] = apply.all();
@@ -343,7 +343,15 @@ async fn a_lease_that_is_taken_away_under_a_stop_leaves_a_stopped_operation() {
     fleet
         .call("operation_release_lease", arguments![o1, "gone"])
         .await;
-    assert_eq!(fleet.state(o1).await, "stopped");
+    assert_eq!(fleet.state(o1).await, "running");
+    assert_eq!(fleet.request_status(&stop).await, "pending");
+    let taken_over = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(taken_over.operation, o1);
+    assert_eq!(taken_over.state, "running");
+    assert_eq!(
+        fleet.report("operation_stopped", &taken_over).await,
+        "stopped"
+    );
     assert_eq!(fleet.request_status(&stop).await, "done");
     fleet.nothing_is_claimable().await;
 }

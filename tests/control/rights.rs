@@ -177,6 +177,8 @@ fn hostile(kind: Kind) -> Vec<Argument> {
             "-1",
             "99999999999999999999999",
             "1e400",
+            "1x",
+            "1.5",
             "NULL"
         ]
         .to_vec(),

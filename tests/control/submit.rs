@@ -165,6 +165,11 @@ async fn a_bad_submit_is_refused_with_its_own_number_and_leaves_nothing() {
         options
     };
     for (number, statements, options) in [
+        (
+            50001,
+            "ALTER TABLE orders ADD c INT; DROP TABLE orders",
+            named(json!({})),
+        ),
         (50001, good, named(json!({"colour": "red"}))),
         (
             50002,

@@ -169,6 +169,27 @@ async fn the_database_refuses_every_move_that_the_transition_table_does_not_list
     }
 }
 
+/// To a session without strict mode the server would make '' of it.
+#[tokio::test]
+async fn a_state_cannot_be_taken_away() {
+    let fleet = Fleet::of(1).await;
+    let [o1] = fleet.submit(Value::Null).await.all();
+    let before = fleet.everything_of(o1).await;
+    for statement in [
+        "UPDATE operation_live SET state = NULL WHERE operation_id = ",
+        "UPDATE IGNORE operation_live SET state = NULL WHERE operation_id = ",
+        "UPDATE operation_live SET state = 'lost' WHERE operation_id = ",
+    ] {
+        let mut sql = fleet.sql().await;
+        sql.run("SET SESSION sql_mode = ''")
+            .await
+            .expect("a setting");
+        let refusal = sql.run(&format!("{statement}{o1}")).await;
+        assert_eq!(refusal.unwrap_err().number, 50201, "{statement}");
+    }
+    assert_eq!(fleet.everything_of(o1).await, before);
+}
+
 /// A legal move by hand is logged as what it is.
 #[tokio::test]
 async fn a_move_by_an_administrator_is_logged_with_his_name() {

@@ -125,6 +125,70 @@ async fn an_arrival_and_a_stop_meet_in_either_order() {
     }
 }
 
+/// A report holds its own row, and then writes an earlier sibling's; a beat for both has the earlier one first.
+#[tokio::test]
+async fn a_beat_for_all_leases_of_a_driver_and_a_report_of_one_do_not_deadlock() {
+    let options =
+        r#"{"cutover_policy": "parallel", "revert_window_seconds": 600, "revert_scope": "apply"}"#;
+    let mut stage = Stage::set(2, options).await;
+    let mut tokens = Vec::new();
+    for at in 0..2 {
+        let token = stage.claim("copy").await;
+        let operation = stage.operations[at];
+        stage
+            .call(&format!(
+                "CALL operation_arrive({operation}, '{token}', NULL)"
+            ))
+            .await
+            .expect("parked");
+    }
+    for at in 0..2 {
+        let token = stage.claim("cutover").await;
+        let operation = stage.operations[at];
+        stage
+            .call(&format!(
+                "CALL operation_swapped({operation}, '{token}', NULL)"
+            ))
+            .await
+            .expect("swapped");
+        tokens.push(token);
+    }
+    let (apply, operations) = (stage.apply, stage.operations.clone());
+    stage
+        .call(&format!("CALL apply_revert({apply}, NULL, NULL)"))
+        .await
+        .expect("asked");
+    let report = |call: &str| format!("CALL {call}({}, '{}')", operations[1], tokens[1]);
+    stage
+        .call(&report("operation_begin_revert"))
+        .await
+        .expect("begun");
+
+    // Nobody can log a move: the report stops when it has its own row, before it gets to its siblings.
+    let holder = stage
+        .hold("SELECT event_id FROM event WHERE event_id > 1000000000")
+        .await;
+    let reverted = stage.begin(report("operation_reverted")).await;
+    let beat = |at: usize| {
+        format!(
+            r#"{{"operation_id": {}, "lease_token": "{}"}}"#,
+            operations[at], tokens[at]
+        )
+    };
+    let beats = format!(
+        "CALL driver_heartbeat('first', '[{}, {}]')",
+        beat(0),
+        beat(1)
+    );
+    let beats = stage.begin(beats).await;
+    let_go(holder).await;
+    let reverted = reverted.await.expect("ended");
+    assert_eq!(text(&reverted, "state"), "reverted");
+    let beats = beats.await.expect("ended");
+    assert!(matches!(beats, Ok(Some(_))), "{beats:?}");
+    stage.is_consistent().await;
+}
+
 #[tokio::test]
 async fn a_recovery_and_a_late_heartbeat_leave_one_owner() {
     for beat_first in [true, false] {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -38,6 +39,7 @@ pub async fn fill(deployment: &mut Deployment, rows: u32) {
 pub struct Writers {
     stop: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
+    longest_micros: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<Rows>>,
     others: u64,
 }
@@ -46,15 +48,21 @@ impl Writers {
     pub async fn start(deployment: &Deployment, number: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicU64::new(0));
+        let longest_micros = Arc::new(AtomicU64::new(0));
         let mut tasks = Vec::new();
         for worker in 0..number {
             let mut connection = connect(deployment).await;
             let (stop, count) = (Arc::clone(&stop), Arc::clone(&count));
+            let longest = Arc::clone(&longest_micros);
             tasks.push(tokio::spawn(async move {
                 let mut rows = Rows::new();
                 let mut random = StdRng::seed_from_u64(worker);
                 while !stop.load(Ordering::Relaxed) {
+                    let started = Instant::now();
                     write(&mut connection, worker, &mut rows, &mut random).await;
+                    let micros = u64::try_from(started.elapsed().as_micros())
+                        .expect("no write takes an age");
+                    longest.fetch_max(micros, Ordering::Relaxed);
                     count.fetch_add(1, Ordering::Relaxed);
                 }
                 rows
@@ -63,6 +71,7 @@ impl Writers {
         Self {
             stop,
             count,
+            longest_micros,
             tasks,
             others: number,
         }
@@ -70,6 +79,11 @@ impl Writers {
 
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Of the writes that ended since this was asked last.
+    pub fn longest_wait(&self) -> Duration {
+        Duration::from_micros(self.longest_micros.swap(0, Ordering::Relaxed))
     }
 
     /// All rows that the writers know of.

@@ -149,6 +149,19 @@ const SETUP: &[&str] = &[
          UPDATE floor_row AS f SET f.state = 'running', f.token = UUID(), f.heartbeat_at = UTC_TIMESTAMP(6) WHERE f.id = in_id;
          COMMIT;
      END",
+    // What a claim stores, for an operation whose id is known: the trigger, the event and the indexes cost as much here.
+    "CREATE PROCEDURE move_by_key (IN in_operation_id BIGINT UNSIGNED)
+     BEGIN
+         START TRANSACTION;
+         UPDATE operation_live AS l
+            SET l.claim = NULL, l.claimable_at = NULL, l.started_at = UTC_TIMESTAMP(6), l.lease_driver = 'driver-1',
+                l.lease_token = UUID(), l.lease_epoch = l.lease_epoch + 1, l.lease_heartbeat_at = UTC_TIMESTAMP(6),
+                l.lease_expires_at = UTC_TIMESTAMP(6) + INTERVAL 60 SECOND,
+                l.lease_check_at = UTC_TIMESTAMP(6) + INTERVAL 60 SECOND, l.move_serial = l.move_serial + 1,
+                l.move_actor = 'driver-1', l.move_reason = 'claimed', l.state = 'running'
+          WHERE l.operation_id = in_operation_id;
+         COMMIT;
+     END",
     "CREATE PROCEDURE empty_call () BEGIN END",
     "CREATE TABLE plain_operation (
          operation_id BIGINT UNSIGNED PRIMARY KEY, apply_id BIGINT UNSIGNED NOT NULL, position INT UNSIGNED NOT NULL,

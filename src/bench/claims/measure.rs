@@ -34,17 +34,15 @@ impl Times {
         rows.first().map(|row| row.try_get(0)).transpose()
     }
 
-    /// One call of the floor. The id is bound: a text of its own each time would be prepared each time.
-    pub(super) async fn floor(
+    /// One call with an id. It is bound: a text of its own each time would be prepared each time.
+    pub(super) async fn call_with(
         &mut self,
         session: &mut MySqlConnection,
+        call: &'static str,
         id: u64,
     ) -> Result<(), sqlx::Error> {
         let start = Instant::now();
-        sqlx::query("CALL floor_update(?)")
-            .bind(id)
-            .fetch_all(session)
-            .await?;
+        sqlx::query(call).bind(id).fetch_all(session).await?;
         self.push(start.elapsed());
         Ok(())
     }

@@ -9,6 +9,8 @@ use super::{BREATH, Bench, BenchError, Options, data};
 use crate::bench::report::Figure;
 
 const CLAIM: &str = "CALL operation_claim_copy('driver-1', NULL)";
+const FLOOR: &str = "CALL floor_update(?)";
+const MOVE: &str = "CALL move_by_key(?)";
 const EMPTY: &str = "CALL empty_call()";
 
 /// One claimer: the claim, the floor and the plain form in turns, each claimed operation put back before the next turn.
@@ -20,12 +22,13 @@ pub(super) async fn latency(
     let mut session = bench.connect().await?;
     let mut helper = bench.connect().await?;
     helper.execute("SET sql_log_bin = 0").await?;
-    let (mut floor, mut claim, mut plain) = (Times::default(), Times::default(), Times::default());
+    let (mut floor, mut claim, mut moved, mut plain) = <(Times, Times, Times, Times)>::default();
     for number in 0..options.samples {
-        floor
-            .floor(&mut session, u64::from(number) % 50_000)
-            .await?;
+        let row = u64::from(number) % 50_000;
+        floor.call_with(&mut session, FLOOR, row).await?;
         if let Some(id) = claim.call(&mut session, CLAIM).await? {
+            restore(&mut helper, id).await?;
+            moved.call_with(&mut session, MOVE, id).await?;
             restore(&mut helper, id).await?;
         }
         // The plain form may take seconds each time.
@@ -41,6 +44,14 @@ pub(super) async fn latency(
     note(Figure::new(size, "floor, 1 session", floor.median(), "ms"));
     note(Figure::new(size, "claim, 1 claimer", claim.median(), "ms"));
     note(Figure::new(size, "claim / floor", claim.median() / floor.median(), "").at_most(1.3));
+    // What is left of the claim's price when nothing has to be looked for.
+    let by_key = moved.median() / floor.median();
+    note(Figure::new(
+        size,
+        "the same move by key / floor",
+        by_key,
+        "",
+    ));
     note(Figure::new(size, "plain form", plain.median(), "ms"));
     let faster = Figure::new(
         size,
@@ -207,7 +218,7 @@ async fn rate(
                     Times::default().call(&mut session, CLAIM).await?;
                 } else {
                     let id = (number as u64 * each + turn) % 50_000;
-                    Times::default().floor(&mut session, id).await?;
+                    Times::default().call_with(&mut session, FLOOR, id).await?;
                 }
             }
             Ok::<_, sqlx::Error>(())

@@ -3,7 +3,7 @@
 use crate::engine::EngineError;
 use crate::engine::digest::Digest;
 use crate::engine::key::KeyColumns;
-use crate::engine::staging::type_text;
+use crate::engine::staging::{ROW_NUMBER, as_altered, type_text};
 use crate::engine::table::{TableDefinition, TablePlan, quote};
 
 /// The original's rows under the shadow's types, for conversions that no expression has.
@@ -47,7 +47,10 @@ pub(super) fn convert(
     let sources: Vec<String> = plan
         .carried
         .iter()
-        .map(|c| quote(&original.columns[c.source].name))
+        .map(|c| {
+            let from = &original.columns[c.source];
+            as_altered(&quote(&from.name), from, &shadow.columns[c.target])
+        })
         .collect();
     let of_converted = Digest::of_converted(plan, &names)
         .ok_or_else(|| EngineError::permanent("a table that is not copied has no shadow"))?;
@@ -60,7 +63,7 @@ pub(super) fn convert(
         .ok_or_else(|| EngineError::permanent("a table that is not copied has no shadow"))?;
     let converted = Converted {
         create: format!(
-            "CREATE TEMPORARY TABLE {name} ({}) ENGINE=InnoDB",
+            "CREATE TEMPORARY TABLE {name} ({ROW_NUMBER}, {}) ENGINE=InnoDB",
             columns.join(", ")
         ),
         clear: format!("DELETE FROM {name}"),

@@ -96,10 +96,21 @@ impl Model {
             (self.ahead(other) || self.operations[other].state == CuttingOver)
                 && !self.blocked_for_good(other)
         });
-        let over = operation.window_left <= 0
-            && !operation.revert_asked
-            && !(self.policies.scope_apply && another);
+        // And they end with the last swap's.
+        let last = self.operations.iter().rfind(|o| o.state == RevertWindow);
+        let window_left = match (self.policies.scope_apply, last) {
+            (true, Some(last)) => last.window_left,
+            _ => operation.window_left,
+        };
+        let over =
+            window_left <= 0 && !operation.revert_asked && !(self.policies.scope_apply && another);
         if operation.state == RevertWindow && (operation.skip_asked || over) {
+            let ended = operation.window_left;
+            if self.policies.scope_apply {
+                for other in &mut self.operations {
+                    other.window_left = other.window_left.min(ended);
+                }
+            }
             self.end(at, Completed);
             self.settle();
             Ok(())
@@ -178,11 +189,7 @@ impl Model {
     }
 
     pub fn release_lease(&mut self, at: usize) {
-        if self.directive(at) == "stop" {
-            self.stop_one(at);
-        } else {
-            self.operations[at].lease_age = None;
-        }
+        self.operations[at].lease_age = None;
         self.settle();
     }
 

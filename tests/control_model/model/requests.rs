@@ -48,11 +48,11 @@ impl Model {
         self.stop_latch = true;
         self.opened_for_all = false;
         for at in 0..self.operations.len() {
-            let stops = matches!(
-                self.operations[at].state,
-                Pending | Running | WaitingForCutover | FailedRetryable
-            );
-            if stops && self.operations[at].lease_age.is_none() {
+            // What was running or on hold is stopped by whoever takes it over.
+            let operation = &self.operations[at];
+            if matches!(operation.state, Pending | FailedRetryable)
+                || (operation.state == WaitingForCutover && !operation.held)
+            {
                 self.stop_one(at);
             }
         }

@@ -1,0 +1,178 @@
+//! The network holds back what a driver sends, another driver ends the change, and only then the packets arrive.
+//!
+//! The first driver's lease says yes all the time: nothing but the fence on the deployment stands in its way.
+
+mod deployment;
+mod support;
+mod writers;
+
+use std::time::Duration;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::{Engine, EngineError, Job, Outcome};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use writers::Writers;
+
+const TABLE: &str = "CREATE TABLE orders (\
+    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, worker INT NOT NULL, amount DECIMAL(12,4) NULL, \
+    note VARCHAR(80) NULL, body JSON NULL, ratio DOUBLE NULL, small FLOAT NULL, at DATETIME(6) NULL, \
+    touched TIMESTAMP(3) NULL, raw VARBINARY(40) NULL, KEY by_note (note))";
+
+const CHANGE: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT";
+
+/// Where the first driver is when its packets stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Copy,
+    Verify,
+    /// Verified; it asks for the swap while nothing arrives.
+    Cutover,
+    RevertWindow,
+}
+
+/// Forwards to the server until `held` says otherwise, and then keeps all that comes until it says so again.
+async fn proxy(server: (String, u16), held: watch::Receiver<bool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("its number").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (server, held) = (server.clone(), held.clone());
+            tokio::spawn(async move {
+                let server = TcpStream::connect((server.0.as_str(), server.1)).await;
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.expect("the server").into_split();
+                tokio::select! {
+                    () = forward(from_client, to_server, held.clone()) => {}
+                    () = forward(from_server, to_client, held) => {}
+                }
+            });
+        }
+    });
+    port
+}
+
+async fn forward(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut held: watch::Receiver<bool>,
+) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(length @ 1..) = from.read(&mut bytes).await {
+        if held.wait_for(|held| !held).await.is_err()
+            || to.write_all(&bytes[..length]).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn job(db: &Deployment, at: At, epoch: u64) -> Job {
+    Job {
+        lease_epoch: epoch,
+        revert_window_seconds: if at == At::RevertWindow { 600 } else { 0 },
+        options: serde_json::json!({ "chunk_seconds": 0.02, "copy_threads": 1 }),
+        ..db.job(&[CHANGE])
+    }
+}
+
+/// Goes on from there, to the end; nothing but its own death keeps it from that.
+async fn go_on(mut engine: Engine, at: At) -> Result<(), EngineError> {
+    match at {
+        At::Copy | At::Verify => {
+            engine.copy().await?;
+            engine.cut_over().await?;
+        }
+        At::Cutover => {
+            engine.cut_over().await?;
+        }
+        At::RevertWindow => {
+            let (_open, window) = watch::channel(Some(600.0));
+            engine.keep_reverse(window).await?;
+            engine.revert().await?;
+        }
+    }
+    engine.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packets_that_arrive_after_another_driver_has_ended_the_change_change_nothing() {
+    for at in [At::Copy, At::Verify, At::Cutover, At::RevertWindow] {
+        let mut db = Deployment::fresh().await;
+        db.run(TABLE).await;
+        writers::fill(&mut db, 30_000).await;
+        let writers = Writers::start(&db, 2).await;
+        let (hold, held) = watch::channel(false);
+        let mut target = db.target();
+        target.port = proxy((target.host.clone(), target.port), held).await;
+
+        let lease = TestLease::held();
+        let mut first = Engine::open(target, job(&db, at, 1), lease.clone())
+            .await
+            .expect("the first driver");
+        if matches!(at, At::Cutover | At::RevertWindow) {
+            assert_eq!(first.copy().await.expect("the copy"), Outcome::Verified);
+        }
+        if at == At::RevertWindow {
+            first.cut_over().await.expect("the swap");
+        }
+        if at == At::Cutover {
+            hold.send_replace(true);
+        }
+        let first = tokio::spawn(go_on(first, at));
+        support::eventually(
+            "the first driver is there",
+            Duration::from_secs(60),
+            async || {
+                let progress = lease.progress();
+                match at {
+                    At::Copy => progress.rows_copied > 0,
+                    At::Verify => progress.phase == "verify",
+                    // Its first statement waits in the network.
+                    At::Cutover => true,
+                    At::RevertWindow => progress.phase == "revert_window",
+                }
+            },
+        )
+        .await;
+        hold.send_replace(true);
+
+        second_driver(&db, at).await;
+        let expected = writers.stop().await;
+        writers::check(&mut db, &expected).await;
+        let tables = db.tables().await;
+        let whole = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, worker, note, amount)))) FROM orders";
+        let rows = db.text(whole).await;
+
+        hold.send_replace(false);
+        let end = tokio::time::timeout(Duration::from_secs(120), first).await;
+        let end = end.expect("it gives up").expect("no panic");
+        assert!(
+            end.is_err(),
+            "{at:?}: the first driver believes that it did it"
+        );
+        assert_eq!(db.tables().await, tables, "{at:?}");
+        assert_eq!(db.text(whole).await, rows, "{at:?}");
+        let kind = "SELECT CONCAT(DATA_TYPE, '') FROM information_schema.COLUMNS \
+                     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'";
+        assert_eq!(db.text(kind).await, "bigint", "{at:?}");
+    }
+}
+
+/// Takes over with a larger epoch, on a network that works, and ends the change.
+async fn second_driver(db: &Deployment, at: At) {
+    let mut engine = Engine::open(db.target(), job(db, at, 2), TestLease::held())
+        .await
+        .expect("the second driver");
+    if at == At::RevertWindow {
+        let (_open, window) = watch::channel(Some(0.0));
+        let outcome = engine.keep_reverse(window).await.expect("the window's end");
+        assert_eq!(outcome, Outcome::WindowOver);
+    } else {
+        assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+        engine.cut_over().await.expect("the swap");
+    }
+    engine.finish().await.expect("the end");
+    engine.close().await;
+}
