@@ -318,7 +318,7 @@ async fn a_checkpoint_of_another_format_is_refused_and_left_as_it_is() {
     let checkpoint = tables.iter().find(|t| t.ends_with("_checkpoint"));
     let checkpoint = checkpoint.expect("a checkpoint");
     db.run(&format!(
-        "UPDATE `{checkpoint}` SET value = JSON_SET(value, '$.format', 2) WHERE name = 'head'"
+        "UPDATE `{checkpoint}` SET value = JSON_SET(value, '$.format', 3) WHERE name = 'head'"
     ))
     .await;
     let second = Job {
@@ -333,7 +333,7 @@ async fn a_checkpoint_of_another_format_is_refused_and_left_as_it_is() {
     assert!(
         error
             .message()
-            .contains("the checkpoint has format 2, this driver reads 1"),
+            .contains("the checkpoint has format 3, this driver reads 1 and 2;"),
         "{error}"
     );
     engine.close().await;

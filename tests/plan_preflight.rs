@@ -6,7 +6,8 @@ mod support;
 use deployment::Deployment;
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::engine::target::Password;
-use lockkeeper::engine::{ErrorKind, preflight};
+use lockkeeper::engine::{ErrorKind, Job, preflight};
+use lockkeeper::server::{Server, ServerOptions};
 
 /// The refusal's text, or `None` where the statements are accepted.
 async fn refusal(
@@ -36,6 +37,10 @@ async fn refusal(
 
 const NONE: serde_json::Value = serde_json::Value::Null;
 
+const FAMILY: &str = "CREATE TABLE parent (id INT PRIMARY KEY); \
+    CREATE TABLE child (id INT PRIMARY KEY, p INT, n INT, \
+        CONSTRAINT to_parent FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE)";
+
 #[tokio::test]
 async fn what_hangs_on_a_table_can_forbid_a_copy() {
     let mut db = Deployment::fresh().await;
@@ -43,6 +48,7 @@ async fn what_hangs_on_a_table_can_forbid_a_copy() {
             CREATE TABLE old_engine (id INT PRIMARY KEY, n INT) ENGINE = MyISAM; \
             CREATE TABLE parent (id INT PRIMARY KEY, n INT); \
             CREATE TABLE child (id INT PRIMARY KEY, p INT, n INT, CONSTRAINT to_parent FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE); \
+            CREATE TABLE tree (id INT PRIMARY KEY, up INT, n INT, CONSTRAINT to_itself FOREIGN KEY (up) REFERENCES tree (id)); \
             CREATE TABLE watched (id INT PRIMARY KEY, n INT); \
             CREATE TRIGGER watcher BEFORE INSERT ON watched FOR EACH ROW SET NEW.n = 1").await;
     for (statement, expected) in [
@@ -50,10 +56,30 @@ async fn what_hangs_on_a_table_can_forbid_a_copy() {
         ("ALTER TABLE seen MODIFY n BIGINT", Some("is a VIEW")),
         ("ALTER TABLE old_engine MODIFY n BIGINT", Some("MyISAM")),
         ("ALTER TABLE parent MODIFY n BIGINT", Some("to_parent")),
-        ("ALTER TABLE child MODIFY n BIGINT", Some("to_parent")),
+        ("ALTER TABLE child MODIFY n BIGINT", None),
         ("ALTER TABLE child ADD COLUMN c INT", None),
         ("ALTER TABLE child DROP FOREIGN KEY to_parent", None),
         ("ALTER TABLE child DROP CONSTRAINT to_parent", None),
+        (
+            "ALTER TABLE child DROP CONSTRAINT to_parent, MODIFY n BIGINT",
+            None,
+        ),
+        // The server refuses these itself, with the foreign key named.
+        ("ALTER TABLE child MODIFY p BIGINT", Some("to_parent")),
+        ("ALTER TABLE child DROP COLUMN p", Some("to_parent")),
+        (
+            "ALTER TABLE child DROP KEY to_parent, MODIFY n BIGINT",
+            Some("needed in a foreign key constraint"),
+        ),
+        (
+            "ALTER TABLE child MODIFY n BIGINT, ADD FOREIGN KEY (n) REFERENCES parent (n)",
+            Some(""),
+        ),
+        (
+            "ALTER TABLE child MODIFY id BIGINT, ADD CONSTRAINT second FOREIGN KEY (n) REFERENCES parent (id)",
+            Some("a foreign key can't be added"),
+        ),
+        ("ALTER TABLE tree MODIFY n BIGINT", Some("to_itself")),
         (
             "ALTER TABLE plain ADD FOREIGN KEY (n) REFERENCES parent (id)",
             Some("a foreign key can't be added"),
@@ -72,6 +98,84 @@ async fn what_hangs_on_a_table_can_forbid_a_copy() {
             (refused, _) => panic!("{statement}: {refused:?} instead of {expected:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_child_is_refused_where_cascades_are_not_in_the_binlog() {
+    let options = ServerOptions::relaxed("native").flag("--innodb-native-foreign-keys=ON");
+    let server = Server::start(options).await.expect("a server");
+    let mut db = Deployment::on(server.administrator().clone()).await;
+    db.run(FAMILY).await;
+    let refused = refusal(&mut db, &["ALTER TABLE child MODIFY n BIGINT"], NONE).await;
+    let refused = refused.expect("a refusal");
+    assert!(
+        refused.contains("to_parent") && refused.contains("innodb_native_foreign_keys"),
+        "{refused}"
+    );
+    // What needs no copy needs no binlog.
+    let instant = refusal(&mut db, &["ALTER TABLE child ADD COLUMN c INT"], NONE).await;
+    assert_eq!(instant, None);
+}
+
+#[tokio::test]
+async fn a_foreign_key_that_a_revert_could_not_give_back_is_not_dropped_in_a_copy() {
+    let mut db = Deployment::fresh().await;
+    db.run(FAMILY).await;
+    let before = db.tables().await;
+    let job = Job {
+        revert_window_seconds: 60,
+        ..db.job(&["ALTER TABLE child DROP FOREIGN KEY to_parent, MODIFY n BIGINT"])
+    };
+    let mut session = db.session(1).await;
+    let error = preflight::plan(&mut session, &job, &db.owner(1)).await;
+    let error = error.expect_err("a refusal");
+    assert!(error.message().contains("to_parent is dropped"), "{error}");
+    assert_eq!(db.tables().await, before);
+}
+
+/// A parent in another schema needs rights there.
+#[tokio::test]
+async fn what_a_parent_needs_is_named_with_the_grant_that_gives_it() {
+    let mut db = Deployment::fresh().await;
+    let (schema, far) = (db.schema.clone(), format!("{}_far", db.schema));
+    let user = format!("u{}", db.installation);
+    let password = db.settings.credentials.password.expose().to_owned();
+    db.run(&format!(
+        "CREATE DATABASE {far}; CREATE TABLE {far}.parent (id INT PRIMARY KEY); \
+         CREATE TABLE child (id INT PRIMARY KEY, p INT, n INT, FOREIGN KEY (p) REFERENCES {far}.parent (id)); \
+         CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'; \
+         GRANT REPLICATION SLAVE, REPLICATION CLIENT, PROCESS ON *.* TO `{user}`@`%`; \
+         GRANT SELECT ON {far}.parent TO `{user}`@`%`; \
+         GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, LOCK TABLES, \
+               CREATE TEMPORARY TABLES, REFERENCES ON {schema}.* TO `{user}`@`%`"
+    ))
+    .await;
+    let mut target = db.target();
+    target.user.clone_from(&user);
+    let sessions = lockkeeper::engine::session::Sessions::new(
+        target,
+        db.owner(1),
+        deployment::TestLease::held(),
+    );
+    let job = db.job(&["ALTER TABLE child MODIFY n BIGINT"]);
+    let mut session = sessions.open().await.expect("a session");
+    let error = preflight::plan(&mut session, &job, &db.owner(1)).await;
+    let text = error.expect_err("a refusal").message();
+    session.close().await;
+    let grants = text.split_once("run ").expect("grants").1;
+    assert!(
+        grants.contains("REFERENCES") && grants.contains(&far),
+        "{text}"
+    );
+    db.run(grants).await;
+    let mut session = sessions.open().await.expect("a session");
+    let plans = preflight::plan(&mut session, &job, &db.owner(1)).await;
+    assert_eq!(plans.expect("a plan").len(), 1);
+    session.close().await;
+    db.run(&format!(
+        "DROP USER `{user}`@`%`; DROP TABLE child; DROP DATABASE {far}"
+    ))
+    .await;
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ async fn what_the_engine_would_refuse_is_refused_before_anything_is_submitted() 
     for (statement, reason) in [
         ("ALTER TABLE orders MODIFY total BIGINT", "triggers"),
         (
-            "ALTER TABLE line MODIFY o BIGINT, ADD x INT, ENGINE=InnoDB",
+            "ALTER TABLE line MODIFY id BIGINT, ADD FOREIGN KEY (id) REFERENCES orders (id)",
             "foreign key",
         ),
         ("ALTER TABLE missing ADD x INT", "there is no table"),

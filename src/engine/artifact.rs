@@ -22,6 +22,8 @@ pub enum Role {
     Old(u32),
     /// A table to try a statement on, empty and short-lived.
     Trial(u32),
+    /// An empty copy of what the nth foreign key of the table at this position points at.
+    Parent(u32, usize),
 }
 
 impl Owner {
@@ -31,6 +33,7 @@ impl Owner {
             Role::Shadow(position) => self.artifact(&format!("{position}_new")),
             Role::Old(position) => self.artifact(&format!("{position}_old")),
             Role::Trial(position) => self.artifact(&format!("{position}_trial")),
+            Role::Parent(position, nth) => self.artifact(&format!("{position}_parent{nth}")),
         }
     }
 

@@ -56,11 +56,10 @@ const TOOLS: [&str; 12] = [
 /// Empty where `performance_schema` can't be read: the lock wait's limit is all there is then.
 pub async fn holding(
     session: &mut Session,
-    schema: &str,
-    tables: &[String],
+    tables: &[(&str, &str)],
     longer_than: Duration,
 ) -> Result<Vec<Blocker>, EngineError> {
-    let marks = vec!["?"; tables.len()].join(", ");
+    let marks = vec!["(?, ?)"; tables.len()].join(", ");
     let statement = format!(
         "SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_USER, ''), COALESCE(t.PROCESSLIST_COMMAND, ''), \
                 CAST(MAX(COALESCE(e.TIMER_WAIT DIV 1000000, t.PROCESSLIST_TIME * 1000000, 0)) AS UNSIGNED), \
@@ -79,15 +78,15 @@ pub async fn holding(
              ON e.THREAD_ID = l.OWNER_THREAD_ID AND e.STATE = 'ACTIVE' \
            LEFT JOIN performance_schema.events_statements_current AS s ON s.THREAD_ID = l.OWNER_THREAD_ID \
           WHERE l.OBJECT_TYPE = 'TABLE' AND l.LOCK_STATUS = 'GRANTED' \
-            AND l.OBJECT_SCHEMA = ? AND l.OBJECT_NAME IN ({marks}) \
+            AND (l.OBJECT_SCHEMA, l.OBJECT_NAME) IN ({marks}) \
             AND COALESCE(t.PROCESSLIST_ID, 0) <> CONNECTION_ID() \
           GROUP BY l.OWNER_THREAD_ID, t.PROCESSLIST_ID, t.PROCESSLIST_USER, t.PROCESSLIST_COMMAND"
     )
     // The attributes of all accounts, not only of ours.
     .replace("session_account_connect_attrs", "session_connect_attrs");
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(schema);
-    for table in tables {
-        query = query.bind(table);
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    for (schema, table) in tables {
+        query = query.bind(schema).bind(table);
     }
     let rows = match query.fetch_all(session.connection()).await {
         Ok(rows) => rows,

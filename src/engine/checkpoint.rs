@@ -17,8 +17,11 @@ use super::error::server_error_number;
 use super::session::{Owner, Session};
 use super::table::{Key, TablePlan, quote};
 
-/// The form of what is stored. A driver that finds another one refuses to resume.
+/// The form of what is stored. A driver that finds a later one refuses to resume.
 const FORMAT: u32 = 1;
+
+/// Plans with foreign keys: a driver that doesn't know of them would swap in a table without any.
+const FORMAT_OF_CHILDREN: u32 = 2;
 
 /// How far an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,8 +59,13 @@ pub struct Head {
 
 impl Head {
     pub fn new(server_uuid: String, plans: Vec<TablePlan>, deferred: Vec<Vec<Key>>) -> Self {
+        let has_children = plans.iter().any(|plan| !plan.foreign_keys.is_empty());
         Self {
-            format: FORMAT,
+            format: if has_children {
+                FORMAT_OF_CHILDREN
+            } else {
+                FORMAT
+            },
             server_uuid,
             stage: Stage::Copy,
             plans,
@@ -149,10 +157,11 @@ impl Store {
         let format = serde_json::from_str::<serde_json::Value>(head)
             .ok()
             .and_then(|head| head.get("format")?.as_u64());
-        if format != Some(u64::from(FORMAT)) {
+        let known = [FORMAT, FORMAT_OF_CHILDREN].map(u64::from);
+        if !format.is_some_and(|format| known.contains(&format)) {
             return Err(EngineError::permanent(format!(
-                "the checkpoint has format {}, this driver reads {FORMAT}; let a driver of the \
-                 version that began finish, or cancel",
+                "the checkpoint has format {}, this driver reads {FORMAT} and {FORMAT_OF_CHILDREN}; let a \
+                 driver of the version that began finish, or cancel",
                 format.map_or_else(|| "unknown".to_owned(), |f| f.to_string())
             )));
         }

@@ -4,21 +4,20 @@
 //! lock, waits for the lock no longer than `cutover_lock_wait_ms`, and drains no longer than
 //! `cutover_lock_seconds` under it. Whatever doesn't fit gives way, and the next attempt comes later.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
 use super::artifact::Role;
-use super::blocker;
+use super::cutover_lock::{ANSWER_MARGIN, answered, end_session, no_answer};
 pub use super::cutover_options::CutoverOptions;
 use super::drain::Drain;
-use super::error::server_error_number;
 use super::fail_point;
 use super::fence::{Fence, SwapRecord, SwapTable};
 use super::filler;
+use super::foreign_key;
 use super::locked::{Locked, SwapNames, UnderLock};
-use super::session::{self, Session, Sessions};
+use super::session::{Session, Sessions};
 use super::swap::{self, SwapOutcome};
 use super::table::{TablePlan, Way};
 use super::token::quote_table;
@@ -27,19 +26,13 @@ use super::{EngineError, ErrorKind, Job, Swapped, catalog, plan, statistics, ste
 /// The longest pause between two attempts.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 
-/// How much longer than the server may take an answer is waited for.
-const ANSWER_MARGIN: Duration = Duration::from_secs(5);
-
-/// After a lost connection, how long its session may take to end.
-const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
-
 /// A cutover of one operation, and its way back.
 pub struct Cutover<'a> {
     sessions: &'a Sessions,
-    fence: &'a Fence,
+    pub(super) fence: &'a Fence,
     job: &'a Job,
     plans: &'a [TablePlan],
-    options: CutoverOptions,
+    pub(super) options: CutoverOptions,
 }
 
 /// Which of the two swaps.
@@ -103,7 +96,11 @@ impl<'a> Cutover<'a> {
             self.execute(&mut helper, plan, &mut record).await?;
         }
         let swapped = match (first_copy, self.known_outcome(&mut helper, &record).await?) {
-            (None, _) | (Some(_), Some(SwapOutcome::Swapped)) => Swapped::default(),
+            (None, _) => Swapped::default(),
+            (Some(_), Some(outcome @ SwapOutcome::Swapped)) => {
+                self.settle_keys(&mut helper, &outcome).await?;
+                Swapped::default()
+            }
             (Some(_), Some(SwapOutcome::Unknown(why))) => {
                 return Err(EngineError::SwapUnknown(why));
             }
@@ -149,7 +146,10 @@ impl<'a> Cutover<'a> {
         match self.known_outcome(&mut helper, &record).await? {
             Some(SwapOutcome::Swapped) => {}
             // The swap back had taken place when the former attempt lost its answer.
-            Some(SwapOutcome::NotSwapped) if record.reverting => return Ok(Swapped::default()),
+            Some(outcome @ SwapOutcome::NotSwapped) if record.reverting => {
+                self.settle_keys(&mut helper, &outcome).await?;
+                return Ok(Swapped::default());
+            }
             Some(SwapOutcome::NotSwapped) | None => {
                 return Err(EngineError::permanent(
                     "nothing was swapped, so nothing can be reverted",
@@ -187,12 +187,23 @@ impl<'a> Cutover<'a> {
             .map(Some)
     }
 
-    fn schema(&self) -> &str {
+    pub(super) fn schema(&self) -> &str {
         self.fence.schema()
     }
 
-    fn copies(&self) -> impl Iterator<Item = &TablePlan> {
+    pub(super) fn copies(&self) -> impl Iterator<Item = &TablePlan> {
         self.plans.iter().filter(|plan| plan.way == Way::Copy)
+    }
+
+    /// Puts right what a swap that was cut short has left of foreign keys. Call it when no session is left that
+    /// may have sent the RENAME.
+    pub(super) async fn settle_keys(
+        &self,
+        session: &mut Session,
+        outcome: &SwapOutcome,
+    ) -> Result<(), EngineError> {
+        let owner = self.fence.owner();
+        foreign_key::settle(session, self.schema(), owner, self.plans, outcome).await
     }
 
     /// Original and shadow of each copied table, by name.
@@ -276,6 +287,19 @@ impl<'a> Cutover<'a> {
         Ok(())
     }
 
+    /// The former tables' keys come back under the lock, where no index may be built.
+    async fn keep_former_indexes(&self, session: &mut Session) -> Result<(), EngineError> {
+        for plan in self.copies() {
+            let Some(original) = &plan.original else {
+                continue;
+            };
+            let mut former = original.clone();
+            former.name = self.fence.owner().table(Role::Old(plan.task.position));
+            foreign_key::keep_indexes(session, &former, &plan.foreign_keys.former).await?;
+        }
+        Ok(())
+    }
+
     async fn swap(
         &self,
         helper: &mut Session,
@@ -286,8 +310,15 @@ impl<'a> Cutover<'a> {
         let started = Instant::now();
         let mut attempts = 0;
         let mut names = self.names(direction);
-        if direction == Direction::Forward {
-            self.add_fillers(helper, &mut names).await?;
+        match direction {
+            Direction::Forward => {
+                self.settle_keys(helper, &SwapOutcome::NotSwapped).await?;
+                self.add_fillers(helper, &mut names).await?;
+            }
+            Direction::Back => {
+                self.settle_keys(helper, &SwapOutcome::Swapped).await?;
+                self.keep_former_indexes(helper).await?;
+            }
         }
         loop {
             // Those that the last attempt took away before it gave way.
@@ -338,15 +369,21 @@ impl<'a> Cutover<'a> {
         names: &[SwapNames],
         direction: Direction,
     ) -> Result<Attempt, EngineError> {
-        let watched: Vec<String> = names
+        let schema = self.schema();
+        let watched: Vec<(&str, &str)> = names
             .iter()
-            .flat_map(|swap| [swap.live.clone(), swap.next.clone()])
+            .flat_map(|swap| [(schema, swap.live.as_str()), (schema, swap.next.as_str())])
+            .chain(self.parents())
             .collect();
         if let Some(reason) = self.blocked_by(helper, &watched).await? {
             pinned.close().await;
             return Ok(Attempt::GaveWay(reason));
         }
-        let extra = drain.tables();
+        // RENAME and ALTER of a child lock its parents' definitions. Locked from the beginning, they
+        // are waited for no longer than the rest.
+        let parents = self.parents();
+        let mut extra: Vec<String> = parents.map(|(s, t)| quote_table(s, t)).collect();
+        extra.extend(drain.tables());
         let id = pinned.id();
         match self.lock(helper, &mut pinned, names, &extra).await {
             Ok(None) => {}
@@ -413,121 +450,24 @@ impl<'a> Cutover<'a> {
 
     fn names(&self, direction: Direction) -> Vec<SwapNames> {
         let owner = self.fence.owner();
-        self.pairs()
-            .into_iter()
-            .map(|(position, live, shadow)| {
-                let old = owner.table(Role::Old(position));
-                match direction {
-                    Direction::Forward => SwapNames {
-                        live,
-                        next: shadow,
-                        aside: old,
-                        fillers: Vec::new(),
-                    },
-                    Direction::Back => SwapNames {
-                        live,
-                        next: old,
-                        aside: shadow,
-                        fillers: Vec::new(),
-                    },
-                }
+        self.copies()
+            .filter_map(|plan| {
+                let live = plan.original.as_ref()?.name.clone();
+                let shadow = owner.table(Role::Shadow(plan.task.position));
+                let old = owner.table(Role::Old(plan.task.position));
+                let (next, aside, foreign_keys) = match direction {
+                    Direction::Forward => (shadow, old, &plan.foreign_keys.changed),
+                    Direction::Back => (old, shadow, &plan.foreign_keys.former),
+                };
+                Some(SwapNames {
+                    live,
+                    next,
+                    aside,
+                    fillers: Vec::new(),
+                    foreign_keys: foreign_keys.clone(),
+                })
             })
             .collect()
-    }
-
-    /// Long transactions make every later query of the table wait behind our lock: give way to them, or, where that
-    /// is asked for, end those that may be ended.
-    async fn blocked_by(
-        &self,
-        helper: &mut Session,
-        tables: &[String],
-    ) -> Result<Option<String>, EngineError> {
-        let blockers =
-            blocker::holding(helper, self.schema(), tables, self.options.lock_wait).await?;
-        let mut reason = None;
-        let mut killed = BTreeSet::new();
-        for blocker in blockers {
-            let old_enough = self
-                .options
-                .kill_blockers_after
-                .is_some_and(|after| blocker.held_for >= after);
-            match (blocker.id, blocker.protected) {
-                (Some(id), None) if old_enough => {
-                    tracing::warn!(blocker = blocker.describe(), "killed, as asked for");
-                    session::kill(helper, id).await?;
-                    killed.insert(id);
-                }
-                (_, Some(why)) if old_enough => {
-                    reason = Some(format!("{} and is never killed: {why}", blocker.describe()));
-                }
-                _ => reason = Some(blocker.describe()),
-            }
-        }
-        if !killed.is_empty() && reason.is_none() {
-            let until = tokio::time::Instant::now() + self.options.lock_wait;
-            session::wait_until_gone(helper, &killed, until).await?;
-        }
-        Ok(reason)
-    }
-
-    /// Locks everything. `Some` is the reason why it was not granted in time.
-    async fn lock(
-        &self,
-        helper: &mut Session,
-        pinned: &mut Session,
-        names: &[SwapNames],
-        extra: &[String],
-    ) -> Result<Option<String>, EngineError> {
-        let doing = || EngineError::while_doing("locking the tables for the swap");
-        let limit = self.options.lock_wait;
-        // The server counts whole seconds; the helper ends the wait at the exact time.
-        pinned
-            .set_lock_waits(limit + Duration::from_secs(1), self.options.drain_limit)
-            .await
-            .map_err(doing())?;
-        let mut parts: Vec<String> = names
-            .iter()
-            .flat_map(|swap| [&swap.live, &swap.next])
-            .map(|table| format!("{} WRITE", quote_table(self.schema(), table)))
-            .collect();
-        parts.extend(extra.iter().map(|table| format!("{table} WRITE")));
-        parts.push(format!("{} READ", self.fence.quoted()));
-        let statement = format!("LOCK TABLES {}", parts.join(", "));
-        fail_point::at("cutover.lock.before");
-        let id = pinned.id();
-        let answer = {
-            let lock = pinned.run(&statement);
-            tokio::pin!(lock);
-            tokio::select! {
-                answer = &mut lock => answer,
-                () = tokio::time::sleep(limit) => {
-                    let stop = helper.run(&format!("KILL QUERY {id}")).await;
-                    if let Err(error) = stop {
-                        tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
-                    }
-                    answered(ANSWER_MARGIN, lock).await
-                }
-            }
-        };
-        match answer {
-            Ok(_) => {
-                fail_point::at("cutover.lock.after");
-                Ok(None)
-            }
-            // Interrupted by the helper, or past the server's limit, or a deadlock of metadata.
-            Err(error) if matches!(server_error_number(&error), Some(1317 | 1205 | 1213)) => {
-                Ok(Some(format!(
-                    "the tables could not be locked within {} ms",
-                    limit.as_millis()
-                )))
-            }
-            Err(error) if server_error_number(&error) == Some(1146) => {
-                // A successor renames what is ours before anything else.
-                self.fence.check(helper).await?;
-                Err(doing()(error))
-            }
-            Err(error) => Err(doing()(error)),
-        }
     }
 
     /// The answer to RENAME was lost, or was an error: make sure that its session is gone, then
@@ -552,6 +492,9 @@ impl<'a> Cutover<'a> {
         let outcome = swap::settle(&mut session, self.schema(), self.fence.owner(), record)
             .await
             .map_err(unknown)?;
+        self.settle_keys(&mut session, &outcome)
+            .await
+            .map_err(unknown)?;
         session.close().await;
         match (outcome, direction) {
             (SwapOutcome::Swapped, Direction::Forward)
@@ -563,27 +506,6 @@ impl<'a> Cutover<'a> {
             (SwapOutcome::Unknown(why), _) => Err(EngineError::SwapUnknown(why)),
         }
     }
-}
-
-/// The answer to a statement, or an error where the network keeps it back.
-async fn answered<T>(
-    limit: Duration,
-    answer: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(limit, answer)
-        .await
-        .unwrap_or_else(|_| Err(no_answer()))
-}
-
-fn no_answer() -> sqlx::Error {
-    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
-}
-
-/// Ends a session of ours that may hold locks and can't be asked any more.
-async fn end_session(helper: &mut Session, id: u64) -> Result<(), EngineError> {
-    session::kill(helper, id).await?;
-    let until = tokio::time::Instant::now() + LOST_SESSION_LIMIT;
-    session::wait_until_gone(helper, &BTreeSet::from([id]), until).await
 }
 
 /// Doubles from 100 ms, with jitter so that two operations don't meet again and again.

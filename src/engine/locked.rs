@@ -8,6 +8,7 @@ use super::create_text::CreateText;
 use super::drain::Drain;
 use super::fence::Fence;
 use super::filler::{self, Filler};
+use super::foreign_key::{ForeignKey, Handover};
 use super::session::Session;
 use super::table::TablePlan;
 use super::token::quote_table;
@@ -23,6 +24,8 @@ pub(super) struct SwapNames {
     pub aside: String,
     /// Defaults that what takes its place has until then.
     pub fillers: Vec<Filler>,
+    /// Foreign keys that it gets.
+    pub foreign_keys: Vec<ForeignKey>,
 }
 
 /// Where an attempt failed while the tables were locked.
@@ -31,6 +34,14 @@ pub(super) enum UnderLock {
     Before(EngineError),
     /// The RENAME was sent.
     Rename(sqlx::Error),
+}
+
+/// What the locked tables show.
+#[derive(Default)]
+struct Seen {
+    /// Of tables that are behind the ones that they replace.
+    counters: Vec<Counter>,
+    handover: Handover,
 }
 
 /// The next number of a table, which must not fall behind.
@@ -57,7 +68,7 @@ impl Locked<'_> {
         deadline: Instant,
     ) -> Result<(), UnderLock> {
         let schema = self.fence.schema();
-        let counters = self.look_again(pinned).await.map_err(UnderLock::Before)?;
+        let seen = self.look_again(pinned).await.map_err(UnderLock::Before)?;
         fail_point::at("cutover.drain.before");
         drain
             .drain(pinned.connection(), deadline)
@@ -69,7 +80,7 @@ impl Locked<'_> {
                 .await
                 .map_err(UnderLock::Before)?;
         }
-        self.keep_counters(pinned, &counters)
+        self.keep_counters(pinned, &seen.counters)
             .await
             .map_err(UnderLock::Before)?;
         let renames: Vec<String> = self
@@ -84,7 +95,10 @@ impl Locked<'_> {
                 )
             })
             .collect();
-        let statement = format!("RENAME TABLE {}", renames.join(", "));
+        let mut statements = seen.handover.before;
+        statements.push(format!("RENAME TABLE {}", renames.join(", ")));
+        statements.extend(seen.handover.after);
+        let statement = statements.join("; ");
         fail_point::at("cutover.rename.before");
         pinned.run(&statement).await.map_err(UnderLock::Rename)?;
         fail_point::at("cutover.rename.after");
@@ -93,9 +107,7 @@ impl Locked<'_> {
 
     /// Asks everything that must hold now, in one round trip: the fence is still ours, and nobody
     /// has changed a definition since the plan.
-    ///
-    /// Returns the tables whose counter is behind the one that they replace.
-    async fn look_again(&self, pinned: &mut Session) -> Result<Vec<Counter>, EngineError> {
+    async fn look_again(&self, pinned: &mut Session) -> Result<Seen, EngineError> {
         let mut question = self.fence.question();
         for table in self.names.iter().flat_map(|swap| [&swap.live, &swap.next]) {
             question.push_str("; SHOW CREATE TABLE ");
@@ -115,7 +127,7 @@ impl Locked<'_> {
                 EngineError::permanent(format!("SHOW CREATE TABLE of a locked table: {error}"))
             })?);
         }
-        let mut behind = Vec::new();
+        let mut seen = Seen::default();
         for (index, swap) in self.names.iter().enumerate() {
             let (Some(live), Some(next)) = (texts.get(2 * index), texts.get(2 * index + 1)) else {
                 return Err(EngineError::retryable("a locked table was not shown"));
@@ -126,13 +138,16 @@ impl Locked<'_> {
             if let Some(wanted) = live.auto_increment
                 && next.auto_increment.is_none_or(|next| next < wanted)
             {
-                behind.push(Counter {
+                seen.counters.push(Counter {
                     table: swap.next.clone(),
                     wanted,
                 });
             }
+            let schema = self.fence.schema();
+            let keys = ForeignKey::of(live, schema)?;
+            seen.handover.add(schema, swap, &keys);
         }
-        Ok(behind)
+        Ok(seen)
     }
 
     /// Has nobody changed either table's definition since the plan?

@@ -547,6 +547,9 @@ impl Engine {
         };
         let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &found.head.plans)?;
         let outcome = cutover.outcome(&mut self.control).await?;
+        if let Some(outcome) = &outcome {
+            cutover.settle_keys(&mut self.control, outcome).await?;
+        }
         Ok(matches!(outcome, Some(SwapOutcome::Swapped)))
     }
 
@@ -623,7 +626,10 @@ impl Engine {
 
 fn layout(plan: &TablePlan) -> Option<Arc<RowLayout>> {
     let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
-    let layout = RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+    let mut layout = RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+    if !plan.foreign_keys.is_empty() {
+        layout = layout.of_child();
+    }
     (plan.way == Way::Copy).then(|| Arc::new(layout))
 }
 

@@ -1,20 +1,22 @@
 //! Decides how each statement is carried out, by having the server try it on an empty copy.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use sqlx::Row;
 
 use super::artifact::Role;
 use super::catalog;
-use super::create_text::{CreateText, ElementKind};
+use super::constraint_names::{check_names, on_names_of};
 use super::error::{server_error_kind, server_error_number};
 use super::filler;
+use super::foreign_key::ForeignKeys;
 use super::gone;
 use super::mapping;
 use super::session::{OUR_SQL_MODE, Owner, Session};
 use super::statement::{Action, Alter, Statement, StatementError};
 use super::table::{TableDefinition, TablePlan, Way, quote};
 use super::token::{Dialect, quote_table};
+use super::trial_keys::TrialKeys;
 use super::{EngineError, ErrorKind, Job, JobTask};
 
 /// The `sql_mode` that the user's statements are read and executed under: the apply's
@@ -69,24 +71,22 @@ pub(super) async fn definition_on_trial(
         .map_err(|error| refused(&planned.task, &error))?;
     let trial = owner.table(Role::Trial(planned.task.position));
     planner.drop(session, &trial).await?;
-    let on_trial = match &statement {
-        Statement::Create(create) => create.on(&job.schema_name, &trial),
+    match &statement {
+        Statement::Create(create) => {
+            let on_trial = create.on(&job.schema_name, &trial);
+            planner.made_by(session, &on_trial, &trial).await
+        }
         Statement::Alter(alter) => {
             let original = planner.original(session, &alter.table.table).await?;
-            planner.empty_copy(session, &original, &trial).await?;
-            planner
-                .on_names_of(session, alter, &original, &trial)
-                .await?
-                .on(&job.schema_name, &trial, "")
+            let keys = planner.trial_keys(session, &original).await?;
+            let altered = planner
+                .altered(session, alter, &original, &keys, &trial)
+                .await;
+            keys.remove(session).await?;
+            altered
         }
-        Statement::Drop { .. } => return Ok(None),
-    };
-    run_as_user(session, sql_mode, &on_trial)
-        .await
-        .map_err(|error| planner.refused_by_server(&error))?;
-    let made = catalog::table(session, &job.schema_name, &trial).await?;
-    planner.drop(session, &trial).await?;
-    Ok(made)
+        Statement::Drop { .. } => Ok(None),
+    }
 }
 
 /// Reads all statements of a job. Nothing is asked of the server.
@@ -177,42 +177,6 @@ pub async fn resume(
     Ok(plans)
 }
 
-/// A CHECK constraint of the original and its name in an empty copy.
-struct CheckName {
-    original: String,
-    copy: String,
-    text: String,
-}
-
-fn check_names(original: &TableDefinition, copy: &str) -> Result<Vec<CheckName>, EngineError> {
-    let text = CreateText::parse(&original.create_statement)
-        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
-    let prefix = format!("{}_chk_", original.name).to_lowercase();
-    let number =
-        |name: &str| -> Option<u64> { name.to_lowercase().strip_prefix(&prefix)?.parse().ok() };
-    let checks: Vec<_> = text.of_kind(ElementKind::Check).collect();
-    // A name of the user's can't be kept, as long as the original has it.
-    let mut free = checks
-        .iter()
-        .filter_map(|c| number(&c.name))
-        .max()
-        .unwrap_or(0);
-    Ok(checks
-        .iter()
-        .map(|check| {
-            let number = number(&check.name).unwrap_or_else(|| {
-                free += 1;
-                free
-            });
-            CheckName {
-                original: check.name.clone(),
-                copy: format!("{copy}_chk_{number}"),
-                text: check.without_name().to_owned(),
-            }
-        })
-        .collect())
-}
-
 struct Planner<'a> {
     schema: &'a str,
     owner: &'a Owner,
@@ -253,11 +217,26 @@ impl Planner<'_> {
         session: &mut Session,
         alter: &Alter,
     ) -> Result<TablePlan, EngineError> {
+        let original = self.original(session, &alter.table.table).await?;
+        let keys = self.trial_keys(session, &original).await?;
+        let plan = self.try_ways(session, alter, original, &keys).await;
+        let removed = keys.remove(session).await;
+        let plan = plan?;
+        removed?;
+        Ok(plan)
+    }
+
+    async fn try_ways(
+        &self,
+        session: &mut Session,
+        alter: &Alter,
+        original: TableDefinition,
+        keys: &TrialKeys<'_>,
+    ) -> Result<TablePlan, EngineError> {
         let table = &alter.table.table;
-        let original = self.original(session, table).await?;
         let name = self.owner.table(Role::Shadow(self.task.position));
-        self.empty_copy(session, &original, &name).await?;
-        let on_trial = self.on_names_of(session, alter, &original, &name).await?;
+        self.empty_copy(session, &original, &name, keys).await?;
+        let on_trial = on_names_of(alter, &original, &name, keys)?;
 
         if !self.has_room_for_instant(session, table).await? {
             // The server would refuse INSTANT on the table itself, though not on its empty copy.
@@ -292,13 +271,15 @@ impl Planner<'_> {
             }
         }
         // The trial becomes the shadow; it is made anew so that no trace of a try is in it.
-        self.empty_copy(session, &original, &name).await?;
+        self.empty_copy(session, &original, &name, keys).await?;
         let statement = on_trial.on(self.schema, &name, "");
         if let Err(error) = self.run_as_user(session, &statement).await? {
             self.drop(session, &name).await?;
-            return Err(self.refused_by_server(&error));
+            let refusal = self.refused_by_server(&error).message();
+            let refusal = keys.in_own_names(&name, &refusal);
+            return Err(EngineError::permanent(refusal));
         }
-        match self.finish_shadow(session, alter, original).await {
+        match self.finish_shadow(session, alter, original, keys).await {
             Ok(plan) => Ok(plan),
             Err(error) => {
                 self.drop(session, &name).await?;
@@ -313,13 +294,20 @@ impl Planner<'_> {
         session: &mut Session,
         alter: &Alter,
         original: TableDefinition,
+        keys: &TrialKeys<'_>,
     ) -> Result<TablePlan, EngineError> {
+        let name = self.owner.table(Role::Shadow(self.task.position));
+        let foreign_keys = keys.take_off(session, &name).await?;
         let shadow = self.shadow(session).await?;
         let carried = mapping::carried(alter, &original, &shadow)?;
         let fillers = filler::needed(&shadow, &carried, self.sql_mode)?;
         filler::set(session, self.schema, &shadow.name, &fillers).await?;
         let shadow = self.shadow(session).await?;
-        self.copy(alter, original, shadow)
+        let plan = self.copy(alter, original, shadow)?;
+        Ok(TablePlan {
+            foreign_keys,
+            ..plan
+        })
     }
 
     fn copy(
@@ -338,6 +326,7 @@ impl Planner<'_> {
             carried,
             key: Some(key),
             executable: None,
+            foreign_keys: ForeignKeys::default(),
         })
     }
 
@@ -355,6 +344,7 @@ impl Planner<'_> {
             carried: Vec::new(),
             key: None,
             executable,
+            foreign_keys: ForeignKeys::default(),
         }
     }
 
@@ -381,6 +371,7 @@ impl Planner<'_> {
         session: &mut Session,
         original: &TableDefinition,
         name: &str,
+        keys: &TrialKeys<'_>,
     ) -> Result<(), EngineError> {
         self.drop(session, name).await?;
         super::fail_point::at("plan.create_shadow.before");
@@ -396,7 +387,52 @@ impl Planner<'_> {
                 original.quoted()
             )))?;
         super::fail_point::at("plan.create_shadow.after");
-        self.name_checks(session, original, name).await
+        self.name_checks(session, original, name).await?;
+        keys.add(session, original, name).await
+    }
+
+    /// What the statement makes of an empty copy, which is dropped.
+    async fn altered(
+        &self,
+        session: &mut Session,
+        alter: &Alter,
+        original: &TableDefinition,
+        keys: &TrialKeys<'_>,
+        trial: &str,
+    ) -> Result<Option<TableDefinition>, EngineError> {
+        self.empty_copy(session, original, trial, keys).await?;
+        let on_trial = on_names_of(alter, original, trial, keys)?;
+        self.made_by(session, &on_trial.on(self.schema, trial, ""), trial)
+            .await
+    }
+
+    async fn made_by(
+        &self,
+        session: &mut Session,
+        statement: &str,
+        trial: &str,
+    ) -> Result<Option<TableDefinition>, EngineError> {
+        self.run_as_user(session, statement)
+            .await?
+            .map_err(|error| self.refused_by_server(&error))?;
+        let made = catalog::table(session, self.schema, trial).await?;
+        self.drop(session, trial).await?;
+        Ok(made)
+    }
+
+    async fn trial_keys(
+        &self,
+        session: &mut Session,
+        original: &TableDefinition,
+    ) -> Result<TrialKeys<'_>, EngineError> {
+        TrialKeys::make(
+            session,
+            self.schema,
+            self.owner,
+            self.task.position,
+            original,
+        )
+        .await
     }
 
     /// LIKE numbers CHECK constraints anew. A name that the server made from the table's is made
@@ -440,76 +476,6 @@ impl Planner<'_> {
             .await
             .map_err(EngineError::while_doing(format!("dropping {table}")))?;
         Ok(())
-    }
-
-    /// The statement with the names that constraints have on an empty copy: they are unique in a
-    /// schema and therefore differ from the original's. A copy has no foreign keys; where the
-    /// statement names one, it gets them.
-    async fn on_names_of(
-        &self,
-        session: &mut Session,
-        alter: &Alter,
-        original: &TableDefinition,
-        copy: &str,
-    ) -> Result<Alter, EngineError> {
-        let named: Vec<String> = alter
-            .clauses
-            .iter()
-            .filter_map(|clause| match &clause.action {
-                Action::NamesConstraint { name, .. } => Some(name.to_lowercase()),
-                _ => None,
-            })
-            .collect();
-        if named.is_empty() {
-            return Ok(alter.clone());
-        }
-        let mut translation: HashMap<String, String> = check_names(original, copy)?
-            .into_iter()
-            .map(|check| (check.original.to_lowercase(), check.copy))
-            .collect();
-        let text = CreateText::parse(&original.create_statement)
-            .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
-        let keys: Vec<_> = text.of_kind(ElementKind::ForeignKey).collect();
-        if keys
-            .iter()
-            .any(|key| named.contains(&key.name.to_lowercase()))
-        {
-            for (i, key) in keys.iter().enumerate() {
-                let name = format!("{copy}_ibfk_{}", i + 1);
-                self.add_foreign_key(session, copy, &name, key.without_name())
-                    .await?;
-                translation.insert(key.name.to_lowercase(), name);
-            }
-        }
-        Ok(alter.with_constraint_names(|name| translation.get(&name.to_lowercase()).cloned()))
-    }
-
-    /// The parent's definition is locked for a moment, so it is not waited for long: others
-    /// would wait behind.
-    async fn add_foreign_key(
-        &self,
-        session: &mut Session,
-        table: &str,
-        name: &str,
-        text: &str,
-    ) -> Result<(), EngineError> {
-        let doing = || EngineError::while_doing("adding a foreign key to an empty copy");
-        session
-            .run("SET SESSION lock_wait_timeout = 1")
-            .await
-            .map_err(doing())?;
-        let answer = session
-            .run(&format!(
-                "ALTER TABLE {} ADD CONSTRAINT {} {text}",
-                quote_table(self.schema, table),
-                quote(name)
-            ))
-            .await;
-        session
-            .run("SET SESSION lock_wait_timeout = 30")
-            .await
-            .map_err(doing())?;
-        answer.map(drop).map_err(doing())
     }
 
     /// Runs the user's statement under the user's `sql_mode`. The inner error is the server's

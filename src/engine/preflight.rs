@@ -10,10 +10,10 @@ use super::error::server_error_number;
 use super::lossy;
 use super::plan;
 use super::session::{Owner, Session};
-use super::statement::{Action, Statement};
+use super::statement::Statement;
 use super::table::{TableDefinition, TablePlan, Way};
 use super::token::quote_table;
-use super::{EngineError, Job, JobTask, privilege, verify};
+use super::{EngineError, Job, privilege, verify};
 
 /// The oldest server that this is tested with.
 const OLDEST: (u32, u32, u32) = (8, 0, 22);
@@ -47,7 +47,7 @@ pub async fn plan(
         }
     }
     let plans = plan::plan(session, job, owner).await?;
-    match for_their_ways(session, job, &parsed, &plans).await {
+    match for_their_ways(session, job, &plans).await {
         Ok(()) => Ok(plans),
         Err(refusal) => {
             drop_shadows(session, job, owner, &plans).await?;
@@ -59,7 +59,6 @@ pub async fn plan(
 async fn for_their_ways(
     session: &mut Session,
     job: &Job,
-    parsed: &[(JobTask, Statement)],
     plans: &[TablePlan],
 ) -> Result<(), EngineError> {
     if plans.iter().any(|plan| plan.way == Way::Copy) {
@@ -77,19 +76,8 @@ async fn for_their_ways(
             copied(&original.quoted(), &around)?;
             can_be_made_again(original)?;
         }
-        let adds_foreign_key = parsed.iter().any(|(task, statement)| {
-            task.position == plan.task.position
-                && matches!(statement, Statement::Alter(alter) if alter
-                    .clauses
-                    .iter()
-                    .any(|clause| clause.action == Action::AddForeignKey))
-        });
-        if adds_foreign_key {
-            return Err(EngineError::permanent(format!(
-                "statement {}: a foreign key can't be added online, because rows of the copy would \
-                 hold back deletes of their parents; add it by hand with foreign_key_checks = 0",
-                plan.task.position
-            )));
+        if !plan.foreign_keys.is_empty() {
+            child(session, job, plan).await?;
         }
         lossy::check(session, job, plan).await?;
     }
@@ -288,14 +276,41 @@ fn copied(table: &str, around: &Surroundings) -> Result<(), EngineError> {
             key.name, key.child_schema, key.child_table
         )));
     }
-    if let Some(key) = around.references.first() {
+    Ok(())
+}
+
+/// What a table with foreign keys needs, so that each change of its rows is seen and its keys can
+/// be handed over.
+async fn child(session: &mut Session, job: &Job, plan: &TablePlan) -> Result<(), EngineError> {
+    let (Some(original), keys) = (&plan.original, &plan.foreign_keys) else {
+        return Ok(());
+    };
+    let (table, first) = (original.quoted(), keys.former.first());
+    let first = first.map_or("", |key| &key.name);
+    // Before 9.6 there is no such variable: InnoDB cascades, below the binlog.
+    if variable(session, "innodb_native_foreign_keys")
+        .await?
+        .as_deref()
+        != Some("0")
+    {
         return Err(EngineError::permanent(format!(
-            "{table} has foreign key {}, whose cascades may not be in the binlog; drop it for the \
-             time of the change",
-            key.name
+            "{table} has foreign key {first}, whose cascades this server makes inside InnoDB and does not \
+             write to the binlog; drop it for the time of the change, or change the table on \
+             MySQL 9.6 or later with innodb_native_foreign_keys = OFF"
         )));
     }
-    Ok(())
+    let gone = keys
+        .former
+        .iter()
+        .find(|former| keys.changed.iter().all(|key| key.name != former.name));
+    if let (Some(gone), true) = (gone, job.revert_window_seconds > 0) {
+        return Err(EngineError::permanent(format!(
+            "statement {}: foreign key {} is dropped, and rows that are written without it could \
+             not be reverted; drop it in an apply of its own, or submit without a revert window",
+            plan.task.position, gone.name
+        )));
+    }
+    privilege::check_parents(session, keys.parents().map(|(schema, _)| schema)).await
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ const ON_SCHEMA: [&str; 10] = [
     "CREATE TEMPORARY TABLES",
 ];
 
+/// Needed on the schemas that foreign keys point into.
+const ON_PARENTS: [&str; 3] = ["SELECT", "LOCK TABLES", "REFERENCES"];
+
 /// # Errors
 ///
 /// Permanent, naming every missing privilege and the statements that grant them.
@@ -34,13 +37,7 @@ pub async fn check(
     schema: &str,
     kills_blockers: bool,
 ) -> Result<(), EngineError> {
-    let doing = || EngineError::while_doing("reading the account's privileges");
-    let mut held = Held::default();
-    // Roles that are active are in the answer.
-    for row in session.rows("SHOW GRANTS").await.map_err(doing())? {
-        let line: String = row.try_get_unchecked(0).map_err(doing())?;
-        held.read(&line, schema);
-    }
+    let held = Held::read_all(session, schema).await?;
     let mut global: Vec<&str> = GLOBAL
         .into_iter()
         .filter(|p| !held.global.contains(*p))
@@ -49,16 +46,34 @@ pub async fn check(
     {
         global.push("CONNECTION_ADMIN");
     }
-    let on_schema: Vec<&str> = ON_SCHEMA
-        .into_iter()
-        .filter(|p| {
-            let granted = held.global.contains(*p) && !held.revoked.contains(*p);
-            !granted && !held.on_schema.contains(*p)
-        })
-        .collect();
-    if global.is_empty() && on_schema.is_empty() {
+    let mut missing = Vec::new();
+    if !global.is_empty() {
+        missing.push((global, "*".to_owned()));
+    }
+    missing.extend(held.missing(&ON_SCHEMA, schema));
+    refuse(session, &missing).await
+}
+
+/// The same for the parents of a table with foreign keys.
+pub async fn check_parents(
+    session: &mut Session,
+    schemas: impl Iterator<Item = &str>,
+) -> Result<(), EngineError> {
+    let schemas: BTreeSet<&str> = schemas.collect();
+    let mut missing = Vec::new();
+    for schema in schemas {
+        let held = Held::read_all(session, schema).await?;
+        missing.extend(held.missing(&ON_PARENTS, schema));
+    }
+    refuse(session, &missing).await
+}
+
+/// `missing`: privileges, and what they are needed on.
+async fn refuse(session: &mut Session, missing: &[(Vec<&str>, String)]) -> Result<(), EngineError> {
+    if missing.is_empty() {
         return Ok(());
     }
+    let doing = || EngineError::while_doing("reading the account's name");
     let rows = session
         .rows("SELECT CURRENT_USER()")
         .await
@@ -71,17 +86,10 @@ pub async fn check(
         Some((user, host)) => format!("{}@{}", quote(user), quote(host)),
         None => quote(&account),
     };
-    let mut grants = Vec::new();
-    if !global.is_empty() {
-        grants.push(format!("GRANT {} ON *.* TO {account}", global.join(", ")));
-    }
-    if !on_schema.is_empty() {
-        grants.push(format!(
-            "GRANT {} ON {}.* TO {account}",
-            on_schema.join(", "),
-            quote(schema)
-        ));
-    }
+    let grants: Vec<String> = missing
+        .iter()
+        .map(|(names, on)| format!("GRANT {} ON {on}.* TO {account}", names.join(", ")))
+        .collect();
     Err(EngineError::permanent(format!(
         "privileges are missing; run {}",
         grants.join("; ")
@@ -98,6 +106,30 @@ struct Held {
 }
 
 impl Held {
+    async fn read_all(session: &mut Session, schema: &str) -> Result<Self, EngineError> {
+        let doing = || EngineError::while_doing("reading the account's privileges");
+        let mut held = Self::default();
+        // Roles that are active are in the answer.
+        for row in session.rows("SHOW GRANTS").await.map_err(doing())? {
+            let line: String = row.try_get_unchecked(0).map_err(doing())?;
+            held.read(&line, schema);
+        }
+        Ok(held)
+    }
+
+    /// What of `needed` is not held on the schema, and the schema as a grant names it.
+    fn missing<'a>(&self, needed: &[&'a str], schema: &str) -> Option<(Vec<&'a str>, String)> {
+        let missing: Vec<&str> = needed
+            .iter()
+            .copied()
+            .filter(|p| {
+                let granted = self.global.contains(*p) && !self.revoked.contains(*p);
+                !granted && !self.on_schema.contains(*p)
+            })
+            .collect();
+        (!missing.is_empty()).then(|| (missing, quote(schema)))
+    }
+
     fn read(&mut self, line: &str, schema: &str) {
         let Ok(tokens) = tokens(line, Dialect::default()) else {
             return;
@@ -134,7 +166,8 @@ fn privileges(tokens: &[Token]) -> BTreeSet<String> {
             .collect::<Vec<_>>()
             .join(" ");
         if name.starts_with("ALL") {
-            names.extend(GLOBAL.into_iter().chain(ON_SCHEMA).map(str::to_owned));
+            let all = GLOBAL.into_iter().chain(ON_SCHEMA).chain(ON_PARENTS);
+            names.extend(all.map(str::to_owned));
             names.insert("CONNECTION_ADMIN".to_owned());
         }
         names.insert(name);

@@ -168,13 +168,21 @@ impl Engine {
             ))
             .into());
         }
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &found.head.plans)?;
+        if let Some(outcome) = cutover.outcome(&mut self.control).await? {
+            cutover.settle_keys(&mut self.control, &outcome).await?;
+        }
         let plans = self.reverse_plans(&found).await?;
         check_position(&mut self.control, &found.position).await?;
         let layouts: Vec<_> = plans
             .iter()
             .map(|plan| {
                 let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
-                let layout = RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+                let mut layout =
+                    RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+                if !plan.foreign_keys.is_empty() {
+                    layout = layout.of_child();
+                }
                 let keeps = !way_back::extras(plan).kept.is_empty();
                 Some(Arc::new(if keeps {
                     layout.with_fixed_keys()
@@ -300,7 +308,9 @@ impl Engine {
         };
         let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
         match cutover.outcome(&mut self.control).await? {
-            Some(SwapOutcome::NotSwapped) if reverting => return Ok(()),
+            Some(outcome @ SwapOutcome::NotSwapped) if reverting => {
+                return Ok(cutover.settle_keys(&mut self.control, &outcome).await?);
+            }
             Some(SwapOutcome::Unknown(why)) => {
                 return Err(EngineError::SwapUnknown(why).into());
             }

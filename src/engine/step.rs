@@ -230,8 +230,9 @@ impl Step<'_> {
         if self.plan.way == Way::Create {
             return Ok(None);
         }
-        let tables = [self.table()?];
-        let found = blocker::holding(session, self.schema(), &tables, self.lock_wait).await?;
+        let table = self.table()?;
+        let tables = [(self.schema(), table.as_str())];
+        let found = blocker::holding(session, &tables, self.lock_wait).await?;
         Ok(found.first().map(blocker::Blocker::describe))
     }
 

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::JobTask;
 
+use super::foreign_key::ForeignKeys;
+
 /// The type of a column, without its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DataType {
@@ -201,4 +203,7 @@ pub struct TablePlan {
     /// The statement with its table name replaced by nothing else than a qualified, quoted one, for the ways
     /// that run it at the cutover.
     pub executable: Option<String>,
+    /// What becomes of the table's foreign keys; only for [`Way::Copy`]. The shadow has none.
+    #[serde(default)]
+    pub foreign_keys: ForeignKeys,
 }

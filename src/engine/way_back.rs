@@ -45,6 +45,7 @@ pub fn plan(
         carried,
         key: Some(key),
         executable: None,
+        foreign_keys: forward.foreign_keys.clone(),
     })
 }
 

@@ -48,6 +48,8 @@ pub struct RowLayout {
     ordered: bool,
     /// A row that gets another key cannot be followed.
     fixed_keys: bool,
+    /// It has foreign keys: changes of other tables' rows may change its own.
+    child: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -115,6 +117,7 @@ impl RowLayout {
             key: key.source.clone(),
             ordered,
             fixed_keys: false,
+            child: false,
         }
     }
 
@@ -125,6 +128,18 @@ impl RowLayout {
             fixed_keys: true,
             ..self
         }
+    }
+
+    /// The same, for a table with foreign keys.
+    pub fn of_child(self) -> Self {
+        Self {
+            child: true,
+            ..self
+        }
+    }
+
+    pub fn is_child(&self) -> bool {
+        self.child
     }
 
     /// Whether [`RowKey`]s compare as the server orders them.

@@ -57,6 +57,9 @@ const IGNORABLE_FLAG: u16 = 0x80;
 /// Made up by the server for this stream; not in the file.
 const ARTIFICIAL_FLAG: u16 = 0x20;
 
+/// Of a rows event: whatever foreign keys made of the change is in rows events, too.
+const CASCADES_ARE_LOGGED: u64 = 0x10;
+
 /// What an event came to.
 #[derive(Debug)]
 pub enum Step {
@@ -384,6 +387,7 @@ impl Assembler {
     ) -> Result<(), Trouble> {
         let mut c = Cursor::new(data);
         let id = c.uint(6).map_err(Trouble::Malformed)?;
+        let flags = c.uint(2).map_err(Trouble::Malformed)?;
         let Some(entry) = self.maps.get(&id) else {
             // The last event of a statement may name a dummy table without rows.
             if id == 0x00ff_ffff {
@@ -393,6 +397,7 @@ impl Assembler {
                 "rows of table {id}, unmapped"
             ))));
         };
+        self.check_cascades(flags)?;
         let Some((table, map)) = entry else {
             return Ok(());
         };
@@ -400,7 +405,6 @@ impl Assembler {
             return Ok(());
         };
         layout.check(map).map_err(Trouble::Rows)?;
-        c.bytes(2).map_err(Trouble::Malformed)?;
         if with_extra {
             let length = usize::from(c.u16().map_err(Trouble::Malformed)?);
             c.bytes(length.saturating_sub(2))
@@ -411,8 +415,26 @@ impl Assembler {
         Ok(())
     }
 
+    /// A replication channel from a server whose storage engine cascades has its changes made
+    /// here in the same way, whatever this server's own setting is; and which table's rows lead to
+    /// which others' is not seen from here.
+    fn check_cascades(&self, flags: u64) -> Result<(), Trouble> {
+        let child = self.watched().find(|layout| layout.is_child());
+        match child {
+            Some(child) if flags & CASCADES_ARE_LOGGED == 0 => Err(Trouble::Refused(format!(
+                "rows were written whose cascades are made inside the storage engine and are not in the \
+                 binlog; they may have changed {}: start again when neither this server nor one \
+                 that it replicates from has innodb_native_foreign_keys on",
+                child.table_name()
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn partial_rows(&self, data: &[u8]) -> Result<(), Trouble> {
-        let id = Cursor::new(data).uint(6).map_err(Trouble::Malformed)?;
+        let mut c = Cursor::new(data);
+        let id = c.uint(6).map_err(Trouble::Malformed)?;
+        self.check_cascades(c.uint(2).map_err(Trouble::Malformed)?)?;
         match self.maps.get(&id) {
             Some(Some((index, _))) => Err(Trouble::Refused(format!(
                 "a session wrote {} with partial JSON values; sessions must not set \

@@ -1,0 +1,66 @@
+//! The names that constraints have on an empty copy: they are unique in a schema.
+
+use std::collections::HashMap;
+
+use super::EngineError;
+use super::create_text::{CreateText, ElementKind};
+use super::statement::Alter;
+use super::table::TableDefinition;
+use super::trial_keys::TrialKeys;
+
+/// A CHECK constraint of the original and its name in an empty copy.
+pub(super) struct CheckName {
+    pub original: String,
+    pub copy: String,
+    pub text: String,
+}
+
+pub(super) fn check_names(
+    original: &TableDefinition,
+    copy: &str,
+) -> Result<Vec<CheckName>, EngineError> {
+    let text = CreateText::parse(&original.create_statement)
+        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
+    let prefix = format!("{}_chk_", original.name).to_lowercase();
+    let number =
+        |name: &str| -> Option<u64> { name.to_lowercase().strip_prefix(&prefix)?.parse().ok() };
+    let checks: Vec<_> = text.of_kind(ElementKind::Check).collect();
+    // A name of the user's can't be kept, as long as the original has it.
+    let mut free = checks
+        .iter()
+        .filter_map(|c| number(&c.name))
+        .max()
+        .unwrap_or(0);
+    Ok(checks
+        .iter()
+        .map(|check| {
+            let number = number(&check.name).unwrap_or_else(|| {
+                free += 1;
+                free
+            });
+            CheckName {
+                original: check.name.clone(),
+                copy: format!("{copy}_chk_{number}"),
+                text: check.without_name().to_owned(),
+            }
+        })
+        .collect())
+}
+
+/// The statement with the names that constraints have on an empty copy: they are unique in a
+/// schema and therefore differ from the original's.
+pub(super) fn on_names_of(
+    alter: &Alter,
+    original: &TableDefinition,
+    copy: &str,
+    keys: &TrialKeys<'_>,
+) -> Result<Alter, EngineError> {
+    let checks: HashMap<String, String> = check_names(original, copy)?
+        .into_iter()
+        .map(|check| (check.original.to_lowercase(), check.copy))
+        .collect();
+    Ok(alter.with_constraint_names(|name| {
+        let check = checks.get(&name.to_lowercase()).cloned();
+        check.or_else(|| keys.name_on(copy, name))
+    }))
+}

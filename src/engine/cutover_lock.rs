@@ -1,0 +1,144 @@
+//! The cutover's lock: who is in the way, how long it is waited for, and the end of a session that
+//! may hold it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::cutover::Cutover;
+use super::error::server_error_number;
+use super::locked::SwapNames;
+use super::session::{self, Session};
+use super::token::quote_table;
+use super::{EngineError, blocker, fail_point};
+
+/// How much longer than the server may take an answer is waited for.
+pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+
+/// After a lost connection, how long its session may take to end.
+const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
+
+impl Cutover<'_> {
+    /// The parents of all copied tables, each once.
+    pub(super) fn parents(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all: BTreeSet<_> = self
+            .copies()
+            .flat_map(|plan| plan.foreign_keys.parents())
+            .collect();
+        all.into_iter()
+    }
+
+    /// Long transactions make every later query of the table wait behind our lock: give way to them, or, where that
+    /// is asked for, end those that may be ended.
+    pub(super) async fn blocked_by(
+        &self,
+        helper: &mut Session,
+        tables: &[(&str, &str)],
+    ) -> Result<Option<String>, EngineError> {
+        let blockers = blocker::holding(helper, tables, self.options.lock_wait).await?;
+        let mut reason = None;
+        let mut killed = BTreeSet::new();
+        for blocker in blockers {
+            let old_enough = self
+                .options
+                .kill_blockers_after
+                .is_some_and(|after| blocker.held_for >= after);
+            match (blocker.id, blocker.protected) {
+                (Some(id), None) if old_enough => {
+                    tracing::warn!(blocker = blocker.describe(), "killed, as asked for");
+                    session::kill(helper, id).await?;
+                    killed.insert(id);
+                }
+                (_, Some(why)) if old_enough => {
+                    reason = Some(format!("{} and is never killed: {why}", blocker.describe()));
+                }
+                _ => reason = Some(blocker.describe()),
+            }
+        }
+        if !killed.is_empty() && reason.is_none() {
+            let until = tokio::time::Instant::now() + self.options.lock_wait;
+            session::wait_until_gone(helper, &killed, until).await?;
+        }
+        Ok(reason)
+    }
+
+    /// Locks everything. `Some` is the reason why it was not granted in time.
+    pub(super) async fn lock(
+        &self,
+        helper: &mut Session,
+        pinned: &mut Session,
+        names: &[SwapNames],
+        extra: &[String],
+    ) -> Result<Option<String>, EngineError> {
+        let doing = || EngineError::while_doing("locking the tables for the swap");
+        let limit = self.options.lock_wait;
+        // The server counts whole seconds; the helper ends the wait at the exact time.
+        pinned
+            .set_lock_waits(limit + Duration::from_secs(1), self.options.drain_limit)
+            .await
+            .map_err(doing())?;
+        let mut parts: Vec<String> = names
+            .iter()
+            .flat_map(|swap| [&swap.live, &swap.next])
+            .map(|table| format!("{} WRITE", quote_table(self.schema(), table)))
+            .collect();
+        parts.extend(extra.iter().map(|table| format!("{table} WRITE")));
+        parts.push(format!("{} READ", self.fence.quoted()));
+        let statement = format!("LOCK TABLES {}", parts.join(", "));
+        fail_point::at("cutover.lock.before");
+        let id = pinned.id();
+        let answer = {
+            let lock = pinned.run(&statement);
+            tokio::pin!(lock);
+            tokio::select! {
+                answer = &mut lock => answer,
+                () = tokio::time::sleep(limit) => {
+                    let stop = helper.run(&format!("KILL QUERY {id}")).await;
+                    if let Err(error) = stop {
+                        tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
+                    }
+                    answered(ANSWER_MARGIN, lock).await
+                }
+            }
+        };
+        match answer {
+            Ok(_) => {
+                fail_point::at("cutover.lock.after");
+                Ok(None)
+            }
+            // Interrupted by the helper, or past the server's limit, or a deadlock of metadata.
+            Err(error) if matches!(server_error_number(&error), Some(1317 | 1205 | 1213)) => {
+                Ok(Some(format!(
+                    "the tables could not be locked within {} ms",
+                    limit.as_millis()
+                )))
+            }
+            Err(error) if server_error_number(&error) == Some(1146) => {
+                // A successor renames what is ours before anything else.
+                self.fence.check(helper).await?;
+                Err(doing()(error))
+            }
+            Err(error) => Err(doing()(error)),
+        }
+    }
+}
+
+/// The answer to a statement, or an error where the network keeps it back.
+pub(super) async fn answered<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or_else(|_| Err(no_answer()))
+}
+
+pub(super) fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}
+
+/// Ends a session of ours that may hold locks and can't be asked any more.
+pub(super) async fn end_session(helper: &mut Session, id: u64) -> Result<(), EngineError> {
+    session::kill(helper, id).await?;
+    let until = tokio::time::Instant::now() + LOST_SESSION_LIMIT;
+    session::wait_until_gone(helper, &BTreeSet::from([id]), until).await
+}

@@ -1,0 +1,180 @@
+//! Foreign keys and a driver, or a server, that dies in the middle of handing them over: the table in
+//! use has its keys at every instant, and the next driver takes away what is too much.
+
+mod deployment;
+mod family;
+mod support;
+
+use std::process::Stdio;
+
+use deployment::{Deployment, TestLease};
+use family::Families;
+use lockkeeper::engine::{Engine, EngineError, Outcome};
+use tokio::process::Command;
+
+const CHANGE: &str = "ALTER TABLE child MODIFY note VARCHAR(300) NULL";
+
+const CHILD: &str = "LOCKKEEPER_TEST_FOREIGN_KEYS";
+
+const KEYS: &str = "child.child_ibfk_1,child.child_ibfk_2,child.child_to_u,\
+    twin.twin_ibfk_1,twin.twin_ibfk_2,twin.twin_to_u";
+
+/// Not a test of its own: what the other tests run in a child process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the other tests"]
+async fn child() {
+    let Ok(text) = std::env::var(CHILD) else {
+        return;
+    };
+    match run(&text).await {
+        Ok(()) => std::process::exit(0),
+        Err(error) => {
+            eprintln!("{:?}: {}", error.kind(), error.message());
+            std::process::exit(3);
+        }
+    }
+}
+
+async fn run(text: &str) -> Result<(), EngineError> {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let epoch: u64 = parts[2].parse().expect("an epoch");
+    let settings = support::server().await.administrator().clone();
+    let (target, job) = deployment::job_of(&settings, parts[0], parts[1], epoch, &[CHANGE]);
+    let mut engine = Engine::open(target, job, TestLease::held()).await?;
+    if epoch == 1 {
+        assert_eq!(engine.copy().await?, Outcome::Verified);
+    }
+    engine.cut_over().await?;
+    engine.finish().await?;
+    engine.close().await;
+    Ok(())
+}
+
+/// Runs a driver; whether it came to its end.
+async fn drive(db: &Deployment, epoch: u64, fail_at: &str) -> bool {
+    let server = db.settings.clone().without_schema();
+    Command::new(std::env::current_exe().expect("this test"))
+        .args(["--ignored", "--exact", "child", "--nocapture"])
+        .env(CHILD, format!("{} {} {epoch}", db.schema, db.installation))
+        .env("LOCKKEEPER_FAIL_AT", fail_at)
+        // A container is not shared by processes that find it themselves.
+        .env("LOCKKEEPER_TEST_URL", server.url().expose())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .expect("a driver")
+        .success()
+}
+
+/// All foreign keys of the schema, by table.
+async fn all_keys(db: &mut Deployment) -> String {
+    db.text(
+        "SELECT GROUP_CONCAT(TABLE_NAME, '.', CONSTRAINT_NAME ORDER BY TABLE_NAME, CONSTRAINT_NAME) \
+           FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()",
+    )
+    .await
+}
+
+/// How many keys the table in use has, whatever their names.
+async fn guarded(db: &mut Deployment) -> String {
+    db.text(
+        "SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS \
+          WHERE CONSTRAINT_SCHEMA = DATABASE() AND TABLE_NAME = 'child'",
+    )
+    .await
+}
+
+/// The keys of one of our tables, as a swap that was cut short leaves them on it.
+fn left_on(table: &str, from: &str) -> String {
+    format!(
+        "SET SESSION foreign_key_checks = 0; ALTER TABLE {table} \
+           ADD CONSTRAINT {table}_ibfk_1 FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE ON UPDATE CASCADE, \
+           ADD CONSTRAINT {from} FOREIGN KEY (q) REFERENCES parent (u) ON DELETE SET NULL ON UPDATE CASCADE, \
+           ADD CONSTRAINT {table}_ibfk_2 FOREIGN KEY (r) REFERENCES parent (id); \
+         SET SESSION foreign_key_checks = 1"
+    )
+}
+
+async fn ended_well(db: &mut Deployment, families: Families) {
+    families.stop().await;
+    assert_eq!(all_keys(db).await, KEYS);
+    family::compare(db).await;
+    family::is_enforced(db).await;
+    let column = "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
+        WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'child' AND COLUMN_NAME = 'note'";
+    assert_eq!(db.text(column).await, "varchar(300)");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_killed_around_the_handover_leaves_a_table_with_its_keys() {
+    for step in [
+        "plan.create_shadow.after=2:abort",
+        "cutover.lock.after=abort",
+        "cutover.drain.after=abort",
+        "cutover.rename.before=abort",
+        "cutover.rename.after=abort",
+        "cutover.unlock.after=abort",
+        "artifact.hold.after=abort",
+    ] {
+        let mut db = Deployment::fresh().await;
+        family::create(&mut db).await;
+        let families = Families::start(&db, 2).await;
+        assert!(!drive(&db, 1, step).await, "{step} was never reached");
+        assert_eq!(guarded(&mut db).await, "3", "{step}");
+        assert!(drive(&db, 2, "").await, "the successor failed after {step}");
+        ended_well(&mut db, families).await;
+    }
+}
+
+/// The server died after the copy had got its keys and before the RENAME.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_left_on_the_copy_are_taken_away_by_the_next_driver() {
+    let mut db = Deployment::fresh().await;
+    family::create(&mut db).await;
+    assert!(!drive(&db, 1, "cutover.rename.before=abort").await);
+    let copy = format!("_lk_{}_7_1_0_new", db.installation);
+    db.run(&left_on(&copy, &format!("{copy}_fk_2"))).await;
+    for (epoch, step) in [(2, "keys.drop.before=abort"), (3, "keys.drop.after=abort")] {
+        assert!(!drive(&db, epoch, step).await, "{step} was never reached");
+        assert_eq!(guarded(&mut db).await, "3", "{step}");
+    }
+    assert_eq!(all_keys(&mut db).await, KEYS);
+    let families = Families::start(&db, 2).await;
+    assert!(drive(&db, 4, "").await);
+    ended_well(&mut db, families).await;
+}
+
+/// The server died after the RENAME and before the old table had lost its keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_left_on_the_old_table_and_interim_names_are_put_right() {
+    let mut db = Deployment::fresh().await;
+    family::create(&mut db).await;
+    assert!(!drive(&db, 1, "cutover.rename.after=abort").await);
+    assert_eq!(
+        all_keys(&mut db).await,
+        KEYS,
+        "the server went to the end alone"
+    );
+    let old = format!("_lk_{}_7_1_0_old", db.installation);
+    let interim = format!("_lk_{}_7_1_0_new_fk_2", db.installation);
+    db.run(&format!(
+        "SET SESSION foreign_key_checks = 0; ALTER TABLE child DROP FOREIGN KEY child_to_u, \
+         ADD CONSTRAINT {interim} FOREIGN KEY (q) REFERENCES parent (u) ON DELETE SET NULL ON UPDATE CASCADE"
+    ))
+    .await;
+    db.run(&left_on(&old, "child_to_u")).await;
+    for (epoch, step) in [
+        (2, "keys.drop.before=abort"),
+        (3, "keys.drop.after=abort"),
+        (4, "keys.name.before=abort"),
+        (5, "keys.name.after=abort"),
+    ] {
+        assert!(!drive(&db, epoch, step).await, "{step} was never reached");
+        assert_eq!(guarded(&mut db).await, "3", "{step}");
+    }
+    assert_eq!(all_keys(&mut db).await, KEYS);
+    let families = Families::start(&db, 2).await;
+    assert!(drive(&db, 6, "").await);
+    ended_well(&mut db, families).await;
+}
