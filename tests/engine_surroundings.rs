@@ -145,11 +145,45 @@ async fn ddl_of_others_stops_the_change_within_seconds() {
         "TRUNCATE TABLE orders",
         "RENAME TABLE orders TO others",
         "ALTER TABLE orders ADD KEY (n)",
+        "CREATE TRIGGER late BEFORE INSERT ON orders FOR EACH ROW SET NEW.n = 0",
+        "CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES orders (id))",
     ] {
         let mut db = filled(None).await;
         let error = refusal(&mut db, ddl).await;
         assert_eq!(error.kind(), ErrorKind::Permanent, "{ddl}: {error}");
     }
+}
+
+/// Word for word what the operators' guide says.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_the_documented_rights_and_no_more_changes_a_table() {
+    let mut db = filled(None).await;
+    let (schema, user) = (db.schema.clone(), format!("u{}", db.installation));
+    let password = db.settings.credentials.password.expose().to_owned();
+    db.run(&format!(
+        "CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'"
+    ))
+    .await;
+    let guide = include_str!("../docs/operators.md");
+    let begin = guide.find("GRANT REPLICATION SLAVE").expect("the grants");
+    let grants = guide[begin..].split("```").next().expect("their end");
+    let grants = grants
+        .replace("`shop`", &format!("`{schema}`"))
+        .replace("`lockkeeper`@", &format!("`{user}`@"));
+    db.run(&grants).await;
+    let mut target = db.target();
+    target.user = user;
+    let mut engine = Engine::open(target, db.job(&[CHANGE]), TestLease::held())
+        .await
+        .expect("the engine");
+    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    db.run(WRITES).await;
+    let expected = db.text(CONTENT).await;
+    engine.cut_over().await.expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    assert_eq!(db.text(CONTENT).await, expected);
+    assert_eq!(id_type(&mut db).await, "bigint");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,6 +218,9 @@ async fn a_server_without_gtids_is_followed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_server_with_absurd_limits_is_no_obstacle() {
     let server = private(&[
+        "--sql-require-primary-key=ON",
+        "--autocommit=OFF",
+        "--cte-max-recursion-depth=1",
         "--lock-wait-timeout=1",
         "--wait-timeout=10",
         "--innodb-lock-wait-timeout=1",

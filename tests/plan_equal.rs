@@ -8,7 +8,7 @@ use lockkeeper::engine::Engine;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 /// A table, its rows, and what is done to it.
-const CHANGES: [(&str, &str, &str); 34] = [
+const CHANGES: [(&str, &str, &str); 35] = [
     (
         "id INT PRIMARY KEY, a INT, b INT",
         "(1, 10, 20), (2, 11, 21)",
@@ -119,6 +119,11 @@ const CHANGES: [(&str, &str, &str); 34] = [
         "id INT PRIMARY KEY, f FLOAT",
         "(1, 1234567), (2, 0.1)",
         "MODIFY f DOUBLE",
+    ),
+    (
+        "id INT PRIMARY KEY, f FLOAT, g FLOAT(7,2), h FLOAT, i FLOAT, j FLOAT ZEROFILL",
+        "(1, 0.3333, 0.33, 1e-10, 16777215, 1.5), (2, -7.1, 100, 3e38, 1e20, 0)",
+        "MODIFY f VARCHAR(40), MODIFY g CHAR(40), MODIFY h VARBINARY(60), MODIFY i TEXT, MODIFY j VARCHAR(40)",
     ),
     (
         "id INT PRIMARY KEY, b BIT(7)",

@@ -147,7 +147,7 @@ async fn what_a_parent_needs_is_named_with_the_grant_that_gives_it() {
          GRANT REPLICATION SLAVE, REPLICATION CLIENT, PROCESS ON *.* TO `{user}`@`%`; \
          GRANT SELECT ON {far}.parent TO `{user}`@`%`; \
          GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, LOCK TABLES, \
-               CREATE TEMPORARY TABLES, REFERENCES ON {schema}.* TO `{user}`@`%`"
+               CREATE TEMPORARY TABLES, TRIGGER, REFERENCES ON {schema}.* TO `{user}`@`%`"
     ))
     .await;
     let mut target = db.target();

@@ -12,7 +12,7 @@ use super::foreign_key::{ForeignKey, Handover};
 use super::session::Session;
 use super::table::TablePlan;
 use super::token::quote_table;
-use super::{EngineError, catalog, fail_point, step};
+use super::{EngineError, catalog, fail_point, newcomers, step};
 
 /// The names of one table's swap.
 pub(super) struct SwapNames {
@@ -113,13 +113,18 @@ impl Locked<'_> {
             question.push_str("; SHOW CREATE TABLE ");
             question.push_str(&quote_table(self.fence.schema(), table));
         }
+        for swap in self.names {
+            question.push_str("; ");
+            question.push_str(&newcomers::question(self.fence.schema(), &swap.live));
+        }
         let rows = match pinned.rows(&question).await {
             Ok(rows) => rows,
             Err(error) => return Err(self.fence.unanswered(error)),
         };
         self.fence.judge(rows.first())?;
         let mut texts = Vec::new();
-        for row in rows.iter().skip(1) {
+        let mut rows = rows.iter().skip(1);
+        for row in rows.by_ref().take(2 * self.names.len()) {
             let text: String = row
                 .try_get_unchecked(1)
                 .map_err(EngineError::while_doing("reading the locked tables"))?;
@@ -127,6 +132,7 @@ impl Locked<'_> {
                 EngineError::permanent(format!("SHOW CREATE TABLE of a locked table: {error}"))
             })?);
         }
+        newcomers::judge(rows.next())?;
         let mut seen = Seen::default();
         for (index, swap) in self.names.iter().enumerate() {
             let (Some(live), Some(next)) = (texts.get(2 * index), texts.get(2 * index + 1)) else {

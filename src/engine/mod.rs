@@ -31,6 +31,7 @@ pub mod key;
 mod locked;
 pub mod lossy;
 pub mod mapping;
+mod newcomers;
 pub mod options;
 mod phases;
 pub mod plan;

@@ -13,7 +13,7 @@ use super::token::{Dialect, Token, tokens};
 const GLOBAL: [&str; 3] = ["REPLICATION SLAVE", "REPLICATION CLIENT", "PROCESS"];
 
 /// Needed on the schema.
-const ON_SCHEMA: [&str; 10] = [
+const ON_SCHEMA: [&str; 11] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -24,6 +24,8 @@ const ON_SCHEMA: [&str; 10] = [
     "INDEX",
     "LOCK TABLES",
     "CREATE TEMPORARY TABLES",
+    // Without it triggers are not shown, and would be lost.
+    "TRIGGER",
 ];
 
 /// Needed on the schemas that foreign keys point into.

@@ -21,8 +21,8 @@ use super::position::{self, Place};
 use super::session::Session;
 use super::staging::{Staging, WayBack};
 use super::table::{TableDefinition, Way};
-use super::throttle;
 use super::way_back;
+use super::{newcomers, throttle};
 
 /// Stream and applier at work. Dropping it ends them.
 pub struct Running {
@@ -193,6 +193,7 @@ async fn check_originals(context: &Context, statement: &str) -> Result<(), Engin
     for index in context.copied() {
         if let Some(original) = &context.plans[index].original {
             check_original(&mut session, original, statement).await?;
+            newcomers::refuse(&mut session, &original.schema, &original.name).await?;
         }
     }
     session.close().await;

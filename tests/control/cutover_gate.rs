@@ -1,6 +1,6 @@
 //! Cases 20 to 26: whose turn it is to swap.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::control::{Fleet, refused};
 use crate::together::at_once;
