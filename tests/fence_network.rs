@@ -98,66 +98,72 @@ async fn go_on(mut engine: Engine, at: At) -> Result<(), EngineError> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packets_that_arrive_after_another_driver_has_ended_the_change_change_nothing() {
-    for at in [At::Copy, At::Verify, At::Cutover, At::RevertWindow] {
-        let mut db = Deployment::fresh().await;
-        db.run(TABLE).await;
-        writers::fill(&mut db, 30_000).await;
-        let writers = Writers::start(&db, 2).await;
-        let (hold, held) = watch::channel(false);
-        let mut target = db.target();
-        target.port = proxy((target.host.clone(), target.port), held).await;
-
-        let lease = TestLease::held();
-        let mut first = Engine::open(target, job(&db, at, 1), lease.clone())
-            .await
-            .expect("the first driver");
-        if matches!(at, At::Cutover | At::RevertWindow) {
-            assert_eq!(first.copy().await.expect("the copy"), Outcome::Verified);
-        }
-        if at == At::RevertWindow {
-            first.cut_over().await.expect("the swap");
-        }
-        if at == At::Cutover {
-            hold.send_replace(true);
-        }
-        let first = tokio::spawn(go_on(first, at));
-        support::eventually(
-            "the first driver is there",
-            Duration::from_secs(60),
-            async || {
-                let progress = lease.progress();
-                match at {
-                    At::Copy => progress.rows_copied > 0,
-                    At::Verify => progress.phase == "verify",
-                    // Its first statement waits in the network.
-                    At::Cutover => true,
-                    At::RevertWindow => progress.phase == "revert_window",
-                }
-            },
-        )
-        .await;
-        hold.send_replace(true);
-
-        second_driver(&db, at).await;
-        let expected = writers.stop().await;
-        writers::check(&mut db, &expected).await;
-        let tables = db.tables().await;
-        let whole = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, worker, note, amount)))) FROM orders";
-        let rows = db.text(whole).await;
-
-        hold.send_replace(false);
-        let end = tokio::time::timeout(Duration::from_secs(120), first).await;
-        let end = end.expect("it gives up").expect("no panic");
-        assert!(
-            end.is_err(),
-            "{at:?}: the first driver believes that it did it"
-        );
-        assert_eq!(db.tables().await, tables, "{at:?}");
-        assert_eq!(db.text(whole).await, rows, "{at:?}");
-        let kind = "SELECT CONCAT(DATA_TYPE, '') FROM information_schema.COLUMNS \
-                     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'";
-        assert_eq!(db.text(kind).await, "bigint", "{at:?}");
+    let moments = [At::Copy, At::Verify, At::Cutover, At::RevertWindow];
+    let each = moments.map(|at| tokio::spawn(arrive_late(at)));
+    for at in each {
+        at.await.expect("as it should");
     }
+}
+
+async fn arrive_late(at: At) {
+    let mut db = Deployment::fresh().await;
+    db.run(TABLE).await;
+    writers::fill(&mut db, 30_000).await;
+    let writers = Writers::start(&db, 2).await;
+    let (hold, held) = watch::channel(false);
+    let mut target = db.target();
+    target.port = proxy((target.host.clone(), target.port), held).await;
+
+    let lease = TestLease::held();
+    let mut first = Engine::open(target, job(&db, at, 1), lease.clone())
+        .await
+        .expect("the first driver");
+    if matches!(at, At::Cutover | At::RevertWindow) {
+        assert_eq!(first.copy().await.expect("the copy"), Outcome::Verified);
+    }
+    if at == At::RevertWindow {
+        first.cut_over().await.expect("the swap");
+    }
+    if at == At::Cutover {
+        hold.send_replace(true);
+    }
+    let first = tokio::spawn(go_on(first, at));
+    support::eventually(
+        "the first driver is there",
+        Duration::from_secs(60),
+        async || {
+            let progress = lease.progress();
+            match at {
+                At::Copy => progress.rows_copied > 0,
+                At::Verify => progress.phase == "verify",
+                // Its first statement waits in the network.
+                At::Cutover => true,
+                At::RevertWindow => progress.phase == "revert_window",
+            }
+        },
+    )
+    .await;
+    hold.send_replace(true);
+
+    second_driver(&db, at).await;
+    let expected = writers.stop().await;
+    writers::check(&mut db, &expected).await;
+    let tables = db.tables().await;
+    let whole = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, worker, note, amount)))) FROM orders";
+    let rows = db.text(whole).await;
+
+    hold.send_replace(false);
+    let end = tokio::time::timeout(Duration::from_secs(120), first).await;
+    let end = end.expect("it gives up").expect("no panic");
+    assert!(
+        end.is_err(),
+        "{at:?}: the first driver believes that it did it"
+    );
+    assert_eq!(db.tables().await, tables, "{at:?}");
+    assert_eq!(db.text(whole).await, rows, "{at:?}");
+    let kind = "SELECT CONCAT(DATA_TYPE, '') FROM information_schema.COLUMNS \
+                     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'";
+    assert_eq!(db.text(kind).await, "bigint", "{at:?}");
 }
 
 /// Takes over with a larger epoch, on a network that works, and ends the change.

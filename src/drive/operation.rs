@@ -330,8 +330,8 @@ impl Execution<'_> {
         if let Some(mut engine) = engine {
             // What nobody will resume is taken away.
             if !is_retryable
-                && phase == Phase::Copy
-                && let Err(error) = engine.remove_artifacts().await
+                && matches!(phase, Phase::Copy | Phase::Hold | Phase::Swap)
+                && let Err(error) = engine.give_up().await
             {
                 warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
             }

@@ -263,11 +263,17 @@ fn losses(was: &Column, now: &Column) -> Vec<Loss> {
         if let Some(characters) = declared_length(now)
             && declared_length(was).is_none_or(|had| had > characters)
         {
+            let shorter = format!("CHAR_LENGTH(TRIM(TRAILING ' ' FROM {name})) <= {characters}");
+            add(
+                false,
+                &format!("are longer than {characters} characters"),
+                format!("NOT ({shorter})"),
+            );
             // Spaces past the end are cut without an error.
             add(
                 true,
-                &format!("are longer than {characters} characters"),
-                format!("CHAR_LENGTH({name}) > {characters}"),
+                &format!("have spaces after {characters} characters, which would be cut"),
+                format!("CHAR_LENGTH({name}) > {characters} AND {shorter}"),
             );
         }
         if now.data_type == DataType::Char && was.data_type != DataType::Char {

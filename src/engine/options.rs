@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::EngineError;
 use super::throttle::Limits;
@@ -47,6 +48,54 @@ impl Default for Options {
     }
 }
 
+/// All options, those that are read elsewhere among them.
+const NAMES: [&str; 11] = [
+    "allow_lossy",
+    "chunk_seconds",
+    "copy_threads",
+    "cutover_give_up_seconds",
+    "cutover_lock_seconds",
+    "cutover_lock_wait_ms",
+    "hold_old_table_seconds",
+    "index_build",
+    "kill_blockers_after_seconds",
+    "sql_mode",
+    "throttle",
+];
+
+fn check_names(options: &Value) -> Result<(), EngineError> {
+    let Some(object) = options.as_object() else {
+        return Err(EngineError::permanent(format!(
+            "the engine's options are {options}; pass a JSON object"
+        )));
+    };
+    let unknown = object.keys().find(|name| !NAMES.contains(&name.as_str()));
+    if let Some(name) = unknown {
+        return Err(EngineError::permanent(format!(
+            "engine option \"{name}\" is not known; known are {}",
+            NAMES.join(", ")
+        )));
+    }
+    match object.get("sql_mode") {
+        None | Some(Value::Null | Value::String(_)) => Ok(()),
+        Some(other) => Err(EngineError::permanent(format!(
+            "engine option sql_mode is {other}; it takes a text, as the server's variable does"
+        ))),
+    }
+}
+
+/// The option that cannot be read; serde's message does not say.
+fn wrong(options: &Value) -> String {
+    let one = |(name, value): (&String, &Value)| {
+        let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
+        serde_json::from_value::<Options>(alone)
+            .is_err()
+            .then(|| name.clone())
+    };
+    let object = options.as_object().into_iter().flatten();
+    object.into_iter().find_map(one).unwrap_or_default()
+}
+
 impl Options {
     /// Reads the object.
     ///
@@ -57,8 +106,10 @@ impl Options {
         if options.is_null() {
             return Ok(Self::default());
         }
-        let read: Self = serde_json::from_value(options.clone())
-            .map_err(|e| EngineError::permanent(format!("the engine's options: {e}")))?;
+        check_names(options)?;
+        let read: Self = serde_json::from_value(options.clone()).map_err(|e| {
+            EngineError::permanent(format!("engine option {}: {e}", wrong(options)))
+        })?;
         let in_range = (1..=16).contains(&read.copy_threads)
             && (0.01..=10.0).contains(&read.chunk_seconds)
             && (0.1..=60.0).contains(&read.cutover_lock_seconds);
@@ -74,5 +125,29 @@ impl Options {
 
     pub fn chunk_time(&self) -> Duration {
         Duration::from_secs_f64(self.chunk_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_misspelt_or_mistyped_option_is_named() {
+        let message = |options: Value| Options::read(&options).unwrap_err().message();
+        assert!(message(json!({"alow_lossy": true})).contains("\"alow_lossy\" is not known"));
+        assert!(message(json!({"copy_threads": "a"})).contains("copy_threads"));
+        assert!(message(json!({"sql_mode": 1})).contains("sql_mode"));
+        assert!(message(json!([])).contains("JSON object"));
+    }
+
+    #[test]
+    fn the_operators_guide_has_every_option() {
+        let guide = include_str!("../../docs/operators.md");
+        for name in NAMES {
+            assert!(guide.contains(&format!("| `{name}` |")), "{name}");
+        }
     }
 }

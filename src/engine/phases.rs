@@ -159,6 +159,14 @@ impl Engine {
         self.fence.remove(&mut self.control).await
     }
 
+    /// Removes everything that a change has left that failed for good; once it was swapped, nothing.
+    pub async fn give_up(&mut self) -> Result<(), EngineError> {
+        if self.was_swapped().await? {
+            return Ok(());
+        }
+        self.remove_artifacts().await
+    }
+
     /// Drops what this installation has left on the deployment and whose time has come: old tables in their holding
     /// names, fences of finished operations. Needs no lease: nobody works on any of them.
     pub async fn remove_due(&mut self) -> Result<usize, EngineError> {

@@ -525,8 +525,13 @@ impl Planner<'_> {
             sqlx::Error::Database(e) => e.message().to_owned(),
             other => other.to_string(),
         };
+        // A default that only an older, laxer sql_mode took.
+        let way_out = match number {
+            1067 => "; the engine option sql_mode says under which one the statement is read",
+            _ => "",
+        };
         EngineError::permanent(format!(
-            "the server refuses statement {}: {text} ({number})",
+            "the server refuses statement {}: {text} ({number}){way_out}",
             self.task.position
         ))
     }

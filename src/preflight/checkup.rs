@@ -355,8 +355,10 @@ async fn leftovers(
                 ArtifactKind::Working { epoch, rest } => (
                     format!("{name}: {rest} of {owner}, lease epoch {epoch}"),
                     if is_ours {
-                        "it belongs to the operation; CALL apply_cancel removes it with the apply"
-                            .to_owned()
+                        format!(
+                            "it belongs to the operation; CALL apply_cancel removes it, or, if the \
+                             apply has failed: DROP TABLE {name}"
+                        )
                     } else {
                         format!("if nobody knows it any more: DROP TABLE {name}")
                     },
