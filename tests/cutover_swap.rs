@@ -364,6 +364,19 @@ async fn only_an_ordinary_session_is_killed_and_only_if_asked_for() {
             "XA ROLLBACK 'y'",
             false,
         ),
+        // The server still says that the lock is this session's.
+        (
+            "CREATE TABLE IF NOT EXISTS u (id INT); XA START 'z'; INSERT INTO t VALUES (7, 7); XA END 'z'; \
+             XA PREPARE 'z'; START TRANSACTION; SELECT * FROM u",
+            "COMMIT; XA ROLLBACK 'z'",
+            false,
+        ),
+        // The transaction begins within its first statement.
+        (
+            "SET SESSION autocommit = 0; SELECT * FROM t; SELECT 1",
+            "ROLLBACK",
+            true,
+        ),
     ] {
         let change = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"],
             serde_json::json!({"cutover_lock_wait_ms": 200, "cutover_give_up_seconds": 1, "kill_blockers_after_seconds": 1})).await;

@@ -18,6 +18,9 @@ pub struct Blocker {
     pub id: Option<u64>,
     pub user: String,
     pub held_for: Duration,
+    /// The lock is of an XA transaction that was prepared and is no session's any more. The server
+    /// names the session that prepared it, though that may be busy with other things.
+    pub is_detached: bool,
     /// Why it must not be killed; `None` if it may.
     pub protected: Option<&'static str>,
 }
@@ -26,6 +29,10 @@ impl Blocker {
     pub fn describe(&self) -> String {
         let seconds = self.held_for.as_secs();
         match self.id {
+            Some(id) if self.is_detached => format!(
+                "an XA transaction that session {id} of {} has prepared has used the table",
+                self.user
+            ),
             Some(id) => format!(
                 "session {id} of {} has used the table for {seconds} s",
                 self.user
@@ -51,6 +58,14 @@ const TOOLS: [&str; 12] = [
     "lockkeeper",
 ];
 
+/// Whether a lock is neither of the transaction that its session is in, which began in the statement that it is nested in,
+/// nor of the statement that runs: then a former transaction has left it there, and that can only be a prepared one.
+/// (The server gives a lock the number of the event that comes next.) Where no transaction of the session was ever seen,
+/// nobody can tell.
+const IS_DETACHED: &str = "e.THREAD_ID IS NOT NULL AND l.LOCK_DURATION = 'TRANSACTION' \
+     AND NOT (e.STATE = 'ACTIVE' AND l.OWNER_EVENT_ID > COALESCE(e.NESTING_EVENT_ID, e.EVENT_ID - 1)) \
+     AND NOT COALESCE(s.END_EVENT_ID IS NULL AND l.OWNER_EVENT_ID > s.EVENT_ID, FALSE)";
+
 /// The sessions that hold the tables and have done so for at least `longer_than`.
 ///
 /// Empty where `performance_schema` can't be read: the lock wait's limit is all there is then.
@@ -62,20 +77,21 @@ pub async fn holding(
     let marks = vec!["(?, ?)"; tables.len()].join(", ");
     let statement = format!(
         "SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_USER, ''), COALESCE(t.PROCESSLIST_COMMAND, ''), \
-                CAST(MAX(COALESCE(e.TIMER_WAIT DIV 1000000, t.PROCESSLIST_TIME * 1000000, 0)) AS UNSIGNED), \
+                CAST(MAX(COALESCE(IF(e.STATE = 'ACTIVE', e.TIMER_WAIT DIV 1000000, NULL), t.PROCESSLIST_TIME * 1000000, 0)) AS UNSIGNED), \
                 MAX(l.LOCK_DURATION = 'EXPLICIT' OR l.LOCK_TYPE IN ('SHARED_READ_ONLY', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE', 'EXCLUSIVE')), \
                 COALESCE(MAX(t.TYPE = 'BACKGROUND' OR t.NAME LIKE '%slave%' OR t.NAME LIKE '%replica%'), 0), \
-                COALESCE(MAX(e.XID_FORMAT_ID IS NOT NULL), 0), \
+                COALESCE(MAX(e.STATE = 'ACTIVE' AND e.XID_FORMAT_ID IS NOT NULL), 0), \
                 CAST(COALESCE(MAX(t.PROCESSLIST_INFO), '') AS CHAR), \
                 CAST(COALESCE(MAX(s.SQL_TEXT), '') AS CHAR), \
                 CAST(COALESCE((SELECT GROUP_CONCAT(a.ATTR_VALUE) FROM performance_schema.session_account_connect_attrs AS a \
                            WHERE a.PROCESSLIST_ID = t.PROCESSLIST_ID AND a.ATTR_NAME = 'program_name'), '') AS CHAR), \
                 (SELECT COUNT(*) FROM performance_schema.metadata_locks AS u \
-                  WHERE u.OWNER_THREAD_ID = l.OWNER_THREAD_ID AND u.OBJECT_TYPE = 'USER LEVEL LOCK') \
+                  WHERE u.OWNER_THREAD_ID = l.OWNER_THREAD_ID AND u.OBJECT_TYPE = 'USER LEVEL LOCK'), \
+                COALESCE(MAX({IS_DETACHED}), 0) \
            FROM performance_schema.metadata_locks AS l \
            LEFT JOIN performance_schema.threads AS t ON t.THREAD_ID = l.OWNER_THREAD_ID \
            LEFT JOIN performance_schema.events_transactions_current AS e \
-             ON e.THREAD_ID = l.OWNER_THREAD_ID AND e.STATE = 'ACTIVE' \
+             ON e.THREAD_ID = l.OWNER_THREAD_ID \
            LEFT JOIN performance_schema.events_statements_current AS s ON s.THREAD_ID = l.OWNER_THREAD_ID \
           WHERE l.OBJECT_TYPE = 'TABLE' AND l.LOCK_STATUS = 'GRANTED' \
             AND (l.OBJECT_SCHEMA, l.OBJECT_NAME) IN ({marks}) \
@@ -104,7 +120,7 @@ pub async fn holding(
     for row in &rows {
         let blocker =
             read(row).map_err(EngineError::while_doing("looking for who uses the table"))?;
-        if blocker.held_for >= longer_than || blocker.id.is_none() {
+        if blocker.held_for >= longer_than || blocker.is_detached {
             found.push(blocker);
         }
     }
@@ -126,7 +142,8 @@ fn read(row: &sqlx::mysql::MySqlRow) -> Result<Blocker, sqlx::Error> {
     )
     .to_lowercase();
     let named_locks = flag(10)?;
-    let protected = if id.is_none() || xa {
+    let is_detached = id.is_none() || flag(11)?;
+    let protected = if is_detached || xa {
         Some("an XA transaction belongs to its transaction manager")
     } else if background || user == "system user" || user == "event_scheduler" {
         Some("it is a thread of the server, such as a replication applier")
@@ -145,6 +162,7 @@ fn read(row: &sqlx::mysql::MySqlRow) -> Result<Blocker, sqlx::Error> {
         id,
         user,
         held_for: Duration::from_micros(microseconds),
+        is_detached,
         protected,
     })
 }
