@@ -114,20 +114,6 @@ async fn a_session_that_writes_less_than_full_row_images_stops_the_change() {
     }
 }
 
-/// Case 34, the part that is refused.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_xa_transaction_on_the_table_stops_the_change_with_a_reason() {
-    let mut db = filled(None).await;
-    let name = db.schema.clone();
-    let meanwhile = format!(
-        "XA START '{name}'; UPDATE orders SET n = -1 WHERE id = 5; XA END '{name}'; \
-         XA PREPARE '{name}'; XA COMMIT '{name}'"
-    );
-    let error = refusal(&mut db, &meanwhile).await;
-    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
-    assert!(error.message().contains("XA transaction"), "{error}");
-}
-
 /// Case 32.
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_transactions_are_followed() {
@@ -184,6 +170,36 @@ async fn an_account_with_the_documented_rights_and_no_more_changes_a_table() {
     engine.close().await;
     assert_eq!(db.text(CONTENT).await, expected);
     assert_eq!(id_type(&mut db).await, "bigint");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_the_same_name_in_another_schema_is_of_no_concern() {
+    let mut db = filled(None).await;
+    let mut other = Deployment::fresh().await;
+    other.run("CREATE TABLE orders (id INT PRIMARY KEY)").await;
+    let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    other
+        .run("SET SESSION binlog_format = STATEMENT; INSERT INTO orders VALUES (1)")
+        .await;
+    db.run(WRITES).await;
+    let expected = db.text(CONTENT).await;
+    engine.cut_over().await.expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    assert_eq!(db.text(CONTENT).await, expected);
+    assert_eq!(id_type(&mut db).await, "bigint");
+
+    // With its schema's name it is of concern, wherever the session is.
+    let db = filled(None).await;
+    let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    let name = db.schema.clone();
+    other
+        .run(&format!("INSERT INTO `{name}`.orders (id) VALUES (-1)"))
+        .await;
+    let kept = tokio::time::timeout(Duration::from_secs(20), engine.keep_current()).await;
+    let error = kept.expect("within seconds").expect_err("a statement");
+    engine.close().await;
+    assert!(error.message().contains("with a statement"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,23 +1,27 @@
 //! The applier: takes the stream, keeps the last image of each key, and writes them to the
 //! shadow in batches, together with the position that they lead to.
 
+mod refused;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sqlx::{AssertSqlSafe, MySqlConnection};
+use sqlx::MySqlConnection;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::binlog::capture::{Capture, Captured};
+use super::binlog::capture::{Capture, Captured, Ended};
 use super::binlog::gtid::Position;
 use super::binlog::rows::{Change, RowKey};
 use super::checkpoint::{Store, run};
 use super::error::ErrorKind;
+use super::prepared::{Prepared, Rereading};
 use super::routing::Routing;
 use super::session::{Session, Sessions};
-use super::staging::{CHANGED, Staging};
+use super::staging::Staging;
 use super::{EngineError, fail_point};
 
 /// A batch is written when it is this large, whatever the pace.
@@ -85,6 +89,8 @@ pub struct Applier {
     pending_bytes: usize,
     /// After the last whole transaction that was taken.
     routed: Position,
+    prepared: Prepared,
+    rereading: Option<Rereading>,
     stored: Position,
     committed_at: u64,
     first_pending: Option<Instant>,
@@ -116,9 +122,10 @@ pub struct Parts {
 
 impl Applier {
     pub fn new(parts: Parts) -> (Self, watch::Receiver<Applied>) {
+        let (routed, rereading) = Rereading::of(&parts.position);
         let applied = Applied {
-            position: parts.position.clone(),
-            routed: parts.position.clone(),
+            position: routed.clone(),
+            routed: routed.clone(),
             lag: Duration::ZERO,
             changes: 0,
         };
@@ -132,8 +139,10 @@ impl Applier {
             session: None,
             pending: HashMap::new(),
             pending_bytes: 0,
-            routed: parts.position.clone(),
-            stored: parts.position,
+            routed: routed.clone(),
+            prepared: Prepared::default(),
+            rereading,
+            stored: routed,
             committed_at: 0,
             first_pending: None,
             last_store: Instant::now(),
@@ -240,24 +249,70 @@ impl Applier {
     fn take(&mut self, captured: Result<Captured, EngineError>) -> Result<(), EngineError> {
         let captured = captured?;
         self.in_transaction = captured.end.is_none();
+        // As long as what ends here is still open.
+        let before = match self.prepared.is_empty() && self.rereading.is_none() {
+            true => Cow::Borrowed(&self.routed),
+            false => Cow::Owned(self.resumable()),
+        };
+        let mut changes = match &captured.end {
+            Some(end) => {
+                let at = self.rereading.as_ref().map_or(&self.routed, |r| &r.at);
+                let place = (at.file.as_str(), at.offset);
+                self.prepared.decide(end, captured.changes, place)?
+            }
+            None if captured.undecided => {
+                self.prepared.gather(captured.changes)?;
+                Vec::new()
+            }
+            None => captured.changes,
+        };
+        if self.rereading.is_some() {
+            changes.clear(); // applied already
+        }
         // What was held comes first.
-        let apply = self
-            .routing
-            .route(captured.changes, captured.gtid.as_ref(), &self.routed);
+        let apply = self.routing.route(changes, captured.gtid.as_ref(), &before);
         apply.into_iter().for_each(|change| self.add(change));
         if let Some(statement) = captured.suspicious {
             // Nobody listens once the change is over.
             let _ = self.suspicious.send(statement);
         }
         if let Some(end) = captured.end {
-            if let (Some(set), Some(gtid)) = (&mut self.routed.gtid_set, &end.gtid) {
-                set.insert(gtid);
-            }
-            self.routed.file = end.file.to_string();
-            self.routed.offset = end.offset;
-            self.committed_at = end.committed_at;
+            self.ended(&end);
         }
         Ok(())
+    }
+
+    fn has_taken(&self, target: &Position) -> bool {
+        self.rereading.is_none() && self.routed.has_reached(target)
+    }
+
+    fn ended(&mut self, end: &Ended) {
+        if let Some(rereading) = &mut self.rereading {
+            rereading.at = Position::in_file(&*end.file, end.offset);
+            if rereading.at.has_reached(&self.routed) {
+                self.rereading = None;
+            }
+            return;
+        }
+        if let (Some(set), Some(gtid)) = (&mut self.routed.gtid_set, &end.gtid) {
+            set.insert(gtid);
+        }
+        self.routed.file = end.file.to_string();
+        self.routed.offset = end.offset;
+        self.committed_at = end.committed_at;
+    }
+
+    /// From here a driver that knows nothing but the checkpoint goes on.
+    fn resumable(&self) -> Position {
+        match &self.rereading {
+            Some(rereading) => rereading.from.clone(),
+            None => self.prepared.position(&self.routed),
+        }
+    }
+
+    /// XA transactions that are prepared: see [`super::drain::Drain::prepared`].
+    pub fn prepared(&self) -> Option<(String, Duration)> {
+        self.prepared.open()
     }
 
     fn take_released(&mut self) {
@@ -326,7 +381,8 @@ impl Applier {
     ) -> Result<(), EngineError> {
         self.take_released();
         let position = self.routing.low_watermark(&self.routed);
-        let statements = self.statements(&position, transaction)?;
+        let stored = self.routing.low_watermark(&self.resumable());
+        let statements = self.statements(&stored, transaction)?;
         self.check_length(&statements)?;
         fail_point::at("apply.batch.before");
         for statement in statements {
@@ -424,74 +480,6 @@ impl Applier {
         texts
     }
 
-    /// Finds the row of the batch that the server refused, by halves.
-    async fn name_row(
-        &self,
-        connection: &mut MySqlConnection,
-        transaction: Transaction,
-        error: EngineError,
-    ) -> EngineError {
-        let mut suspects: Vec<&Change> = self.pending.values().collect();
-        let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
-        while suspects.len() > 1 {
-            let second = suspects.split_off(suspects.len() / 2);
-            if !self.is_refused(connection, &suspects, transaction).await {
-                suspects = second;
-            }
-        }
-        let Some(change) = suspects.first() else {
-            return error;
-        };
-        if !self.is_refused(connection, &suspects, transaction).await {
-            // Several together: two rows of one unique value, say.
-            return error;
-        }
-        let Some(staging) = self.staging.get(change.table).and_then(Option::as_ref) else {
-            return error;
-        };
-        let mut stage = String::new();
-        if transaction == Transaction::Own {
-            stage.push_str("BEGIN; ");
-        }
-        stage.push_str(&format!(
-            "{}; {}{}",
-            staging.clear, staging.insert_prefix, change.tuple
-        ));
-        let key = match run(connection, stage, "looking at a refused row").await {
-            Ok(_) => sqlx::query_scalar(AssertSqlSafe(staging.key_text.clone()))
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(|e| tracing::debug!(%e, "a refused row's key cannot be shown")),
-            Err(_) => Err(()),
-        };
-        let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
-        let key: String = key.unwrap_or_default();
-        let said = error.message();
-        let said = match said.contains(CHANGED) {
-            true => "a value would become another one in the former type",
-            false => said.rsplit("): ").next().unwrap_or(&said),
-        };
-        EngineError::permanent(format!("the row {key} is refused: {said}"))
-    }
-
-    async fn is_refused(
-        &self,
-        connection: &mut MySqlConnection,
-        changes: &[&Change],
-        transaction: Transaction,
-    ) -> bool {
-        let mut refused = false;
-        for statement in self.batch(changes, transaction).done() {
-            let done = run(connection, statement, "looking for a refused row").await;
-            if done.is_err() {
-                refused = true;
-                break;
-            }
-        }
-        let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
-        refused
-    }
-
     /// Prepares `connection` for [`Applier::drain`].
     pub async fn prepare(&self, connection: &mut MySqlConnection) -> Result<(), EngineError> {
         prepare(connection, &self.staging).await?;
@@ -512,7 +500,7 @@ impl Applier {
         target: &Position,
         deadline: Instant,
     ) -> Result<(), EngineError> {
-        while !self.routed.has_reached(target) {
+        while !self.has_taken(target) {
             let next = tokio::time::timeout_at(deadline, self.capture.receiver.recv());
             let captured = next.await.map_err(|_| {
                 EngineError::retryable("the stream did not reach the locked state in time")
@@ -522,6 +510,7 @@ impl Applier {
                 self.flush_within(connection, deadline).await?;
             }
         }
+        self.prepared.all_ended()?;
         self.flush_within(connection, deadline).await
     }
 
@@ -546,7 +535,7 @@ impl Applier {
 
     /// Applies everything up to `target` on a session of its own.
     pub async fn catch_up(&mut self, target: &Position) -> Result<(), EngineError> {
-        while !self.routed.has_reached(target) {
+        while !self.has_taken(target) {
             let captured = self.capture.receiver.recv().await;
             self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
             if self.is_full() {

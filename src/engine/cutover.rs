@@ -11,7 +11,7 @@ use rand::Rng;
 use super::artifact::Role;
 use super::cutover_lock::{ANSWER_MARGIN, answered, end_session, no_answer};
 pub use super::cutover_options::CutoverOptions;
-use super::drain::Drain;
+use super::drain::{Drain, with_prepared};
 use super::fail_point;
 use super::fence::{Fence, SwapRecord, SwapTable};
 use super::filler;
@@ -343,7 +343,7 @@ impl<'a> Cutover<'a> {
                         attempts,
                     });
                 }
-                Attempt::GaveWay(reason) => reason,
+                Attempt::GaveWay(reason) => with_prepared(reason, drain.prepared()),
             };
             attempts += 1;
             tracing::info!(attempts, reason, "the cutover gave way");
@@ -375,7 +375,12 @@ impl<'a> Cutover<'a> {
             .flat_map(|swap| [(schema, swap.live.as_str()), (schema, swap.next.as_str())])
             .chain(self.parents())
             .collect();
-        if let Some(reason) = self.blocked_by(helper, &watched).await? {
+        let prepared = drain.prepared();
+        let reason = match prepared.is_some_and(|(_, since)| since >= self.options.lock_wait) {
+            true => Some("a prepared XA transaction has used the table".to_owned()),
+            false => self.blocked_by(helper, &watched).await?,
+        };
+        if let Some(reason) = reason {
             pinned.close().await;
             return Ok(Attempt::GaveWay(reason));
         }

@@ -1,6 +1,6 @@
 //! What the swap asks of the applier while it holds the tables locked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::MySqlConnection;
@@ -23,6 +23,12 @@ pub trait Drain: Send {
     /// locked with them.
     fn tables(&self) -> Vec<String>;
 
+    /// Names of XA transactions that are prepared and hold the tables, and for how long the first has: known from the
+    /// stream, whatever the account may see.
+    fn prepared(&self) -> Option<(String, Duration)> {
+        None
+    }
+
     /// Applies everything that was committed before the locks were granted, on `session`.
     ///
     /// # Errors
@@ -33,4 +39,12 @@ pub trait Drain: Send {
         session: &'a mut MySqlConnection,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<(), EngineError>>;
+}
+
+/// Names the XA transactions that the tables wait for: whoever reads this has to end them.
+pub fn with_prepared(reason: String, prepared: Option<(String, Duration)>) -> String {
+    match prepared {
+        Some((names, _)) => format!("{reason}: XA COMMIT or XA ROLLBACK {names}"),
+        None => reason,
+    }
 }

@@ -24,9 +24,12 @@ use super::swap::SwapOutcome;
 use super::table::{TablePlan, Way};
 use super::verify::{Different, TableVerify};
 use super::{
-    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, fail_point,
-    indexes, plan, position, preflight, way_back,
+    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, earlier,
+    fail_point, indexes, plan, position, preflight, way_back,
 };
+
+/// How long the copy waits for transactions from before it, at most.
+const LONGEST_WAIT_FOR_EARLIER: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Engine {
     /// Opens the deployment for `job` and fences off every former driver of the operation.
@@ -353,13 +356,14 @@ impl Engine {
             check_settings(control, gtid).await?;
         }
         let position = match nothing_to_copy {
-            true => Position {
-                gtid_set: None,
-                file: String::new(),
-                offset: 0,
-            },
+            true => Position::in_file("", 0),
             false => position::current(control, gtid).await?,
         };
+        if !nothing_to_copy {
+            let limit = super::cutover::CutoverOptions::of(&self.job.options)?.give_up_after;
+            let limit = limit.min(LONGEST_WAIT_FOR_EARLIER);
+            earlier::wait_until_ended(control, &plans, self.lease.as_ref(), limit).await?;
+        }
         let mut head = Head::new(server_uuid(control).await?, plans, deferred);
         if nothing_to_copy {
             head.stage = Stage::Verified;

@@ -101,8 +101,7 @@ pub async fn current(session: &mut Session, gtid: bool) -> Result<Position, Engi
     };
     Ok(Position {
         gtid_set,
-        file,
-        offset,
+        ..Position::in_file(file, offset)
     })
 }
 

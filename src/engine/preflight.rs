@@ -158,7 +158,8 @@ async fn server(session: &mut Session) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn parsed(version: &str) -> Option<(u32, u32, u32)> {
+/// The numbers of a server's version.
+pub(super) fn parsed(version: &str) -> Option<(u32, u32, u32)> {
     let mut numbers = version
         .split(|c: char| !c.is_ascii_digit())
         .map(|n| n.parse().ok());

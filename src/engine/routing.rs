@@ -205,7 +205,8 @@ impl Routing {
     /// that was released before: in one step, or a chunk that ends in between would let an older
     /// change of a key come after a newer one.
     ///
-    /// `before` is the place before that transaction.
+    /// `before` is a place before that transaction, from which a resume gets its rows again: see
+    /// [`super::prepared`] for those of XA transactions.
     pub fn route(
         &self,
         changes: Vec<Change>,
@@ -366,11 +367,7 @@ mod tests {
     }
 
     fn at(offset: u64) -> Position {
-        Position {
-            gtid_set: None,
-            file: "b.1".into(),
-            offset,
-        }
+        Position::in_file("b.1", offset)
     }
 
     fn range(from: Option<u8>, to: Option<u8>) -> Range {

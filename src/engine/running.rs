@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::MySqlConnection;
@@ -257,6 +257,10 @@ impl Drain for SwapDrain<'_> {
 
     fn tables(&self) -> Vec<String> {
         vec![self.context.store.table().to_owned()]
+    }
+
+    fn prepared(&self) -> Option<(String, Duration)> {
+        self.applier.prepared()
     }
 
     fn drain<'a>(

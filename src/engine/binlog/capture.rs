@@ -14,6 +14,7 @@ use crate::engine::{EngineError, Target, Tls};
 use super::gtid::{Gtid, Position};
 use super::rows::{Change, RowLayout};
 use super::transaction::{Assembler, Step};
+use super::xid::Xid;
 
 /// Decoded changes that wait for the applier take no more than this.
 const QUEUE_BYTES: usize = 8 << 20;
@@ -41,6 +42,8 @@ pub struct Captured {
     pub changes: Vec<Change>,
     /// Of the transaction that the changes belong to.
     pub gtid: Option<Gtid>,
+    /// Only the transaction's end tells whether the changes count.
+    pub undecided: bool,
     pub end: Option<Ended>,
     /// A statement that names a watched table and is no row change: look whether the table is
     /// still the same.
@@ -49,9 +52,23 @@ pub struct Captured {
     _room: Option<OwnedSemaphorePermit>,
 }
 
+/// What the end of a group says of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// Those of the group count.
+    Committed,
+    /// Those of the group count once the transaction is committed under its name.
+    Prepared(Xid),
+    /// Those that were prepared under this name count now.
+    CommitsPrepared(Xid),
+    /// Those that were prepared under this name never will.
+    RollsPreparedBack(Xid),
+}
+
 /// The end of a transaction.
 #[derive(Debug, Clone)]
 pub struct Ended {
+    pub fate: Fate,
     pub gtid: Option<Gtid>,
     pub file: Arc<str>,
     pub offset: u64,
@@ -159,6 +176,7 @@ impl Reader {
             };
             let step = assembler.event(&event, |change| part.add(change))?;
             drop(event);
+            part.undecided = assembler.in_xa();
             match step {
                 Step::More => {
                     if part.bytes >= PART_BYTES {
@@ -201,6 +219,7 @@ impl Reader {
         let captured = Captured {
             changes: part.changes,
             gtid,
+            undecided: part.undecided,
             end,
             suspicious,
             _room: room,
@@ -253,6 +272,7 @@ impl Reader {
 struct Part {
     changes: Vec<Change>,
     bytes: usize,
+    undecided: bool,
 }
 
 impl Part {

@@ -196,15 +196,35 @@ pub struct Position {
     pub file: String,
     /// More than 32 bits: a file may be larger than 4 GiB.
     pub offset: u64,
+    /// Where the server doesn't number them: all up to there is applied, and read again from here
+    /// for the sake of the XA transactions that are prepared in between. A driver that doesn't know
+    /// of this begins here, and refuses the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_to: Option<(String, u64)>,
 }
 
 impl Position {
+    /// A place that has no number.
+    pub fn in_file(file: impl Into<String>, offset: u64) -> Self {
+        Self {
+            gtid_set: None,
+            file: file.into(),
+            offset,
+            applied_to: None,
+        }
+    }
+
     /// Whether everything up to `other` is before this place.
     pub fn has_reached(&self, other: &Self) -> bool {
         match (&self.gtid_set, &other.gtid_set) {
             (Some(mine), Some(theirs)) => mine.contains_all(theirs),
-            _ => (file_number(&self.file), self.offset) >= (file_number(&other.file), other.offset),
+            _ => Self::rank(&self.file, self.offset) >= Self::rank(&other.file, other.offset),
         }
+    }
+
+    /// Orders places in files.
+    pub fn rank(file: &str, offset: u64) -> (u64, u64) {
+        (file_number(file), offset)
     }
 }
 
@@ -253,11 +273,7 @@ mod tests {
 
     #[test]
     fn files_compare_by_number() {
-        let at = |file: &str, offset| Position {
-            gtid_set: None,
-            file: file.into(),
-            offset,
-        };
+        let at = |file: &str, offset| Position::in_file(file, offset);
         assert!(at("bin.1000000", 4).has_reached(&at("bin.999999", 5_000_000_000)));
         assert!(!at("bin.000002", 4).has_reached(&at("bin.000002", 5)));
     }

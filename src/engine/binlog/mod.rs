@@ -11,3 +11,4 @@ pub mod rows;
 mod table_map;
 mod time;
 mod transaction;
+pub mod xid;

@@ -75,13 +75,23 @@ impl Query<'_> {
         }
     }
 
-    /// Whether the text names `table`, in whatever role. Errs on the side of yes.
-    pub fn mentions(&self, table: &str) -> bool {
+    /// Whether the statement can be about `schema`.`table`. Errs on the side of yes: the name may be in
+    /// it in whatever role, but a table of another schema than the session's is named with its own.
+    pub fn mentions(&self, schema: &str, table: &str) -> bool {
+        let default = String::from_utf8_lossy(self.schema).to_lowercase();
+        // In another character set the schema's name may be spelled with other bytes.
+        let unreadable = || std::str::from_utf8(self.text).is_err();
+        (default == schema.to_lowercase() || self.names(schema) || unreadable())
+            && self.names(table)
+    }
+
+    /// Whether the text has `name` as a whole word.
+    pub fn names(&self, name: &str) -> bool {
         let text = String::from_utf8_lossy(self.text).to_lowercase();
-        let table = table.to_lowercase();
-        let quoted = table.replace('`', "``");
+        let name = name.to_lowercase();
+        let quoted = name.replace('`', "``");
         let in_name = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-        [table.as_str(), quoted.as_str()].iter().any(|name| {
+        [name.as_str(), quoted.as_str()].iter().any(|name| {
             text.match_indices(name).any(|(at, found)| {
                 let before = text[..at].chars().next_back().is_some_and(in_name);
                 let after = text[at + found.len()..].chars().next().is_some_and(in_name);
@@ -158,11 +168,20 @@ mod tests {
     #[test]
     fn a_name_is_found_as_a_whole_word_only() {
         let q = |text: &'static str| Query {
-            schema: b"s",
+            schema: b"S",
             text: text.as_bytes(),
         };
-        assert!(q("ALTER TABLE `Orders` ADD a INT").mentions("orders"));
-        assert!(!q("ALTER TABLE `_lk_1_orders` ADD a INT").mentions("orders"));
-        assert!(q("RENAME TABLE a.orders TO b").mentions("orders"));
+        assert!(q("ALTER TABLE `Orders` ADD a INT").mentions("s", "orders"));
+        assert!(!q("ALTER TABLE `_lk_1_orders` ADD a INT").mentions("s", "orders"));
+        assert!(q("RENAME TABLE a.orders TO b").mentions("a", "orders"));
+    }
+
+    #[test]
+    fn a_table_of_the_same_name_in_another_schema_is_another_table() {
+        let text = "ALTER TABLE orders ADD a INT".as_bytes();
+        for (schema, mentioned) in [("shop", true), ("other", false), ("", false)] {
+            let schema = schema.as_bytes();
+            assert_eq!(Query { schema, text }.mentions("shop", "orders"), mentioned);
+        }
     }
 }

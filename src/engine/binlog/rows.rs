@@ -152,6 +152,10 @@ impl RowLayout {
         self.schema.as_bytes() == schema && self.table.as_bytes() == table
     }
 
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
     /// The table's name alone.
     pub fn table(&self) -> &str {
         &self.table

@@ -8,13 +8,15 @@ use mysql_async::binlog::BinlogChecksumAlg;
 use mysql_async::binlog::events::{Event, GtidEvent};
 
 use crate::engine::EngineError;
+use crate::engine::preflight;
 
-use super::capture::Ended;
+use super::capture::{Ended, Fate};
 use super::cursor::{Cursor, Malformed};
 use super::gtid::Gtid;
 use super::query::{self, Meaning};
 use super::rows::{self, Change, RowLayout, RowsKind};
 use super::table_map::{self, TableMap};
+use super::xid::Xid;
 
 /// Event types, as the server numbers them.
 mod kind {
@@ -60,6 +62,10 @@ const ARTIFICIAL_FLAG: u16 = 0x20;
 /// Of a rows event: whatever foreign keys made of the change is in rows events, too.
 const CASCADES_ARE_LOGGED: u64 = 0x10;
 
+/// Before this version an XA transaction whose session was gone could be in the binlog as committed, and its GTID as
+/// executed, before its rows were there to be read; and a crash could leave the two apart.
+const XA_COMMITS_IN_ORDER: (u32, u32, u32) = (8, 0, 30);
+
 /// What an event came to.
 #[derive(Debug)]
 pub enum Step {
@@ -82,7 +88,10 @@ pub struct Assembler {
     in_group: bool,
     /// Rows of a watched table were seen in this group.
     touched: bool,
+    /// The group is an XA transaction: only its end tells whether its rows count.
     in_xa: bool,
+    /// The version of the server that wrote this file.
+    writer: Option<(u32, u32, u32)>,
     /// Bytes of a compressed payload that are still to come, event by event.
     payload_left: Option<u64>,
 }
@@ -99,6 +108,7 @@ impl Assembler {
             in_group: false,
             touched: false,
             in_xa: false,
+            writer: None,
             payload_left: None,
         }
     }
@@ -110,6 +120,11 @@ impl Assembler {
     /// The identifier of the transaction that is being read.
     pub fn gtid(&self) -> Option<&Gtid> {
         self.gtid.as_ref()
+    }
+
+    /// Whether the rows of this group wait for its end.
+    pub fn in_xa(&self) -> bool {
+        self.in_xa
     }
 
     /// Takes the next event; changes of watched tables go to `on_change`.
@@ -220,7 +235,7 @@ impl Assembler {
         match event_type {
             kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => self.begin(event)?,
             kind::QUERY => return self.query(data),
-            kind::XID => return Ok(self.end(None)),
+            kind::XID => return Ok(self.end(Fate::Committed, None)),
             kind::XA_PREPARE => return self.xa_prepare(data),
             kind::TABLE_MAP => self.table_map(data)?,
             kind::WRITE_ROWS => self.rows(RowsKind::Write, data, true, on_change)?,
@@ -232,7 +247,11 @@ impl Assembler {
             kind::PARTIAL_UPDATE_ROWS => self.partial_rows(data)?,
             kind::TRANSACTION_PAYLOAD => self.payload(data)?,
             kind::ROTATE => self.rotate(data)?,
-            kind::FORMAT_DESCRIPTION => self.maps.clear(),
+            kind::FORMAT_DESCRIPTION => {
+                self.maps.clear();
+                let version = data.get(2..52).unwrap_or_default();
+                self.writer = preflight::parsed(&String::from_utf8_lossy(version));
+            }
             kind::INCIDENT => {
                 return Err(Trouble::Refused(
                     "the binlog records an incident: writes may be missing from it; cancel and \
@@ -284,8 +303,9 @@ impl Assembler {
         Ok(())
     }
 
-    fn end(&mut self, suspicious: Option<String>) -> Step {
+    fn end(&mut self, fate: Fate, suspicious: Option<String>) -> Step {
         let ended = Ended {
+            fate,
             gtid: self.gtid.take(),
             file: Arc::clone(&self.file),
             offset: self.offset,
@@ -304,7 +324,10 @@ impl Assembler {
             let text = String::from_utf8_lossy(query.text);
             text.chars().take(120).collect::<String>()
         };
-        let named = || self.watched().any(|l| query.mentions(l.table()));
+        let named = || {
+            self.watched()
+                .any(|l| query.mentions(l.schema(), l.table()))
+        };
         match query.meaning() {
             Meaning::Begin => {
                 self.in_group = true;
@@ -315,16 +338,29 @@ impl Assembler {
                     .starts_with(b"XA");
                 Ok(Step::More)
             }
-            Meaning::Commit => Ok(self.end(None)),
+            Meaning::Commit => Ok(self.end(Fate::Committed, None)),
             Meaning::Nothing | Meaning::XaEnd => Ok(Step::More),
-            // Transactions that touch our tables were refused when they were prepared.
-            Meaning::XaCommit | Meaning::XaRollback => Ok(self.end(None)),
+            meaning @ (Meaning::XaCommit | Meaning::XaRollback) => {
+                if self.touched {
+                    return Err(Trouble::Refused(format!(
+                        "'{}' ends a group that holds rows of the table, which is not known to \
+                         happen",
+                        text()
+                    )));
+                }
+                let xid = Xid::of_statement(query.text).map_err(Trouble::Malformed)?;
+                let fate = match meaning {
+                    Meaning::XaCommit => Fate::CommitsPrepared(xid),
+                    _ => Fate::RollsPreparedBack(xid),
+                };
+                Ok(self.end(fate, None))
+            }
             Meaning::Rollback | Meaning::RollbackTo if self.touched => Err(Trouble::Refused(
                 "a transaction that wrote the table and one without transactions was rolled back \
                  in part; its rows in the binlog cannot be told apart"
                     .into(),
             )),
-            Meaning::Rollback => Ok(self.end(None)),
+            Meaning::Rollback => Ok(self.end(Fate::Committed, None)),
             Meaning::RollbackTo => Ok(Step::More),
             Meaning::Data if named() => Err(statement_format(&text())),
             Meaning::Data => Ok(Step::More),
@@ -333,7 +369,7 @@ impl Assembler {
                 if self.in_transaction() {
                     return Ok(suspicious.map_or(Step::More, Step::Suspicious));
                 }
-                Ok(self.end(suspicious))
+                Ok(self.end(Fate::Committed, suspicious))
             }
         }
     }
@@ -343,15 +379,18 @@ impl Assembler {
     }
 
     fn xa_prepare(&mut self, data: &[u8]) -> Result<Step, Trouble> {
-        let one_phase = Cursor::new(data).u8().map_err(Trouble::Malformed)? != 0;
-        if self.touched && !one_phase {
-            return Err(Trouble::Refused(
-                "an XA transaction wrote the table; it may be committed long after its rows are \
-                 in the binlog, which is not carried yet"
-                    .into(),
-            ));
+        let (one_phase, xid) = Xid::of_prepare(data).map_err(Trouble::Malformed)?;
+        if one_phase {
+            return Ok(self.end(Fate::Committed, None));
         }
-        Ok(self.end(None))
+        if self.touched && self.writer.is_none_or(|v| v < XA_COMMITS_IN_ORDER) {
+            return Err(Trouble::Refused(format!(
+                "XA transaction {xid} wrote the table, and before 8.0.30 a server may say that such \
+                 a one is committed before its rows are; upgrade it, or keep XA transactions off \
+                 the table while it is changed"
+            )));
+        }
+        Ok(self.end(Fate::Prepared(xid), None))
     }
 
     fn table_map(&mut self, data: &[u8]) -> Result<(), Trouble> {
@@ -516,5 +555,5 @@ fn mentions_anywhere(data: &[u8], layout: &RowLayout) -> bool {
         schema: b"",
         text: data,
     }
-    .mentions(layout.table())
+    .names(layout.table())
 }
