@@ -23,7 +23,7 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
         object["left_behind"] = left.iter().map(Artifact::quoted).collect();
         output::json(&object);
     }
-    let left = listed(&left);
+    let left = listed(&left, &state);
     let apply = job.apply;
     if !is_settled {
         let mut next = format!(
@@ -171,13 +171,17 @@ async fn left_behind(
         .collect()
 }
 
-fn listed(left: &[Artifact]) -> String {
+fn listed(left: &[Artifact], state: &str) -> String {
+    let put_aside = match state {
+        "reverted" => "the changed table",
+        _ => "the former table",
+    };
     let mut text = String::new();
     for one in left {
         let what = match &one.kind {
             // A row, which goes by itself.
             ArtifactKind::Fence => continue,
-            ArtifactKind::Holding { .. } => "the former table",
+            ArtifactKind::Holding { .. } => put_aside,
             ArtifactKind::Working { rest, .. } if rest.ends_with("_new") => "the shadow table",
             ArtifactKind::Working { rest, .. } if rest.ends_with("_old") => "the former table",
             ArtifactKind::Working { .. } => "the checkpoint",
