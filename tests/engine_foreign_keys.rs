@@ -60,7 +60,7 @@ async fn cascades_into_a_child_are_carried_and_its_keys_are_handed_over() {
         let mut expected = family::keys(&mut db).await;
         let families = Families::start(&db, 3).await;
         let mut job = db.job(&[CHANGE]);
-        job.options = serde_json::json!({ "index_build": index_build, "chunk_rows": 500 });
+        job.options = serde_json::json!({ "index_build": index_build, "chunk_seconds": 0.05 });
         let (mut engine, _lease) = copied(&db, job).await;
         more(&families, 300).await;
         let swapped = engine.cut_over().await.expect("the swap");
