@@ -16,8 +16,6 @@ BEGIN
     DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
     DECLARE v_late_id      BIGINT UNSIGNED;
     DECLARE v_locked       INT UNSIGNED;
-    DECLARE v_held         INT UNSIGNED;
-    DECLARE v_renewed      INT UNSIGNED DEFAULT 0;
     DECLARE v_timed_out_id BIGINT UNSIGNED;
 
     CALL _own_transaction();
@@ -60,22 +58,22 @@ BEGIN
                    l.progress           = IF(JSON_TYPE(beat.progress)   <> 'NULL', JSON_MERGE_PATCH(JSON_OBJECT(), beat.progress),
                                              l.progress),
                    l.checkpoint         = IF(JSON_TYPE(beat.checkpoint) <> 'NULL', beat.checkpoint, l.checkpoint);
-            SET v_renewed = v_renewed + ROW_COUNT();
             IF in_driver IS NOT NULL AND v_late_id IS NULL THEN
                 UPDATE driver AS d
                    SET d.last_seen_at = v_now
                  WHERE d.driver = in_driver;
             END IF;
-            SELECT COUNT(*), MIN(IF(l.lease_heartbeat_at <> v_now, l.operation_id, NULL))
-              INTO v_held, v_late_id
+            SELECT MIN(l.operation_id)
+              INTO v_late_id
               FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
                        operation_id BIGINT UNSIGNED PATH '$.operation_id',
                        lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
               JOIN operation_live AS l
-                ON l.operation_id = beat.operation_id
-               AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin;
+                ON l.operation_id        = beat.operation_id
+               AND l.lease_token         = beat.lease_token COLLATE utf8mb4_0900_bin
+               AND l.lease_heartbeat_at <> v_now;
             COMMIT AND NO CHAIN NO RELEASE;
-            IF v_renewed >= v_held OR v_late_id IS NULL THEN
+            IF v_late_id IS NULL THEN
                 LEAVE renew;
             END IF;
 

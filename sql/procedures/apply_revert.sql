@@ -36,7 +36,9 @@ BEGIN
 
         IF v_request_id IS NULL THEN
             CALL _command_refuse_while_pending(v_id, 'revert', 'skip_revert');
-            SELECT COALESCE(JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'), JSON_ARRAYAGG(l.deployment)), COUNT(*)
+            -- A NULL option is the default: merging a patch takes it out.
+            SELECT COALESCE(JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'), JSON_ARRAYAGG(l.deployment)),
+                   COUNT(*)
               INTO v_deployments, v_chosen
               FROM operation_live AS l
              WHERE l.apply_id = v_id

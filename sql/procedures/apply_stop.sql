@@ -1,7 +1,8 @@
 -- Procedure: apply_stop
 --
 -- Stops an apply. What waits or is parked is `stopped` when the call returns; a driver that copies, or the one that takes over from
--- it, is told by its next heartbeat; a swap under way finishes; a revert window stays open. Once the call has returned no copy and no swap of the apply starts.
+-- it, is told by its next heartbeat; a swap under way finishes; a revert window stays open. Once the call has returned no copy
+-- and no swap of the apply starts.
 -- Answers request_id, command, status, message. `CALL apply_start` resumes.
 --
 -- in_apply_id  see apply_status
