@@ -7,10 +7,11 @@
 
 mod converted;
 mod rows;
+mod sums;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -31,6 +32,7 @@ use super::table::{TableDefinition, TablePlan, quote};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};
 use rows::{KeyPart, RowDigests, any_of, describe, differing, from_map_key, map_key};
+use sums::{Parts, Sums};
 
 const FIRST_ROWS: u64 = 5_000;
 const FEWEST_ROWS: u64 = 200;
@@ -41,6 +43,9 @@ const MOST_DIFFERENT: usize = 5_000;
 
 /// So many differing rows are read again together: each time costs a wait for the applier.
 const ROWS_AGAIN: usize = 500;
+
+/// After a chunk that differed, so many are summed by buckets: the writers that were there are likely there still.
+const WRITTEN_CHUNKS: u32 = 16;
 
 /// Rounds of reading again before rows are locked.
 const ROUNDS: u32 = 8;
@@ -76,10 +81,11 @@ pub struct TableVerify {
     shadow: Part,
     /// Whether a key range is the same range on both sides.
     ranges_match: bool,
-    converted: Option<Converted>,
     place: Arc<Place>,
     rest: Mutex<Option<Option<Vec<KeyText>>>>,
     chunk_rows: AtomicU64,
+    /// Chunks since the last one that differed.
+    calm_chunks: AtomicU32,
     /// Rows of the original that were compared.
     pub rows: AtomicU64,
 }
@@ -88,6 +94,8 @@ pub struct TableVerify {
 struct Part {
     table: String,
     key: KeyColumns,
+    /// What its rows have to go through first.
+    converted: Option<Converted>,
     digest: String,
     /// The digest, or something that the other side has not where the server can make none: its sums must not agree.
     summed: String,
@@ -102,6 +110,7 @@ impl Part {
         Self {
             table,
             key,
+            converted: None,
             digest,
             summed,
         }
@@ -148,16 +157,18 @@ impl TableVerify {
             Some((_, name)) => name.clone(),
             None => original.quoted(),
         };
+        let mut from = Part::new(from, original_key, digest.original, "original");
+        from.converted = converted.map(|(converted, _)| converted);
         Ok(Self {
             context: Arc::clone(context),
             table,
-            original: Part::new(from, original_key, digest.original, "original"),
+            original: from,
             shadow: Part::new(shadow.quoted(), shadow_key, digest.shadow, "shadow"),
             ranges_match,
-            converted: converted.map(|(converted, _)| converted),
             place: Arc::clone(place),
             rest: Mutex::new(Some(None)),
             chunk_rows: AtomicU64::new(FIRST_ROWS),
+            calm_chunks: AtomicU32::new(WRITTEN_CHUNKS),
             rows: AtomicU64::new(0),
         })
     }
@@ -223,7 +234,7 @@ impl TableVerify {
 
     async fn open(&self) -> Result<Session, EngineError> {
         let mut session = self.context.sessions.open().await?;
-        if let Some(converted) = &self.converted {
+        if let Some(converted) = &self.original.converted {
             let doing = "creating a table to compare with";
             run(session.connection(), converted.create.clone(), doing).await?;
         }
@@ -263,15 +274,38 @@ impl TableVerify {
         let started = Instant::now();
         let here = self.original.key.between(from.as_deref(), to.as_deref());
         let there = self.shadow.key.between(from.as_deref(), to.as_deref());
-        let original = self.sum(session, &self.original, &here, true).await?;
-        let shadow = self.sum(session, &self.shadow, &there, false).await?;
-        self.adapt(original.0, started.elapsed(), original == shadow);
-        self.rows.fetch_add(original.0, Ordering::Relaxed);
+        let parts = match self.calm_chunks.load(Ordering::Relaxed) < WRITTEN_CHUNKS {
+            true => Parts::Buckets,
+            false => Parts::Whole,
+        };
+        let mut original = self.sums(session, &self.original, &here, parts).await?;
+        let mut shadow = self.sums(session, &self.shadow, &there, parts).await?;
+        self.adapt(sums::rows(&original), started.elapsed());
+        self.rows
+            .fetch_add(sums::rows(&original), Ordering::Relaxed);
         if original == shadow {
+            // Counts up to what matters, and no further.
+            let calm = u32::from(parts == Parts::Buckets);
+            self.calm_chunks.fetch_add(calm, Ordering::Relaxed);
             return Ok(Found::default());
         }
-        let original = self.digests(session, &self.original, &here, true).await?;
-        let shadow = self.digests(session, &self.shadow, &there, false).await?;
+        self.calm_chunks.store(0, Ordering::Relaxed);
+        if parts == Parts::Whole {
+            let parts = Parts::Buckets;
+            original = self.sums(session, &self.original, &here, parts).await?;
+            shadow = self.sums(session, &self.shadow, &there, parts).await?;
+            if original == shadow {
+                return Ok(Found::default());
+            }
+        }
+        let of_original = sums::in_differing(&self.original.key, &original, &shadow);
+        let of_shadow = sums::in_differing(&self.shadow.key, &original, &shadow);
+        let original = self
+            .digests(session, &self.original, &here, &of_original)
+            .await?;
+        let shadow = self
+            .digests(session, &self.shadow, &there, &of_shadow)
+            .await?;
         let keys = differing(&original, &shadow);
         Ok(match keys.len() > MOST_DIFFERENT {
             true => Found {
@@ -307,8 +341,8 @@ impl TableVerify {
             for keys in list.chunks(100) {
                 let here = any_of(&self.original.key, keys);
                 let there = any_of(&self.shadow.key, keys);
-                let original = self.digests(session, &self.original, &here, true).await?;
-                let shadow = self.digests(session, &self.shadow, &there, false).await?;
+                let original = self.digests(session, &self.original, &here, "TRUE").await?;
+                let shadow = self.digests(session, &self.shadow, &there, "TRUE").await?;
                 still.extend(differing(&original, &shadow));
             }
             keys = still;
@@ -359,7 +393,7 @@ impl TableVerify {
                 session,
                 &self.original,
                 &any_of(&self.original.key, &keys),
-                true,
+                "TRUE",
             )
             .await?;
         let there = self
@@ -367,7 +401,7 @@ impl TableVerify {
                 session,
                 &self.shadow,
                 &any_of(&self.shadow.key, &keys),
-                false,
+                "TRUE",
             )
             .await?;
         run(session.connection(), "COMMIT".into(), doing).await?;
@@ -383,41 +417,47 @@ impl TableVerify {
         Ok(describe(&keys, &here, &there).pop())
     }
 
-    /// Rows and digest of a range.
-    async fn sum(
+    /// Rows and digest of a range, or of its buckets.
+    async fn sums(
         &self,
         session: &mut Session,
         part: &Part,
         condition: &str,
-        is_original: bool,
-    ) -> Result<(u64, String), EngineError> {
-        let (table, condition) = self.source(session, part, condition, is_original).await?;
+        parts: Parts,
+    ) -> Result<Sums, EngineError> {
+        let (table, condition) = self.source(session, part, condition).await?;
+        let (bucket, grouped) = parts.of(&part.key);
         let sql = format!(
-            "SELECT COUNT(*), HEX(BIT_XOR({})) FROM {table} WHERE {condition}",
+            "SELECT {bucket}, COUNT(*), HEX(BIT_XOR({})) FROM {table} WHERE {condition}{grouped}",
             part.summed
         );
         let rows = session.rows(&sql).await;
         let rows = rows.map_err(|e| super::checkpoint::artifact_error(e, "comparing a range"))?;
-        let read = |e| EngineError::while_doing("comparing a range")(e);
-        let row = rows
-            .first()
-            .ok_or_else(|| EngineError::retryable("no sum of a range"))?;
-        let count: i64 = row.try_get_unchecked(0).map_err(read)?;
-        let digest: Option<String> = row.try_get_unchecked(1).map_err(read)?;
-        Ok((count.unsigned_abs(), digest.unwrap_or_default()))
+        let mut sums = Sums::new();
+        for row in rows {
+            let read = |e| EngineError::while_doing("comparing a range")(e);
+            let bucket: i64 = row.try_get_unchecked(0).map_err(read)?;
+            let count: i64 = row.try_get_unchecked(1).map_err(read)?;
+            let digest: Option<String> = row.try_get_unchecked(2).map_err(read)?;
+            sums.insert(
+                u32::try_from(bucket).unwrap_or_default(),
+                (count.unsigned_abs(), digest.unwrap_or_default()),
+            );
+        }
+        Ok(sums)
     }
 
-    /// Digest of each row of a range.
+    /// Digest of each row of a range that `also` picks.
     async fn digests(
         &self,
         session: &mut Session,
         part: &Part,
         condition: &str,
-        is_original: bool,
+        also: &str,
     ) -> Result<RowDigests, EngineError> {
-        let (table, condition) = self.source(session, part, condition, is_original).await?;
+        let (table, condition) = self.source(session, part, condition).await?;
         let sql = format!(
-            "SELECT {}, HEX({}) FROM {table} WHERE {condition}",
+            "SELECT {}, HEX({}) FROM {table} WHERE ({condition}) AND {also}",
             part.key.select(),
             part.digest
         );
@@ -445,32 +485,27 @@ impl TableVerify {
         session: &mut Session,
         part: &Part,
         condition: &str,
-        is_original: bool,
     ) -> Result<(String, String), EngineError> {
-        match &self.converted {
-            Some(converted) if is_original => {
+        match &part.converted {
+            Some(converted) => {
                 let sql = format!("{}; {}{condition}", converted.clear, converted.fill);
                 run(session.connection(), sql, "converting rows to compare").await?;
                 Ok((part.table.clone(), "TRUE".to_owned()))
             }
-            Some(_) | None => {
+            None => {
                 let table = format!("{} FORCE INDEX ({})", part.table, part.key.index());
                 Ok((table, condition.to_owned()))
             }
         }
     }
 
-    fn adapt(&self, rows: u64, took: Duration, equal: bool) {
+    fn adapt(&self, rows: u64, took: Duration) {
         let wanted = self.context.options.chunk_time().as_secs_f64() / 2.0;
         let now = self.chunk_rows.load(Ordering::Relaxed);
         if rows < now / 2 {
             return;
         }
-        let factor = match equal {
-            true => (wanted / took.as_secs_f64().max(1e-3)).clamp(0.25, 1.5),
-            // Under writers a large chunk always has a row that is behind, and all of its rows are looked at then.
-            false => 0.5,
-        };
+        let factor = (wanted / took.as_secs_f64().max(1e-3)).clamp(0.25, 1.5);
         let next = (rows as f64 * factor) as u64;
         self.chunk_rows
             .store(next.clamp(FEWEST_ROWS, MOST_ROWS), Ordering::Relaxed);
