@@ -170,6 +170,8 @@ impl Applier {
                 biased;
                 () = stop.cancelled() => break,
                 () = routing.released.notified() => self.take_released(),
+                // Else who begins to wait now would wait until the place is stored by the old pace.
+                Ok(()) = self.pace.changed() => self.tell_who_waits(),
                 captured = self.capture.receiver.recv(), if room => {
                     self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
                     self.take_what_is_there()?;
