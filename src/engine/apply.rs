@@ -17,6 +17,7 @@ use super::binlog::capture::{Capture, Captured, Ended};
 use super::binlog::gtid::Position;
 use super::binlog::rows::{Change, RowKey};
 use super::checkpoint::{Store, run};
+use super::concurrency::Concurrency;
 use super::error::ErrorKind;
 use super::prepared::{Prepared, Rereading};
 use super::routing::Routing;
@@ -82,6 +83,7 @@ pub struct Applier {
     sessions: Sessions,
     store: Store,
     routing: Arc<Routing>,
+    concurrency: Arc<Concurrency>,
     staging: Arc<Vec<Option<Staging>>>,
     capture: Capture,
     session: Option<Session>,
@@ -110,6 +112,7 @@ pub struct Parts {
     pub sessions: Sessions,
     pub store: Store,
     pub routing: Arc<Routing>,
+    pub concurrency: Arc<Concurrency>,
     pub staging: Arc<Vec<Option<Staging>>>,
     pub capture: Capture,
     pub position: Position,
@@ -134,6 +137,7 @@ impl Applier {
             sessions: parts.sessions,
             store: parts.store,
             routing: parts.routing,
+            concurrency: parts.concurrency,
             staging: parts.staging,
             capture: parts.capture,
             session: None,
@@ -302,6 +306,9 @@ impl Applier {
         self.routed.file = end.file.to_string();
         self.routed.offset = end.offset;
         self.committed_at = end.committed_at;
+        if end.by_others {
+            self.concurrency.others_wrote();
+        }
     }
 
     /// From here a driver that knows nothing but the checkpoint goes on.

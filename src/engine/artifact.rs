@@ -13,6 +13,9 @@ use super::error::server_error_number;
 use super::session::{Owner, Session};
 use super::token::quote_table;
 
+/// What the names of all our tables begin with.
+pub const PREFIX: &str = "_lk_";
+
 /// What a table is kept for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -81,7 +84,7 @@ pub enum ArtifactKind {
 impl Artifact {
     /// `None` for a name that isn't one of ours.
     pub fn parse(schema: &str, name: &str) -> Option<Self> {
-        let (installation, rest) = name.strip_prefix("_lk_")?.split_once('_')?;
+        let (installation, rest) = name.strip_prefix(PREFIX)?.split_once('_')?;
         let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
         if installation.len() != 8 || !installation.chars().all(hex) {
             return None;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::binlog::rows::RowLayout;
 use super::checkpoint::Store;
+use super::concurrency::Concurrency;
 use super::options::Options;
 use super::routing::Routing;
 use super::session::Sessions;
@@ -39,6 +40,7 @@ pub struct Context {
     /// For each plan that is copied.
     pub layouts: Vec<Option<Arc<RowLayout>>>,
     pub routing: Arc<Routing>,
+    pub concurrency: Arc<Concurrency>,
     /// Whether the server numbers its transactions.
     pub gtid: bool,
     /// Set when any part failed: the others end.
@@ -66,6 +68,7 @@ impl Context {
         lease: Arc<dyn LeaseHolder>,
     ) -> Self {
         let progress = Meter::new(&plans);
+        let concurrency = Arc::new(Concurrency::new(options.copy_threads));
         let orders = lease.orders();
         let first = (!options.throttle.is_empty()).then(|| "the limits are being looked at".into());
         Self {
@@ -75,6 +78,7 @@ impl Context {
             plans,
             layouts,
             routing,
+            concurrency,
             gtid,
             failed: CancellationToken::new(),
             first_error: Mutex::new(None),

@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 use sqlx::Row;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::binlog::rows::KeyText;
 use super::checkpoint::{CopiedRange, artifact_error, run};
@@ -199,8 +200,10 @@ impl TableCopy {
     /// Copies all that is left.
     pub async fn run(&self) -> Result<(), Halt> {
         self.context.progress.state(self.table, "copying");
+        self.context.concurrency.another_phase();
         if self.ordered {
-            let workers = (0..self.context.options.copy_threads).map(|n| self.work(n));
+            let over = CancellationToken::new();
+            let workers = (0..self.context.options.copy_threads).map(|n| self.work(n, &over));
             try_join_all(workers).await?;
         } else {
             self.rounds().await?;
@@ -212,17 +215,22 @@ impl TableCopy {
     }
 
     /// One of several workers, each going on at its own pace.
-    async fn work(&self, number: u32) -> Result<(), Halt> {
+    async fn work(&self, number: u32, over: &CancellationToken) -> Result<(), Halt> {
         let mut session = self.context.sessions.open().await?;
         self.context.throttle(Duration::ZERO).await?;
-        while number < self.threads.load(Ordering::Relaxed) {
+        while number < self.threads.load(Ordering::Relaxed)
+            && self.context.concurrency.turn(number, over).await
+        {
             self.context.may_go_on()?;
             let begun = {
                 let mut left = self.left.lock().await;
                 let chunk = self.next(&mut left, &mut session).await?;
                 chunk.map(|chunk| self.begin(chunk)).transpose()?
             };
-            let Some(begun) = begun else { break };
+            let Some(begun) = begun else {
+                over.cancel();
+                break;
+            };
             let took = self.copy_chunk(&mut session, begun).await?;
             self.context.throttle(took).await?;
         }
@@ -241,7 +249,8 @@ impl TableCopy {
             self.context.may_go_on()?;
             let mut chunks = Vec::new();
             let mut left = self.left.lock().await;
-            for _ in 0..self.threads.load(Ordering::Relaxed) {
+            let threads = self.threads.load(Ordering::Relaxed);
+            for _ in 0..threads.min(self.context.concurrency.threads()) {
                 chunks.extend(self.next(&mut left, &mut sessions[0]).await?);
             }
             drop(left);
@@ -371,6 +380,7 @@ impl TableCopy {
         };
         self.context.routing.finish(self.table, begun.flight);
         self.context.progress.copied(self.table, rows);
+        self.context.concurrency.done(rows);
         self.context.report();
         self.adapt(rows, committing, took);
         Ok(took)

@@ -11,6 +11,7 @@ pub mod binlog;
 pub mod blocker;
 pub mod catalog;
 pub mod checkpoint;
+mod concurrency;
 mod constraint_names;
 pub mod context;
 pub mod copy;

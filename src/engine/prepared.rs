@@ -247,6 +247,7 @@ mod tests {
             file: "b.1".into(),
             offset: 0,
             committed_at: 0,
+            by_others: true,
         }
     }
 

@@ -91,6 +91,7 @@ impl Running {
             sessions: context.sessions.clone(),
             store: context.store.clone(),
             routing: Arc::clone(&context.routing),
+            concurrency: Arc::clone(&context.concurrency),
             staging: Arc::new(staging),
             capture,
             position: from,

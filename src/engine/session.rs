@@ -13,6 +13,7 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
+use super::artifact::PREFIX;
 use super::error::server_error_number;
 use super::{EngineError, LeaseHolder, Target, Tls};
 
@@ -42,7 +43,7 @@ pub struct Owner {
 impl Owner {
     /// What all names of the operation begin with, `_` at the end included.
     pub fn operation_prefix(&self) -> String {
-        format!("_lk_{}_{}_", self.installation, self.operation_id)
+        format!("{PREFIX}{}_{}_", self.installation, self.operation_id)
     }
 
     /// The same owner in another epoch.

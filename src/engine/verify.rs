@@ -18,6 +18,7 @@ use futures_util::future::try_join_all;
 use sqlx::Row;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::binlog::rows::KeyText;
 use super::checkpoint::run;
@@ -176,15 +177,17 @@ impl TableVerify {
     /// Compares the whole table; returns the rows that truly differ.
     pub async fn run(&self) -> Result<Vec<Different>, Halt> {
         debug_assert!(self.ranges_match);
-        let workers = (0..self.context.options.copy_threads).map(|_| self.work());
+        self.context.concurrency.another_phase();
+        let over = CancellationToken::new();
+        let workers = (0..self.context.options.copy_threads).map(|n| self.work(n, &over));
         let found = try_join_all(workers).await?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    async fn work(&self) -> Result<Vec<Different>, Halt> {
+    async fn work(&self, number: u32, over: &CancellationToken) -> Result<Vec<Different>, Halt> {
         let mut session = self.open().await?;
         let mut found = Found::default();
-        loop {
+        while self.context.concurrency.turn(number, over).await {
             self.context.may_go_on()?;
             let Some((from, to)) = self.next(&mut session).await? else {
                 break;
@@ -202,6 +205,8 @@ impl TableVerify {
             self.context.report();
             self.context.throttle(started.elapsed()).await?;
         }
+        // Whoever waits for a turn need not wait any longer.
+        over.cancel();
         let behind = std::mem::take(&mut found.behind);
         found.add(self.insist(&mut session, Piece::Rows(&behind)).await?);
         session.close().await;
@@ -280,9 +285,10 @@ impl TableVerify {
         };
         let mut original = self.sums(session, &self.original, &here, parts).await?;
         let mut shadow = self.sums(session, &self.shadow, &there, parts).await?;
-        self.adapt(sums::rows(&original), started.elapsed());
-        self.rows
-            .fetch_add(sums::rows(&original), Ordering::Relaxed);
+        let rows = sums::rows(&original);
+        self.adapt(rows, started.elapsed());
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.context.concurrency.done(rows);
         if original == shadow {
             // Counts up to what matters, and no further.
             let calm = u32::from(parts == Parts::Buckets);

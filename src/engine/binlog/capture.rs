@@ -74,6 +74,8 @@ pub struct Ended {
     pub offset: u64,
     /// Microseconds since 1970, by the server's clock.
     pub committed_at: u64,
+    /// Tables that are not our own were changed.
+    pub by_others: bool,
 }
 
 /// A running capture. Dropping it ends the stream.

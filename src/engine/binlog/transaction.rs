@@ -8,6 +8,7 @@ use mysql_async::binlog::BinlogChecksumAlg;
 use mysql_async::binlog::events::{Event, GtidEvent};
 
 use crate::engine::EngineError;
+use crate::engine::artifact::PREFIX as ARTIFACT_PREFIX;
 use crate::engine::preflight;
 
 use super::capture::{Ended, Fate};
@@ -88,6 +89,8 @@ pub struct Assembler {
     in_group: bool,
     /// Rows of a watched table were seen in this group.
     touched: bool,
+    /// The group changes tables that are not our own.
+    by_others: bool,
     /// The group is an XA transaction: only its end tells whether its rows count.
     in_xa: bool,
     /// The version of the server that wrote this file.
@@ -107,6 +110,7 @@ impl Assembler {
             committed_at: 0,
             in_group: false,
             touched: false,
+            by_others: false,
             in_xa: false,
             writer: None,
             payload_left: None,
@@ -287,6 +291,7 @@ impl Assembler {
         let anonymous = event.header().event_type_raw() == kind::ANONYMOUS_GTID;
         self.in_group = false;
         self.touched = false;
+        self.by_others = false;
         self.in_xa = false;
         self.payload_left = None;
         self.gtid = None;
@@ -310,9 +315,11 @@ impl Assembler {
             file: Arc::clone(&self.file),
             offset: self.offset,
             committed_at: self.committed_at,
+            by_others: self.by_others,
         };
         self.in_group = false;
         self.touched = false;
+        self.by_others = false;
         self.in_xa = false;
         self.payload_left = None;
         Step::End(ended, suspicious)
@@ -395,6 +402,7 @@ impl Assembler {
 
     fn table_map(&mut self, data: &[u8]) -> Result<(), Trouble> {
         let names = table_map::names(data).map_err(Trouble::Malformed)?;
+        self.by_others |= !names.table.starts_with(ARTIFACT_PREFIX.as_bytes());
         let watched = self.layouts.iter().position(|layout| {
             layout
                 .as_ref()
