@@ -10,6 +10,9 @@ use deployment::{Deployment, TestLease};
 use lockkeeper::engine::{Engine, Job, Outcome};
 use writers::Writers;
 
+/// Each of the 32 writers writes once in so long: together 640 writes a second.
+const PACE: Duration = Duration::from_millis(50);
+
 const TABLE: &str = "CREATE TABLE orders (\
     id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, worker INT NOT NULL, amount DECIMAL(12,4) NULL, \
     note VARCHAR(80) NULL, body JSON NULL, ratio DOUBLE NULL, small FLOAT NULL, at DATETIME(6) NULL, \
@@ -29,7 +32,7 @@ async fn every_write_of_32_writers_is_there_after_many_swaps() {
     let mut db = Deployment::fresh().await;
     db.run(TABLE).await;
     writers::fill(&mut db, 2_000).await;
-    let writers = Writers::start(&db, 32).await;
+    let writers = Writers::start_each(&db, 32, PACE).await;
     let (mut waits, mut locked) = (Vec::new(), Vec::new());
     for number in 0..swaps() {
         let digits = 13 - number % 2;

@@ -44,8 +44,17 @@ pub struct Writers {
     others: u64,
 }
 
+/// A writer with so many rows deletes rather than inserts: else the table grows as long as the test runs.
+const MOST_ROWS: usize = 500;
+
 impl Writers {
+    /// Each writes as fast as it can.
     pub async fn start(deployment: &Deployment, number: u64) -> Self {
+        Self::start_each(deployment, number, Duration::ZERO).await
+    }
+
+    /// Each writes once in `interval`; a write's wait counts from when it was due.
+    pub async fn start_each(deployment: &Deployment, number: u64, interval: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicU64::new(0));
         let longest_micros = Arc::new(AtomicU64::new(0));
@@ -57,13 +66,18 @@ impl Writers {
             tasks.push(tokio::spawn(async move {
                 let mut rows = Rows::new();
                 let mut random = StdRng::seed_from_u64(worker);
+                let mut due = Instant::now() + interval.mul_f64(random.random());
                 while !stop.load(Ordering::Relaxed) {
-                    let started = Instant::now();
+                    tokio::time::sleep_until(due.into()).await;
                     write(&mut connection, worker, &mut rows, &mut random).await;
-                    let micros = u64::try_from(started.elapsed().as_micros())
-                        .expect("no write takes an age");
+                    let micros =
+                        u64::try_from(due.elapsed().as_micros()).expect("no write takes an age");
                     longest.fetch_max(micros, Ordering::Relaxed);
                     count.fetch_add(1, Ordering::Relaxed);
+                    due = match interval.is_zero() {
+                        true => Instant::now(),
+                        false => due + interval,
+                    };
                 }
                 rows
             }));
@@ -128,7 +142,7 @@ async fn write(
     );
     let known: Vec<i64> = rows.keys().copied().collect();
     let choice = random.random_range(0..10);
-    if known.is_empty() || choice < 4 {
+    if known.is_empty() || choice < 4 && known.len() < MOST_ROWS {
         let id: u64 = connection
             .execute(AssertSqlSafe(format!(
                 "INSERT INTO orders (worker, amount, note, body, ratio, small, at, touched, raw) VALUES ({worker}, {values})"
