@@ -29,6 +29,21 @@ enum At {
     /// Verified; it asks for the swap while nothing arrives.
     Cutover,
     RevertWindow,
+    /// Swapped; it asks for the swap back.
+    SwapBack,
+    /// Swapped; it asks for the removal of what is left.
+    CleanUp,
+}
+
+impl At {
+    fn has_window(self) -> bool {
+        matches!(self, Self::RevertWindow | Self::SwapBack)
+    }
+
+    /// Nothing arrives of what it does there; the others are interrupted in the middle of it.
+    fn is_held_before(self) -> bool {
+        matches!(self, Self::Cutover | Self::SwapBack | Self::CleanUp)
+    }
 }
 
 /// Forwards to the server until `held` says otherwise, and then keeps all that comes until it says so again.
@@ -70,7 +85,7 @@ async fn forward(
 fn job(db: &Deployment, at: At, epoch: u64) -> Job {
     Job {
         lease_epoch: epoch,
-        revert_window_seconds: if at == At::RevertWindow { 600 } else { 0 },
+        revert_window_seconds: if at.has_window() { 600 } else { 0 },
         options: serde_json::json!({ "chunk_seconds": 0.02, "copy_threads": 1 }),
         ..db.job(&[CHANGE])
     }
@@ -91,13 +106,21 @@ async fn go_on(mut engine: Engine, at: At) -> Result<(), EngineError> {
             engine.keep_reverse(window).await?;
             engine.revert().await?;
         }
+        At::SwapBack => engine.revert().await?,
+        At::CleanUp => {}
     }
     engine.finish().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn packets_that_arrive_after_another_driver_has_ended_the_change_change_nothing() {
-    let moments = [At::Copy, At::Cutover, At::RevertWindow];
+    let moments = [
+        At::Copy,
+        At::Cutover,
+        At::RevertWindow,
+        At::SwapBack,
+        At::CleanUp,
+    ];
     futures_util::future::join_all(moments.map(arrive_late)).await;
 }
 
@@ -114,13 +137,13 @@ async fn arrive_late(at: At) {
     let mut first = Engine::open(target, job(&db, at, 1), lease.clone())
         .await
         .expect("the first driver");
-    if matches!(at, At::Cutover | At::RevertWindow) {
+    if at != At::Copy {
         assert_eq!(first.copy().await.expect("the copy"), Outcome::Verified);
     }
-    if at == At::RevertWindow {
+    if !matches!(at, At::Copy | At::Cutover) {
         first.cut_over().await.expect("the swap");
     }
-    if at == At::Cutover {
+    if at.is_held_before() {
         hold.send_replace(true);
     }
     let first = tokio::spawn(go_on(first, at));
@@ -132,7 +155,7 @@ async fn arrive_late(at: At) {
             match at {
                 At::Copy => progress.rows_copied > 0,
                 // Its first statement waits in the network.
-                At::Cutover => true,
+                At::Cutover | At::SwapBack | At::CleanUp => true,
                 At::RevertWindow => progress.phase == "revert_window",
             }
         },
@@ -166,7 +189,7 @@ async fn second_driver(db: &Deployment, at: At) {
     let mut engine = Engine::open(db.target(), job(db, at, 2), TestLease::held())
         .await
         .expect("the second driver");
-    if at == At::RevertWindow {
+    if at.has_window() {
         let (_open, window) = watch::channel(Some(0.0));
         let outcome = engine.keep_reverse(window).await.expect("the window's end");
         assert_eq!(outcome, Outcome::WindowOver);

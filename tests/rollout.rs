@@ -86,3 +86,67 @@ async fn three_deployments_are_changed_in_order_through_a_stop_a_start_and_a_cha
         assert!(checked.writes > 0 && checked.untouched > 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_fails_for_good_before_its_swap_leaves_nothing_behind() {
+    let mut fleet = Fleet::of(1).await;
+    let mut session = fleet.servers[0]
+        .administrator()
+        .connect()
+        .await
+        .expect("a session");
+    for statement in [
+        "CREATE DATABASE shop",
+        "USE shop",
+        "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
+        "INSERT INTO orders VALUES (1, 1), (2, 2)",
+    ] {
+        session.execute(statement).await.expect(statement);
+    }
+    let change = "ALTER TABLE orders MODIFY amount BIGINT";
+    let options = serde_json::json!({"cutover_policy": "barrier", "defer_cutover": true});
+    let apply = fleet.submit("shop", &[change], options).await;
+    let driver = fleet.start_driver("lone");
+    fleet
+        .until("it waits at the barrier", apply, |states| {
+            states == ["waiting_for_cutover"]
+        })
+        .await;
+    let left = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME <> 'orders'";
+    let artifacts: i64 = sqlx::query_scalar(left)
+        .fetch_one(&mut session)
+        .await
+        .expect("a count");
+    assert!(artifacts > 0, "a parked copy has its shadow");
+
+    // The copy would lose it, so the change is refused for good.
+    session
+        .execute("CREATE TRIGGER audit BEFORE INSERT ON orders FOR EACH ROW SET NEW.amount = 0")
+        .await
+        .expect("a trigger");
+    sqlx::query("CALL apply_cutover(?, NULL, 'a test')")
+        .bind(apply)
+        .fetch_all(&mut fleet.session)
+        .await
+        .expect("a request");
+    support::eventually("it fails", std::time::Duration::from_secs(60), async || {
+        fleet.states(apply).await[0].0 == "failed"
+    })
+    .await;
+    driver.end().await;
+    let error = fleet.states(apply).await.remove(0).1.unwrap_or_default();
+    assert!(error.contains("audit"), "{error}");
+    let artifacts: i64 = sqlx::query_scalar(left)
+        .fetch_one(&mut session)
+        .await
+        .expect("a count");
+    assert_eq!(artifacts, 0);
+    let kind: String = sqlx::query_scalar(
+        "SELECT CONVERT(DATA_TYPE USING utf8mb4) FROM information_schema.COLUMNS \
+          WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'amount'",
+    )
+    .fetch_one(&mut session)
+    .await
+    .expect("a type");
+    assert_eq!(kind, "int");
+}
