@@ -11,13 +11,15 @@ CREATE PROCEDURE _json_check (IN in_what VARCHAR(32), IN in_json JSON, IN in_sha
     NO SQL
 BEGIN
     DECLARE v_report  JSON;
-    DECLARE v_place   VARCHAR(64) CHARACTER SET utf8mb4;
+    DECLARE v_place   TEXT        CHARACTER SET utf8mb4;
     DECLARE v_rule    VARCHAR(64) CHARACTER SET utf8mb4;
+    DECLARE v_limit   TEXT        CHARACTER SET utf8mb4;
+    DECLARE v_value   TEXT        CHARACTER SET utf8mb4;
     DECLARE v_unknown VARCHAR(64) CHARACTER SET utf8mb4;
 
     IF in_json IS NOT NULL AND NOT JSON_SCHEMA_VALID(in_shape, in_json) THEN
         SET v_report = JSON_SCHEMA_VALIDATION_REPORT(in_shape, in_json),
-            v_place  = LEFT(JSON_UNQUOTE(JSON_EXTRACT(v_report, '$."document-location"')), 64),
+            v_place  = JSON_UNQUOTE(JSON_EXTRACT(v_report, '$."document-location"')),
             v_rule   = LEFT(JSON_UNQUOTE(JSON_EXTRACT(v_report, '$."schema-failed-keyword"')), 64);
 
         IF v_rule = 'additionalProperties' AND v_place = '#' AND JSON_CONTAINS_PATH(in_shape, 'one', '$.properties') THEN
@@ -28,6 +30,11 @@ BEGIN
             CALL _refuse(50001, CONCAT(in_what, ' "', v_unknown, '" is not known; known are ',
                                        REPLACE(TRIM(BOTH '[' FROM TRIM(BOTH ']' FROM JSON_KEYS(in_shape, '$.properties'))), '"', '')));
         END IF;
-        CALL _refuse(50001, CONCAT(in_what, ' at ', v_place, ' breaks the rule "', v_rule, '"; pass what the reference says'));
+        SET v_value = JSON_EXTRACT(in_json, _json_path(v_place)),
+            v_limit = JSON_EXTRACT(in_shape, CONCAT(_json_path(JSON_UNQUOTE(JSON_EXTRACT(v_report, '$."schema-location"'))),
+                                                    '."', v_rule, '"'));
+        CALL _refuse(50001, CONCAT(in_what, IF(v_place = '#', '', CONCAT(' at ', LEFT(v_place, 40))),
+                                   COALESCE(CONCAT(' is ', LEFT(v_value, 24)), ' does not fit'), '; required: ', v_rule, ' ',
+                                   COALESCE(v_limit, '')));
     END IF;
 END

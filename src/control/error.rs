@@ -95,11 +95,24 @@ impl ControlError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            // Too many connections, shutdown, lock wait, deadlock, killed, a statement to prepare again (a reinstall), read-only
-            // while the primary moves.
+            // Too many connections, shutdown, lock wait, deadlock, killed, read-only while the primary moves; and what an upgrade
+            // replaces at this moment: a procedure that is away, not yet granted again, or to be prepared again.
             Self::Server(error) => matches!(
                 server_number(error),
-                Some(1040 | 1053 | 1205 | 1213 | 1290 | 1317 | 1615 | 1836 | 1927 | 3100 | 3101)
+                Some(
+                    1040 | 1053
+                        | 1205
+                        | 1213
+                        | 1290
+                        | 1305
+                        | 1317
+                        | 1370
+                        | 1615
+                        | 1836
+                        | 1927
+                        | 3100
+                        | 3101
+                )
             ),
             Self::Refused { .. } | Self::NoAnswer | Self::Unknown(_) => false,
         }

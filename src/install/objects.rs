@@ -8,7 +8,7 @@ use super::database::{error_number, run};
 use super::doctor::definitions_query;
 use super::error::InstallError;
 use super::privileges::GRANTS_NAME;
-use super::set::{Kind, Object, drop_statement, objects};
+use super::set::{Kind, Object, UNLOCK_STATEMENT, drop_statement, objects};
 use super::version::{API_VERSION, PROGRAM_VERSION};
 use super::{Report, privileges};
 
@@ -81,23 +81,24 @@ pub(super) async fn replace(
         let mut created = Vec::new();
         for object in objects()?.iter().filter(|object| object.kind == kind) {
             let key = (kind, object.name.to_owned());
-            let same = recorded.iter().any(|row| {
-                row.kind == kind.name()
-                    && row.name == object.name
-                    && row.version == PROGRAM_VERSION
-                    && row.api_version == API_VERSION
-                    && row.sha256 == object.sha256()
+            let row = recorded.iter().find(|row| {
+                row.kind == kind.name() && row.name == object.name && row.sha256 == object.sha256()
             });
-            if same && (kind == Kind::Data || there.contains(&key)) {
+            let same = row.filter(|_| kind == Kind::Data || there.contains(&key));
+            if let Some(row) = same {
                 report.unchanged += 1;
-                continue;
+                if row.version == PROGRAM_VERSION && row.api_version == API_VERSION {
+                    continue;
+                }
+                // It is this version's, too. To create it anew would take it from its callers for a moment.
+            } else {
+                create(session, object).await?;
+                report.replaced += 1;
+                replaced.insert(key);
             }
-            create(session, object).await?;
             created.push((object.name, object.sha256()));
-            replaced.insert(key);
         }
         // Recorded after the whole kind: what breaks off in between is created once more, with the same result.
-        report.replaced += created.len();
         if !created.is_empty() {
             run(session, record_statement(kind, &created)).await?;
         }
@@ -107,8 +108,11 @@ pub(super) async fn replace(
 }
 
 async fn create(session: &mut MySqlConnection, object: &Object) -> Result<(), InstallError> {
-    let mut statements: Vec<String> = object.drop_statement().into_iter().collect();
+    let lock = object.lock_statement();
+    let unlock = lock.as_ref().map(|_| UNLOCK_STATEMENT.to_owned());
+    let mut statements: Vec<String> = lock.into_iter().chain(object.drop_statement()).collect();
     statements.push(object.statement().to_owned());
+    statements.extend(unlock);
     for statement in statements {
         sqlx::raw_sql(AssertSqlSafe(statement))
             .execute(&mut *session)

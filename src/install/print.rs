@@ -7,7 +7,7 @@ use super::error::InstallError;
 use super::migrate::{HISTORY_TABLE, migrations};
 use super::objects::record_statement;
 use super::privileges::{create_role_statement, grant_statements, record_grants_statement};
-use super::set::{Kind, objects};
+use super::set::{Kind, UNLOCK_STATEMENT, objects};
 use super::version::{API_VERSION, PROGRAM_VERSION};
 
 /// What `install` would run on an empty server. Running it again, or on an older schema, is fine.
@@ -67,8 +67,9 @@ pub fn print(schema: &str) -> Result<String, InstallError> {
         let mut created = Vec::new();
         for object in objects()?.iter().filter(|object| object.kind == kind) {
             out.push('\n');
-            if let Some(statement) = object.drop_statement() {
-                add(out, &statement);
+            let lock = object.lock_statement();
+            for statement in lock.iter().chain(object.drop_statement().iter()) {
+                add(out, statement);
             }
             match kind {
                 Kind::Function | Kind::Procedure | Kind::Trigger => {
@@ -76,6 +77,9 @@ pub fn print(schema: &str) -> Result<String, InstallError> {
                         .expect("text");
                 }
                 Kind::View | Kind::Data => add(out, object.statement()),
+            }
+            if lock.is_some() {
+                add(out, UNLOCK_STATEMENT);
             }
             created.push((object.name, object.sha256()));
         }

@@ -108,7 +108,25 @@ impl Object {
             Kind::View | Kind::Data => None,
         }
     }
+
+    /// What keeps others out while a trigger is away: a move that comes between its DROP and its CREATE would be neither
+    /// checked nor logged.
+    pub fn lock_statement(&self) -> Option<String> {
+        let after_on = || {
+            self.statement()
+                .split_whitespace()
+                .skip_while(|word| *word != "ON")
+        };
+        match self.kind {
+            Kind::Trigger => after_on()
+                .nth(1)
+                .map(|table| format!("LOCK TABLES {} WRITE", super::database::quoted(table))),
+            Kind::Function | Kind::View | Kind::Procedure | Kind::Data => None,
+        }
+    }
 }
+
+pub(super) const UNLOCK_STATEMENT: &str = "UNLOCK TABLES";
 
 pub(super) fn drop_statement(kind: Kind, name: &str) -> Option<String> {
     Some(format!(
