@@ -40,11 +40,10 @@ async fn an_upgrade_under_drivers_at_work_loses_no_lease_and_no_move() {
                 .expect("a table");
         }
     }
-    let mut applies = Vec::new();
     for table in 0..APPLIES {
         let change = format!("ALTER TABLE t{table} MODIFY amount BIGINT");
         let options = serde_json::json!({"cutover_policy": "barrier"});
-        applies.push(fleet.submit("shop", &[&change], options).await);
+        fleet.submit("shop", &[&change], options).await;
     }
     let drivers = ["first", "second"].map(|name| fleet.start_driver(name));
 
@@ -76,7 +75,7 @@ async fn an_upgrade_under_drivers_at_work_loses_no_lease_and_no_move() {
     for what in [
         GAPS,
         "SELECT CONCAT_WS(' ', c.operation_id, c.recorded, c.declared) FROM consistency AS c",
-        "SELECT CONCAT(e.operation_id, ' ', e.event, ' ', COALESCE(e.detail, '')) FROM event AS e WHERE e.event = 'recovered'",
+        "SELECT CONCAT(e.operation_id, ' ', e.event, ' ', COALESCE(e.detail, '')) FROM event AS e WHERE e.event = 'recovered' OR e.to_state = 'failed_retryable'",
     ] {
         let found: Vec<String> = sqlx::query_scalar(what)
             .fetch_all(&mut control)
@@ -88,4 +87,46 @@ async fn an_upgrade_under_drivers_at_work_loses_no_lease_and_no_move() {
         .await
         .expect("inspected");
     assert_eq!(differing, []);
+}
+
+/// The number of refusals of illegal moves.
+const ILLEGAL_MOVE: u16 = 50201;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers() {
+    let fleet = Fleet::of(0).await;
+    let mut control = fleet.control.connect().await;
+    for call in [
+        "CALL deployment_register('eu', 0, '127.0.0.1', 3306, NULL)",
+        r#"CALL apply_submit('shop', '["ALTER TABLE t ADD KEY (a)"]', NULL)"#,
+    ] {
+        control.execute(call).await.expect(call);
+    }
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut intruder = fleet.control.connect().await;
+    let intruder = tokio::spawn(async move {
+        let mut tries = 0;
+        while !*stopped.borrow() {
+            let refused = intruder
+                .execute(
+                    "UPDATE operation_live
+                        SET state = 'completed', completed_at = UTC_TIMESTAMP(6), claim = NULL, claimable_at = NULL",
+                )
+                .await
+                .expect_err("pending does not become completed");
+            assert_eq!(lockkeeper::load::error_number(&refused), Some(ILLEGAL_MOVE));
+            tries += 1;
+        }
+        tries
+    });
+    for _ in 0..10 {
+        control
+            .execute("UPDATE installed_object SET sha256 = REPEAT('0', 64) WHERE kind = 'trigger'")
+            .await
+            .expect("older triggers");
+        let report = install(fleet.control.settings()).await.expect("upgraded");
+        assert_eq!(report.replaced, 3);
+    }
+    stop.send_replace(true);
+    assert!(intruder.await.expect("the intruder") > 100);
 }
