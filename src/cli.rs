@@ -55,6 +55,11 @@ pub struct Global {
 }
 
 impl Global {
+    /// Whether a flag names the control database.
+    fn names_control(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// The control database; a command that needs one cannot do without.
     fn settings(&self) -> Result<ConnectionSettings, CliError> {
         self.settings_if_any()?.ok_or_else(|| {
@@ -212,7 +217,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Sandbox(args) => sandbox::run(global, args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Docs(command) => docs::run(command),
-        Command::Bench(command) => bench::run(command).await,
+        Command::Bench(command) => bench::run(global, command).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lockkeeper", &mut script);

@@ -1,4 +1,4 @@
-use super::{CliError, output};
+use super::{CliError, Global, output};
 use crate::bench::{claims, engine, fleet};
 
 #[derive(Debug, clap::Subcommand)]
@@ -15,7 +15,13 @@ pub(super) enum Command {
 }
 
 /// Each figure as it is measured; failure where a target is missed.
-pub(super) async fn run(command: Command) -> Result<(), CliError> {
+pub(super) async fn run(global: &Global, command: Command) -> Result<(), CliError> {
+    if global.names_control() {
+        return Err(CliError::usage(
+            "bench measures on a server of its own, not on a control database; leave --url out, or name a server that may be \
+             filled and emptied with LOCKKEEPER_TEST_URL",
+        ));
+    }
     let figures = match command {
         Command::Claims(options) => {
             claims::run(options, |figure| output::line(&figure.to_string())).await

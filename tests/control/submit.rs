@@ -156,6 +156,39 @@ async fn eight_first_submits_of_one_name_make_one_apply() {
 
 /// Case 3.
 #[tokio::test]
+async fn a_refused_option_is_named_with_its_value_and_the_rule() {
+    let fleet = Fleet::of(1).await;
+    for (options, message) in [
+        (
+            json!({"max_copies": 0}),
+            "option at #/max_copies is 0; the rule is minimum 1",
+        ),
+        (
+            json!({"on_failure": "ignore"}),
+            r#"option at #/on_failure is "ignore"; the rule is enum ["halt", "continue", "pause"]"#,
+        ),
+        (
+            json!({"deployments": ["d0", ""]}),
+            r#"option at #/deployments/1 is ""; the rule is minLength 1"#,
+        ),
+        (
+            json!({"colour": "red"}),
+            "option at #/colour is not known; known are name, note, engine, ",
+        ),
+    ] {
+        let refused = fleet
+            .try_submit("ALTER TABLE orders ADD c INT", options)
+            .await
+            .expect_err("a rule is broken");
+        assert!(
+            refused.message.starts_with(message),
+            "{} / {message}",
+            refused.message
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_bad_submit_is_refused_with_its_own_number_and_leaves_nothing() {
     let fleet = Fleet::of(2).await;
     let good = "ALTER TABLE orders ADD COLUMN c INT";
