@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 /// With fewer transactions a second of others the server counts as idle.
 const OTHERS: f64 = 20.0;
 
+/// So many windows without them in a row: a stream that lags tells late what others write.
+const QUIET_WINDOWS: u32 = 3;
+
 /// What one more thread has to bring, as a share of what each of the others brings.
 const WORTH: f64 = 0.6;
 
@@ -113,8 +116,8 @@ struct Course {
     since: Instant,
     window: Duration,
     rows: u64,
-    /// Others were writing the last time.
-    has_company: bool,
+    /// Windows in which others wrote hardly anything, since they last did.
+    quiet: u32,
     /// The speed with one thread less, while one more is tried.
     trial: Option<f64>,
     next_trial: Instant,
@@ -129,7 +132,7 @@ impl Course {
             since: now,
             window: FIRST_WINDOW,
             rows: 0,
-            has_company: false,
+            quiet: QUIET_WINDOWS,
             trial: None,
             next_trial: now,
             wait: SHORTEST_WAIT,
@@ -145,12 +148,16 @@ impl Course {
     /// How many threads are to run in the next window.
     fn judge(&mut self, threads: u32, seen: Seen, now: Instant) -> u32 {
         self.begin(now);
-        let had_company = std::mem::replace(&mut self.has_company, seen.others >= OTHERS);
-        if !self.has_company {
+        let was_alone = self.quiet >= QUIET_WINDOWS;
+        self.quiet = match seen.others >= OTHERS {
+            true => 0,
+            false => self.quiet.saturating_add(1),
+        };
+        if self.quiet >= QUIET_WINDOWS {
             self.trial = None;
             return self.most;
         }
-        if !had_company {
+        if was_alone {
             self.wait = SHORTEST_WAIT;
             self.next_trial = now + self.wait;
             return 1;
@@ -188,6 +195,9 @@ mod tests {
         let now = Instant::now();
         assert_eq!(course.judge(4, seen(100.0, 0.0), now), 4);
         assert_eq!(course.judge(4, seen(100.0, 500.0), now), 1);
+        for _ in 1..QUIET_WINDOWS {
+            assert_eq!(course.judge(1, seen(50.0, 3.0), now), 1);
+        }
         assert_eq!(course.judge(1, seen(50.0, 3.0), now), 4);
     }
 
