@@ -37,7 +37,11 @@ pub(super) async fn stop_against_claim(
             continue;
         }
         races += 1;
+        // Either may come first, and at any moment of the other.
+        let [stop_after, claim_after] =
+            std::array::from_fn(|_| Duration::from_micros(rand::random_range(0..4000)));
         let stop = async {
+            tokio::time::sleep(stop_after).await;
             let answer = sqlx::query("CALL apply_stop(?, 'race')")
                 .bind(apply)
                 .fetch_all(&mut operator)
@@ -45,10 +49,8 @@ pub(super) async fn stop_against_claim(
             let state = state(&mut operator, operation).await?;
             Ok::<_, sqlx::Error>((answer.is_err(), state))
         };
-        // The stop is the slower call: the claim comes at any moment of it.
-        let head_start = Duration::from_micros(rand::random_range(0..5000));
         let claim = async {
-            tokio::time::sleep(head_start).await;
+            tokio::time::sleep(claim_after).await;
             Times::default().call(&mut claimer, CLAIM).await
         };
         let (stopped, claimed) = tokio::join!(stop, claim);
