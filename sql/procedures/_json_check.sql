@@ -11,11 +11,12 @@ CREATE PROCEDURE _json_check (IN in_what VARCHAR(32), IN in_json JSON, IN in_sha
     NO SQL
 BEGIN
     DECLARE v_report JSON;
-    DECLARE v_place  TEXT        CHARACTER SET utf8mb4;
-    DECLARE v_schema TEXT        CHARACTER SET utf8mb4;
+    -- A name in the document may be long.
+    DECLARE v_place  LONGTEXT    CHARACTER SET utf8mb4;
+    DECLARE v_schema LONGTEXT    CHARACTER SET utf8mb4;
     DECLARE v_rule   VARCHAR(64) CHARACTER SET utf8mb4;
     DECLARE v_what   VARCHAR(96) CHARACTER SET utf8mb4;
-    DECLARE v_value  TEXT        CHARACTER SET utf8mb4;
+    DECLARE v_value  VARCHAR(24) CHARACTER SET utf8mb4;
 
     IF in_json IS NOT NULL AND NOT JSON_SCHEMA_VALID(in_shape, in_json) THEN
         SET v_report = JSON_SCHEMA_VALIDATION_REPORT(in_shape, in_json),
@@ -23,13 +24,13 @@ BEGIN
             v_schema = _json_path(JSON_UNQUOTE(JSON_EXTRACT(v_report, '$."schema-location"'))),
             v_rule   = JSON_UNQUOTE(JSON_EXTRACT(v_report, '$."schema-failed-keyword"')),
             v_what   = CONCAT(in_what, IF(v_place = '#', '', CONCAT(' at ', LEFT(v_place, 40)))),
-            v_value  = JSON_EXTRACT(in_json, _json_path(v_place));
+            v_value  = IF(CHAR_LENGTH(v_place) <= 256, LEFT(JSON_EXTRACT(in_json, _json_path(v_place)), 24), NULL);
 
         IF v_rule = 'additionalProperties' AND JSON_CONTAINS_PATH(in_shape, 'one', CONCAT(v_schema, '."properties"')) THEN
             CALL _refuse(50001, CONCAT(v_what, ' is not known; known are ',
                                        REPLACE(TRIM(BOTH '[' FROM TRIM(BOTH ']' FROM JSON_KEYS(in_shape, CONCAT(v_schema, '."properties"')))), '"', '')));
         END IF;
-        CALL _refuse(50001, CONCAT(v_what, COALESCE(CONCAT(' is ', LEFT(v_value, 24)), ' does not fit'), '; the rule is ', v_rule, ' ',
+        CALL _refuse(50001, CONCAT(v_what, COALESCE(CONCAT(' is ', v_value), ' does not fit'), '; the rule is ', v_rule, ' ',
                                    COALESCE(JSON_EXTRACT(in_shape, CONCAT(v_schema, '."', v_rule, '"')), '')));
     END IF;
 END

@@ -237,6 +237,8 @@ async fn a_bad_submit_is_refused_with_its_own_number_and_leaves_nothing() {
         (50001, good, named(json!({"revert_scope": "fleet"}))),
         (50001, good, named(json!({"engine": []}))),
         (50001, good, named(json!({"note": 7}))),
+        (50001, good, named(json!({"note": "n".repeat(1 << 20)}))),
+        (50001, good, named(json!({"n".repeat(60_000): 1}))),
         (50001, good, json!({"name": ""})),
         (50001, good, json!({"name": 5})),
         (50001, good, json!({"name": "n".repeat(65)})),
