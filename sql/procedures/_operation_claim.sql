@@ -34,6 +34,8 @@ BEGIN
     DECLARE v_is_counted     BOOLEAN;
     DECLARE v_candidate_id   BIGINT UNSIGNED;
     DECLARE v_lapsed_at      DATETIME(6);
+    DECLARE v_head_at        DATETIME(6);
+    DECLARE v_head_apply_id  BIGINT UNSIGNED;
     DECLARE v_now            DATETIME(6);
 
     -- The usual names need no closer look, and what has to be escaped is not usual. Not by a regular expression: the server
@@ -42,6 +44,9 @@ BEGIN
         CALL _driver_check(in_driver);
     END IF;
     CALL _own_transaction();
+    -- For the looks without a lock, below. Locking reads and changes are the same on both levels, and what has more to read
+    -- than a place to begin at begins a transaction of the usual level first.
+    SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
         BEGIN
@@ -73,6 +78,23 @@ BEGIN
 
         seek: LOOP
             IF v_deployments IS NULL THEN
+                -- Where does the queue begin? Entries of what was claimed stay in the index, marked as deleted, until the server
+                -- purges them: never, while a backup's snapshot is open. To lock past one takes a look into the row's older
+                -- versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What it shows is a place to
+                -- begin at, no more. apply_id is no part of the index: so the server checks the range inside it, and reads
+                -- no row that is not due.
+                SET v_head_at = NULL;
+                SELECT l.claimable_at, l.apply_id
+                  INTO v_head_at, v_head_apply_id
+                  FROM operation_live AS l FORCE INDEX (operation_live_claim)
+                 WHERE l.claim         = in_claim
+                   AND l.claimable_at <= v_now
+                 ORDER BY l.claimable_at, l.operation_id
+                 LIMIT 1;
+                IF v_head_at IS NULL THEN
+                    LEAVE seek;
+                END IF;
+
                 -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
                 -- that LIMIT 1 locks one row.
                 SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
@@ -83,8 +105,8 @@ BEGIN
                   INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
                        v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
                   FROM operation_live AS l FORCE INDEX (operation_live_claim)
-                 WHERE l.claim         = in_claim
-                   AND l.claimable_at <= v_now
+                 WHERE l.claim        = in_claim
+                   AND l.claimable_at BETWEEN v_head_at AND v_now
                  ORDER BY l.claimable_at, l.operation_id
                  LIMIT 1
                    FOR UPDATE SKIP LOCKED;

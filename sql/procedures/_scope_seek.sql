@@ -1,7 +1,8 @@
 -- Procedure: _scope_seek
 --
 -- The oldest claimable operation on some deployments, locked, or NULL: one index seek for each deployment. The deployment
--- with the oldest row is tried first; if others hold all of its rows, the next.
+-- with the oldest row is tried first; if others hold all of its rows, the next. It is locked from where an unlocked look has
+-- found the oldest: see _operation_claim, which has begun the transaction under READ UNCOMMITTED.
 CREATE PROCEDURE _scope_seek (IN in_claim VARCHAR(8), IN in_deployments JSON, OUT out_operation_id BIGINT UNSIGNED)
     COMMENT 'Locks the oldest claimable operation of a scope.'
     SQL SECURITY DEFINER
@@ -48,9 +49,9 @@ BEGIN
         SELECT l.operation_id
           INTO out_operation_id
           FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)
-         WHERE l.claim         = in_claim
-           AND l.deployment    = v_deployment
-           AND l.claimable_at <= v_now
+         WHERE l.claim        = in_claim
+           AND l.deployment   = v_deployment
+           AND l.claimable_at BETWEEN v_oldest AND v_now
          ORDER BY l.claimable_at, l.operation_id
          LIMIT 1
            FOR UPDATE SKIP LOCKED;

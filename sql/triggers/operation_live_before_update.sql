@@ -7,7 +7,10 @@ CREATE TRIGGER operation_live_before_update
 BEFORE UPDATE ON operation_live
 FOR EACH ROW
 BEGIN
-    DECLARE v_message VARCHAR(128);
+    DECLARE v_is_legal BOOLEAN;
+    DECLARE v_message  VARCHAR(128);
+    -- The constraint event_is_a_legal_move: cheaper than a look into operation_transition, as it is no statement.
+    DECLARE CONTINUE HANDLER FOR 1452 SET v_is_legal = FALSE;
 
     -- A session without strict mode may set the column to NULL, and the server makes '' of that, but only after this.
     IF NOT (NEW.state <=> OLD.state) THEN
@@ -16,15 +19,21 @@ BEGIN
                 NEW.move_actor  = USER(),
                 NEW.move_reason = 'direct UPDATE';
         END IF;
-        -- One statement to look the move up and to log it, as each costs a claim as much as an index or two.
+
+        -- The constraint lets NULL pass, and every move in a session that has switched it off.
+        SET v_is_legal = NEW.state IS NOT NULL;
+        IF NOT @@SESSION.foreign_key_checks THEN
+            SELECT COUNT(*)
+              INTO v_is_legal
+              FROM operation_transition AS t
+             WHERE t.from_state = OLD.state
+               AND t.to_state   = NEW.state;
+        END IF;
         INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, from_state, to_state, lease_epoch,
                            detail)
-        SELECT UTC_TIMESTAMP(6), NEW.apply_id, NEW.operation_id, NEW.deployment, NEW.move_actor, 'moved', OLD.state, NEW.state,
-               NEW.lease_epoch, NEW.move_reason
-          FROM operation_transition AS t
-         WHERE t.from_state = OLD.state
-           AND t.to_state   = NEW.state;
-        IF ROW_COUNT() = 0 THEN
+        VALUES (UTC_TIMESTAMP(6), NEW.apply_id, NEW.operation_id, NEW.deployment, NEW.move_actor, 'moved', OLD.state, NEW.state,
+                NEW.lease_epoch, NEW.move_reason);
+        IF NOT v_is_legal THEN
             SET v_message = CONCAT('operation ', OLD.operation_id, ' is ', OLD.state, '; it cannot become ', COALESCE(NEW.state, 'NULL'),
                                    ' (see operation_status)');
             SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
