@@ -25,6 +25,8 @@ async fn contents(database: &TestDatabase) -> BTreeMap<String, String> {
         "SELECT CONCAT('index ', s.table_name, ' ', s.index_name, ' ', s.seq_in_index),
                 CONCAT_WS(' ', s.non_unique, s.column_name, s.collation)
            FROM information_schema.statistics AS s WHERE s.table_schema = DATABASE()",
+        "SELECT CONCAT('foreign key ', k.constraint_name), CONCAT_WS(' ', k.table_name, k.referenced_table_name, k.delete_rule, k.update_rule)
+           FROM information_schema.referential_constraints AS k WHERE k.constraint_schema = DATABASE()",
         "SELECT CONCAT('check ', c.constraint_name), c.check_clause
            FROM information_schema.check_constraints AS c WHERE c.constraint_schema = DATABASE()",
         "SELECT CONCAT(r.routine_type, ' ', r.routine_name),
@@ -216,7 +218,30 @@ async fn an_installation_that_broke_off_is_completed_by_the_next_one() {
         "DELETE FROM installed_object WHERE object_name >= 'm'",
     )
     .await;
+    // And between what a migration does and the record of it.
+    run(
+        &mut session,
+        "DELETE FROM refinery_schema_history WHERE version > 1",
+    )
+    .await;
     install(database.settings()).await.expect("completed");
+    assert_same(&contents(&database).await, &contents(&reference).await);
+}
+
+#[tokio::test]
+async fn an_older_schema_gets_the_tables_that_came_since() {
+    let reference = TestDatabase::fresh().await;
+    let database = TestDatabase::fresh().await;
+    let mut session = database.connect().await;
+    // As the first version left it.
+    for statement in [
+        "ALTER TABLE event DROP FOREIGN KEY event_is_a_legal_move, DROP KEY event_is_a_legal_move",
+        "DELETE FROM refinery_schema_history WHERE version > 16",
+    ] {
+        run(&mut session, statement).await;
+    }
+    let report = install(database.settings()).await.expect("upgraded");
+    assert_eq!(report.migrations, 1);
     assert_same(&contents(&database).await, &contents(&reference).await);
 }
 
