@@ -169,6 +169,65 @@ async fn the_database_refuses_every_move_that_the_transition_table_does_not_list
     }
 }
 
+/// Case 86: a REPLACE takes a row away and inserts another, which no trigger sees as an update.
+#[tokio::test]
+async fn nobody_replaces_an_operation() {
+    for end in ["completed", "failed", "cancelled", "reverted", "running"] {
+        let fleet = Fleet::of(2).await;
+        let o1 = if end == "running" {
+            let apply = fleet.submit(Value::Null).await;
+            fleet.run(apply.operations[0]).await.operation
+        } else {
+            fleet.settled(end).await.operations[0]
+        };
+        let before = fleet.everything_of(o1).await;
+        let mut sql = fleet.sql().await;
+        for table in ["operation", "operation_live"] {
+            let columns = sql
+                .texts(
+                    "SELECT c.column_name FROM information_schema.columns AS c
+                      WHERE c.table_schema = DATABASE() AND c.table_name = ? AND c.extra NOT LIKE '%GENERATED%'
+                      ORDER BY c.ordinal_position",
+                    arguments![table],
+                )
+                .await;
+            for to in STATES.iter().copied().chain(["NULL"]) {
+                // By its id, and by its place in the order under a new id.
+                for id in ["operation_id", "operation_id + 1000"] {
+                    let values: Vec<String> = columns
+                        .iter()
+                        .map(|column| match column.as_str() {
+                            "state" if to == "NULL" => "NULL".to_owned(),
+                            "state" => format!("'{to}'"),
+                            "operation_id" => id.to_owned(),
+                            "completed_at" if to == "NULL" => "NULL".to_owned(),
+                            "completed_at" => "UTC_TIMESTAMP(6)".to_owned(),
+                            _ => column.clone(),
+                        })
+                        .collect();
+                    let forced = format!(
+                        "REPLACE INTO {table} ({}) SELECT {} FROM {table} WHERE operation_id = {o1}",
+                        columns.join(", "),
+                        values.join(", ")
+                    );
+                    drop(sql.run(&forced).await);
+                }
+            }
+        }
+        drop(sql);
+        assert_eq!(fleet.everything_of(o1).await, before, "{end}");
+        let operations = fleet
+            .sql()
+            .await
+            .number(
+                "SELECT COUNT(*) FROM operation AS o WHERE o.operation_id >= 1000",
+                &[],
+            )
+            .await;
+        assert_eq!(operations, 0, "{end}");
+    }
+}
+
 /// To a session without strict mode the server would make '' of it.
 #[tokio::test]
 async fn a_state_cannot_be_taken_away() {
