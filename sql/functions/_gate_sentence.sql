@@ -1,6 +1,8 @@
 -- Function: _gate_sentence
 --
 -- Why a gate is shut, in one sentence; NULL if it is open. The one wording, for views and refusals alike.
+-- Said to be not deterministic, though it is: the server pushes no condition into a view through such a function. Where it does,
+-- it reads the name anew in the session's default schema, and a session that has another one, or none, gets 1305 or 1046.
 --
 -- in_gate        'copy' or 'cutover'
 -- in_cause       as in _operation_gate, or 'not_due'
@@ -13,7 +15,7 @@ CREATE FUNCTION _gate_sentence (
 )
     RETURNS VARCHAR(255) CHARACTER SET utf8mb4
     COMMENT 'Why a gate is shut, in one sentence.'
-    DETERMINISTIC
+    NOT DETERMINISTIC
     NO SQL
     SQL SECURITY DEFINER
 RETURN CASE in_cause

@@ -2,10 +2,11 @@
 --
 -- Which of the two claims recovers an operation whose driver is gone: 'copy' or 'cutover'; NULL where no driver is needed.
 -- At the barrier only an operation on hold has a lease to lose; a parked one has none.
+-- Said to be not deterministic for the same reason as _gate_sentence: views use it.
 CREATE FUNCTION _recovery_claim (in_state VARCHAR(32))
     RETURNS VARCHAR(8) CHARACTER SET utf8mb4
     COMMENT 'Which claim recovers an operation in this state.'
-    DETERMINISTIC
+    NOT DETERMINISTIC
     NO SQL
     SQL SECURITY DEFINER
 RETURN CASE

@@ -426,3 +426,48 @@ async fn all_texts_of_the_views_go_together() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// Where the server pushes a condition into a view, it reads the names of functions anew, in the session's default schema.
+#[tokio::test]
+async fn views_answer_under_any_condition_without_a_default_schema() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(Value::Null).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    fleet.age(claim.operation, 61).await;
+    let mut session = fleet.session().await;
+    let schema = session.texts("SELECT DATABASE()", &[]).await.remove(0);
+    let columns = session
+        .text_rows(
+            "SELECT c.table_name, c.column_name FROM information_schema.columns AS c JOIN information_schema.views AS v
+                 ON v.table_schema = c.table_schema AND v.table_name = c.table_name
+              WHERE c.table_schema = DATABASE() AND c.table_name NOT LIKE '\\_%'",
+        )
+        .await;
+    assert!(columns.len() > 100);
+    session.run("USE mysql").await.expect("another schema");
+    let mut wrong = Vec::new();
+    for switch in [
+        "default",
+        "'derived_merge=off'",
+        "'derived_merge=off,subquery_to_derived=on'",
+    ] {
+        session
+            .run(&format!("SET SESSION optimizer_switch = {switch}"))
+            .await
+            .expect("a setting");
+        for row in &columns {
+            let (view, column) = (row.text_at(0), row.text_at(1));
+            for condition in [
+                "",
+                &format!("WHERE {column} IS NOT NULL"),
+                &format!("WHERE CONCAT('', {column}) <> 'x'"),
+            ] {
+                let query = format!("SELECT COUNT(*) FROM `{schema}`.{view} {condition}");
+                if let Err(refusal) = session.fetch(&query, &[]).await {
+                    wrong.push(format!("{switch}: {query}: {refusal:?}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
