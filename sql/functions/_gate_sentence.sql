@@ -21,7 +21,7 @@ CREATE FUNCTION _gate_sentence (
 RETURN CASE in_cause
     WHEN 'cancel'     THEN 'The apply is being cancelled.'
     WHEN 'stop'       THEN 'The apply is stopped or stopping; apply_start resumes it.'
-    WHEN 'revert'     THEN 'A revert is pending; no further swap starts before it is over.'
+    WHEN 'revert'     THEN CONCAT('The cutover waits for the revert of ', in_deployment, ', which is ', in_state, '.')
     WHEN 'order'      THEN CONCAT('The ', in_gate, ' waits for ', in_deployment, ', which comes earlier and is ', in_state, '.')
     WHEN 'all_parked' THEN CONCAT('The first swap waits until all have parked; ', in_deployment, ' is ', in_state, '.')
     WHEN 'max_copies' THEN CONCAT('max_copies is reached; ', in_deployment, ' is ', in_state, '.')

@@ -23,6 +23,7 @@ BEGIN
     DECLARE v_state        VARCHAR(32);
     DECLARE v_cause        VARCHAR(16);
     DECLARE v_is_deferred  BOOLEAN;
+    DECLARE v_can_swap     BOOLEAN;
     DECLARE v_status       VARCHAR(16);
     DECLARE v_message      VARCHAR(1024);
 
@@ -42,7 +43,12 @@ BEGIN
         CALL _command_refuse_while_pending(v_id, 'cutover', 'stop,cancel,revert');
         SELECT r.operation_id INTO v_bound_id FROM control_request AS r WHERE r.request_id = v_request_id;
 
-        IF v_request_id IS NOT NULL AND v_is_all AND v_bound_id IS NOT NULL THEN
+        SELECT COALESCE(MAX(NOT g.is_for_good), FALSE)
+          INTO v_can_swap
+          FROM _operation_gate AS g
+         WHERE g.apply_id = v_id
+           AND g.gate IS NOT NULL;
+        IF v_request_id IS NOT NULL AND v_is_all AND v_bound_id IS NOT NULL AND v_can_swap THEN
             CALL _request_supersede(v_id, 'cutover', 'a cutover of all');
             SET v_request_id = NULL;
         END IF;
@@ -69,8 +75,11 @@ BEGIN
                        AND g.gate IS NOT NULL
                      ORDER BY g.position
                      LIMIT 1) AS turn;
-            IF v_is_all THEN
+            IF v_is_all AND v_can_swap THEN
                 SET v_operation_id = NULL;
+            ELSEIF v_is_all THEN
+                CALL _refuse(50501, CONCAT('apply ', v_id, ' has no swap before it that can ever start (see operation_blocked); ',
+                                           'possible: apply_cancel'));
             ELSEIF v_operation_id IS NULL THEN
                 CALL _refuse(50501, CONCAT('no operation of apply ', v_id, ' has a swap before it any more; see operation_status'));
             ELSEIF NOT (v_state <=> 'waiting_for_cutover' AND v_cause <=> 'defer') THEN

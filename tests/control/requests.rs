@@ -215,6 +215,45 @@ async fn one_cutover_request_is_one_swap_of_the_operation_whose_turn_it_is() {
     assert_eq!(fleet.directive(&second).await, "cutover");
 }
 
+/// Case 69: a swap behind one that was swapped back never starts.
+#[tokio::test]
+async fn a_cutover_of_all_is_refused_where_no_swap_can_ever_start() {
+    let fleet = Fleet::of(2).await;
+    let options =
+        json!({"cutover_policy": "parallel", "defer_cutover": true, "revert_window_seconds": 600});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let claim = fleet.hold(o1).await;
+    fleet.hold(o2).await;
+    fleet.cutover(&apply).await;
+    fleet.report("operation_begin_cutover", &claim).await;
+    fleet.swapped(&claim).await;
+    fleet.revert(&apply).await;
+    fleet.report("operation_begin_revert", &claim).await;
+    fleet.report("operation_reverted", &claim).await;
+
+    let before = fleet.trace().await;
+    for options in [json!({"all": true}), Value::Null] {
+        refused(50501, fleet.try_cutover(&apply, options).await);
+    }
+    assert_eq!(fleet.trace().await, before);
+}
+
+/// What waits for a revert says for whose.
+#[tokio::test]
+async fn a_swap_behind_a_pending_revert_is_blocked_by_name() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    fleet.swap(o1).await;
+    fleet.park(o2).await;
+    fleet.revert(&apply).await;
+    let blocked = fleet.blocked(o2).await.expect("a revert is pending");
+    assert_eq!(blocked.blocker, Some(o1));
+    assert!(blocked.reason.contains("d1"), "{}", blocked.reason);
+}
+
 #[tokio::test]
 async fn a_cutover_of_all_opens_the_gate_for_each_in_its_turn() {
     let fleet = Fleet::of(3).await;
