@@ -7,4 +7,6 @@ CREATE FUNCTION _is_name (in_text LONGTEXT CHARACTER SET utf8mb4, in_most INT UN
     DETERMINISTIC
     NO SQL
     SQL SECURITY DEFINER
-RETURN (CHAR_LENGTH(in_text) BETWEEN 1 AND in_most AND TRIM(in_text) <> '' AND NOT REGEXP_LIKE(in_text, '[\\x00-\\x1f]')) IS TRUE
+RETURN (    CHAR_LENGTH(in_text) BETWEEN 1 AND in_most
+        AND TRIM(in_text) <> ''
+        AND NOT REGEXP_LIKE(in_text, '[\\x00-\\x1f\\x7f]')) IS TRUE

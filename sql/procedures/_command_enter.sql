@@ -20,9 +20,7 @@ BEGIN
     DECLARE v_state       VARCHAR(32);
     DECLARE v_locked      INT UNSIGNED;
 
-    IF CHAR_LENGTH(in_reason) > 1024 THEN
-        CALL _refuse(50001, CONCAT('reason of ', CHAR_LENGTH(in_reason), ' characters refused; pass at most 1024'));
-    END IF;
+    CALL _reason_check(in_reason);
     BEGIN
         DECLARE CONTINUE HANDLER FOR NOT FOUND
             CALL _refuse(50002, CONCAT('apply ', COALESCE(in_apply_id, 'NULL'), ' does not exist; see apply_status'));

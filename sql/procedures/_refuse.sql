@@ -1,12 +1,13 @@
 -- Procedure: _refuse
 --
--- Ends the call with a numbered refusal. The server allows a message 128 characters.
+-- Ends the call with a numbered refusal. The server allows a message 128 characters, and ends it at a NUL: a control character
+-- of what is refused is shown as '?'.
 CREATE PROCEDURE _refuse (IN in_error_code INT UNSIGNED, IN in_message MEDIUMTEXT CHARACTER SET utf8mb4)
     COMMENT 'Ends the call with a numbered refusal.'
     SQL SECURITY DEFINER
     NO SQL
 BEGIN
-    DECLARE v_message VARCHAR(128) CHARACTER SET utf8mb4 DEFAULT LEFT(in_message, 128);
+    DECLARE v_message VARCHAR(128) CHARACTER SET utf8mb4 DEFAULT REGEXP_REPLACE(LEFT(in_message, 128), '[\\x00-\\x1f\\x7f]', '?');
 
     SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = in_error_code, MESSAGE_TEXT = v_message;
 END

@@ -19,6 +19,8 @@ CREATE PROCEDURE _submit_read (
 BEGIN
     DECLARE v_given   JSON;
     DECLARE v_trouble TEXT CHARACTER SET utf8mb4;
+    DECLARE v_name    TEXT CHARACTER SET utf8mb4;
+    DECLARE v_note    TEXT CHARACTER SET utf8mb4;
 
     IF NOT _is_name(in_schema_name, 64) THEN
         CALL _refuse(50001, CONCAT('schema name "', COALESCE(LEFT(in_schema_name, 40), 'NULL'), '" refused; pass 1 to 64 characters'));
@@ -75,6 +77,14 @@ BEGIN
         CALL _refuse(50001, 'options refused; pass NULL or a JSON object');
     END IF;
     CALL _json_check('option', v_given, _json_shape('submit_options'));
+    SET v_name = JSON_UNQUOTE(JSON_EXTRACT(v_given, '$.name')),
+        v_note = JSON_UNQUOTE(JSON_EXTRACT(v_given, '$.note'));
+    IF v_name IS NOT NULL AND NOT _is_name(v_name, 64) THEN
+        CALL _refuse(50001, CONCAT('name "', LEFT(v_name, 40), '" refused; pass 1 to 64 characters, none of them a control character'));
+    END IF;
+    IF NOT _is_text(v_note, 1024) THEN
+        CALL _refuse(50001, 'option "note" with a control character refused; pass plain text, tabs and line ends at most');
+    END IF;
     IF OCTET_LENGTH(CAST(COALESCE(JSON_EXTRACT(v_given, '$.engine'), JSON_OBJECT()) AS CHAR)) > 65535 THEN
         CALL _refuse(50001, 'option "engine" of more than 64 KiB refused');
     END IF;

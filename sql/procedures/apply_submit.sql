@@ -28,6 +28,7 @@ BEGIN
     DECLARE v_known       CHAR(64);
     DECLARE v_apply_id    BIGINT UNSIGNED;
     DECLARE v_name        VARCHAR(64) CHARACTER SET utf8mb4;
+    DECLARE v_note        VARCHAR(1024) CHARACTER SET utf8mb4;
     DECLARE v_operations  INT UNSIGNED;
     DECLARE v_trouble     TEXT CHARACTER SET utf8mb4;
 
@@ -40,8 +41,9 @@ BEGIN
         END;
 
         CALL _submit_read(in_schema_name, in_statements, in_options, v_statements, v_tasks, v_options);
-        SET v_name   = JSON_UNQUOTE(JSON_EXTRACT(in_options, '$.name')),
-            v_name   = NULLIF(v_name, 'null'),
+        -- Compared as JSON: the text of a null is 'null', which is a name as good as any.
+        SET v_name   = JSON_UNQUOTE(NULLIF(JSON_EXTRACT(in_options, '$.name'), CAST('null' AS JSON))),
+            v_note   = JSON_UNQUOTE(NULLIF(JSON_EXTRACT(in_options, '$.note'), CAST('null' AS JSON))),
             v_sha256 = SHA2(JSON_ARRAY(in_schema_name, v_statements, v_options, JSON_EXTRACT(in_options, '$.deployments'),
                                        JSON_EXTRACT(in_options, '$.note')), 256);
 
@@ -60,9 +62,9 @@ BEGIN
         IF v_apply_id IS NULL THEN
             CALL _submit_deployments(in_options, v_deployments);
             CALL _submit_store(v_name, v_sha256, in_schema_name, v_statements, v_tasks, v_options, v_deployments,
-                               JSON_UNQUOTE(JSON_EXTRACT(in_options, '$.note')), v_apply_id);
+                               v_note, v_apply_id);
             SET v_operations = JSON_LENGTH(v_deployments);
-            CALL _event_record(v_apply_id, NULL, USER(), 'submitted', JSON_UNQUOTE(JSON_EXTRACT(in_options, '$.note')));
+            CALL _event_record(v_apply_id, NULL, USER(), 'submitted', v_note);
             CALL _apply_refresh(v_apply_id, USER());
         END IF;
 

@@ -7,7 +7,8 @@
 --
 -- in_operation_id  from the claim
 -- in_lease_token   from the claim
--- in_message       what happened, for people; 1 to 65535 characters, the first 1024 are kept
+-- in_message       what happened, for people; 1 to 65535 characters, the first 1024 are kept, and '?' for each control character
+--                  but tabs and line ends
 -- in_retryable     1 transient, 0 permanent
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
@@ -48,6 +49,9 @@ BEGIN
             CALL _refuse(50001, CONCAT('retryable of ', COALESCE(LEFT(in_retryable, 20), 'NULL'), ' refused; pass 1 (transient) or 0 (permanent)'));
         END IF;
 
+        -- Not refused for what a broken server has said: the failure itself would go unreported.
+        SET in_message = REGEXP_REPLACE(LEFT(in_message, 1024), '[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]', '?');
+
         START TRANSACTION READ WRITE;
         CALL _lease_enter(v_id, in_lease_token, 'fail', v_apply_id, v_driver, v_state, v_answer);
 
@@ -77,7 +81,7 @@ BEGIN
                              END;
             UPDATE operation_live AS l
                SET l.attempt         = v_attempt,
-                   l.error           = LEFT(in_message, 1024),
+                   l.error           = in_message,
                    l.next_attempt_at = v_next_at
              WHERE l.operation_id = v_id;
             IF v_state = 'revert_window' AND v_to_state = 'completed' THEN

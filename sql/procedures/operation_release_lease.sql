@@ -16,9 +16,7 @@ BEGIN
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
 
-    IF CHAR_LENGTH(in_reason) > 1024 THEN
-        CALL _refuse(50001, CONCAT('reason of ', CHAR_LENGTH(in_reason), ' characters refused; pass at most 1024'));
-    END IF;
+    CALL _reason_check(in_reason);
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION

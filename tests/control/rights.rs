@@ -385,10 +385,10 @@ async fn null_is_refused_wherever_something_is_needed() {
     assert_eq!(everything(&fleet, &[o1]).await, before);
 }
 
-/// Quotes, NULs and any script are good in a text for people, and are kept as they are.
+/// Quotes and any script are good in a text for people, and are kept as they are.
 #[tokio::test]
 async fn words_are_kept_as_they_were_given() {
-    let words = "it's \"quoted\" `so` \\ 100% _ \u{0}; DROP TABLE apply; -- ü 漢 \u{1F41B}\n\t*/";
+    let words = "it's \"quoted\" `so` \\ 100% _; DROP TABLE apply; -- ü 漢 \u{1F41B}\n\t*/";
     let fleet = Fleet::of(2).await;
     for setting in SESSIONS {
         let mut session = fleet.session().await;
@@ -539,4 +539,56 @@ async fn any_schema_name_and_any_collation_of_it_will_do() {
             .await
             .expect("dropped");
     }
+}
+
+/// A message of the server would end at a NUL, and a terminal obeys an escape.
+#[tokio::test]
+async fn a_control_character_is_refused_in_names_and_reasons() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1, _] = apply.all();
+    let claim = fleet.run(o1).await;
+    let before = everything(&fleet, &[o1]).await;
+    for text in ["a\0b", "\0", "a\u{1b}[2Jb", "a\u{7f}b"] {
+        let mut sql = fleet.sql().await;
+        for (procedure, arguments) in [
+            ("apply_stop", arguments![apply.id, text].to_vec()),
+            ("apply_cancel", arguments![apply.id, text].to_vec()),
+            ("apply_throttle", arguments![apply.id, 3u64, text].to_vec()),
+            ("operation_release_lease", arguments![o1, text].to_vec()),
+            (
+                "apply_submit",
+                arguments![
+                    "shop",
+                    "ALTER TABLE t_name ADD c INT",
+                    json!({"name": text})
+                ]
+                .to_vec(),
+            ),
+            (
+                "apply_submit",
+                arguments![
+                    "shop",
+                    "ALTER TABLE t_note ADD c INT",
+                    json!({"note": text})
+                ]
+                .to_vec(),
+            ),
+        ] {
+            let refusal = refused(50001, sql.call(procedure, &arguments).await);
+            assert!(
+                refusal.message.contains("; pass "),
+                "{procedure} with {text:?}: the next step is said: {refusal:?}"
+            );
+        }
+    }
+    assert_eq!(everything(&fleet, &[o1]).await, before);
+
+    // What a broken server has said does not keep its failure from being reported.
+    let mut sql = fleet.sql().await;
+    sql.fail(&claim, "lost\0 it\u{1b}\n\tat 5", 0)
+        .await
+        .expect("a failure");
+    drop(sql);
+    assert_eq!(fleet.column(o1, "error").await, "lost? it?\n\tat 5");
 }

@@ -534,3 +534,38 @@ async fn a_position_is_held_by_one_deployment() {
         (apply.id, "moved.example")
     );
 }
+
+/// The text of a JSON null is a name as good as any, and a note as good as any.
+#[tokio::test]
+async fn null_is_a_name_and_a_null_is_none() {
+    let fleet = Fleet::of(1).await;
+    let submit = |options| arguments!["shop", "ALTER TABLE orders ADD c INT", options].to_vec();
+    let mut applies = Vec::new();
+    for _ in 0..2 {
+        let arguments = submit(json!({"name": "null", "note": "null"}));
+        let row = fleet
+            .sql()
+            .await
+            .call_row("apply_submit", &arguments)
+            .await
+            .expect("the same request again");
+        assert_eq!(row.text("apply_name"), "null");
+        applies.push(row.id("apply_id"));
+    }
+    assert_eq!(applies[0], applies[1]);
+    fleet
+        .call("apply_cancel", arguments![applies[0], Value::Null])
+        .await;
+
+    let arguments = submit(json!({"name": null, "note": null}));
+    fleet.call("apply_submit", &arguments).await;
+    let shown = fleet
+        .sql()
+        .await
+        .texts(
+            "SELECT CONCAT_WS(' ', a.apply_name, a.note) FROM apply_status AS a ORDER BY a.apply_id",
+            &[],
+        )
+        .await;
+    assert_eq!(shown, ["null null", &format!("apply-{}", applies[0] + 1)]);
+}
