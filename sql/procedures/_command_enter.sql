@@ -6,7 +6,7 @@
 --
 -- out_request_id  the pending request of this command, or NULL
 CREATE PROCEDURE _command_enter (
-    IN  in_apply_id    BIGINT,
+    IN  in_apply_id    BIGINT UNSIGNED,
     IN  in_command     VARCHAR(16),
     IN  in_reason      MEDIUMTEXT CHARACTER SET utf8mb4,
     OUT out_request_id BIGINT UNSIGNED

@@ -7,7 +7,7 @@
 -- out_state   the operation's state
 -- out_answer  NULL; or, if this call has taken effect already, what it was answered
 CREATE PROCEDURE _lease_enter (
-    IN  in_operation_id BIGINT,
+    IN  in_operation_id BIGINT UNSIGNED,
     IN  in_lease_token  LONGTEXT CHARACTER SET utf8mb4,
     IN  in_call         VARCHAR(32),
     OUT out_apply_id    BIGINT UNSIGNED,

@@ -592,3 +592,36 @@ async fn a_control_character_is_refused_in_names_and_reasons() {
     drop(sql);
     assert_eq!(fleet.column(o1, "error").await, "lost? it?\n\tat 5");
 }
+
+/// Ids are unsigned: one beyond what a signed number holds is not found, like any other.
+#[tokio::test]
+async fn an_id_of_any_size_is_not_found() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1] = apply.all();
+    let claim = fleet.run(o1).await;
+    for procedure in procedures(apply.id, o1, &claim.token) {
+        for (position, _) in procedure
+            .kinds
+            .iter()
+            .enumerate()
+            .filter(|(_, kind)| matches!(kind, Kind::Id))
+        {
+            for id in [
+                "9223372036854775807",
+                "9223372036854775808",
+                "9999999999999999999",
+                "18446744073709551615",
+            ] {
+                let mut arguments = procedure.arguments.clone();
+                arguments[position] = id.into();
+                let outcome = fleet.sql().await.call(procedure.name, &arguments).await;
+                // A lease that is gone is an answer there.
+                if procedure.name != "operation_tended" || outcome.is_err() {
+                    refused(50002, outcome);
+                }
+            }
+        }
+    }
+    fleet.beat(&claim).await;
+}
