@@ -4,19 +4,33 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use support::TestDatabase;
 
 /// Ends with the test, however that ends.
-struct Driver(Child);
+struct Running(Child);
 
-impl Drop for Driver {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+fn driver(database: &TestDatabase, metrics: SocketAddr) -> Running {
+    let child = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+        .args(["drive", "--log-format", "json", "--metrics-listen"])
+        .arg(metrics.to_string())
+        .env("LOCKKEEPER_URL", database.url())
+        .env("LOCKKEEPER_LOG", "info")
+        .env_remove("LOCKKEEPER_CONFIG")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .stderr(Stdio::piped())
+        .spawn();
+    Running(child.expect("the program runs"))
 }
 
 fn free_address() -> SocketAddr {
@@ -24,16 +38,22 @@ fn free_address() -> SocketAddr {
     listener.local_addr().expect("its address")
 }
 
-/// The exposition, once somebody answers.
-fn scrape(at: SocketAddr) -> Option<String> {
+/// What is answered, once somebody does. HTTP 1.0: nothing comes in chunks.
+fn get(at: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(at).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .write_all(format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes())
         .ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    text.starts_with("HTTP/1.1 200").then_some(text)
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?;
+    (status == "200").then(|| body.to_owned())
+}
+
+fn scrape(at: SocketAddr) -> Option<String> {
+    get(at, "/metrics")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,23 +61,7 @@ async fn a_rollout_shows_in_the_metrics_and_the_log_is_json_without_a_secret() {
     let database = TestDatabase::fresh().await;
     let schema = database.submit_a_small_change().await;
     let at = free_address();
-    let mut driver = Driver(
-        Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
-            .args([
-                "drive",
-                "--log-format",
-                "json",
-                "--metrics-listen",
-                &at.to_string(),
-            ])
-            .env("LOCKKEEPER_URL", database.url())
-            .env("LOCKKEEPER_LOG", "info")
-            .env_remove("LOCKKEEPER_CONFIG")
-            .env("XDG_CONFIG_HOME", "/nonexistent")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs"),
-    );
+    let mut driver = driver(&database, at);
     let mut text = String::new();
     support::eventually(
         "a swap in the metrics",
@@ -106,5 +110,90 @@ async fn a_rollout_shows_in_the_metrics_and_the_log_is_json_without_a_secret() {
     );
     let password = database.settings().credentials.password.expose();
     assert!(password.is_empty() || !log.contains(password), "{log}");
+    database.drop_schema(&schema).await;
+}
+
+/// A Prometheus that asks the driver each second.
+fn prometheus(folder: &Path, driver: SocketAddr, at: SocketAddr) -> Option<Running> {
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: lockkeeper, static_configs: [{{targets: ['{driver}']}}]}}]\n"
+    );
+    let file = folder.join("prometheus.yml");
+    std::fs::write(&file, config).expect("written");
+    let child = Command::new("prometheus")
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            folder.join("data").display()
+        ))
+        .arg(format!("--web.listen-address={at}"))
+        .stderr(Stdio::null())
+        .spawn();
+    child.ok().map(Running)
+}
+
+/// The queries of the dashboard's panels.
+fn queries() -> Vec<String> {
+    let dashboard = include_str!("../docker/grafana/dashboards/lockkeeper.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("its panels");
+    let targets = panels.iter().flat_map(|panel| {
+        let targets = panel["targets"].as_array();
+        targets.unwrap_or_else(|| panic!("{} asks nothing", panel["title"]))
+    });
+    targets
+        .map(|target| target["expr"].as_str().expect("a query").to_owned())
+        .collect()
+}
+
+/// The values that a panel draws for `query`: what Prometheus has known in the last minutes, second by second.
+fn values(at: SocketAddr, query: &str) -> Vec<f64> {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    let query = utf8_percent_encode(query, NON_ALPHANUMERIC);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.expect("after 1970").as_secs();
+    let path = format!(
+        "/api/v1/query_range?query={query}&start={}&end={now}&step=1",
+        now - 300
+    );
+    let Some(answer) = get(at, &path) else {
+        return Vec::new();
+    };
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    let series = answer["data"]["result"].as_array().expect("a matrix");
+    let points = series.iter().flat_map(|one| one["values"].as_array());
+    let texts = points.flatten().filter_map(|point| point[1].as_str());
+    let numbers = texts.map(|text| text.parse::<f64>().expect("a number"));
+    // No number is what a quantile of nothing is.
+    numbers.filter(|number| !number.is_nan()).collect()
+}
+
+/// After one swap each panel has something to show, and what is counted is counted right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_has_data_for_each_query_of_the_dashboard() {
+    let (folder, at, asked) = (tempfile::tempdir(), free_address(), free_address());
+    let folder = folder.expect("a folder");
+    let Some(_prometheus) = prometheus(folder.path(), at, asked) else {
+        eprintln!("no prometheus on PATH: the dashboard's queries are not run");
+        return;
+    };
+    let database = TestDatabase::fresh().await;
+    // Enough rows for a rate.
+    let schema = database.submit_a_change(50_000).await;
+    let _driver = driver(&database, at);
+    for query in queries() {
+        let swaps = query.starts_with("sum(") && query.contains("lockkeeper_cutovers_total");
+        let mut seen = Vec::new();
+        support::eventually(&query, Duration::from_secs(90), async || {
+            let query = query.clone();
+            let asking = tokio::task::spawn_blocking(move || values(asked, &query));
+            seen = asking.await.expect("ran");
+            // No number is what a quantile of nothing is.
+            !seen.is_empty()
+                && seen.iter().all(|value| !value.is_nan())
+                && (!swaps || seen == [1.0])
+        })
+        .await;
+    }
     database.drop_schema(&schema).await;
 }

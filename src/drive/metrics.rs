@@ -29,7 +29,33 @@ pub fn listen(at: SocketAddr) -> Result<(), DriveError> {
             reason: error.to_string(),
         })?;
     describe();
+    count_from_zero();
     Ok(())
+}
+
+/// What an operation's end is counted as.
+const OUTCOMES: [&str; 5] = [
+    "reported",
+    "interrupted",
+    "lease_lost",
+    "failed_retryable",
+    "failed",
+];
+
+/// Prometheus sees no increase in a series that begins with 1. Those of a deployment begin with its first swap, and the
+/// dashboard's queries know it.
+fn count_from_zero() {
+    held(0);
+    counter!("lockkeeper_control_errors_total").absolute(0);
+    for claim in ["copy", "cutover"] {
+        counter!("lockkeeper_claims_total", "claim" => claim).absolute(0);
+    }
+    for outcome in OUTCOMES {
+        counter!("lockkeeper_ended_total", "outcome" => outcome).absolute(0);
+    }
+    for outcome in ["answered", "refused", "unanswered"] {
+        counter!("lockkeeper_heartbeats_total", "outcome" => outcome).absolute(0);
+    }
 }
 
 fn builder() -> PrometheusBuilder {
@@ -95,7 +121,9 @@ pub(super) fn claimed(claim: &'static str) {
     counter!("lockkeeper_claims_total", "claim" => claim).increment(1);
 }
 
+/// `outcome`: one of [`OUTCOMES`].
 pub(super) fn ended(outcome: &'static str) {
+    debug_assert!(OUTCOMES.contains(&outcome), "{outcome}");
     counter!("lockkeeper_ended_total", "outcome" => outcome).increment(1);
 }
 
@@ -120,12 +148,11 @@ pub(super) fn progress(deployment: &str, operation: u64, progress: &Progress) {
     gauge!("lockkeeper_copy_rows", &labels).set(progress.rows_copied as f64);
     gauge!("lockkeeper_copy_rows_expected", &labels).set(progress.rows_total as f64);
     gauge!("lockkeeper_copy_rows_per_second", &labels).set(progress.rows_per_second);
-    if let Some(seconds) = progress.seconds_left {
-        gauge!("lockkeeper_copy_left_seconds", &labels).set(seconds as f64);
-    }
-    if let Some(seconds) = progress.binlog_lag_seconds {
-        gauge!("lockkeeper_binlog_lag_seconds", &labels).set(seconds);
-    }
+    // What is not known is no number: the last one that was known would stay.
+    let left = progress.seconds_left.map_or(f64::NAN, |s| s as f64);
+    gauge!("lockkeeper_copy_left_seconds", &labels).set(left);
+    let lag = progress.binlog_lag_seconds.unwrap_or(f64::NAN);
+    gauge!("lockkeeper_binlog_lag_seconds", &labels).set(lag);
     let is_throttled = progress.throttled_by.is_some();
     gauge!("lockkeeper_throttled", &labels).set(f64::from(u8::from(is_throttled)));
 }

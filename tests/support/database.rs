@@ -126,14 +126,27 @@ impl TestDatabase {
 
     /// Submits a change of a small table, for one deployment; the schema that it is in.
     pub async fn submit_a_small_change(&self) -> String {
+        self.submit_a_change(3).await
+    }
+
+    /// A change of a table with so many rows, on this very server; copied in small chunks, so that it can be watched.
+    pub async fn submit_a_change(&self, rows: u32) -> String {
         self.register_deployments(1).await;
         let schema = format!("o_{:016x}", rand::random::<u64>());
         let mut session = self.connect().await;
         for statement in [
             format!("CREATE DATABASE {schema}"),
             format!("CREATE TABLE {schema}.t (id INT PRIMARY KEY, v INT, KEY by_v (v))"),
-            format!("INSERT INTO {schema}.t VALUES (1, 1), (2, 2), (3, 3)"),
-            format!("CALL apply_submit('{schema}', 'ALTER TABLE t MODIFY v BIGINT', NULL)"),
+            format!("SET SESSION cte_max_recursion_depth = {rows}"),
+            format!(
+                "INSERT INTO {schema}.t
+                 WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < {rows})
+                 SELECT number.n, number.n FROM number"
+            ),
+            format!(
+                "CALL apply_submit('{schema}', 'ALTER TABLE t MODIFY v BIGINT',
+                                   '{{\"engine\": {{\"chunk_seconds\": 0.01}}}}')"
+            ),
         ] {
             session
                 .execute(AssertSqlSafe(statement))
