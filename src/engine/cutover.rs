@@ -133,7 +133,7 @@ impl<'a> Cutover<'a> {
             return Err(EngineError::permanent(format!(
                 "statement {} was executed without a copy, so there is no former table to go back \
                  to; submit the opposite change",
-                plan.task.position
+                plan.task.number()
             )));
         }
         let mut helper = self.sessions.open().await?;

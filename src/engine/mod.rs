@@ -126,6 +126,13 @@ pub struct JobTask {
     pub statement: String,
 }
 
+impl JobTask {
+    /// As people count.
+    pub fn number(&self) -> u32 {
+        self.position + 1
+    }
+}
+
 /// What is to be done on a deployment.
 #[derive(Debug, Clone)]
 pub struct Job {

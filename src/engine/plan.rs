@@ -108,7 +108,8 @@ pub fn parse(job: &Job, user_sql_mode: &str) -> Result<Vec<(JobTask, Statement)>
             return Err(EngineError::permanent(format!(
                 "statement {} changes schema {schema}, the apply is for {}; submit an apply for \
                  each schema",
-                task.position, job.schema_name
+                task.number(),
+                job.schema_name
             )));
         }
         let same = parsed
@@ -117,7 +118,9 @@ pub fn parse(job: &Job, user_sql_mode: &str) -> Result<Vec<(JobTask, Statement)>
         if let Some((other, _)) = same {
             return Err(EngineError::permanent(format!(
                 "statements {} and {} both change table {}; write them as one statement",
-                other.position, task.position, table.table
+                other.number(),
+                task.number(),
+                table.table
             )));
         }
         parsed.push((task.clone(), statement));
@@ -126,7 +129,7 @@ pub fn parse(job: &Job, user_sql_mode: &str) -> Result<Vec<(JobTask, Statement)>
 }
 
 fn refused(task: &JobTask, error: &StatementError) -> EngineError {
-    EngineError::permanent(format!("statement {}: {error}", task.position))
+    EngineError::permanent(format!("statement {}: {error}", task.number()))
 }
 
 /// Decides the way of every statement. For [`Way::Copy`] the empty shadow is left behind, with
@@ -514,7 +517,7 @@ impl Planner<'_> {
     fn missing(&self, table: &str) -> EngineError {
         EngineError::permanent(format!(
             "statement {}: there is no table {}; create it first, or correct the name",
-            self.task.position,
+            self.task.number(),
             quote_table(self.schema, table)
         ))
     }
@@ -532,7 +535,7 @@ impl Planner<'_> {
         };
         EngineError::permanent(format!(
             "the server refuses statement {}: {text} ({number}){way_out}",
-            self.task.position
+            self.task.number()
         ))
     }
 }

@@ -43,7 +43,7 @@ pub async fn plan(
         let table = &statement.table().table;
         let around = catalog::surroundings(session, &job.schema_name, table).await?;
         if let Some(around) = around {
-            any_way(job, task.position, statement, &around)?;
+            any_way(job, task.number(), statement, &around)?;
         }
     }
     let plans = plan::plan(session, job, owner).await?;
@@ -217,21 +217,21 @@ fn can_be_made_again(original: &TableDefinition) -> Result<(), EngineError> {
 /// What no way can do.
 fn any_way(
     job: &Job,
-    position: u32,
+    number: u32,
     statement: &Statement,
     around: &Surroundings,
 ) -> Result<(), EngineError> {
     let table = quote_table(&job.schema_name, &statement.table().table);
     if around.table_type != "BASE TABLE" {
         return Err(EngineError::permanent(format!(
-            "statement {position}: {table} is a {}, not a table",
+            "statement {number}: {table} is a {}, not a table",
             around.table_type
         )));
     }
     match statement {
         Statement::Create(create) if !create.if_not_exists => {
             return Err(EngineError::permanent(format!(
-                "statement {position}: {table} exists already; drop it in an apply before, or \
+                "statement {number}: {table} exists already; drop it in an apply before, or \
                  leave the statement out"
             )));
         }
@@ -244,7 +244,7 @@ fn any_way(
                 .collect();
             if !children.is_empty() {
                 return Err(EngineError::permanent(format!(
-                    "statement {position}: foreign keys point at {table}: {}; drop them first",
+                    "statement {number}: foreign keys point at {table}: {}; drop them first",
                     children.join(", ")
                 )));
             }
@@ -308,7 +308,8 @@ async fn child(session: &mut Session, job: &Job, plan: &TablePlan) -> Result<(),
         return Err(EngineError::permanent(format!(
             "statement {}: foreign key {} is dropped, and rows that are written without it could \
              not be reverted; drop it in an apply of its own, or submit without a revert window",
-            plan.task.position, gone.name
+            plan.task.number(),
+            gone.name
         )));
     }
     privilege::check_parents(session, keys.parents().map(|(schema, _)| schema)).await

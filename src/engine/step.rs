@@ -94,7 +94,7 @@ impl Step<'_> {
         Statement::parse(&self.plan.task.statement, dialect)
             .map(|statement| statement.table().table.clone())
             .map_err(|error| {
-                EngineError::permanent(format!("statement {}: {error}", self.plan.task.position))
+                EngineError::permanent(format!("statement {}: {error}", self.plan.task.number()))
             })
     }
 
@@ -162,7 +162,7 @@ impl Step<'_> {
     }
 
     async fn run(&self, session: &mut Session) -> Result<(), EngineError> {
-        let position = self.plan.task.position;
+        let (position, number) = (self.plan.task.position, self.plan.task.number());
         let statement = match (self.plan.way, &self.plan.executable) {
             (Way::Drop, _) => {
                 let table = self.table()?;
@@ -185,7 +185,7 @@ impl Step<'_> {
             (_, Some(executable)) => executable.clone(),
             (_, None) => {
                 return Err(EngineError::permanent(format!(
-                    "statement {position} has nothing to execute; this is a bug of the engine"
+                    "statement {number} has nothing to execute; this is a bug of the engine"
                 )));
             }
         };
@@ -218,7 +218,7 @@ impl Step<'_> {
                 }
                 Err(error) => {
                     return Err(EngineError::while_doing(format!(
-                        "executing statement {position}"
+                        "executing statement {number}"
                     ))(error));
                 }
             }
@@ -243,10 +243,10 @@ impl Step<'_> {
         reason: &str,
     ) -> Result<(), EngineError> {
         *attempts += 1;
-        let position = self.plan.task.position;
+        let number = self.plan.task.number();
         if started.elapsed() > self.give_up_after {
             return Err(EngineError::retryable(format!(
-                "statement {position} gave way {attempts} times, last because {reason}; it is \
+                "statement {number} gave way {attempts} times, last because {reason}; it is \
                  tried again"
             )));
         }

@@ -167,6 +167,6 @@ pub fn no_former_table(plan: &TablePlan) -> String {
     format!(
         "statement {} is executed without a copy, so there is no former table to go back to; to \
          undo it, submit the opposite change",
-        plan.task.position
+        plan.task.number()
     )
 }
