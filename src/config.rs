@@ -66,6 +66,8 @@ pub enum ConfigError {
         "schema name '{name}' is refused: a schema name has 1 to 64 characters, no slash, no NUL, and doesn't end in a space"
     )]
     SchemaName { name: String },
+    #[error("schema {name} belongs to MySQL itself; name one of your own, such as lockkeeper")]
+    SystemSchema { name: String },
     #[error("unknown option '{name}' in the address; the options are ssl-mode and ssl-ca")]
     UnknownOption { name: String },
     #[error(
@@ -341,6 +343,12 @@ fn decoded(text: &str, part: &'static str) -> Result<String, ConfigError> {
 }
 
 fn check_schema_name(name: &str) -> Result<(), ConfigError> {
+    let system = ["mysql", "sys", "information_schema", "performance_schema"];
+    if system.iter().any(|one| one.eq_ignore_ascii_case(name)) {
+        return Err(ConfigError::SystemSchema {
+            name: name.to_owned(),
+        });
+    }
     let fits = (1..=64).contains(&name.chars().count());
     if fits && !name.contains(['/', '\0']) && !name.ends_with(' ') {
         Ok(())
@@ -396,6 +404,15 @@ mod tests {
             .parse::<ConnectionSettings>()
             .unwrap_err();
         assert!(refused.to_string().contains("ssl-ca=FILE"), "{refused}");
+    }
+
+    #[test]
+    fn mysqls_own_schemas_are_left_alone() {
+        for schema in ["mysql", "SYS", "information_schema", "performance_schema"] {
+            let parsed = format!("mysql://dba@db/{schema}").parse::<ConnectionSettings>();
+            let refused = parsed.unwrap_err().to_string();
+            assert!(refused.contains(schema), "{refused}");
+        }
     }
 
     #[test]

@@ -120,11 +120,23 @@ pub const OPTIONS: &[Setting] = &[
 ];
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum LogFormat {
     #[default]
     Text,
     Json,
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("'{text}' is unknown; it is text or json")),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -167,6 +179,15 @@ impl Layer {
             name: name.into(),
             values: Dict::new(),
         }
+    }
+
+    /// The same; under this name if it has none.
+    #[must_use]
+    pub fn or_named(mut self, name: &str) -> Self {
+        if self.name.is_empty() {
+            name.clone_into(&mut self.name);
+        }
+        self
     }
 
     /// Nothing is set by `None`.
@@ -224,9 +245,7 @@ impl Settings {
             .merge(environment)
             .merge(flags)
             .extract()
-            .map_err(|error| ConfigError::Setting {
-                reason: error.to_string(),
-            })?;
+            .map_err(refused)?;
         let named = settings.deployments.iter();
         let named = named.map(|(name, one)| (format!("deployments.{name}"), one));
         for (table, one) in named.chain([("deployment".to_owned(), &settings.deployment)]) {
@@ -238,6 +257,34 @@ impl Settings {
             }
         }
         Ok(settings)
+    }
+}
+
+/// Which setting, where, and what is wrong with it. A value is repeated only where it can hold no secret.
+fn refused(error: figment::Error) -> ConfigError {
+    use figment::error::Kind;
+    let key = error.path.join(".");
+    let is_secret = OPTIONS.iter().any(|option| {
+        option.key.ends_with(key.rsplit('.').next().unwrap_or(&key)) && option.flag.is_none()
+    });
+    let what = match error.kind {
+        Kind::UnknownField(name, known) => {
+            format!("'{name}' is unknown; it is one of {}", known.join(", "))
+        }
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if is_secret => {
+            format!("it has to be {expected}")
+        }
+        Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
+            format!("{actual} is refused; it has to be {expected}")
+        }
+        other => other.to_string(),
+    };
+    let place = match error.metadata {
+        Some(metadata) => format!("{key} ({})", metadata.name),
+        None => key,
+    };
+    ConfigError::Setting {
+        reason: format!("{place}: {what}"),
     }
 }
 
