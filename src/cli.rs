@@ -19,10 +19,12 @@ mod install;
 mod log;
 mod output;
 mod plan;
+mod registration;
 mod sandbox;
 mod statements;
 mod status;
 mod submit;
+mod waits;
 mod watch;
 mod why;
 
@@ -86,6 +88,7 @@ impl Global {
     /// Flags of one command and of all, over the environment, over the file.
     fn load(&self, flags: Layer) -> Result<Settings, CliError> {
         let flags = flags
+            .or_named("the command line")
             .with("url", self.url.as_ref().map(Secret::expose))
             .with("log_format", self.log_format.clone());
         Settings::load(flags, self.config.as_deref()).map_err(CliError::usage)
@@ -95,7 +98,10 @@ impl Global {
 /// Ordered online schema changes for fleets of MySQL servers.
 #[derive(Debug, Parser)]
 #[command(name = "lockkeeper", version = version(), propagate_version = false, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 not understood.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 not understood, 130 interrupted before it was done.\n\
+                  With --json an error is an object, too, on standard error."
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -165,26 +171,46 @@ fn version() -> &'static str {
     &VERSION
 }
 
-/// Runs the program to its end: 0 done, 1 failed, 2 not understood.
+/// Runs the program to its end: 0 done, 1 failed, 2 not understood, 130 interrupted.
 ///
 /// Not asynchronous itself: the program's own crate would compile all of it once more.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let is_json = cli.global.json;
     let runtime = tokio::runtime::Runtime::new();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
-        Err(error) => Err(CliError::Failed(format!("no threads to run on: {error}"))),
+        Err(error) => Err(CliError::failed(format!("no threads to run on: {error}"))),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("lockkeeper: {error}");
-            ExitCode::from(match error {
-                CliError::Usage(_) => 2,
-                CliError::Failed(_) => 1,
-            })
-        }
+        Err(error) => complain(&error, is_json),
     }
+}
+
+fn complain(error: &CliError, is_json: bool) -> ExitCode {
+    if is_json {
+        output::note(&format!("{:#}", error.json()));
+    } else {
+        output::note(&format!("lockkeeper: {error}"));
+    }
+    ExitCode::from(error.exit_code())
+}
+
+/// Help and version are answers, all else is a complaint.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && is_json {
+        let text = error.render().to_string();
+        let text = text.trim_start_matches("error: ").trim_end();
+        return complain(&CliError::usage(text), true);
+    }
+    // A reader that has left is no failure.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 async fn run(cli: Cli) -> Result<(), CliError> {

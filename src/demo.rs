@@ -11,7 +11,7 @@ mod stage;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{self, Change, Running, Traffic};
@@ -30,6 +30,11 @@ pub struct Options {
     pub keep: bool,
 }
 
+/// Somebody ended it.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped; the servers are removed")]
+pub struct Interrupted;
+
 /// Runs it. Returns when nothing was lost and all was in order.
 ///
 /// # Errors
@@ -41,8 +46,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     // Dropping the rollout takes everything down: sessions, drivers, servers and their folders.
     tokio::select! {
         outcome = rollout(&plan, options) => outcome,
-        _ = tokio::signal::ctrl_c() => bail!("stopped; the servers are removed"),
-        _ = terminated.recv() => bail!("stopped; the servers are removed"),
+        _ = tokio::signal::ctrl_c() => Err(Interrupted.into()),
+        _ = terminated.recv() => Err(Interrupted.into()),
     }
 }
 

@@ -260,6 +260,112 @@ async fn what_the_server_refuses_exits_with_one_and_the_servers_own_words() {
 }
 
 #[tokio::test]
+async fn with_json_an_error_is_an_object_with_its_code() {
+    let database = database_with_deployments(1).await;
+    let submit = ["submit", "--schema", "shop", "-e", ALTER, "-y", "--json"];
+    done(&database, &submit);
+    let held = json(&refused(&database, 1, &submit))["error"].take();
+    assert_eq!(
+        (&held["code"], &held["name"], &held["exit_code"]),
+        (&50502.into(), &"table_held".into(), &1.into())
+    );
+    let said = held["message"].as_str().expect("a message");
+    assert!(said.contains("held by apply"), "{said}");
+    let unknown = json(&refused(&database, 1, &["status", "nix", "--json"]))["error"].take();
+    assert!(
+        unknown["code"].is_null(),
+        "the server was not asked: {unknown}"
+    );
+    for arguments in [
+        &["no-such-command", "--json"][..],
+        &["throttle", "1", "11", "--json"],
+    ] {
+        let usage = json(&refused(&database, 2, arguments))["error"].take();
+        assert_eq!(usage["exit_code"], 2);
+    }
+    let plan = answer({
+        // With a look, which this deployment has no table for.
+        let mut command = lockkeeper(&[
+            "submit",
+            "--schema",
+            "no_such_schema",
+            "-e",
+            ALTER,
+            "-y",
+            "--json",
+        ]);
+        command.env("LOCKKEEPER_URL", database.url());
+        command
+    });
+    let error = json(&plan.err)["error"].take();
+    let refusal = error["deployments"][0]["refusal"].as_str().expect("why");
+    assert!(
+        refusal.starts_with("statement 1: there is no table"),
+        "{error}"
+    );
+}
+
+/// As `lockkeeper status | head` and `2>&1 | head` do, once head has left.
+#[tokio::test]
+async fn a_reader_that_has_left_changes_no_exit_code() {
+    let database = database_with_deployments(1).await;
+    for (arguments, code) in [
+        (&["status"][..], 0),
+        (&["status", "nix"], 1),
+        (&["--help"], 0),
+        (&["nix"], 2),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = lockkeeper(arguments);
+        command
+            .env("LOCKKEEPER_URL", database.url())
+            .stdout(writer.try_clone().expect("one more"))
+            .stderr(writer);
+        let status = command.status().expect("the program runs");
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn doctor_tells_of_one_server_under_two_names_and_of_a_name_that_nobody_has() {
+    use std::io::Write as _;
+    let database = TestDatabase::fresh().await;
+    done(&database, &["deployment", "add", "eu-1", "db1.example"]);
+    done(&database, &["doctor"]);
+    let added = run(
+        &database,
+        &["deployment", "add", "us-1", "DB1.example:3306"],
+    );
+    assert_eq!(added.code, 0);
+    assert!(
+        added
+            .err
+            .contains("warning: us-1: it has the address of eu-1"),
+        "{}",
+        added.err
+    );
+    let twice = json(&run(&database, &["doctor", "--json"]).out);
+    assert_eq!(twice["deployments"][0]["deployment"], "us-1");
+    done(&database, &["deployment", "add", "us-1", "db2.example"]);
+    done(&database, &["doctor"]);
+
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(b"[deployments.us-2]\nuser = \"lockkeeper\"\n")
+        .expect("written");
+    let path = file.path().to_str().expect("a plain path");
+    let misnamed = run(&database, &["--config", path, "doctor"]);
+    assert_eq!(misnamed.code, 1);
+    assert!(
+        misnamed
+            .out
+            .contains("us-2: the configuration has [deployments.us-2]"),
+        "{}",
+        misnamed.out
+    );
+}
+
+#[tokio::test]
 async fn what_is_not_understood_exits_with_two() {
     let database = TestDatabase::bare().await;
     for arguments in [

@@ -24,7 +24,7 @@ use request::Request;
 #[command(
     after_help = "The url names the server; its path names the control schema [default: lockkeeper].\n\
                   Run again, the same command resumes an apply that is not settled, from its checkpoint.\n\
-                  Exit codes: 0 completed, 1 anything else, 2 not understood."
+                  Exit codes: 0 completed, 1 anything else, 2 not understood, 130 interrupted before it was completed."
 )]
 pub(super) struct Args {
     /// A DDL statement; the tables of several swap together
@@ -108,15 +108,15 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         None => None,
     };
     if let Some(begun) = &begun {
-        eprintln!(
+        output::note(&format!(
             "Apply {} makes this change already, in state {}.",
             begun.apply_id, begun.state
-        );
+        ));
         if args.dry_run {
             if let (true, Some(session)) = (global.json, &mut server.session) {
                 output::json(&status::object(session, begun.apply_id).await?);
             }
-            eprintln!("Without --dry-run this command resumes it.");
+            output::note("Without --dry-run this command resumes it.");
             return Ok(());
         }
     } else {
@@ -125,7 +125,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             if global.json {
                 output::json(&json!(examination));
             }
-            eprintln!("Nothing was changed.");
+            output::note("Nothing was changed.");
             return Ok(());
         }
     }
@@ -142,9 +142,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
                 settings.schema()
             ),
         };
-        if !ask::confirmed(&question).await? {
-            return Err(CliError::failed("nothing was changed"));
-        }
+        ask::confirm(&question, "nothing was changed").await?;
     }
 
     let (end, ends) = watch::channel(false);
@@ -155,7 +153,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         None => Session::open(global).await?,
     };
     if *ends.borrow() {
-        return Err(CliError::failed("nothing was submitted"));
+        return Err(CliError::interrupted("nothing was submitted"));
     }
     let apply = request.submit(&mut session, &deployment).await?;
     settle(&mut session, &args, apply, is_stopped).await?;
@@ -193,13 +191,10 @@ async fn examine(
         }
         return Err(CliError::failed(format!("{why}; nothing was changed")));
     }
-    eprint!(
-        "{}",
-        plan::text(
-            std::slice::from_ref(&examination),
-            width_of(&std::io::stderr())
-        )
-    );
+    output::beside(&plan::text(
+        std::slice::from_ref(&examination),
+        width_of(&std::io::stderr()),
+    ));
     Ok(examination)
 }
 

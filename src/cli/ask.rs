@@ -1,8 +1,8 @@
 //! Questions to whoever sits at the terminal.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
-use super::CliError;
+use super::{CliError, output};
 
 /// Refuses where nobody could answer.
 pub(super) fn need_terminal() -> Result<(), CliError> {
@@ -14,10 +14,13 @@ pub(super) fn need_terminal() -> Result<(), CliError> {
     ))
 }
 
-/// Whether the answer is yes. Ctrl-C is no.
-pub(super) async fn confirmed(question: &str) -> Result<bool, CliError> {
-    eprint!("{question} [y/N] ");
-    let _ = std::io::stderr().flush();
+/// Goes on if the answer is yes.
+///
+/// # Errors
+///
+/// `otherwise`, whatever else the answer is; Ctrl-C among it.
+pub(super) async fn confirm(question: &str, otherwise: &str) -> Result<(), CliError> {
+    output::beside(&format!("{question} [y/N] "));
     // A thread of its own: the runtime would wait for one of its own until Enter is pressed.
     let (sender, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -30,11 +33,14 @@ pub(super) async fn confirmed(question: &str) -> Result<bool, CliError> {
             let answer = answer
                 .map_err(CliError::failed)?
                 .map_err(|error| CliError::failed(format!("standard input: {error}")))?;
-            Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+            match answer.trim() {
+                "y" | "Y" | "yes" => Ok(()),
+                _ => Err(CliError::failed(otherwise)),
+            }
         }
         _ = tokio::signal::ctrl_c() => {
-            eprintln!();
-            Ok(false)
+            output::note("");
+            Err(CliError::interrupted(otherwise))
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::access::AccessFlags;
 use super::answer::Table;
 use super::connect::Session;
-use super::{CliError, Global, output, plan};
+use super::{CliError, Global, output, plan, registration};
 use crate::engine::artifact::Artifact;
 use crate::preflight::{self, Finding, Severity};
 use crate::text::{folded, width_of};
@@ -33,6 +33,24 @@ pub(super) async fn run(
     let checkups = join_all(checkups).await;
     let mut is_well = true;
     let mut answer = Vec::new();
+    let remarks = registration::look(global, session).await?;
+    // A name that only the configuration has is no deployment that could be asked for.
+    let is_asked = |name: &String| asked.deployments.is_empty() || asked.deployments.contains(name);
+    for remark in remarks.iter().filter(|one| is_asked(&one.deployment)) {
+        is_well = false;
+        let finding = Finding {
+            severity: Severity::Warning,
+            subject: "registration",
+            finding: remark.problem.clone(),
+            remedy: remark.remedy.clone(),
+        };
+        let findings = [finding];
+        if !global.json {
+            let width = width_of(&std::io::stdout());
+            output::write(&text(&remark.deployment, &findings, width));
+        }
+        answer.push(json!({"deployment": remark.deployment, "findings": findings}));
+    }
     for (place, checkup) in places.iter().zip(checkups) {
         match checkup {
             Ok(findings) => {

@@ -9,5 +9,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), CliError> {
-    Ok(demo::run(Options { keep: args.keep }).await?)
+    let ended = demo::run(Options { keep: args.keep }).await;
+    ended.map_err(|error| match error.downcast_ref::<demo::Interrupted>() {
+        Some(interrupted) => CliError::interrupted(interrupted),
+        None => error.into(),
+    })
 }

@@ -1,6 +1,6 @@
 use super::answer::Table;
 use super::connect::{Parameter, Session};
-use super::{CliError, Global, output};
+use super::{CliError, Global, output, registration};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -62,9 +62,18 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
         labels.as_deref(),
     )
     .await?;
+    let remark = registration::look_at(&mut session, &args.name, &host, port).await?;
     if global.json {
-        output::json(&answer.first_json());
+        let mut object = answer.first_json();
+        object["warnings"] = remark.iter().map(|one| one.problem.as_str()).collect();
+        output::json(&object);
     } else {
+        if let Some(one) = &remark {
+            output::note(&format!(
+                "lockkeeper: warning: {}: {}; {}",
+                one.deployment, one.problem, one.remedy
+            ));
+        }
         let address = format!("{host}:{port}");
         // A second `add` of a name is how one moves, and how two are mixed up.
         let moved = match before

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::access::AccessFlags;
 use super::connect::Session;
-use super::{CliError, Global, checkup, output};
+use super::{CliError, Global, checkup, output, registration};
 use crate::install::{self, Difference};
 
 #[derive(Debug, clap::Args)]
@@ -58,11 +58,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             json!({"kind": finding.kind.name(), "name": finding.name, "problem": how})
         })
         .collect();
-    let well = objects.is_empty() && health.rows.is_empty() && consistency.rows.is_empty();
+    let deployments = registration::look(global, &mut session).await?;
+    let well = objects.is_empty()
+        && deployments.is_empty()
+        && health.rows.is_empty()
+        && consistency.rows.is_empty();
     if global.json {
         output::json(&json!({
             "well": well,
             "objects": objects,
+            "deployments": deployments,
             "health": health.json(),
             "consistency": consistency.json(),
         }));
@@ -74,6 +79,13 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
                 object["name"].as_str().unwrap_or_default(),
                 object["problem"].as_str().unwrap_or_default(),
             ));
+        }
+        for remark in &deployments {
+            let sentence = format!(
+                "{}: {}; {}",
+                remark.deployment, remark.problem, remark.remedy
+            );
+            output::fold("", "    ", &sentence);
         }
         if !health.rows.is_empty() {
             output::write(&output::grid(&health, &HEALTH));

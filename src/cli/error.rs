@@ -1,22 +1,35 @@
 use std::fmt;
 
+use serde_json::{Map, Value, json};
+
 use crate::config::ConnectionSettings;
+use crate::control::ErrorCode;
 use crate::install::{InstallError, role_name};
 
-/// What a command ends with, for people: value, rule, next step.
+/// What a command ends with: value, rule, next step for people, and a code for programs.
 #[derive(Debug)]
-pub enum CliError {
-    /// The command was not understood: exit code 2.
-    Usage(String),
-    /// It was, and failed: exit code 1.
-    Failed(String),
+pub struct CliError {
+    how: How,
+    message: String,
+    /// The server's number, where it was the server that refused.
+    code: Option<u16>,
+    /// What a program may read beside the message.
+    details: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// It was understood, and failed.
+    Failed,
+    /// The command was not understood.
+    Usage,
+    /// Ctrl-C, before it was done.
+    Interrupted,
 }
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(message) | Self::Failed(message) => f.write_str(message),
-        }
+        f.write_str(&self.message)
     }
 }
 
@@ -30,17 +43,67 @@ impl From<crate::server::ServerError> for CliError {
 
 impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(format!("{error:#}"))
+        Self::failed(format!("{error:#}"))
     }
 }
 
 impl CliError {
+    fn new(how: How, message: impl fmt::Display) -> Self {
+        Self {
+            how,
+            message: message.to_string(),
+            code: None,
+            details: Map::new(),
+        }
+    }
+
     pub(super) fn usage(message: impl fmt::Display) -> Self {
-        Self::Usage(message.to_string())
+        Self::new(How::Usage, message)
     }
 
     pub(super) fn failed(message: impl fmt::Display) -> Self {
-        Self::Failed(message.to_string())
+        Self::new(How::Failed, message)
+    }
+
+    pub(super) fn interrupted(message: impl fmt::Display) -> Self {
+        Self::new(How::Interrupted, message)
+    }
+
+    /// The server refused, with this number.
+    fn refused(code: u16, message: impl fmt::Display) -> Self {
+        Self {
+            code: Some(code),
+            ..Self::failed(message)
+        }
+    }
+
+    /// The same, with something that programs may read under `key`.
+    #[must_use]
+    pub(super) fn with(mut self, key: &str, value: Value) -> Self {
+        self.details.insert(key.to_owned(), value);
+        self
+    }
+
+    /// The ones that `--help` lists.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self.how {
+            How::Failed => 1,
+            How::Usage => 2,
+            How::Interrupted => 130,
+        }
+    }
+
+    /// What `--json` writes to standard error.
+    pub(super) fn json(&self) -> Value {
+        let name = self
+            .code
+            .and_then(|number| ErrorCode::ALL.into_iter().find(|c| c.number() == number));
+        let mut error = self.details.clone();
+        error.insert("message".to_owned(), json!(self.message));
+        error.insert("code".to_owned(), json!(self.code));
+        error.insert("name".to_owned(), json!(name.map(ErrorCode::name)));
+        error.insert("exit_code".to_owned(), json!(self.exit_code()));
+        json!({ "error": error })
     }
 
     pub(super) fn install(settings: &ConnectionSettings, error: InstallError) -> Self {
@@ -64,7 +127,7 @@ impl CliError {
             let message = refusal.message();
             let next = match refusal.number() {
                 // The procedures say the next step themselves.
-                50_000..=51_999 => return Self::failed(message),
+                50_000..=51_999 => return Self::refused(refusal.number(), message),
                 1045 => format!(
                     "the user or password for {host}:{port} is wrong; correct LOCKKEEPER_URL \
                      (special characters of a password are percent-encoded)"
@@ -84,13 +147,13 @@ impl CliError {
                 }
                 1290 | 1836 => "this server is read-only; connect to the primary".to_owned(),
                 _ => {
-                    return Self::failed(format!(
-                        "{host}:{port}: {message} ({})",
-                        refusal.number()
-                    ));
+                    return Self::refused(
+                        refusal.number(),
+                        format!("{host}:{port}: {message} ({})", refusal.number()),
+                    );
                 }
             };
-            return Self::failed(format!("{message}; {next}"));
+            return Self::refused(refusal.number(), format!("{message}; {next}"));
         }
         match error {
             sqlx::Error::Io(source) => Self::failed(format!(

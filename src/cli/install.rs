@@ -24,7 +24,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         .await
         .map_err(|error| CliError::install(&settings, error))?;
     for warning in &report.warnings {
-        eprintln!("lockkeeper: warning: {warning}");
+        output::note(&format!("lockkeeper: warning: {warning}"));
     }
     if global.json {
         output::json(&serde_json::json!({

@@ -20,6 +20,17 @@ pub(super) fn write(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// A line to standard error, whether somebody reads it or not.
+pub(super) fn note(text: &str) {
+    beside(&format!("{text}\n"));
+}
+
+/// Text to standard error.
+pub(super) fn beside(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 pub(super) fn line(text: &str) {
     write(&format!("{text}\n"));
 }

@@ -1,10 +1,11 @@
 //! What a submit would do on each deployment, shown before it is asked for.
 
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::access::AccessFlags;
 use super::connect::Session;
-use super::{CliError, Global};
+use super::{CliError, Global, output};
 use crate::config::Access;
 use crate::preflight::{self, Change, Drift, Examination, Place};
 use crate::text::{folded, width_of};
@@ -47,7 +48,7 @@ pub(super) fn access(
     Access::new(&settings, &session.settings().credentials).map_err(CliError::usage)
 }
 
-/// Looks at all deployments at once and says what it saw on standard error.
+/// Looks at all deployments at once and says what it saw on standard error, unless it is `silent`: then the error has it.
 ///
 /// # Errors
 ///
@@ -58,23 +59,28 @@ pub(super) async fn show(
     access: &Access,
     change: &Change,
     accepted: &[String],
+    silent: bool,
 ) -> Result<(), CliError> {
     let examinations = look(places, access, change).await?;
-    let width = width_of(&std::io::stderr());
-    eprint!("{}", text(&examinations, width));
     let drifts = preflight::drift(&examinations, accepted);
-    eprint!("{}", drift_text(&drifts));
+    if !silent {
+        output::beside(&text(&examinations, width_of(&std::io::stderr())));
+        output::beside(&drift_text(&drifts));
+    }
     let refused = examinations.iter().any(|one| one.refusal.is_some());
-    match (refused, drifts.first()) {
-        (true, _) => Err(CliError::failed(
-            "nothing was submitted: see what each deployment refuses; --no-preflight submits without looking",
-        )),
-        (false, Some(drift)) => Err(CliError::failed(format!(
+    let message = match (refused, drifts.first()) {
+        (true, _) => {
+            "nothing was submitted: see what each deployment refuses; --no-preflight submits without looking".to_owned()
+        }
+        (false, Some(drift)) => format!(
             "nothing was submitted: the deployments' tables differ; mend that, or accept it by name: --accept-drift {}",
             drift.deployment
-        ))),
-        (false, None) => Ok(()),
-    }
+        ),
+        (false, None) => return Ok(()),
+    };
+    Err(CliError::failed(message)
+        .with("deployments", json!(examinations))
+        .with("drift", json!(drifts)))
 }
 
 /// Looks at all deployments at once.
@@ -93,9 +99,9 @@ pub(super) async fn look(
     tokio::select! {
         examinations = &mut looking => Ok(examinations),
         _ = tokio::signal::ctrl_c() => {
-            eprintln!("lockkeeper: removing what the look has made; nothing is submitted");
+            output::note("lockkeeper: removing what the look has made; nothing is submitted");
             let _ = looking.await;
-            Err(CliError::failed("nothing was submitted"))
+            Err(CliError::interrupted("nothing was submitted"))
         }
     }
 }
@@ -157,6 +163,7 @@ pub(super) fn question(
     schema: &str,
     statements: &[String],
     places: &[Place],
+    options: &str,
     width: Option<usize>,
 ) -> String {
     let mut lines = vec![format!("On schema {schema} of each deployment:")];
@@ -171,6 +178,9 @@ pub(super) fn question(
         .collect();
     let order = format!("in this order: {}", names.join(", "));
     lines.extend(folded(&order, width, "", "  "));
+    if !options.is_empty() {
+        lines.extend(folded(&format!("with {options}"), width, "", "  "));
+    }
     lines.into_iter().map(|line| line + "\n").collect()
 }
 

@@ -67,7 +67,13 @@ fn the_plan_of_a_submit_fits_80_columns() {
             "{}{}{}",
             text(&fleet, width),
             drift_text(&preflight::drift(&fleet, &[])),
-            question("shop", &[STATEMENT.to_owned()], &places, width)
+            question(
+                "shop",
+                &[STATEMENT.to_owned()],
+                &places,
+                "cutover_policy barrier, revert_window_seconds 3600",
+                width
+            )
         )
     };
     let narrow = shown(Some(80));

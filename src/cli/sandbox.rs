@@ -31,10 +31,10 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
 
 async fn fleet(global: &Global, args: Args) -> Result<(), CliError> {
     if !global.json {
-        eprintln!(
+        output::note(&format!(
             "Starting {} MySQL servers; the first time, one is fetched.",
             u16::from(args.deployments) + 1
-        );
+        ));
     }
     let starts = (0..=args.deployments).map(|number| {
         let name = match number {

@@ -1,7 +1,10 @@
+use std::io::IsTerminal as _;
+
 use serde_json::Value;
 
 use super::answer::Table;
 use super::connect::Session;
+use super::waits::{AT_BARRIER, Around, Seen, sentence};
 use super::{CliError, Global, output};
 
 #[derive(Debug, clap::Args)]
@@ -50,19 +53,46 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     }
 }
 
-impl Table {
-    /// What went wrong and what is waited for, in the order of the deployments.
-    fn remarks(&self) -> Vec<(&'static str, String, String)> {
-        let mut remarks = Vec::new();
-        for row in 0..self.rows.len() {
-            for (column, what) in [("error", "error: "), ("blocked_reason", "")] {
-                let sentence = self.text(row, column);
-                if !sentence.is_empty() {
-                    remarks.push((what, self.text(row, "deployment"), sentence));
-                }
-            }
+/// What went wrong and what is waited for, in the order of the deployments.
+fn remarks(head: &Table, operations: &Table) -> Vec<String> {
+    let rows = || 0..operations.rows.len();
+    let first_at_barrier = rows()
+        .find(|row| operations.text(*row, "state") == AT_BARRIER)
+        .map(|row| operations.text(row, "deployment"));
+    let around = Around {
+        apply: &head.first_text("apply_id"),
+        state: &head.first_text("state"),
+        first_at_barrier: first_at_barrier.as_deref().unwrap_or_default(),
+    };
+    let mut remarks = Vec::new();
+    for row in rows() {
+        let get = |column| operations.text(row, column);
+        let deployment = get("deployment");
+        let error = get("error");
+        if !error.is_empty() {
+            remarks.push(format!("{deployment}: error: {error}"));
         }
-        remarks
+        let seen = Seen {
+            state: &get("state"),
+            blocked_reason: &get("blocked_reason"),
+            is_stale: get("stale") == "1",
+            driver: &get("driver"),
+            heartbeat_age_seconds: &get("heartbeat_age_seconds"),
+            claim: &get("claim"),
+            throttled_by: &get("throttled_by"),
+        };
+        let sentence = sentence(&deployment, &seen, &around);
+        remarks.extend(sentence.map(|sentence| format!("{deployment}: {sentence}")));
+    }
+    remarks
+}
+
+/// On a terminal an error has the width below the table.
+fn columns() -> &'static [(&'static str, &'static str)] {
+    if std::io::stdout().is_terminal() {
+        &APPLIES[..APPLIES.len() - 1]
+    } else {
+        &APPLIES
     }
 }
 
@@ -76,7 +106,16 @@ async fn all(global: &Global, session: &mut Session, limit: u32) -> Result<(), C
         ))
         .await?;
     let empty = "No apply yet; `lockkeeper submit` asks for a change.";
-    output::rows(global, &table, &APPLIES, empty);
+    output::rows(global, &table, columns(), empty);
+    if !global.json && std::io::stdout().is_terminal() {
+        for row in 0..table.rows.len() {
+            let error = table.text(row, "error");
+            if !error.is_empty() {
+                let apply = table.text(row, "apply_id");
+                output::fold("", "    ", &format!("apply {apply}: {error}"));
+            }
+        }
+    }
     Ok(())
 }
 
@@ -97,9 +136,12 @@ async fn read(session: &mut Session, apply: u64) -> Result<(Table, Table), CliEr
             "SELECT o.operation_id, o.apply_id, o.position, o.deployment, o.state, o.phase, o.percent, o.rows_copied,
                     o.rows_total, o.rows_per_second, o.seconds_left, o.throttled_by, o.driver, o.attempt,
                     o.next_attempt_at, o.error, o.started_at, o.completed_at, b.gate AS blocked_at,
-                    b.blocker_operation_id, b.reason AS blocked_reason
-               FROM operation_status       AS o
-               LEFT JOIN operation_blocked AS b ON b.operation_id = o.operation_id
+                    b.blocker_operation_id, b.reason AS blocked_reason, c.claim, COALESCE(l.stale, 0) AS stale,
+                    l.heartbeat_age_seconds
+               FROM operation_status         AS o
+               LEFT JOIN operation_blocked   AS b ON b.operation_id = o.operation_id
+               LEFT JOIN operation_claimable AS c ON c.operation_id = o.operation_id
+               LEFT JOIN lease_status        AS l ON l.operation_id = o.operation_id
               WHERE o.apply_id = {apply}
               ORDER BY o.position, o.operation_id"
         ))
@@ -120,12 +162,12 @@ async fn one(global: &Global, session: &mut Session, apply: u64) -> Result<(), C
         output::json(&object(session, apply).await?);
     } else {
         let (head, operations) = read(session, apply).await?;
-        output::write(&output::grid(&head, &APPLIES));
+        output::write(&output::grid(&head, columns()));
         output::line("");
         output::write(&output::grid(&operations, &OPERATIONS));
         // Sentences: below the table, where they have the whole width.
-        for (what, deployment, sentence) in operations.remarks() {
-            output::fold("", "    ", &format!("{deployment}: {what}{sentence}"));
+        for remark in remarks(&head, &operations) {
+            output::fold("", "    ", &remark);
         }
     }
     Ok(())

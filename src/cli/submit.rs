@@ -104,11 +104,13 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             statements: statements.clone(),
             engine: engine(args.engine.as_deref())?.unwrap_or_default(),
         };
-        plan::show(&places, &access, &change, &args.accept_drift).await?;
+        let silent = global.json && !asks;
+        plan::show(&places, &access, &change, &args.accept_drift, silent).await?;
     }
-    if asks && !confirmed(&args, &statements, &places).await? {
-        return Err(CliError::failed("nothing was submitted"));
+    if asks {
+        confirm(&args, &statements, &places, &options).await?;
     }
+    let options = (!options.is_empty()).then(|| Value::Object(options).to_string());
     let statements = Value::from(statements).to_string();
     let answer = session
         .call(
@@ -168,7 +170,7 @@ pub(super) fn engine(text: Option<&str>) -> Result<Option<Value>, CliError> {
 }
 
 /// Values are checked by the server: only what was said is passed on.
-fn options(args: &Args) -> Result<Option<String>, CliError> {
+fn options(args: &Args) -> Result<Map<String, Value>, CliError> {
     let mut options = Map::new();
     let mut add = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -195,16 +197,28 @@ fn options(args: &Args) -> Result<Option<String>, CliError> {
     add("revert_scope", text(&args.revert_scope));
     add("note", text(&args.note));
     add("engine", engine(args.engine.as_deref())?);
-    Ok((!options.is_empty()).then(|| Value::Object(options).to_string()))
+    Ok(options)
 }
 
-async fn confirmed(args: &Args, statements: &[String], places: &[Place]) -> Result<bool, CliError> {
+async fn confirm(
+    args: &Args,
+    statements: &[String],
+    places: &[Place],
+    options: &Map<String, Value>,
+) -> Result<(), CliError> {
     let width = width_of(&std::io::stderr());
-    eprint!(
-        "{}",
-        plan::question(&args.schema, statements, places, width)
-    );
-    ask::confirmed("Submit?").await
+    let mut options = options.clone();
+    // They are listed in their order.
+    options.remove("deployments");
+    let options = output::detail(Value::Object(options).to_string());
+    output::beside(&plan::question(
+        &args.schema,
+        statements,
+        places,
+        &options,
+        width,
+    ));
+    ask::confirm("Submit?", "nothing was submitted").await
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Why doesn't it move? The sentences of `operation_blocked`, and for what no gate holds: what it waits for instead.
+//! Why doesn't it move? A sentence for each deployment; see [`super::waits`].
 
 use super::connect::Session;
+use super::waits::{AT_BARRIER, Around, Seen, sentence};
 use super::{CliError, Global, output};
 
 #[derive(Debug, clap::Args)]
@@ -35,44 +36,34 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         output::json(&table.json());
         return Ok(());
     }
+    let first_at_barrier = (0..table.rows.len())
+        .find(|row| table.text(*row, "state") == AT_BARRIER)
+        .map(|row| table.text(row, "deployment"));
     for row in 0..table.rows.len() {
         let get = |column| table.text(row, column);
-        let state = get("state");
-        let sentence = if !get("reason").is_empty() {
-            get("reason")
-        } else if get("stale") == "1" {
-            format!(
-                "its driver {} was last heard of {} s ago; any driver may take it over",
-                get("driver"),
-                get("heartbeat_age_seconds")
-            )
-        } else if state == "waiting_for_cutover" && get("apply_state") == state {
-            // The apply's own state says that a person is waited for.
-            format!(
-                "caught up; `lockkeeper cutover {}` lets it swap",
-                args.apply
-            )
-        } else if !get("driver").is_empty() {
-            match get("throttled_by") {
-                by if by.is_empty() => format!("{} works on it ({})", get("driver"), get("phase")),
-                by => format!("{} works on it; throttled: {by}", get("driver")),
-            }
-        } else if !get("claim").is_empty() {
-            format!(
-                "nothing holds it: a driver may claim its {} now",
-                get("claim")
-            )
-        } else {
-            match get("error") {
-                error if error.is_empty() => "nothing to wait for".to_owned(),
-                error => error,
-            }
+        let (deployment, state) = (get("deployment"), get("state"));
+        let seen = Seen {
+            state: &state,
+            blocked_reason: &get("reason"),
+            is_stale: get("stale") == "1",
+            driver: &get("driver"),
+            heartbeat_age_seconds: &get("heartbeat_age_seconds"),
+            claim: &get("claim"),
+            throttled_by: &get("throttled_by"),
         };
-        output::fold(
-            "",
-            "    ",
-            &format!("{} ({state}): {sentence}", get("deployment")),
-        );
+        let around = Around {
+            apply: &args.apply,
+            state: &get("apply_state"),
+            first_at_barrier: first_at_barrier.as_deref().unwrap_or_default(),
+        };
+        let sentence = sentence(&deployment, &seen, &around).unwrap_or_else(|| {
+            match (seen.driver, get("phase"), get("error")) {
+                ("", _, error) if error.is_empty() => "it is settled".to_owned(),
+                ("", _, error) => error,
+                (driver, phase, _) => format!("{driver} works on it ({phase})"),
+            }
+        });
+        output::fold("", "    ", &format!("{deployment} ({state}): {sentence}"));
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ async fn an_interrupted_copy_is_resumed_by_the_same_command() {
     signal(&slow, Signal::INT);
     let output = slow.wait_with_output().await.expect("its end");
     let said = err(&output);
-    assert_eq!(code(&output), 1, "{said}");
+    assert_eq!(code(&output), 130, "{said}");
     for part in [
         "the shadow table",
         "the checkpoint",
@@ -291,7 +291,7 @@ async fn what_was_stopped_waits_until_the_same_command_starts_it_again() {
     shop.until(state, "stopped").await;
     signal(&child, Signal::TERM);
     let output = child.wait_with_output().await.expect("its end");
-    assert_eq!(code(&output), 1, "{}", err(&output));
+    assert_eq!(code(&output), 130, "{}", err(&output));
     let started = run(shop.alter(&["--yes", "--json", "--throttle", "0", WIDEN])).await;
     assert_eq!(done(&started)["apply_id"], 1);
     assert_eq!(shop.column_type().await, "bigint");

@@ -4,6 +4,7 @@
 
 pub mod control;
 mod database;
+pub mod terminal;
 mod wait;
 
 use std::path::Path;

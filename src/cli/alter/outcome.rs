@@ -43,7 +43,7 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
             "To {command} it:  lockkeeper {command} {apply}{ours} && lockkeeper drive --until-idle --deployments {}{ours}",
             quoted(job.deployment)
         );
-        return Err(CliError::failed(next));
+        return Err(CliError::interrupted(next));
     }
     if state == "completed" {
         if !job.global.json {

@@ -3,7 +3,7 @@
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 
 use super::super::connect::Session;
-use super::super::{CliError, deployment};
+use super::super::{CliError, deployment, output};
 use crate::config::ConnectionSettings;
 use crate::install::{self, InstallError, role_name};
 use crate::preflight::Place;
@@ -64,7 +64,7 @@ impl Server {
                 .await
                 .map_err(|error| not_allowed_or(&self.settings, error))?;
             for warning in &report.warnings {
-                eprintln!("lockkeeper: warning: {warning}");
+                output::note(&format!("lockkeeper: warning: {warning}"));
             }
             self.session = installed(&self.settings).await?;
         }

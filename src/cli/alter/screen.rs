@@ -85,7 +85,7 @@ impl Screen {
 impl Lines {
     fn line(&self, text: &str) {
         if self.is_json {
-            eprintln!("{text}");
+            output::note(text);
         } else {
             output::line(text);
         }

@@ -49,6 +49,7 @@ pub(super) struct Operation {
     pub throttled_by: String,
     pub driver: String,
     pub is_stale: bool,
+    pub heartbeat_age_seconds: String,
     /// The claim that it is offered to.
     pub claim: String,
     pub gate: String,
@@ -178,7 +179,8 @@ async fn operations(session: &mut Session, apply: u64) -> Result<Vec<Operation>,
     let table = session
         .read(format!(
             "SELECT o.operation_id, o.deployment, o.state, o.phase, o.percent, o.rows_per_second, o.seconds_left,
-                    o.binlog_lag_seconds, o.throttled_by, o.driver, o.error, COALESCE(l.stale, 0) AS stale, c.claim,
+                    o.binlog_lag_seconds, o.throttled_by, o.driver, o.error, COALESCE(l.stale, 0) AS stale,
+                    l.heartbeat_age_seconds, c.claim,
                     b.gate, b.blocker_operation_id, b.reason
                FROM operation_status         AS o
                LEFT JOIN lease_status        AS l ON l.operation_id = o.operation_id
@@ -237,6 +239,7 @@ fn operation(table: &Table, row: usize) -> Operation {
         throttled_by: table.text(row, "throttled_by"),
         driver: table.text(row, "driver"),
         is_stale: number(table, row, "stale") == Some(1.0),
+        heartbeat_age_seconds: table.text(row, "heartbeat_age_seconds"),
         claim: table.text(row, "claim"),
         gate: table.text(row, "gate"),
         blocker_operation_id: number(table, row, "blocker_operation_id").map(|id| id as u64),

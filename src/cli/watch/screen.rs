@@ -1,5 +1,6 @@
 //! The screen as lines of text: a pure function of what the views say, the size, and what the user is about to do.
 
+use super::super::waits::{Around, Seen, sentence};
 use super::fleet::{Apply, Fleet, Operation};
 use crate::text::folded;
 
@@ -147,7 +148,7 @@ fn apply_lines(view: &View<'_>, apply: &Apply) -> Vec<Line> {
     let columns = Columns::of(view.width, apply);
     for operation in &apply.operations {
         lines.push(columns.line(operation));
-        for (text, tone) in remarks(operation) {
+        for (text, tone) in remarks(apply, operation) {
             lines.extend(wrapped(&text, view.width, "      ", tone));
         }
     }
@@ -169,33 +170,33 @@ fn barrier(apply: &Apply) -> String {
     text
 }
 
-/// Why it waits, in the words of the view; and what went wrong.
-fn remarks(operation: &Operation) -> Vec<(String, Tone)> {
+/// Why it waits, in the words of every other surface; and what went wrong.
+fn remarks(apply: &Apply, operation: &Operation) -> Vec<(String, Tone)> {
     let mut remarks = Vec::new();
     if !operation.error.is_empty() {
         remarks.push((operation.error.clone(), Tone::Bad));
     }
-    if !operation.blocked_reason.is_empty() {
-        remarks.push((operation.blocked_reason.clone(), Tone::Faint));
-    }
-    // What throttled it last stays in the row of one that nobody works on.
-    if !(operation.throttled_by.is_empty() || operation.driver.is_empty()) {
-        remarks.push((format!("throttled: {}", operation.throttled_by), Tone::Busy));
-    }
-    if operation.is_stale {
-        remarks.push((
-            format!(
-                "its driver {} is silent; another one takes it over",
-                operation.driver
-            ),
-            Tone::Bad,
-        ));
-    } else if operation.driver.is_empty() && !operation.claim.is_empty() {
-        remarks.push((
-            format!("any driver may claim its {} now", operation.claim),
-            Tone::Faint,
-        ));
-    }
+    let seen = Seen {
+        state: &operation.state,
+        blocked_reason: &operation.blocked_reason,
+        is_stale: operation.is_stale,
+        driver: &operation.driver,
+        heartbeat_age_seconds: &operation.heartbeat_age_seconds,
+        claim: &operation.claim,
+        throttled_by: &operation.throttled_by,
+    };
+    let around = Around {
+        apply: &apply.apply_id.to_string(),
+        state: &apply.state,
+        first_at_barrier: apply.at_barrier().first().copied().unwrap_or_default(),
+    };
+    let tone = match operation {
+        one if one.is_stale => Tone::Bad,
+        one if !one.driver.is_empty() && !one.throttled_by.is_empty() => Tone::Busy,
+        _ => Tone::Faint,
+    };
+    let sentence = sentence(&operation.deployment, &seen, &around);
+    remarks.extend(sentence.map(|text| (text, tone)));
     remarks
 }
 

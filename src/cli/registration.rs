@@ -1,0 +1,84 @@
+//! What is registered, beside what the configuration says: names that nobody has, and one server under two names.
+
+use serde::Serialize;
+
+use super::connect::{Session, literal};
+use super::{CliError, Global};
+use crate::config::Layer;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Remark {
+    pub deployment: String,
+    pub problem: String,
+    pub remedy: String,
+}
+
+pub(super) async fn look(global: &Global, session: &mut Session) -> Result<Vec<Remark>, CliError> {
+    let table = session
+        .read(
+            "SELECT d.deployment, LOWER(CONCAT(d.host, ':', d.port)) AS address
+               FROM deployment_status AS d
+              ORDER BY d.position, d.deployment"
+                .to_owned(),
+        )
+        .await?;
+    let registered: Vec<(String, String)> = (0..table.rows.len())
+        .map(|row| (table.text(row, "deployment"), table.text(row, "address")))
+        .collect();
+    let mut remarks: Vec<Remark> = Vec::new();
+    for (at, (name, address)) in registered.iter().enumerate() {
+        if let Some((first, _)) = registered[..at].iter().find(|(_, other)| other == address) {
+            remarks.push(same_address(name, first, address));
+        }
+    }
+    let configured = global.load(Layer::default())?.deployments;
+    for name in configured.into_keys() {
+        if !registered.iter().any(|(other, _)| *other == name) {
+            remarks.push(Remark {
+                problem: format!(
+                    "the configuration has [deployments.{name}], and no deployment is named so: nobody uses it"
+                ),
+                remedy: format!(
+                    "correct the name, or `lockkeeper deployment add {name} HOST:PORT`"
+                ),
+                deployment: name,
+            });
+        }
+    }
+    Ok(remarks)
+}
+
+/// What is wrong with a name that has just been registered.
+pub(super) async fn look_at(
+    session: &mut Session,
+    name: &str,
+    host: &str,
+    port: u16,
+) -> Result<Option<Remark>, CliError> {
+    let table = session
+        .read(format!(
+            "SELECT d.deployment
+               FROM deployment_status AS d
+              WHERE LOWER(d.host) = LOWER({})
+                AND d.port = {port}
+                AND d.deployment <> {}
+              ORDER BY d.position
+              LIMIT 1",
+            literal(host),
+            literal(name)
+        ))
+        .await?;
+    let address = format!("{host}:{port}");
+    Ok((!table.rows.is_empty())
+        .then(|| same_address(name, &table.first_text("deployment"), &address)))
+}
+
+fn same_address(name: &str, first: &str, address: &str) -> Remark {
+    Remark {
+        deployment: name.to_owned(),
+        problem: format!(
+            "it has the address of {first}, {address}: a change would come to that server twice"
+        ),
+        remedy: format!("`lockkeeper deployment remove {name}`, or correct its address"),
+    }
+}

@@ -1,0 +1,91 @@
+//! Commands that end, on a terminal: how wide they write, what they ask, what they exit with.
+
+mod support;
+
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use support::TestDatabase;
+use support::terminal::Terminal;
+
+const LONG: &str = "db-eu-1.example:3306: the server has said at some length what it does not like about this statement, and it \
+                    goes on until no table would hold it beside seven other columns";
+
+/// An apply that has failed with a long reason.
+async fn failed() -> TestDatabase {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let mut session = database.connect().await;
+    for statement in [
+        "CALL apply_submit('shop', 'ALTER TABLE orders ADD note INT', '{\"name\": \"orders-note\"}')",
+        "CALL driver_register('driver-1', '0.1.0', 1, NULL)",
+    ] {
+        session.execute(statement).await.expect(statement);
+    }
+    let claim = sqlx::query("CALL operation_claim_copy('driver-1', NULL)")
+        .fetch_one(&mut session)
+        .await
+        .expect("a claim");
+    let operation: u64 = claim.get_unchecked("operation_id");
+    let token: String = claim.get_unchecked("lease_token");
+    session
+        .execute(AssertSqlSafe(format!(
+            "CALL operation_fail({operation}, '{token}', '{LONG}', 0)"
+        )))
+        .await
+        .expect("operation_fail");
+    database
+}
+
+#[tokio::test]
+async fn a_long_error_stands_below_the_table_and_in_the_width_of_the_terminal() {
+    let database = failed().await;
+    for (arguments, columns) in [
+        (&["status"][..], 80),
+        (&["status", "1"], 80),
+        (&["status"], 200),
+        (&["why", "1"], 60),
+    ] {
+        let mut terminal = Terminal::start(&database, arguments, columns, 40);
+        terminal.says("columns").await;
+        assert!(terminal.end().await.success());
+        let written = terminal.plain();
+        let longest = written.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(columns.into()), "{arguments:?}: {written}");
+        let words = written.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(LONG), "whole, and in one piece: {written}");
+        assert_eq!(words.matches(LONG).count(), 1, "once: {written}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_takes_no_for_an_answer_and_ctrl_c_exits_with_130() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(2).await;
+    let submit = [
+        "submit",
+        "--schema",
+        "shop",
+        "-e",
+        "ALTER TABLE orders ADD note INT",
+        "--no-preflight",
+        "--cutover-policy",
+        "barrier",
+    ];
+    for (key, code) in [("n\r", 1), ("\r", 1), ("\u{4}", 1), ("\u{3}", 130)] {
+        let mut terminal = Terminal::start(&database, &submit, 80, 24);
+        terminal.says("with cutover_policy barrier").await;
+        terminal.says("Submit? [y/N]").await;
+        terminal.press(key);
+        assert_eq!(terminal.end().await.code(), Some(code), "{key:?}");
+        terminal.says("nothing was submitted").await;
+    }
+    let applies: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM apply_status")
+        .fetch_one(&mut database.connect().await)
+        .await
+        .expect("counted");
+    assert_eq!(applies, 0);
+    let mut terminal = Terminal::start(&database, &submit, 80, 24);
+    terminal.says("Submit? [y/N]").await;
+    terminal.press("y\r");
+    assert!(terminal.end().await.success());
+    terminal.says("Apply 1 (apply-1) is submitted").await;
+}
