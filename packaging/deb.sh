@@ -16,7 +16,7 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 chmod 755 "$tree"
 
-version=$("$program" --version | awk '{ print $2 }')
+version=$("$program" --version | awk '{ print $2 }')-1
 architecture=$(dpkg --print-architecture)
 
 put() { install -D -m "$1" "$2" "$tree/$3"; }
@@ -28,16 +28,27 @@ put 644 "$root/CHANGELOG.md" usr/share/doc/lockkeeper/CHANGELOG.md
 for page in "$root"/docs/*.md; do
     put 644 "$page" "usr/share/doc/lockkeeper/$(basename "$page")"
 done
-mkdir -p "$tree/usr/share/man/man1" "$tree/usr/share/bash-completion/completions"
-"$program" docs man "$tree/usr/share/man/man1"
+pages=$(mktemp -d)
+trap 'rm -rf "$tree" "$pages"' EXIT
+"$program" docs man "$pages"
+for page in "$pages"/*.1; do
+    put 644 "$page" "usr/share/man/man1/$(basename "$page")"
+done
 gzip -9n "$tree"/usr/share/man/man1/*
-"$program" completions bash > "$tree/usr/share/bash-completion/completions/lockkeeper"
+"$program" docs completions "$pages"
+put 644 "$pages/lockkeeper.bash" usr/share/bash-completion/completions/lockkeeper
+put 644 "$pages/_lockkeeper" usr/share/zsh/vendor-completions/_lockkeeper
+put 644 "$pages/lockkeeper.fish" usr/share/fish/vendor_completions.d/lockkeeper.fish
 strip --strip-debug "$tree/usr/bin/lockkeeper" 2>/dev/null || true
 
 mkdir "$tree/DEBIAN"
 echo /etc/lockkeeper/config.toml > "$tree/DEBIAN/conffiles"
-grep -v '^#DEBHELPER#' "$root/packaging/debian/postinst" > "$tree/DEBIAN/postinst"
-chmod 755 "$tree/DEBIAN/postinst"
+for script in postinst prerm postrm; do
+    grep -v '^#DEBHELPER#' "$root/packaging/debian/$script" > "$tree/DEBIAN/$script"
+    chmod 755 "$tree/DEBIAN/$script"
+done
+# The C library that it was built with, or a later one.
+libc=$(dpkg-query --show --showformat='${Version}' libc6)
 cat > "$tree/DEBIAN/control" <<CONTROL
 Package: lockkeeper
 Version: $version
@@ -45,7 +56,7 @@ Architecture: $architecture
 Maintainer: The Lockkeeper developers <lockkeeper@localhost>
 Section: database
 Priority: optional
-Depends: libc6, passwd
+Depends: libc6 (>= ${libc%%-*}), passwd
 Installed-Size: $(du -sk "$tree" | cut -f1)
 Description: Ordered online schema changes for fleets of MySQL servers
  Applies one schema change to many MySQL servers while applications write to

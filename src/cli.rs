@@ -66,7 +66,7 @@ impl Global {
     fn settings(&self) -> Result<ConnectionSettings, CliError> {
         self.settings_if_any()?.ok_or_else(|| {
             CliError::usage(
-                "no control database; name it with LOCKKEEPER_URL or --url, as \
+                "no control database; name it with LOCKKEEPER_URL, url in the configuration file, or --url, as \
                  mysql://user:password@host:port/schema",
             )
         })

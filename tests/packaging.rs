@@ -76,7 +76,6 @@ fn there_is_a_manual_page_for_each_command() {
     }
 }
 
-/// Installed into a folder, by dpkg itself where that is possible without root.
 /// Into a folder, as root of its own namespace at best: its scripts and dependencies are for a real system.
 fn is_installed_and_removed_by_dpkg(package: &str, place: &Path) {
     if !rustix::process::geteuid().is_root() {
@@ -151,16 +150,44 @@ fn the_debian_package_has_its_files_with_their_modes() {
         "{version}"
     );
     is_installed_and_removed_by_dpkg(package, &folder.path().join("root"));
-    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
-    for file in [
-        "usr/bin/",
-        "usr/lib/systemd/system/",
-        "etc/lockkeeper/",
-        "usr/share/man/man1/",
-    ] {
+    for (destination, mode) in assets() {
         assert!(
-            manifest.contains(&format!("\"{file}\"")),
-            "{file} is not in [package.metadata.deb]"
+            contents
+                .lines()
+                .any(|line| line.starts_with(mode) && line.contains(&format!("./{destination}"))),
+            "{mode} {destination} of [package.metadata.deb]: {contents}"
         );
     }
+    // And nothing else.
+    for line in contents.lines().filter(|line| line.starts_with('-')) {
+        let known = assets()
+            .iter()
+            .any(|(destination, _)| line.contains(&format!("./{destination}")));
+        assert!(known, "not in [package.metadata.deb]: {line}");
+    }
+    let scripts = std::fs::read_dir(root().join("packaging/debian")).expect("listed");
+    let control = run("dpkg-deb", &["--info", package]);
+    for script in scripts.flatten() {
+        let name = script.file_name().into_string().expect("a plain name");
+        assert!(control.contains(&format!("*  {name}")), "{name}: {control}");
+    }
+}
+
+/// Where `cargo deb` puts files, and their modes as `dpkg-deb` shows them.
+fn assets() -> Vec<(String, &'static str)> {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let (_, assets) = manifest.split_once("\nassets = [\n").expect("its assets");
+    let (assets, _) = assets.split_once("\n]").expect("their end");
+    let each = assets.lines().map(|line| {
+        let [_, destination, mode]: [String; 3] =
+            serde_json::from_str(line.trim().trim_end_matches(',')).expect("three texts");
+        let mode = match mode.as_str() {
+            "755" => "-rwxr-xr-x",
+            "644" => "-rw-r--r--",
+            "600" => "-rw-------",
+            other => panic!("mode {other}"),
+        };
+        (destination, mode)
+    });
+    each.collect()
 }

@@ -11,6 +11,8 @@ use crate::install;
 pub(super) enum Command {
     /// Manual pages, one a command
     Man { folder: PathBuf },
+    /// Completions for bash, zsh and fish
+    Completions { folder: PathBuf },
     /// docs/reference.md, from the header comments of sql/
     Reference,
 }
@@ -21,6 +23,16 @@ pub(super) fn run(command: Command) -> Result<(), CliError> {
             let failed = |error| CliError::failed(format!("{}: {error}", folder.display()));
             std::fs::create_dir_all(&folder).map_err(failed)?;
             clap_mangen::generate_to(Cli::command(), &folder).map_err(failed)
+        }
+        Command::Completions { folder } => {
+            use clap_complete::Shell;
+            let failed = |error| CliError::failed(format!("{}: {error}", folder.display()));
+            std::fs::create_dir_all(&folder).map_err(failed)?;
+            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+                clap_complete::generate_to(shell, &mut Cli::command(), "lockkeeper", &folder)
+                    .map_err(failed)?;
+            }
+            Ok(())
         }
         Command::Reference => {
             output::write(&install::reference());
