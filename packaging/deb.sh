@@ -47,8 +47,11 @@ for script in postinst prerm postrm; do
     grep -v '^#DEBHELPER#' "$root/packaging/debian/$script" > "$tree/DEBIAN/$script"
     chmod 755 "$tree/DEBIAN/$script"
 done
-# The C library that it was built with, or a later one.
+# Of the C library the version that it was built with, or a later one; and whatever else it is linked to.
 libc=$(dpkg-query --show --showformat='${Version}' libc6)
+others=$(ldd "$program" | grep -oE '/[^ ]+' | while read -r library; do
+    dpkg --search "$library" 2>/dev/null || dpkg --search "/usr$library"
+done | cut -d: -f1 | sort -u | { grep -vx libc6 || true; } | sed 's/^/, /' | tr -d '\n')
 cat > "$tree/DEBIAN/control" <<CONTROL
 Package: lockkeeper
 Version: $version
@@ -56,7 +59,7 @@ Architecture: $architecture
 Maintainer: The Lockkeeper developers <lockkeeper@localhost>
 Section: database
 Priority: optional
-Depends: libc6 (>= ${libc%%-*}), passwd
+Depends: libc6 (>= ${libc%%-*}), passwd$others
 Installed-Size: $(du -sk "$tree" | cut -f1)
 Description: Ordered online schema changes for fleets of MySQL servers
  Applies one schema change to many MySQL servers while applications write to
