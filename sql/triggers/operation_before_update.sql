@@ -8,6 +8,12 @@ BEGIN
     DECLARE v_live_state VARCHAR(32);
     DECLARE v_message    VARCHAR(128);
 
+    -- Who it is never changes either: what is settled would be another's outcome.
+    IF NEW.operation_id <> OLD.operation_id THEN
+        SET v_message = CONCAT('operation ', OLD.operation_id, ' keeps its id; it cannot become operation ', NEW.operation_id);
+        SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
+    END IF;
+
     IF NOT (NEW.state <=> OLD.state) THEN
         SELECT MAX(l.state)
           INTO v_live_state

@@ -12,6 +12,12 @@ BEGIN
     -- The constraint event_is_a_legal_move: cheaper than a look into operation_transition, as it is no statement.
     DECLARE CONTINUE HANDLER FOR 1452 SET v_is_legal = FALSE;
 
+    -- Under another id a live row would bring a settled operation back to life.
+    IF NEW.operation_id <> OLD.operation_id THEN
+        SET v_message = CONCAT('operation ', OLD.operation_id, ' keeps its id; it cannot become operation ', NEW.operation_id);
+        SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
+    END IF;
+
     -- A session without strict mode may set the column to NULL, and the server makes '' of that, but only after this.
     IF NOT (NEW.state <=> OLD.state) THEN
         IF NEW.move_serial = OLD.move_serial THEN

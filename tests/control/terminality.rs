@@ -228,6 +228,30 @@ async fn nobody_replaces_an_operation() {
     }
 }
 
+/// A live row under the id of a settled operation would bring that one back to life.
+#[tokio::test]
+async fn an_operation_keeps_its_id() {
+    let fleet = Fleet::of(2).await;
+    let settled = fleet.settled("completed").await.operations[0];
+    let apply = fleet.submit(Value::Null).await;
+    let running = fleet.run(apply.operations[0]).await.operation;
+    let before = [
+        fleet.everything_of(settled).await,
+        fleet.everything_of(running).await,
+    ];
+    for (table, from, to) in [
+        ("operation_live", running, settled),
+        ("operation_live", running, 1_000_000),
+        ("operation", settled, 1_000_000),
+        ("operation", running, 1_000_000),
+    ] {
+        let forced = format!("UPDATE {table} SET operation_id = {to} WHERE operation_id = {from}");
+        refused(50201, fleet.sql().await.run(&forced).await);
+    }
+    assert_eq!(fleet.everything_of(settled).await, before[0]);
+    assert_eq!(fleet.everything_of(running).await, before[1]);
+}
+
 /// To a session without strict mode the server would make '' of it.
 #[tokio::test]
 async fn a_state_cannot_be_taken_away() {
