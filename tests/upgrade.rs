@@ -125,7 +125,7 @@ async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers(
             .await
             .expect("older triggers");
         let report = install(fleet.control.settings()).await.expect("upgraded");
-        assert_eq!(report.replaced, 3);
+        assert_eq!(report.replaced, 4);
     }
     stop.send_replace(true);
     assert!(intruder.await.expect("the intruder") > 100);
