@@ -495,10 +495,34 @@ async fn watch_and_why_say_the_sentence_of_operation_blocked() {
         reader.port,
         database.schema()
     );
-    let mut command = lockkeeper(&["watch", "--once"]);
-    command.env("LOCKKEEPER_URL", url);
-    let answer = answer(command);
-    assert_eq!(answer.code, 0, "it reads views only: {}", answer.err);
+    let as_reader = |arguments: &[&str]| {
+        let mut command = lockkeeper(arguments);
+        command.env("LOCKKEEPER_URL", &url);
+        answer(command)
+    };
+    for arguments in [
+        &["watch", "--once"][..],
+        &["status", "1"],
+        &["why", "1"],
+        &["events"],
+    ] {
+        let said = as_reader(arguments);
+        assert_eq!(said.code, 0, "it reads views only: {}", said.err);
+    }
+    let doctor = json(&as_reader(&["doctor", "--json"]).out);
+    assert!(
+        doctor["objects"].is_null(),
+        "tables are for others: {doctor}"
+    );
+    assert!(doctor["health"].is_array());
+    let driver = as_reader(&["drive", "--until-idle"]);
+    assert!(
+        driver.code == 1
+            && driver.err.contains("driver_register")
+            && driver.err.contains("_driver' for a driver"),
+        "{}",
+        driver.err
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::connect::{Parameter, Session};
-use super::statements::split;
+use super::statements::{check, split};
 use super::{CliError, Global, ask, output, plan, status, submit};
 use crate::config::{Access, Layer};
 use crate::preflight::{Change, Examination};
@@ -91,6 +91,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             "there is no statement to apply; pass one, as 'ALTER TABLE orders ADD COLUMN note TEXT'",
         ));
     }
+    check(&statements)?;
     let change = Change {
         schema: args.schema.clone(),
         engine: submit::engine(args.engine.as_deref())?.unwrap_or_default(),

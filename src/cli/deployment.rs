@@ -179,7 +179,8 @@ fn address(text: &str) -> Result<(String, u16), CliError> {
         Some(port) => port.parse().map_err(|_| refused())?,
         None => 3306,
     };
-    if host.is_empty() || host.contains('@') {
+    let is_odd = |c: char| c == '@' || c == '/' || c.is_whitespace() || c.is_control();
+    if host.is_empty() || host.contains(is_odd) {
         return Err(refused());
     }
     Ok((host.to_owned(), port))
@@ -210,7 +211,16 @@ mod tests {
         assert_eq!(good("db1:3307"), ("db1".to_owned(), 3307));
         assert_eq!(good("[::1]:3307"), ("::1".to_owned(), 3307));
         assert!(
-            address("db1:x").is_err() && address(":1").is_err() && address("root@db1").is_err()
+            [
+                "db1:x",
+                ":1",
+                "root@db1",
+                "db 1",
+                "mysql://db1",
+                "db1:3306/shop"
+            ]
+            .into_iter()
+            .all(|text| address(text).is_err())
         );
     }
 }

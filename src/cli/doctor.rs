@@ -3,7 +3,7 @@ use serde_json::json;
 use super::access::AccessFlags;
 use super::connect::Session;
 use super::{CliError, Global, checkup, output, registration};
-use crate::install::{self, Difference};
+use crate::install::{self, Difference, InstallError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,6 +18,13 @@ pub(super) struct Args {
     schemas: Vec<String>,
     #[command(flatten)]
     access: AccessFlags,
+}
+
+fn is_denied(error: &sqlx::Error) -> bool {
+    let refusal = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>());
+    refusal.is_some_and(|refusal| matches!(refusal.number(), 1044 | 1142 | 1143))
 }
 
 const HEALTH: [(&str, &str); 4] = [
@@ -39,9 +46,18 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         return checkup::run(global, &mut session, asked).await;
     }
     let (settings, schema) = (session.settings().clone(), session.schema().to_owned());
-    let objects = install::inspect(session.connection(), &schema)
-        .await
-        .map_err(|error| CliError::install(&settings, error))?;
+    // Readers and operators see views alone; what is behind them an administrator compares.
+    let objects = match install::inspect(session.connection(), &schema).await {
+        Ok(objects) => Some(objects),
+        Err(InstallError::Database(error)) if is_denied(&error) => {
+            install::check_for_drive(session.connection(), &schema)
+                .await
+                .map_err(|error| CliError::install(&settings, error))?;
+            None
+        }
+        Err(error) => return Err(CliError::install(&settings, error)),
+    };
+    let is_compared = objects.is_some();
     let health = session
         .read("SELECT h.severity, h.subject, h.problem, h.remedy FROM health AS h ORDER BY h.severity, h.subject".to_owned())
         .await?;
@@ -50,6 +66,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         .await?;
     let objects: Vec<_> = objects
         .iter()
+        .flatten()
         .map(|finding| {
             let how = match finding.difference {
                 Difference::Missing => "missing",
@@ -66,7 +83,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     if global.json {
         output::json(&json!({
             "well": well,
-            "objects": objects,
+            "objects": is_compared.then_some(objects),
             "deployments": deployments,
             "health": health.json(),
             "consistency": consistency.json(),
@@ -99,6 +116,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         }
         if well {
             output::line("All is well.");
+        }
+        if !is_compared {
+            let user = &settings.credentials.user;
+            output::fold(
+                "",
+                "",
+                &format!(
+                    "Whether somebody edited an object is for an account with rights on the tables of {schema}; {user} has none."
+                ),
+            );
         }
     }
     if well {

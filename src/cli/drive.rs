@@ -97,7 +97,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     }
     drive::drive(&settings, options, ends)
         .await
-        .map_err(CliError::failed)
+        .map_err(|error| CliError::drive(&settings, error))
 }
 
 fn scope(args: &Args) -> Result<Scope, CliError> {

@@ -3,7 +3,8 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use crate::config::ConnectionSettings;
-use crate::control::ErrorCode;
+use crate::control::{ControlError, ErrorCode};
+use crate::drive::DriveError;
 use crate::install::{InstallError, role_name};
 
 /// What a command ends with: value, rule, next step for people, and a code for programs.
@@ -115,6 +116,19 @@ impl CliError {
         }
     }
 
+    /// A driver that could not go on.
+    pub(super) fn drive(settings: &ConnectionSettings, error: DriveError) -> Self {
+        match error {
+            DriveError::Control(
+                ControlError::Unreachable(source) | ControlError::Server(source),
+            ) => Self::database(settings, &source),
+            DriveError::Control(ControlError::Refused { code, message }) => {
+                Self::refused(code.number(), message)
+            }
+            other => Self::failed(other),
+        }
+    }
+
     /// A refusal of the server or of the way to it, with the next step.
     pub(super) fn database(settings: &ConnectionSettings, error: &sqlx::Error) -> Self {
         let (host, port) = (&settings.host, settings.port);
@@ -138,8 +152,10 @@ impl CliError {
                     )
                 }
                 1044 | 1142 | 1370 => format!(
-                    "user {user} lacks a role; GRANT '{}' (or '{}' to read) TO the account, and SET DEFAULT ROLE ALL TO it",
+                    "user {user} lacks a role; GRANT '{}' ('{}' for a driver, '{}' to read) TO the account, and SET DEFAULT \
+                     ROLE ALL TO it; who installs needs all rights on {schema}",
                     role_name(schema, "operator"),
+                    role_name(schema, "driver"),
                     role_name(schema, "reader"),
                 ),
                 1040 => {

@@ -7,7 +7,7 @@ pub(super) struct Args {
     /// Only those of one apply: its id or its name
     apply: Option<String>,
     /// The latest so many
-    #[arg(long, short = 'n', default_value_t = 50)]
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 

@@ -1,5 +1,24 @@
 //! Splits a text into SQL statements, as the mysql client does: at semicolons outside of quotes and comments.
 
+use super::CliError;
+
+/// What the control database keeps of one statement.
+const MOST_BYTES: usize = 16_777_215;
+
+/// Refuses what could not be stored, before anybody reads it.
+pub(super) fn check(statements: &[String]) -> Result<(), CliError> {
+    let longest = statements
+        .iter()
+        .zip(1..)
+        .find(|(text, _)| text.len() > MOST_BYTES);
+    longest.map_or(Ok(()), |(text, number)| {
+        Err(CliError::usage(format!(
+            "statement {number} has {} bytes, and at most {MOST_BYTES} can be stored; is it a schema change?",
+            text.len()
+        )))
+    })
+}
+
 /// The statements of `text`, without their semicolons; comments between them are dropped.
 pub(super) fn split(text: &str) -> Vec<String> {
     let mut statements = Vec::new();
@@ -59,7 +78,18 @@ fn is_dash_comment(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{MOST_BYTES, check, split};
+
+    #[test]
+    fn a_statement_that_could_not_be_stored_is_refused_by_its_number() {
+        let statements = ["x".repeat(MOST_BYTES), "x".repeat(MOST_BYTES + 1)];
+        assert!(check(&statements[..1]).is_ok());
+        let refused = check(&statements).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("statement 2 has 16777216 bytes"),
+            "{refused}"
+        );
+    }
 
     #[test]
     fn statements_end_at_semicolons_outside_of_quotes_and_comments() {

@@ -12,7 +12,7 @@ pub(super) struct Args {
     /// One apply with its deployments: its id or its name [default: all applies]
     apply: Option<String>,
     /// The latest so many applies
-    #[arg(long, short = 'n', default_value_t = 20)]
+    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::access::AccessFlags;
 use super::connect::{Parameter, Session};
-use super::statements::split;
+use super::statements::{check, split};
 use super::{CliError, Global, ask, output, plan};
 use crate::preflight::{Change, Place};
 use crate::text::width_of;
@@ -146,8 +146,12 @@ fn statements(args: &Args) -> Result<Vec<String>, CliError> {
             split(&text)
         }
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                CliError::failed(format!(
+                    "{}: {error}; a file of statements is text in UTF-8",
+                    path.display()
+                ))
+            })?;
             split(&text)
         }
     };
@@ -156,6 +160,7 @@ fn statements(args: &Args) -> Result<Vec<String>, CliError> {
             "there is no statement to apply; pass one with --statement or --file",
         ));
     }
+    check(&statements)?;
     Ok(statements)
 }
 

@@ -57,6 +57,7 @@ pub(super) async fn run(
         until_idle: false,
     };
     let control = session.settings().clone();
+    let settings = control.clone();
     let told = ends.clone();
     let mut driver = tokio::spawn(async move { drive::drive(&control, options, ends).await });
     let mut looking = Looking {
@@ -83,7 +84,9 @@ pub(super) async fn run(
         looking.look(&mut screen).await;
     }
     screen.finish();
-    ended.map_err(CliError::failed)?.map_err(CliError::failed)?;
+    ended
+        .map_err(CliError::failed)?
+        .map_err(|error| CliError::drive(&settings, error))?;
     let mut session = match looking.session {
         Some(session) => session,
         None => Session::open(job.global).await?,
