@@ -318,7 +318,11 @@ impl Execution<'_> {
                     ErrorKind::Permanent | ErrorKind::LeaseLost => false,
                 },
             ),
-            Trouble::Control(error) => (error.to_string(), true),
+            // With its source: an operator reads this in the views.
+            Trouble::Control(error) => match std::error::Error::source(error) {
+                Some(reason) => (format!("{error}: {reason}"), true),
+                None => (error.to_string(), true),
+            },
         };
         error!(error = message, is_retryable, ?phase, "failed");
         let mut kept = None;

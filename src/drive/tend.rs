@@ -108,7 +108,7 @@ pub(super) async fn tend_one(work: &Work, shutdown: watch::Receiver<bool>) -> bo
         Ok(Some(claim)) => claim,
         Ok(None) => return false,
         Err(error) => {
-            warn!(%error, "nothing to tend");
+            warn!(error = &error as &dyn std::error::Error, "nothing to tend");
             return false;
         }
     };
