@@ -7,6 +7,7 @@ use super::access::AccessFlags;
 use super::connect::Session;
 use super::{CliError, Global, output};
 use crate::config::Access;
+use crate::engine::table::Way;
 use crate::preflight::{self, Change, Drift, Examination, Place};
 use crate::text::{folded, width_of};
 
@@ -60,7 +61,7 @@ pub(super) async fn show(
     change: &Change,
     accepted: &[String],
     silent: bool,
-) -> Result<(), CliError> {
+) -> Result<Vec<Examination>, CliError> {
     let examinations = look(places, access, change).await?;
     let drifts = preflight::drift(&examinations, accepted);
     if !silent {
@@ -76,7 +77,7 @@ pub(super) async fn show(
             "nothing was submitted: the deployments' tables differ; mend that, or accept it by name: --accept-drift {}",
             drift.deployment
         ),
-        (false, None) => return Ok(()),
+        (false, None) => return Ok(examinations),
     };
     Err(CliError::failed(message)
         .with("deployments", json!(examinations))
@@ -131,6 +132,25 @@ pub(super) fn text(examinations: &[Examination], width: Option<usize>) -> String
             add("    ", "      ", &words.join(" "));
         }
     }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// Where a revert window would have nothing to go back to.
+pub(super) fn without_former_table(examinations: &[Examination], width: Option<usize>) -> String {
+    let of = |one: &&Examination| one.planned.iter().any(|planned| planned.way != Way::Copy);
+    let names: Vec<&str> = examinations
+        .iter()
+        .filter(of)
+        .map(|one| one.deployment.as_str())
+        .collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let text = format!(
+        "A statement that is executed without a copy leaves no former table: the revert window closes at once on {}.",
+        names.join(", ")
+    );
+    let lines = folded(&text, width, "", "  ");
     lines.into_iter().map(|line| line + "\n").collect()
 }
 

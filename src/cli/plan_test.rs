@@ -1,5 +1,4 @@
 use super::*;
-use crate::engine::table::Way;
 use crate::preflight::{Planned, TableText};
 use crate::text::golden;
 
@@ -33,6 +32,15 @@ fn place(deployment: &str) -> Place {
         host: "db".to_owned(),
         port: 3306,
     }
+}
+
+#[test]
+fn a_revert_window_that_would_have_nothing_to_go_back_to_is_told_by_name() {
+    let mut fleet = [examination("eu-1", "int"), examination("us-1", "int")];
+    assert_eq!(without_former_table(&fleet, None), "");
+    fleet[1].planned[0].way = Way::Instant;
+    let said = without_former_table(&fleet, None);
+    assert!(said.ends_with("closes at once on us-1.\n"), "{said}");
 }
 
 /// One that would be copied, one that is refused, one that can't be reached, and one whose table differs.

@@ -105,7 +105,11 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             engine: engine(args.engine.as_deref())?.unwrap_or_default(),
         };
         let silent = global.json && !asks;
-        plan::show(&places, &access, &change, &args.accept_drift, silent).await?;
+        let looked = plan::show(&places, &access, &change, &args.accept_drift, silent).await?;
+        if args.revert_window.is_some_and(|seconds| seconds > 0) && !silent {
+            let width = width_of(&std::io::stderr());
+            output::beside(&plan::without_former_table(&looked, width));
+        }
     }
     if asks {
         confirm(&args, &statements, &places, &options).await?;
