@@ -248,6 +248,7 @@ mod tests {
             offset: 0,
             committed_at: 0,
             by_others: true,
+            by_statement: false,
         }
     }
 

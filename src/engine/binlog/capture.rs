@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::engine::{EngineError, Target, Tls};
 
 use super::gtid::{Gtid, Position};
+use super::roads::Roads;
 use super::rows::{Change, RowLayout};
 use super::transaction::{Assembler, Step};
 use super::xid::Xid;
@@ -76,6 +77,8 @@ pub struct Ended {
     pub committed_at: u64,
     /// Tables that are not our own were changed.
     pub by_others: bool,
+    /// The whole group is one statement: DDL, or administration.
+    pub by_statement: bool,
 }
 
 /// A running capture. Dropping it ends the stream.
@@ -94,11 +97,13 @@ impl Capture {
     /// Streams everything after `from`; changes of the tables in `layouts` are decoded.
     pub fn start(target: Target, layouts: Layouts, from: Position) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
+        let roads = Roads::new(&target, &layouts);
         let task = tokio::spawn(async move {
             let mut reader = Reader {
                 target,
                 layouts,
                 position: from,
+                roads,
                 sender,
                 room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             };
@@ -116,6 +121,7 @@ struct Reader {
     layouts: Layouts,
     /// After the last transaction that was handed on as a whole.
     position: Position,
+    roads: Roads,
     sender: mpsc::Sender<Result<Captured, EngineError>>,
     room: Arc<Semaphore>,
 }
@@ -186,11 +192,11 @@ impl Reader {
                             .await?;
                     }
                 }
-                Step::Suspicious(text) => {
-                    self.send(&mut part, assembler.gtid().cloned(), None, Some(text))
-                        .await?;
-                }
+                Step::Statement(statement) => self.roads.check(&statement).await?,
                 Step::End(ended, suspicious) => {
+                    if ended.by_statement {
+                        self.roads.ddl_came();
+                    }
                     if let (Some(set), Some(gtid)) = (&mut self.position.gtid_set, &ended.gtid) {
                         set.insert(gtid);
                     }

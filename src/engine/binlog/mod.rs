@@ -7,6 +7,7 @@ pub mod gtid;
 mod jsonb;
 pub mod literal;
 mod query;
+mod roads;
 pub mod rows;
 mod table_map;
 mod time;

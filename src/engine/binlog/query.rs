@@ -25,8 +25,10 @@ pub enum Meaning {
     XaEnd,
     XaCommit,
     XaRollback,
-    /// A change of data that was logged as a statement.
+    /// A change of data that was logged as a statement, or a call of a function that may make one.
     Data,
+    /// Of a temporary table, which no stream follows; where statements are logged, also inside a transaction.
+    Temporary,
     /// Anything else: DDL and administration; a group of its own.
     Other,
 }
@@ -67,12 +69,28 @@ impl Query<'_> {
                 b"ROLLBACK" => Meaning::XaRollback,
                 _ => Meaning::Nothing,
             },
-            b"INSERT" | b"UPDATE" | b"DELETE" | b"REPLACE" | b"LOAD" | b"WITH" => Meaning::Data,
+            b"INSERT" | b"UPDATE" | b"DELETE" | b"REPLACE" | b"LOAD" | b"WITH" | b"SELECT"
+            | b"DO" | b"CALL" | b"TABLE" | b"VALUES" => Meaning::Data,
+            b"CREATE" | b"DROP" if next() == b"TEMPORARY" => Meaning::Temporary,
             b"CREATE" if self.text.trim_ascii_end().ends_with(b"START TRANSACTION") => {
                 Meaning::Begin
             }
             _ => Meaning::Other,
         }
+    }
+
+    /// Whether it is what the server itself writes when it first opens a MEMORY table after a start:
+    /// ``DELETE FROM `a`.`b` ``. No trigger fires for that.
+    pub fn empties_one_table(&self) -> bool {
+        let name = |text: &[u8]| {
+            let inside = text.strip_prefix(b"`")?.strip_suffix(b"`")?;
+            (!inside.is_empty()).then(|| inside.split(|b| *b == b'`').count())
+        };
+        // Two names, and nothing but a point between them.
+        let names = self.text.strip_prefix(b"DELETE FROM ");
+        names.is_some_and(|names| {
+            name(names) == Some(3) && names.windows(3).any(|three| three == b"`.`")
+        })
     }
 
     /// Whether the statement can be about `schema`.`table`. Errs on the side of yes: the name may be in
@@ -161,8 +179,33 @@ mod tests {
             meaning("CREATE TABLE t (a INT) START TRANSACTION"),
             Meaning::Begin
         );
+        assert_eq!(
+            meaning("CREATE TEMPORARY TABLE t (a INT)"),
+            Meaning::Temporary
+        );
+        assert_eq!(
+            meaning("DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `t`"),
+            Meaning::Temporary
+        );
+        assert_eq!(meaning("SELECT `d`.`f`(1)"), Meaning::Data);
+        assert_eq!(meaning("DROP TABLE t"), Meaning::Other);
         assert_eq!(meaning("ALTER TABLE t ADD a INT"), Meaning::Other);
         assert_eq!(meaning("%$unreadable"), Meaning::Other);
+    }
+
+    #[test]
+    fn what_the_server_says_of_a_memory_table_after_a_start_is_known() {
+        for (text, known) in [
+            ("DELETE FROM `a`.`b`", true),
+            ("DELETE FROM `a`.`b` WHERE `c`", false),
+            ("DELETE FROM `a`", false),
+            ("DELETE FROM b", false),
+            ("INSERT INTO `a`.`b`", false),
+        ] {
+            let text = text.as_bytes();
+            let schema = b"s";
+            assert_eq!(Query { schema, text }.empties_one_table(), known);
+        }
     }
 
     #[test]

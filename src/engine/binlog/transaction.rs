@@ -15,6 +15,7 @@ use super::capture::{Ended, Fate};
 use super::cursor::{Cursor, Malformed};
 use super::gtid::Gtid;
 use super::query::{self, Meaning};
+use super::roads::Statement;
 use super::rows::{self, Change, RowLayout, RowsKind};
 use super::table_map::{self, TableMap};
 use super::xid::Xid;
@@ -71,8 +72,9 @@ const XA_COMMITS_IN_ORDER: (u32, u32, u32) = (8, 0, 30);
 #[derive(Debug)]
 pub enum Step {
     More,
-    /// See [`super::capture::Captured::suspicious`].
-    Suspicious(String),
+    /// A change of data that names no watched table, and may lead to one.
+    Statement(Statement),
+    /// With what [`super::capture::Captured::suspicious`] has.
     End(Ended, Option<String>),
 }
 
@@ -87,6 +89,8 @@ pub struct Assembler {
     committed_at: u64,
     /// Between the beginning of a group and its end.
     in_group: bool,
+    /// The group has a BEGIN, so that it ends with a COMMIT, a ROLLBACK or an XID alone.
+    begun: bool,
     /// Rows of a watched table were seen in this group.
     touched: bool,
     /// The group changes tables that are not our own.
@@ -109,6 +113,7 @@ impl Assembler {
             gtid: None,
             committed_at: 0,
             in_group: false,
+            begun: false,
             touched: false,
             by_others: false,
             in_xa: false,
@@ -263,13 +268,26 @@ impl Assembler {
                         .into(),
                 ));
             }
-            kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY => {
-                if self.watched().any(|l| mentions_anywhere(data, l)) {
+            // Its text stands behind other numbers than that of a query; the words are looked for in all of it.
+            kind::EXECUTE_LOAD_QUERY => {
+                let query = query::Query {
+                    schema: b"",
+                    text: data,
+                };
+                if self.watched().any(|l| query.names(l.table())) {
                     return Err(statement_format("LOAD DATA"));
                 }
+                return Ok(Step::Statement(Statement {
+                    schema: Vec::new(),
+                    text: data.to_owned(),
+                }));
             }
             // They tell replicas what a statement needs; the statement itself follows.
-            kind::INTVAR | kind::RAND | kind::USER_VAR | kind::ROWS_QUERY => {}
+            kind::INTVAR
+            | kind::RAND
+            | kind::USER_VAR
+            | kind::BEGIN_LOAD_QUERY
+            | kind::ROWS_QUERY => {}
             // Ends of files and signs of life.
             kind::STOP | kind::HEARTBEAT | kind::HEARTBEAT_V2 | kind::PREVIOUS_GTIDS => {}
             // Group Replication's own.
@@ -289,11 +307,7 @@ impl Assembler {
 
     fn begin(&mut self, event: &Event) -> Result<(), Trouble> {
         let anonymous = event.header().event_type_raw() == kind::ANONYMOUS_GTID;
-        self.in_group = false;
-        self.touched = false;
-        self.by_others = false;
-        self.in_xa = false;
-        self.payload_left = None;
+        self.begins_anew();
         self.gtid = None;
         if anonymous {
             return Ok(());
@@ -316,13 +330,19 @@ impl Assembler {
             offset: self.offset,
             committed_at: self.committed_at,
             by_others: self.by_others,
+            by_statement: !self.begun,
         };
+        self.begins_anew();
+        Step::End(ended, suspicious)
+    }
+
+    fn begins_anew(&mut self) {
         self.in_group = false;
+        self.begun = false;
         self.touched = false;
         self.by_others = false;
         self.in_xa = false;
         self.payload_left = None;
-        Step::End(ended, suspicious)
     }
 
     fn query(&mut self, data: &[u8]) -> Result<Step, Trouble> {
@@ -338,6 +358,7 @@ impl Assembler {
         match query.meaning() {
             Meaning::Begin => {
                 self.in_group = true;
+                self.begun = true;
                 self.in_xa = query
                     .text
                     .trim_ascii_start()
@@ -370,19 +391,25 @@ impl Assembler {
             Meaning::Rollback => Ok(self.end(Fate::Committed, None)),
             Meaning::RollbackTo => Ok(Step::More),
             Meaning::Data if named() => Err(statement_format(&text())),
-            Meaning::Data => Ok(Step::More),
+            Meaning::Data if query.empties_one_table() => Ok(Step::More),
+            Meaning::Data => Ok(Step::Statement(Statement {
+                schema: query.schema.to_owned(),
+                text: query.text.to_owned(),
+            })),
+            Meaning::Temporary if self.begun => Ok(Step::More),
+            Meaning::Temporary => Ok(self.end(Fate::Committed, None)),
+            // DDL ends the transaction before it, so this is something that this version doesn't know,
+            // and what it did to which table can't be told.
+            Meaning::Other if self.begun => Err(Trouble::Refused(format!(
+                "the binlog holds '{}' inside a transaction, and it can't be told what that does \
+                 to the table; cancel, and submit the change again when nobody does that",
+                text()
+            ))),
             Meaning::Other => {
                 let suspicious = named().then(text);
-                if self.in_transaction() {
-                    return Ok(suspicious.map_or(Step::More, Step::Suspicious));
-                }
                 Ok(self.end(Fate::Committed, suspicious))
             }
         }
-    }
-
-    fn in_transaction(&self) -> bool {
-        self.in_xa || self.touched
     }
 
     fn xa_prepare(&mut self, data: &[u8]) -> Result<Step, Trouble> {
@@ -556,12 +583,4 @@ fn statement_format(text: &str) -> Trouble {
         "a session changed the table with a statement in the binlog ('{text}'), not with rows; \
          sessions must not set binlog_format while the table is changed"
     ))
-}
-
-fn mentions_anywhere(data: &[u8], layout: &RowLayout) -> bool {
-    query::Query {
-        schema: b"",
-        text: data,
-    }
-    .names(layout.table())
 }
