@@ -1,4 +1,5 @@
-//! A change through the engine ends as the server's own ALTER ends: the same definition, the same rows.
+//! A change through the engine ends as the server's own ALTER ends: the same definition, the same rows, whether they
+//! were copied or came through the stream.
 
 mod deployment;
 mod support;
@@ -8,7 +9,7 @@ use lockkeeper::engine::Engine;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 /// A table, its rows, and what is done to it.
-const CHANGES: [(&str, &str, &str); 35] = [
+const CHANGES: [(&str, &str, &str); 42] = [
     (
         "id INT PRIMARY KEY, a INT, b INT",
         "(1, 10, 20), (2, 11, 21)",
@@ -126,6 +127,50 @@ const CHANGES: [(&str, &str, &str); 35] = [
         "MODIFY f VARCHAR(40), MODIFY g CHAR(40), MODIFY h VARBINARY(60), MODIFY i TEXT, MODIFY j VARCHAR(40)",
     ),
     (
+        "id INT PRIMARY KEY, f FLOAT, g FLOAT, h FLOAT, i DOUBLE(10,3), j DOUBLE(10,3), k DECIMAL(6,3) ZEROFILL",
+        "(1, 0.1, 0.1, 1.5, 1.5, 2, 7.5), (2, NULL, NULL, 0.1, 0.125, 3, 0)",
+        "MODIFY f ENUM('7','0.1'), MODIFY g SET('7','0.1'), MODIFY h JSON, MODIFY i VARCHAR(20), \
+         MODIFY j VARBINARY(20), MODIFY k CHAR(20)",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT ZEROFILL, b INT, c INT, d BIGINT UNSIGNED, e YEAR, f TINYINT(1), g DECIMAL(20,5)",
+        "(1, 5, 1, 2, 18446744073709551615, 2020, 1, 1.5), (2, 70, 2, 1, 0, 1999, 0, NULL)",
+        "MODIFY a VARCHAR(20), MODIFY b ENUM('2','1'), MODIFY c SET('3','1','2'), MODIFY d JSON, MODIFY e JSON, \
+         MODIFY f JSON, MODIFY g JSON",
+    ),
+    (
+        "id INT PRIMARY KEY, a DATE, b DATETIME(6), c TIME(3), d YEAR, e BIT(17), f TIMESTAMP(2) NULL",
+        "(1, '2020-01-02', '2020-01-02 03:04:05.5', '-838:59:59', 2020, 65535, '2020-01-02 03:04:05.25'), \
+         (2, NULL, NULL, NULL, NULL, NULL, NULL), \
+         (3, '2021-12-31', '1000-01-01', '00:00:01.5', 1999, 65, '2038-01-01')",
+        "MODIFY a VARCHAR(40), MODIFY b BLOB, MODIFY c CHAR(40) CHARACTER SET utf16, MODIFY d TEXT, \
+         MODIFY e VARCHAR(40), MODIFY f BIGINT",
+    ),
+    (
+        "id INT PRIMARY KEY, a VARCHAR(40), b VARCHAR(40), c VARCHAR(40), d VARCHAR(40), e INT, f BIGINT, g ENUM('x','y')",
+        "(1, '2020-01-02', '2020-01-02 10:00', '10:11:12.7', '1e3', 20200102, 20200102101112, 'y'), \
+         (2, '20200103', '2020-01-02T10:00:00+02:00', '0', ' 7 ', 20210304, 20210304, 'x')",
+        "MODIFY a DATE, MODIFY b DATETIME, MODIFY c TIME(1), MODIFY d DOUBLE, MODIFY e DATE, MODIFY f DATETIME, \
+         MODIFY g INT",
+    ),
+    (
+        "id INT PRIMARY KEY, e ENUM('é','€') CHARACTER SET latin1, s SET('é','€') CHARACTER SET latin1, \
+         c CHAR(10) CHARACTER SET ucs2, t TEXT CHARACTER SET latin1, v VARCHAR(9) CHARACTER SET latin1",
+        "(1, 'é', 'é', 'a ', 'é€', 'é€'), (2, '€', '€,é', 'é', 'ÿ', 'ÿ')",
+        "MODIFY e ENUM('€','é') CHARACTER SET utf8mb4, MODIFY s SET('€','é') CHARACTER SET utf8mb4, \
+         MODIFY c VARCHAR(10) CHARACTER SET utf8mb4, MODIFY t TEXT CHARACTER SET utf16, MODIFY v VARBINARY(20)",
+    ),
+    (
+        "id INT PRIMARY KEY, j JSON, k JSON, l JSON, v VECTOR(8), w VECTOR(8)",
+        "(1, '5', '[1, 2.0]', '1.5', STRING_TO_VECTOR('[1,2]'), STRING_TO_VECTOR('[3]')), (2, '7', 'null', '1', NULL, NULL)",
+        "MODIFY j INT, MODIFY k VARCHAR(50), MODIFY l DOUBLE, MODIFY v VECTOR(16), MODIFY w VARBINARY(90)",
+    ),
+    (
+        "id INT PRIMARY KEY, j JSON, b INT, KEY many ((CAST(j->'$.a' AS UNSIGNED ARRAY)))",
+        "(1, '{\"a\": [1, 2]}', 1), (2, '{\"a\": [3]}', 2)",
+        "MODIFY b BIGINT, ADD KEY more ((CAST(j->'$.b' AS CHAR(9) ARRAY))), ADD KEY (b, (b + 1))",
+    ),
+    (
         "id INT PRIMARY KEY, b BIT(7)",
         "(1, b'1010101')",
         "MODIFY b BIT(64)",
@@ -183,10 +228,24 @@ const CHANGES: [(&str, &str, &str); 35] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_change_ends_as_the_servers_own_alter_ends() {
+async fn every_change_of_copied_rows_ends_as_the_servers_own_alter_ends() {
+    every_change_ends_as_the_servers_own(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_of_rows_from_the_stream_ends_as_the_servers_own_alter_ends() {
+    every_change_ends_as_the_servers_own(true).await;
+}
+
+async fn every_change_ends_as_the_servers_own(streamed: bool) {
     let mut db = Deployment::fresh().await;
     db.run("SET time_zone = '+00:00'").await;
     for (number, (columns, rows, change)) in CHANGES.into_iter().enumerate() {
+        let insert = |table: &str| {
+            format!(
+                "SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; INSERT INTO {table} VALUES {rows}; SET sql_mode = DEFAULT"
+            )
+        };
         db.run("DROP TABLE IF EXISTS t, twin").await;
         for table in ["t", "twin"] {
             let columns = if table == "twin" {
@@ -195,7 +254,9 @@ async fn every_change_ends_as_the_servers_own_alter_ends() {
                 columns.to_owned()
             };
             db.run(&format!("CREATE TABLE {table} ({columns})")).await;
-            db.run(&format!("SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; INSERT INTO {table} VALUES {rows}; SET sql_mode = DEFAULT")).await;
+            if table == "twin" || !streamed {
+                db.run(&insert(table)).await;
+            }
         }
         let twin_change = change
             .replace("pos,", "pos_twin,")
@@ -212,11 +273,15 @@ async fn every_change_ends_as_the_servers_own_alter_ends() {
             .copy()
             .await
             .unwrap_or_else(|e| panic!("{change}: {}", e.message()));
+        if streamed {
+            db.run(&insert("t")).await;
+        }
         engine
             .cut_over()
             .await
             .unwrap_or_else(|e| panic!("{change}: {}", e.message()));
         engine.finish().await.unwrap();
+        engine.remove_due().await.unwrap();
         engine.close().await;
 
         let plain = |text: String| {
@@ -244,7 +309,7 @@ async fn every_change_ends_as_the_servers_own_alter_ends() {
         assert_eq!(
             content(&mut db, "t").await,
             content(&mut db, "twin").await,
-            "{change}"
+            "{change}, streamed: {streamed}"
         );
     }
 }

@@ -279,20 +279,6 @@ fn kept_columns(back: &WayBack, to: Side<'_>) -> Vec<String> {
 /// `value`, of a column that was or becomes `other`, in a form in which both can be compared
 /// without one more conversion that loses something.
 fn comparable(value: &str, column: &Column, other: &Column) -> String {
-    let is_number = |c: &Column| {
-        matches!(
-            c.data_type,
-            DataType::TinyInt
-                | DataType::SmallInt
-                | DataType::MediumInt
-                | DataType::Int
-                | DataType::BigInt
-                | DataType::Decimal
-                | DataType::Float
-                | DataType::Double
-                | DataType::Year
-        )
-    };
     let is_time = |c: &Column| {
         matches!(
             c.data_type,
@@ -300,7 +286,9 @@ fn comparable(value: &str, column: &Column, other: &Column) -> String {
         )
     };
     let is_binary = |c: &Column| is_string(c.data_type) && c.character_set.is_none();
-    if (is_number(column) && is_number(other)) || (is_time(column) && is_time(other)) {
+    if (is_number(column.data_type) && is_number(other.data_type))
+        || (is_time(column) && is_time(other))
+    {
         value.to_owned()
     } else if is_binary(column) || is_binary(other) {
         format!("CAST({value} AS BINARY)")
@@ -312,14 +300,23 @@ fn comparable(value: &str, column: &Column, other: &Column) -> String {
 /// Under `sql_require_primary_key` the server wants one of temporary tables, too.
 pub const ROW_NUMBER: &str = "lk_row BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY";
 
-/// `value`, of the column `from`, as ALTER TABLE would store it in `to`. It makes of a FLOAT its few digits; `INSERT … SELECT`
-/// into a short string would make those of a DOUBLE.
+/// `value`, of the column `from`, as ALTER TABLE would store it in `to`.
+///
+/// ALTER takes a number into whatever is no number by its text: a FLOAT's few digits, a DOUBLE(10,3)'s three, the zeros of
+/// ZEROFILL; an ENUM finds its member by that text, and JSON reads it. `INSERT … SELECT` would store the number itself: other
+/// digits, the member that is so far down the list, or nothing that JSON takes.
 pub fn as_altered(value: &str, from: &Column, to: &Column) -> String {
-    let short_string = matches!(
+    let goes_by_text = matches!(
         to.data_type,
-        DataType::Char | DataType::VarChar | DataType::Binary | DataType::VarBinary
+        DataType::Char
+            | DataType::VarChar
+            | DataType::Binary
+            | DataType::VarBinary
+            | DataType::Enum
+            | DataType::Set
+            | DataType::Json
     );
-    match from.data_type == DataType::Float && short_string {
+    match is_number(from.data_type) && goes_by_text {
         true => format!("CONCAT({value})"),
         false => value.to_owned(),
     }
@@ -348,6 +345,21 @@ pub fn same_type(a: &Column, b: &Column) -> bool {
         && a.column_type == b.column_type
         && a.character_set == b.character_set
         && a.collation == b.collation
+}
+
+fn is_number(data_type: DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::TinyInt
+            | DataType::SmallInt
+            | DataType::MediumInt
+            | DataType::Int
+            | DataType::BigInt
+            | DataType::Decimal
+            | DataType::Float
+            | DataType::Double
+            | DataType::Year
+    )
 }
 
 /// Whether values are strings of bytes to SQL.
