@@ -3,37 +3,11 @@
 mod deployment;
 mod support;
 
-use deployment::Deployment;
+use deployment::{Deployment, refusal};
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::engine::target::Password;
 use lockkeeper::engine::{ErrorKind, Job, preflight};
 use lockkeeper::server::{Server, ServerOptions};
-
-/// The refusal's text, or `None` where the statements are accepted.
-async fn refusal(
-    db: &mut Deployment,
-    statements: &[&str],
-    options: serde_json::Value,
-) -> Option<String> {
-    let before = db.tables().await;
-    let mut session = db.session(1).await;
-    let mut job = db.job(statements);
-    job.options = options;
-    let result = preflight::plan(&mut session, &job, &db.owner(1)).await;
-    session.close().await;
-    match result {
-        Ok(plans) => {
-            for plan in plans.iter().filter_map(|plan| plan.shadow.as_ref()) {
-                db.run(&format!("DROP TABLE {}", plan.quoted())).await;
-            }
-            None
-        }
-        Err(error) => {
-            assert_eq!(db.tables().await, before, "{error}");
-            Some(error.message())
-        }
-    }
-}
 
 const NONE: serde_json::Value = serde_json::Value::Null;
 
@@ -277,6 +251,15 @@ async fn values_that_do_not_fit_are_found_and_the_column_named() {
         ),
         ("ENUM('a','b')", "'b'", "VARCHAR(5)", None),
         ("INT", "5", "VARCHAR(20)", None),
+        ("INT", "5", "JSON", None),
+        ("VARCHAR(20)", "'[1]'", "JSON", None),
+        ("VARCHAR(20)", "'no'", "JSON", Some("1 rows are no JSON")),
+        (
+            "TEXT CHARACTER SET latin1",
+            "'no'",
+            "JSON",
+            Some("are no JSON"),
+        ),
     ] {
         db.run(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (id INT PRIMARY KEY, c {column}); INSERT INTO t VALUES (1, {value})")).await;
         let statement = format!("ALTER TABLE t MODIFY c {to}, FORCE");
@@ -284,7 +267,7 @@ async fn values_that_do_not_fit_are_found_and_the_column_named() {
         match (&refused, expected) {
             (None, None) => {}
             (Some(text), Some(part)) => assert!(
-                text.contains(part) && text.contains("column c"),
+                text.contains(part) && text.contains("column c") && text.contains("such as id = 1"),
                 "{column} {value} {to}: {text}"
             ),
             _ => panic!("{column} {value} {to}: {refused:?} instead of {expected:?}"),

@@ -21,7 +21,7 @@ use super::concurrency::Concurrency;
 use super::error::ErrorKind;
 use super::prepared::{Prepared, Rereading};
 use super::routing::Routing;
-use super::session::{Session, Sessions};
+use super::session::{OUR_SQL_MODE, Session, Sessions};
 use super::staging::Staging;
 use super::{EngineError, fail_point};
 
@@ -40,6 +40,10 @@ const HELD_BYTES: usize = 8 << 20;
 
 /// The position is stored this often though no row of ours changed.
 const POSITION_EVERY: Duration = Duration::from_secs(1);
+
+/// For values that are stored already and that strict mode takes from a row alone: into a table of the same types, never
+/// into the shadow.
+const LAX_SQL_MODE: &str = "NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
 
 /// The server's number for a duplicate value of a unique key.
 const DUPLICATE: u16 = 1062;
@@ -469,6 +473,7 @@ impl Applier {
             }
             texts.add(&staging.clear);
             let mut insert = String::new();
+            let mut no_member = false;
             for change in changes {
                 if insert.len() + change.tuple.len() > STATEMENT_BYTES && !insert.is_empty() {
                     texts.add(&std::mem::take(&mut insert));
@@ -479,8 +484,15 @@ impl Applier {
                     ","
                 });
                 insert.push_str(&change.tuple);
+                if change.no_member && !no_member {
+                    no_member = true;
+                    texts.add(&format!("SET SESSION sql_mode = '{LAX_SQL_MODE}'"));
+                }
             }
             texts.add(&insert);
+            if no_member {
+                texts.add(&format!("SET SESSION sql_mode = '{OUR_SQL_MODE}'"));
+            }
             staging
                 .take_over
                 .iter()

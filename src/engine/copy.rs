@@ -15,10 +15,10 @@ use super::binlog::rows::KeyText;
 use super::checkpoint::{CopiedRange, artifact_error, run};
 use super::context::{Context, Halt};
 use super::error::ErrorKind;
+use super::insert::{Rows, from_original, said};
 use super::key::KeyColumns;
 use super::routing::{FlightId, Range, Unseen};
 use super::session::Session;
-use super::staging::as_altered;
 use super::table::{TableDefinition, quote};
 use super::{EngineError, fail_point};
 
@@ -47,6 +47,8 @@ pub struct TableCopy {
     context: Arc<Context>,
     table: usize,
     original: TableDefinition,
+    /// The shadow's name.
+    shadow: String,
     key: KeyColumns,
     /// Everything before the condition.
     insert: String,
@@ -129,27 +131,7 @@ impl TableCopy {
         };
         let columns = KeyColumns::new(original, &key.source, &key.source_index);
         let name = |t: &TableDefinition, i: usize| quote(&t.columns[i].name);
-        let targets: Vec<String> = plan
-            .carried
-            .iter()
-            .map(|c| name(shadow, c.target))
-            .collect();
-        let sources: Vec<String> = plan
-            .carried
-            .iter()
-            .map(|c| {
-                let (from, to) = (&original.columns[c.source], &shadow.columns[c.target]);
-                as_altered(&quote(&from.name), from, to)
-            })
-            .collect();
-        let insert = format!(
-            "INSERT INTO {} ({}) SELECT {} FROM {} FORCE INDEX ({}) WHERE ",
-            shadow.quoted(),
-            targets.join(", "),
-            sources.join(", "),
-            original.quoted(),
-            columns.index()
-        );
+        let insert = from_original(plan, original, shadow, &shadow.quoted(), &columns);
         let ordered = layout.ordered();
         // Where changes are applied ahead of the copy, a row may be there already.
         let insert_tail = match ordered {
@@ -164,6 +146,7 @@ impl TableCopy {
         let copy = Self {
             table,
             original: original.clone(),
+            shadow: shadow.name.clone(),
             key: columns,
             insert,
             insert_tail,
@@ -371,7 +354,11 @@ impl TableCopy {
             let started = Instant::now();
             match self.attempt(session, &insert, record).await {
                 Ok((rows, committing)) => break (rows, committing, started.elapsed()),
-                Err(error) => self.recover(session, error, &mut failures).await?,
+                Err(error) => {
+                    if let Err(error) = self.recover(session, error, &mut failures).await {
+                        return Err(self.explained(session, &begun.chunk, error).await.into());
+                    }
+                }
             }
             // The reply to a commit may have been lost.
             if self.context.store.has_copied(session, &record(0)).await? {
@@ -434,6 +421,38 @@ impl TableCopy {
         let fresh = self.context.sessions.open().await?;
         std::mem::replace(session, fresh).close().await;
         Ok(())
+    }
+
+    /// Names the row that the shadow doesn't take, if that is the reason.
+    async fn explained(
+        &self,
+        session: &mut Session,
+        chunk: &Chunk,
+        error: EngineError,
+    ) -> EngineError {
+        if error.kind() != ErrorKind::Permanent || error.server_number().is_none() {
+            return error;
+        }
+        let condition = self.key.between(chunk.from.as_deref(), chunk.to.as_deref());
+        let rows = Rows {
+            original: &self.original,
+            key: &self.key,
+            insert: &self.insert,
+            tail: &self.insert_tail,
+            condition: &condition,
+        };
+        let Ok(Some((row, cause))) = rows.refused(session).await else {
+            return error;
+        };
+        let (schema, table) = (&self.original.schema, &self.shadow);
+        let Ok(said) = said(session, schema, table, &cause).await else {
+            return error;
+        };
+        EngineError::permanent(format!(
+            "row {row} of {} does not fit the changed table: {said}; correct it, others may not fit either, \
+             and submit the change again",
+            self.original.quoted()
+        ))
     }
 
     /// Waits until the next snapshot is certain to contain `unseen`.

@@ -127,18 +127,30 @@ impl KeyColumns {
         parts.join(" AND ")
     }
 
+    /// A key for people, with its columns: `id = 7, name = 'a'`.
+    pub fn named(&self, key: &[KeyText]) -> String {
+        let parts: Vec<String> = self
+            .columns
+            .iter()
+            .zip(key)
+            .map(|((_, column), part)| format!("{} = {}", column.name, Self::text(part)))
+            .collect();
+        parts.join(", ")
+    }
+
+    fn text(part: &KeyText) -> String {
+        match part {
+            KeyText::Plain(text) => text.clone(),
+            KeyText::Bytes(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) if !text.contains(|c: char| c.is_control()) => format!("'{text}'"),
+                _ => format!("x'{}'", hex::encode(bytes)),
+            },
+        }
+    }
+
     /// A key for people: `(7, 'a')`.
     pub fn shown(key: &[KeyText]) -> String {
-        let parts: Vec<String> = key
-            .iter()
-            .map(|part| match part {
-                KeyText::Plain(text) => text.clone(),
-                KeyText::Bytes(bytes) => match std::str::from_utf8(bytes) {
-                    Ok(text) if !text.contains(|c: char| c.is_control()) => format!("'{text}'"),
-                    _ => format!("x'{}'", hex::encode(bytes)),
-                },
-            })
-            .collect();
+        let parts: Vec<String> = key.iter().map(Self::text).collect();
         format!("({})", parts.join(", "))
     }
 }

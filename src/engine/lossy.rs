@@ -9,6 +9,8 @@ use std::time::Duration;
 use sqlx::Row;
 
 use super::error::server_error_number;
+use super::insert::examples;
+use super::key::KeyColumns;
 use super::session::Session;
 use super::table::{Column, DataType, Key, KeyKind, TableDefinition, TablePlan, quote};
 use super::token::quote_text;
@@ -70,12 +72,14 @@ pub async fn check(session: &mut Session, job: &Job, plan: &TablePlan) -> Result
     let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
         return Ok(());
     };
+    let Some(key) = &plan.key else { return Ok(()) };
+    let key = KeyColumns::new(original, &key.source, &key.source_index);
     for pair in &plan.carried {
         let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
         for loss in losses(was, now) {
             let consented = loss.silent && consent.covers(&was.name);
             if !consented {
-                one(session, original, was, now, &loss).await?;
+                one(session, original, &key, was, now, &loss).await?;
             }
         }
     }
@@ -88,6 +92,7 @@ pub async fn check(session: &mut Session, job: &Job, plan: &TablePlan) -> Result
 async fn one(
     session: &mut Session,
     original: &TableDefinition,
+    key: &KeyColumns,
     was: &Column,
     now: &Column,
     loss: &Loss,
@@ -119,9 +124,12 @@ async fn one(
             } else {
                 "correct them first"
             };
+            let doing = EngineError::while_doing("looking for rows that don't fit");
+            let rows = examples(session, original, key, &loss.condition, SEARCH_LIMIT).await;
             Err(EngineError::permanent(format!(
-                "{change}: {count} rows {}; {remedy}",
-                loss.what
+                "{change}: {count} rows {}, such as {}; {remedy}",
+                loss.what,
+                rows.map_err(doing)?.join(" and ")
             )))
         }
         // 3024: the table is too big to look at every row now.
@@ -311,6 +319,20 @@ fn losses(was: &Column, now: &Column) -> Vec<Loss> {
             true,
             &format!("are shorter than {bytes} bytes and would be padded"),
             format!("LENGTH({name}) < {bytes}"),
+        );
+    }
+    if text(was) && now.data_type == DataType::Json {
+        add(
+            false,
+            "are no JSON",
+            format!("NOT JSON_VALID(CONVERT({name} USING utf8mb4))"),
+        );
+    }
+    if was.data_type == DataType::Enum {
+        add(
+            false,
+            "hold the empty value of an ENUM, which the server stores for what is no member",
+            format!("{name} + 0 = 0"),
         );
     }
     let gone: Vec<&String> = was

@@ -280,6 +280,11 @@ impl Planner<'_> {
             self.drop(session, &name).await?;
             let refusal = self.refused_by_server(&error).message();
             let refusal = keys.in_own_names(&name, &refusal);
+            // The last first: the tenth begins as the first does.
+            let checks = check_names(&original, &name)?.into_iter().rev();
+            let refusal = checks.fold(refusal, |text, check| {
+                text.replace(&check.copy, &check.original)
+            });
             return Err(EngineError::permanent(refusal));
         }
         match self.finish_shadow(session, alter, original, keys).await {

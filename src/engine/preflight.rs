@@ -11,9 +11,9 @@ use super::lossy;
 use super::plan;
 use super::session::{Owner, Session};
 use super::statement::Statement;
-use super::table::{TableDefinition, TablePlan, Way};
+use super::table::{KeyKind, TableDefinition, TablePlan, Way};
 use super::token::quote_table;
-use super::{EngineError, Job, privilege, verify};
+use super::{EngineError, Job, privilege, rehearsal, verify};
 
 /// The oldest server that this is tested with.
 const OLDEST: (u32, u32, u32) = (8, 0, 22);
@@ -47,7 +47,7 @@ pub async fn plan(
         }
     }
     let plans = plan::plan(session, job, owner).await?;
-    match for_their_ways(session, job, &plans).await {
+    match for_their_ways(session, job, owner, &plans).await {
         Ok(()) => Ok(plans),
         Err(refusal) => {
             drop_shadows(session, job, owner, &plans).await?;
@@ -59,6 +59,7 @@ pub async fn plan(
 async fn for_their_ways(
     session: &mut Session,
     job: &Job,
+    owner: &Owner,
     plans: &[TablePlan],
 ) -> Result<(), EngineError> {
     if plans.iter().any(|plan| plan.way == Way::Copy) {
@@ -79,7 +80,9 @@ async fn for_their_ways(
         if !plan.foreign_keys.is_empty() {
             child(session, job, plan).await?;
         }
+        numbers_documents(plan)?;
         lossy::check(session, job, plan).await?;
+        rehearsal::check(session, owner, plan).await?;
     }
     Ok(())
 }
@@ -212,6 +215,28 @@ fn can_be_made_again(original: &TableDefinition) -> Result<(), EngineError> {
         }
     }
     Ok(())
+}
+
+/// InnoDB wants the numbers of a full text's documents to grow with each row that is written. A copy brings rows in another
+/// order, and the stream writes a row anew under its old number.
+fn numbers_documents(plan: &TablePlan) -> Result<(), EngineError> {
+    let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
+        return Ok(());
+    };
+    let numbers = |name: &str| name.eq_ignore_ascii_case("FTS_DOC_ID");
+    let full_text = shadow.keys.iter().find(|key| key.kind == KeyKind::FullText);
+    match full_text {
+        Some(key) if shadow.columns.iter().any(|c| numbers(&c.name)) => {
+            Err(EngineError::permanent(format!(
+                "{} numbers the documents of full-text key {} in a column FTS_DOC_ID of its own, and \
+                 rows of a copy don't come in that order; drop the column in the same statement, so that \
+                 the server numbers them, or drop the full-text key for the time of the change",
+                original.quoted(),
+                key.name
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What no way can do.

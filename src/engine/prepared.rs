@@ -233,6 +233,7 @@ mod tests {
             key: RowKey(Box::new([key])),
             upsert: true,
             tuple: text.into(),
+            no_member: false,
         }
     }
 

@@ -363,6 +363,7 @@ mod tests {
             key: key(n),
             upsert: true,
             tuple: text.into(),
+            no_member: false,
         }
     }
 

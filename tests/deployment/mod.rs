@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::engine::session::{Owner, Session, Sessions};
 use lockkeeper::engine::target::{Password, Target, Tls};
-use lockkeeper::engine::{Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress};
+use lockkeeper::engine::{Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, preflight};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::sync::watch;
@@ -215,5 +215,31 @@ impl Deployment {
         rows.iter()
             .map(|row| row.try_get_unchecked(0).expect("a name"))
             .collect()
+    }
+}
+
+/// The text with which preflight refuses statements, or `None` where it accepts them. Nothing is left of either.
+pub async fn refusal(
+    db: &mut Deployment,
+    statements: &[&str],
+    options: serde_json::Value,
+) -> Option<String> {
+    let before = db.tables().await;
+    let mut session = db.session(1).await;
+    let mut job = db.job(statements);
+    job.options = options;
+    let result = preflight::plan(&mut session, &job, &db.owner(1)).await;
+    session.close().await;
+    match result {
+        Ok(plans) => {
+            for plan in plans.iter().filter_map(|plan| plan.shadow.as_ref()) {
+                db.run(&format!("DROP TABLE {}", plan.quoted())).await;
+            }
+            None
+        }
+        Err(error) => {
+            assert_eq!(db.tables().await, before, "{error}");
+            Some(error.message())
+        }
     }
 }

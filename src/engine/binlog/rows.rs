@@ -19,6 +19,8 @@ pub struct Change {
     /// `(1,…)` or `(0,…)`: whether it is there, then a literal for each carried column; of a row that is gone
     /// the key's only.
     pub tuple: Box<str>,
+    /// An ENUM holds the empty value that the server stores for what is no member. In strict mode no literal makes one.
+    pub no_member: bool,
 }
 
 impl Change {
@@ -273,6 +275,7 @@ impl Decoder<'_> {
         let nulls = c.bytes(in_image.div_ceil(8))?;
         let mut sql = String::from(if upsert { "(1" } else { "(0" });
         let mut key_parts: Vec<Option<Vec<u8>>> = vec![None; self.layout.key.len()];
+        let mut no_member = false;
         let mut at = 0;
         for (index, column) in columns.iter().enumerate() {
             let key_part = self.layout.key.iter().position(|k| *k == index);
@@ -307,6 +310,7 @@ impl Decoder<'_> {
             if column.carried {
                 sql.push(',');
                 if needed {
+                    no_member |= matches!((stored, &value), (Stored::Enum(_), Raw::Uint(0)));
                     write(&value, column, &mut sql)?;
                 } else {
                     sql.push_str("NULL");
@@ -320,6 +324,7 @@ impl Decoder<'_> {
             key,
             upsert,
             tuple: sql.into_boxed_str(),
+            no_member,
         })
     }
 }

@@ -1,0 +1,214 @@
+//! Rows that the changed table would not take are found by the server itself, and named, before a row is copied.
+
+mod deployment;
+mod support;
+
+use deployment::{Deployment, TestLease, refusal};
+use lockkeeper::engine::Engine;
+use serde_json::Value;
+
+/// More rows than are tried at a time, the bad one at the end.
+async fn rows(db: &mut Deployment, columns: &str, good: &str, bad: &str) {
+    db.run(&format!(
+        "DROP TABLE IF EXISTS t; CREATE TABLE t (id INT, `k``ey` VARCHAR(9), {columns}, PRIMARY KEY (id, `k``ey`)); \
+         SET SESSION cte_max_recursion_depth = 5000; \
+         INSERT INTO t WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 4100) \
+         SELECT i, 'a', {good} FROM n; INSERT INTO t VALUES (5000, 'i''t', {bad})"
+    ))
+    .await;
+}
+
+async fn is_named(db: &mut Deployment, change: &str, expected: &str) {
+    let refused = refusal(db, &[&format!("ALTER TABLE t {change}")], Value::Null).await;
+    let text = refused.unwrap_or_else(|| panic!("{change} is not refused"));
+    assert!(
+        text.contains(expected)
+            && text.contains("id = 5000, k`ey = 'i't'")
+            && !text.contains("_lk_"),
+        "{change}: {text}"
+    );
+}
+
+#[tokio::test]
+async fn values_that_a_type_does_not_take() {
+    let mut db = Deployment::fresh().await;
+    for (was, good, bad, now, expected) in [
+        (
+            "VARCHAR(20)",
+            "'12'",
+            "'x'",
+            "INT",
+            "Incorrect integer value: 'x'",
+        ),
+        (
+            "VARCHAR(20)",
+            "'2020-01-02'",
+            "'2020-13-01'",
+            "DATE",
+            "'2020-13-01'",
+        ),
+        (
+            "DATE",
+            "'2020-01-02'",
+            "'1960-01-01'",
+            "TIMESTAMP NULL",
+            "'1960-01-01'",
+        ),
+        ("INT", "12", "1234", "VARCHAR(3)", "too long for column 'c'"),
+        ("BLOB", "NULL", "'[1]'", "JSON", "CHARACTER SET 'binary'"),
+        (
+            "VARCHAR(20)",
+            "NULL",
+            "'POINT(1 2)'",
+            "GEOMETRY",
+            "GEOMETRY",
+        ),
+        (
+            "POINT",
+            "ST_SRID(POINT(1, 2), 4326)",
+            "POINT(1, 2)",
+            "POINT SRID 4326",
+            "SRID",
+        ),
+        (
+            "GEOMETRY",
+            "POINT(1, 2)",
+            "ST_GeomFromText('LINESTRING(0 0, 1 1)')",
+            "POINT",
+            "geometry",
+        ),
+        (
+            "VECTOR(8)",
+            "STRING_TO_VECTOR('[1]')",
+            "STRING_TO_VECTOR('[1,2,3]')",
+            "VECTOR(2)",
+            "too long",
+        ),
+    ] {
+        rows(&mut db, &format!("c {was}"), good, bad).await;
+        is_named(&mut db, &format!("MODIFY c {now}"), expected).await;
+    }
+}
+
+#[tokio::test]
+async fn values_that_an_expression_does_not_take() {
+    let mut db = Deployment::fresh().await;
+    for (columns, good, bad, change, expected) in [
+        (
+            "c VARCHAR(20)",
+            "'1'",
+            "'x'",
+            "ADD g INT AS (CAST(c AS SIGNED)) STORED",
+            "'x'",
+        ),
+        (
+            "c VARCHAR(20)",
+            "'1'",
+            "'xxxx'",
+            "ADD g VARCHAR(3) AS (c), FORCE",
+            "column 'g'",
+        ),
+        (
+            "c VARCHAR(20)",
+            "'1'",
+            "'x'",
+            "ADD KEY f ((CAST(c AS SIGNED))), FORCE",
+            "functional index 'f'",
+        ),
+        (
+            "c JSON",
+            "'[1]'",
+            "'[\"x\"]'",
+            "ADD KEY f ((CAST(c->'$' AS UNSIGNED ARRAY))), FORCE",
+            "functional index 'f'",
+        ),
+        (
+            "c INT",
+            "1",
+            "-1",
+            "ADD CONSTRAINT pos CHECK (c > 0)",
+            "the new constraint CHECK ((`c` > 0))",
+        ),
+        (
+            "c INT",
+            "1",
+            "-1",
+            "CHANGE c d BIGINT, ADD CHECK (d > 0)",
+            "constraint CHECK ((`d` > 0)) is violated",
+        ),
+    ] {
+        rows(&mut db, columns, good, bad).await;
+        is_named(&mut db, change, expected).await;
+    }
+    // These rows the server takes.
+    for (bad, change) in [
+        ("-1", "ADD CHECK (c > 0) NOT ENFORCED, FORCE"),
+        ("NULL", "ADD CHECK (c > 0)"),
+        ("-1", "ADD g INT AS (c + 1) STORED, ADD KEY ((c * 2))"),
+    ] {
+        rows(&mut db, "c INT", "1", bad).await;
+        let refused = refusal(&mut db, &[&format!("ALTER TABLE t {change}")], Value::Null).await;
+        assert_eq!(refused, None, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_value_of_an_enum_is_named_where_its_column_changes_and_else_carried() {
+    let mut db = Deployment::fresh().await;
+    let lax = |values: &str| {
+        format!("SET sql_mode = ''; INSERT INTO t VALUES {values}; SET sql_mode = DEFAULT")
+    };
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a', 'b'), n INT)")
+        .await;
+    db.run(&lax("(1, 'a', 1), (2, 'no member', 2)")).await;
+    let refused = refusal(&mut db, &["ALTER TABLE t MODIFY e VARCHAR(9)"], Value::Null).await;
+    let text = refused.expect("a refusal");
+    assert!(
+        text.contains("the empty value of an ENUM") && text.contains("id = 2"),
+        "{text}"
+    );
+
+    let job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
+    let mut engine = Engine::open(db.target(), job, TestLease::held())
+        .await
+        .expect("the engine");
+    engine.copy().await.expect("the copy");
+    db.run(&lax("(3, 'no member', 3), (4, 'b', 4)")).await;
+    db.run("UPDATE t SET n = 20 WHERE id = 2").await;
+    engine.cut_over().await.expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    let rows = db
+        .text("SELECT GROUP_CONCAT(id, ':', e + 0, ':', n ORDER BY id) FROM t")
+        .await;
+    assert_eq!(rows, "1:1:1,2:0:20,3:0:3,4:2:4");
+}
+
+#[tokio::test]
+async fn a_full_text_whose_documents_the_user_numbers_is_refused() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE t (id INT PRIMARY KEY, a TEXT, n INT, FTS_DOC_ID BIGINT UNSIGNED NOT NULL, \
+           UNIQUE KEY FTS_DOC_ID_INDEX (FTS_DOC_ID)); \
+         INSERT INTO t VALUES (1, 'one', 1, 5), (2, 'two', 2, 3)",
+    )
+    .await;
+    let refused = refusal(
+        &mut db,
+        &["ALTER TABLE t ADD FULLTEXT KEY ft (a)"],
+        Value::Null,
+    )
+    .await;
+    assert!(refused.is_some_and(|text| text.contains("FTS_DOC_ID") && text.contains("key ft")));
+    let other = refusal(&mut db, &["ALTER TABLE t MODIFY n BIGINT"], Value::Null).await;
+    assert_eq!(
+        other, None,
+        "without a full-text key it is a column like others"
+    );
+    db.run("ALTER TABLE t ADD FULLTEXT KEY ft (a)").await;
+    let refused = refusal(&mut db, &["ALTER TABLE t MODIFY n BIGINT"], Value::Null).await;
+    assert!(refused.is_some_and(|text| text.contains("FTS_DOC_ID")));
+    let without =
+        "ALTER TABLE t MODIFY n BIGINT, DROP KEY FTS_DOC_ID_INDEX, DROP COLUMN FTS_DOC_ID";
+    assert_eq!(refusal(&mut db, &[without], Value::Null).await, None);
+}
