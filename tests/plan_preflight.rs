@@ -29,6 +29,10 @@ async fn what_hangs_on_a_table_can_forbid_a_copy() {
         ("ALTER TABLE plain MODIFY n BIGINT", None),
         ("ALTER TABLE seen MODIFY n BIGINT", Some("is a VIEW")),
         ("ALTER TABLE old_engine MODIFY n BIGINT", Some("MyISAM")),
+        (
+            "ALTER TABLE plain ENGINE = MyISAM",
+            Some("would become a MyISAM table"),
+        ),
         ("ALTER TABLE parent MODIFY n BIGINT", Some("to_parent")),
         ("ALTER TABLE child MODIFY n BIGINT", None),
         ("ALTER TABLE child ADD COLUMN c INT", None),

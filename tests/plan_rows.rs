@@ -212,3 +212,37 @@ async fn a_full_text_whose_documents_the_user_numbers_is_refused() {
         "ALTER TABLE t MODIFY n BIGINT, DROP KEY FTS_DOC_ID_INDEX, DROP COLUMN FTS_DOC_ID";
     assert_eq!(refusal(&mut db, &[without], Value::Null).await, None);
 }
+
+/// Its own name stays with the old table; one that the server made goes with the table.
+#[tokio::test]
+async fn a_constraint_that_gets_another_name_is_told_before_the_cutover() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT, CHECK (n <> 1), CONSTRAINT `p q` CHECK (n > 0), \
+           CONSTRAINT gone CHECK (n < 100)); INSERT INTO t VALUES (5, 5)",
+    )
+    .await;
+    let lease = TestLease::held();
+    let job = db.job(&["ALTER TABLE t MODIFY n BIGINT, DROP CHECK gone"]);
+    let mut engine = Engine::open(db.target(), job, lease.clone())
+        .await
+        .expect("the engine");
+    engine.copy().await.expect("the copy");
+    let warnings = lease.progress().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let told = "p q becomes ";
+    let (_, name) = warnings[0].split_once(told).expect("the constraint's name");
+    let (name, _) = name.split_once(';').expect("its new name");
+    assert!(!warnings[0].contains("t_chk_1 becomes") && !warnings[0].contains("gone"));
+    engine.cut_over().await.expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    let names = db
+        .text(
+            "SELECT GROUP_CONCAT(CONSTRAINT_NAME ORDER BY CONSTRAINT_NAME) \
+               FROM information_schema.TABLE_CONSTRAINTS \
+              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't' AND CONSTRAINT_TYPE = 'CHECK'",
+        )
+        .await;
+    assert_eq!(names, format!("t_chk_1,{name}"));
+}

@@ -456,6 +456,9 @@ impl Applier {
         let pending: Vec<&Change> = self.pending.values().collect();
         let mut texts = self.batch(&pending, transaction);
         texts.add(&self.store.set_position(position)?);
+        if !pending.is_empty() {
+            texts.add(&self.store.mark()?);
+        }
         texts.add("COMMIT");
         Ok(texts.done())
     }

@@ -121,7 +121,7 @@ impl Artifact {
         quote_table(&self.schema, &self.name)
     }
 
-    fn is_of(&self, owner: &Owner) -> bool {
+    pub fn is_of(&self, owner: &Owner) -> bool {
         self.installation == owner.installation && self.operation_id == owner.operation_id
     }
 }

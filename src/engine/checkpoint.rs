@@ -104,9 +104,12 @@ pub struct Found {
 }
 
 impl Store {
+    /// What its table's name ends in.
+    pub const NAME: &'static str = "checkpoint";
+
     pub fn new(schema: &str, owner: &Owner) -> Self {
         Self {
-            table: format!("{}.{}", quote(schema), quote(&owner.artifact("checkpoint"))),
+            table: format!("{}.{}", quote(schema), quote(&owner.artifact(Self::NAME))),
         }
     }
 
@@ -197,7 +200,8 @@ impl Store {
         self.set(&copied_name(range), range)
     }
 
-    /// A change of nothing, to be committed after others.
+    /// A change of nothing, to be committed after others, or with rows of the copy: it tells them from what somebody else
+    /// writes. A place that is stored once more would be no change.
     pub fn mark(&self) -> Result<String, EngineError> {
         self.set("mark", &rand::random::<u64>())
     }
@@ -211,7 +215,7 @@ impl Store {
         let name = copied_name(range);
         let sql = format!("SELECT 1 FROM {} WHERE name = '{name}'", self.table);
         let rows = session.rows(&sql).await;
-        let rows = rows.map_err(EngineError::while_doing("looking for a chunk's record"))?;
+        let rows = rows.map_err(|error| artifact_error(error, "looking for a chunk's record"))?;
         Ok(!rows.is_empty())
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::EngineError;
 use super::create_text::{CreateText, ElementKind};
 use super::statement::Alter;
-use super::table::TableDefinition;
+use super::table::{TableDefinition, TablePlan};
 use super::trial_keys::TrialKeys;
 
 /// A CHECK constraint of the original and its name in an empty copy.
@@ -63,4 +63,46 @@ pub(super) fn on_names_of(
         let check = checks.get(&name.to_lowercase()).cloned();
         check.or_else(|| keys.name_on(copy, name))
     }))
+}
+
+/// What people should know before the swap: constraints whose names the old table keeps.
+///
+/// The server renames a constraint with its table where it has made the name from the table's, and no other; and to give one
+/// another name it checks all rows again, which is a copy.
+pub(super) fn warnings(plans: &[TablePlan]) -> Vec<String> {
+    plans.iter().filter_map(warning).collect()
+}
+
+fn warning(plan: &TablePlan) -> Option<String> {
+    let (original, shadow) = (plan.original.as_ref()?, plan.shadow.as_ref()?);
+    let made = format!("{}_chk_", original.name).to_lowercase();
+    let is_made = |name: &str| {
+        let number = name.to_lowercase();
+        number
+            .strip_prefix(&made)
+            .is_some_and(|number| number.parse::<u64>().is_ok())
+    };
+    let now = CreateText::parse(&shadow.create_statement).ok()?;
+    let renamed: Vec<String> = check_names(original, &shadow.name)
+        .ok()?
+        .into_iter()
+        .filter(|check| !is_made(&check.original))
+        .filter(|check| {
+            // One that the statement drops has no name afterwards.
+            now.of_kind(ElementKind::Check)
+                .any(|now| now.name.eq_ignore_ascii_case(&check.copy))
+        })
+        .map(|check| {
+            let name = check.copy.replace(&shadow.name, &original.name);
+            format!("{} becomes {name}", check.original)
+        })
+        .collect();
+    (!renamed.is_empty()).then(|| {
+        format!(
+            "{}: names of CHECK constraints are unique in a schema, and the old table keeps them: {}; \
+             statements that name them have to name the new ones",
+            original.quoted(),
+            renamed.join(", ")
+        )
+    })
 }

@@ -24,8 +24,8 @@ use super::swap::SwapOutcome;
 use super::table::{TablePlan, Way};
 use super::verify::{Different, TableVerify};
 use super::{
-    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, earlier,
-    fail_point, indexes, plan, position, preflight, way_back,
+    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, constraint_names,
+    earlier, fail_point, indexes, plan, position, preflight, way_back,
 };
 
 /// How long the copy waits for transactions from before it, at most.
@@ -320,11 +320,13 @@ impl Engine {
         ));
         tracing::info!(fresh, stage = ?head.stage, "the stream starts");
         let started = Running::start(&context, position, Flow::Forward)?;
+        let mut warnings = constraint_names::warnings(&head.plans);
         if self.job.revert_window_seconds > 0 {
-            for warning in way_back::warnings(&head.plans) {
-                tracing::warn!(warning, "before the cutover");
-                context.progress.warn(warning);
-            }
+            warnings.extend(way_back::warnings(&head.plans));
+        }
+        for warning in warnings {
+            tracing::warn!(warning, "before the cutover");
+            context.progress.warn(warning);
         }
         // Rows that a former driver copied count as copied before the first report.
         if head.stage > Stage::Copy {

@@ -77,6 +77,10 @@ async fn for_their_ways(
             copied(&original.quoted(), &around)?;
             can_be_made_again(original)?;
         }
+        if let Some(shadow) = &plan.shadow {
+            let around = catalog::surroundings(session, &job.schema_name, &shadow.name).await?;
+            becomes(&original.quoted(), around.as_ref())?;
+        }
         if !plan.foreign_keys.is_empty() {
             child(session, job, plan).await?;
         }
@@ -303,6 +307,20 @@ fn copied(table: &str, around: &Surroundings) -> Result<(), EngineError> {
         )));
     }
     Ok(())
+}
+
+/// What the changed table must be to be filled by parts, each of them whole or not there.
+fn becomes(table: &str, shadow: Option<&Surroundings>) -> Result<(), EngineError> {
+    match shadow {
+        Some(shadow) if !shadow.engine.eq_ignore_ascii_case("InnoDB") => {
+            Err(EngineError::permanent(format!(
+                "{table} would become a {} table, and a copy needs transactions; ALTER TABLE … ENGINE={} by \
+                 hand, with writes stopped",
+                shadow.engine, shadow.engine
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What a table with foreign keys needs, so that each change of its rows is seen and its keys can

@@ -82,6 +82,7 @@ impl Running {
         }
         let capture = Capture::start(
             context.sessions.target().clone(),
+            owner.clone(),
             context.layouts.clone(),
             from.clone(),
         );

@@ -9,6 +9,7 @@ use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder, SslOpts}
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::engine::session::Owner;
 use crate::engine::{EngineError, Target, Tls};
 
 use super::gtid::{Gtid, Position};
@@ -94,13 +95,15 @@ impl Drop for Capture {
 }
 
 impl Capture {
-    /// Streams everything after `from`; changes of the tables in `layouts` are decoded.
-    pub fn start(target: Target, layouts: Layouts, from: Position) -> Self {
+    /// Streams everything after `from`; changes of the tables in `layouts` are decoded. Rows of `owner`'s tables that somebody
+    /// else writes end it.
+    pub fn start(target: Target, owner: Owner, layouts: Layouts, from: Position) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
         let roads = Roads::new(&target, &layouts);
         let task = tokio::spawn(async move {
             let mut reader = Reader {
                 target,
+                owner,
                 layouts,
                 position: from,
                 roads,
@@ -118,6 +121,7 @@ impl Capture {
 
 struct Reader {
     target: Target,
+    owner: Owner,
     layouts: Layouts,
     /// After the last transaction that was handed on as a whole.
     position: Position,
@@ -172,8 +176,12 @@ impl Reader {
 
     async fn stream(&mut self) -> Result<(), Broken> {
         let mut stream = self.connect().await?;
-        let mut assembler =
-            Assembler::new(&self.layouts, &self.position.file, self.position.offset);
+        let mut assembler = Assembler::new(
+            &self.layouts,
+            &self.owner,
+            &self.position.file,
+            self.position.offset,
+        );
         let mut part = Part::default();
         loop {
             let event = match tokio::time::timeout(SILENCE, stream.next()).await {

@@ -4,6 +4,7 @@ pub mod capture;
 pub mod cursor;
 mod decimal;
 pub mod gtid;
+mod guard;
 mod jsonb;
 pub mod literal;
 mod query;

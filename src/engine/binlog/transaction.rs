@@ -10,10 +10,12 @@ use mysql_async::binlog::events::{Event, GtidEvent};
 use crate::engine::EngineError;
 use crate::engine::artifact::PREFIX as ARTIFACT_PREFIX;
 use crate::engine::preflight;
+use crate::engine::session::Owner;
 
 use super::capture::{Ended, Fate};
 use super::cursor::{Cursor, Malformed};
 use super::gtid::Gtid;
+use super::guard::Guard;
 use super::query::{self, Meaning};
 use super::roads::Statement;
 use super::rows::{self, Change, RowLayout, RowsKind};
@@ -81,6 +83,7 @@ pub enum Step {
 /// Follows one stream from its beginning.
 pub struct Assembler {
     layouts: Vec<Option<Arc<RowLayout>>>,
+    guard: Guard,
     /// Table ids of this file, with the table's index where it is watched.
     maps: HashMap<u64, Option<(usize, TableMap)>>,
     file: Arc<str>,
@@ -104,8 +107,9 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    pub fn new(layouts: &[Option<Arc<RowLayout>>], file: &str, offset: u64) -> Self {
+    pub fn new(layouts: &[Option<Arc<RowLayout>>], owner: &Owner, file: &str, offset: u64) -> Self {
         Self {
+            guard: Guard::new(owner),
             layouts: layouts.to_vec(),
             maps: HashMap::new(),
             file: file.into(),
@@ -244,7 +248,7 @@ impl Assembler {
         match event_type {
             kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => self.begin(event)?,
             kind::QUERY => return self.query(data),
-            kind::XID => return Ok(self.end(Fate::Committed, None)),
+            kind::XID => return self.end(Fate::Committed, None),
             kind::XA_PREPARE => return self.xa_prepare(data),
             kind::TABLE_MAP => self.table_map(data)?,
             kind::WRITE_ROWS => self.rows(RowsKind::Write, data, true, on_change)?,
@@ -258,6 +262,7 @@ impl Assembler {
             kind::ROTATE => self.rotate(data)?,
             kind::FORMAT_DESCRIPTION => {
                 self.maps.clear();
+                self.guard.file_begins();
                 let version = data.get(2..52).unwrap_or_default();
                 self.writer = preflight::parsed(&String::from_utf8_lossy(version));
             }
@@ -322,7 +327,10 @@ impl Assembler {
         Ok(())
     }
 
-    fn end(&mut self, fate: Fate, suspicious: Option<String>) -> Step {
+    fn end(&mut self, fate: Fate, suspicious: Option<String>) -> Result<Step, Trouble> {
+        if let Some(text) = self.guard.judgement() {
+            return Err(Trouble::Refused(text));
+        }
         let ended = Ended {
             fate,
             gtid: self.gtid.take(),
@@ -333,10 +341,11 @@ impl Assembler {
             by_statement: !self.begun,
         };
         self.begins_anew();
-        Step::End(ended, suspicious)
+        Ok(Step::End(ended, suspicious))
     }
 
     fn begins_anew(&mut self) {
+        self.guard.group_begins();
         self.in_group = false;
         self.begun = false;
         self.touched = false;
@@ -366,7 +375,7 @@ impl Assembler {
                     .starts_with(b"XA");
                 Ok(Step::More)
             }
-            Meaning::Commit => Ok(self.end(Fate::Committed, None)),
+            Meaning::Commit => self.end(Fate::Committed, None),
             Meaning::Nothing | Meaning::XaEnd => Ok(Step::More),
             meaning @ (Meaning::XaCommit | Meaning::XaRollback) => {
                 if self.touched {
@@ -381,14 +390,14 @@ impl Assembler {
                     Meaning::XaCommit => Fate::CommitsPrepared(xid),
                     _ => Fate::RollsPreparedBack(xid),
                 };
-                Ok(self.end(fate, None))
+                self.end(fate, None)
             }
             Meaning::Rollback | Meaning::RollbackTo if self.touched => Err(Trouble::Refused(
                 "a transaction that wrote the table and one without transactions was rolled back \
                  in part; its rows in the binlog cannot be told apart"
                     .into(),
             )),
-            Meaning::Rollback => Ok(self.end(Fate::Committed, None)),
+            Meaning::Rollback => self.end(Fate::Committed, None),
             Meaning::RollbackTo => Ok(Step::More),
             Meaning::Data if named() => Err(statement_format(&text())),
             Meaning::Data if query.empties_one_table() => Ok(Step::More),
@@ -397,7 +406,7 @@ impl Assembler {
                 text: query.text.to_owned(),
             })),
             Meaning::Temporary if self.begun => Ok(Step::More),
-            Meaning::Temporary => Ok(self.end(Fate::Committed, None)),
+            Meaning::Temporary => self.end(Fate::Committed, None),
             // DDL ends the transaction before it, so this is something that this version doesn't know,
             // and what it did to which table can't be told.
             Meaning::Other if self.begun => Err(Trouble::Refused(format!(
@@ -407,7 +416,7 @@ impl Assembler {
             ))),
             Meaning::Other => {
                 let suspicious = named().then(text);
-                Ok(self.end(Fate::Committed, suspicious))
+                self.end(Fate::Committed, suspicious)
             }
         }
     }
@@ -415,7 +424,7 @@ impl Assembler {
     fn xa_prepare(&mut self, data: &[u8]) -> Result<Step, Trouble> {
         let (one_phase, xid) = Xid::of_prepare(data).map_err(Trouble::Malformed)?;
         if one_phase {
-            return Ok(self.end(Fate::Committed, None));
+            return self.end(Fate::Committed, None);
         }
         if self.touched && self.writer.is_none_or(|v| v < XA_COMMITS_IN_ORDER) {
             return Err(Trouble::Refused(format!(
@@ -424,12 +433,13 @@ impl Assembler {
                  the table while it is changed"
             )));
         }
-        Ok(self.end(Fate::Prepared(xid), None))
+        self.end(Fate::Prepared(xid), None)
     }
 
     fn table_map(&mut self, data: &[u8]) -> Result<(), Trouble> {
         let names = table_map::names(data).map_err(Trouble::Malformed)?;
         self.by_others |= !names.table.starts_with(ARTIFACT_PREFIX.as_bytes());
+        self.guard.table_is_mapped(&names);
         let watched = self.layouts.iter().position(|layout| {
             layout
                 .as_ref()
@@ -462,6 +472,7 @@ impl Assembler {
         let mut c = Cursor::new(data);
         let id = c.uint(6).map_err(Trouble::Malformed)?;
         let flags = c.uint(2).map_err(Trouble::Malformed)?;
+        self.guard.rows_follow(id);
         let Some(entry) = self.maps.get(&id) else {
             // The last event of a statement may name a dummy table without rows.
             if id == 0x00ff_ffff {
@@ -505,7 +516,7 @@ impl Assembler {
         }
     }
 
-    fn partial_rows(&self, data: &[u8]) -> Result<(), Trouble> {
+    fn partial_rows(&mut self, data: &[u8]) -> Result<(), Trouble> {
         let mut c = Cursor::new(data);
         let id = c.uint(6).map_err(Trouble::Malformed)?;
         self.check_cascades(c.uint(2).map_err(Trouble::Malformed)?)?;
@@ -584,3 +595,6 @@ fn statement_format(text: &str) -> Trouble {
          sessions must not set binlog_format while the table is changed"
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,9 +144,10 @@ impl TableVerify {
             let sql = format!(
                 "BEGIN; DO (SELECT COUNT(*) FROM {o} WHERE {here} FOR SHARE); \
                  DELETE FROM {s} WHERE {there}; \
-                 INSERT INTO {s} ({to}) SELECT {from} FROM {o} WHERE {here}; COMMIT",
+                 INSERT INTO {s} ({to}) SELECT {from} FROM {o} WHERE {here}; {mark}; COMMIT",
                 o = original.quoted(),
                 s = shadow.quoted(),
+                mark = self.context.store.mark()?,
             );
             run(session.connection(), sql, doing).await?;
         }

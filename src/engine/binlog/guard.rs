@@ -1,0 +1,92 @@
+//! Rows of our own tables that somebody else writes.
+//!
+//! What is verified must stay as it was: a row of the copy that a person, or a tool that is told to set servers right, changes
+//! after that would go into use with the swap. The stream shows it. A transaction of ours changes the copy and, in the same
+//! breath, the checkpoint beside it; one that changes the copy alone is not ours, in whichever epoch.
+
+use std::collections::HashMap;
+
+use crate::engine::artifact::{Artifact, ArtifactKind};
+use crate::engine::checkpoint::Store;
+use crate::engine::session::Owner;
+
+use super::table_map::Names;
+
+/// A table of the operation.
+#[derive(Debug, Clone)]
+enum Own {
+    /// Shadow or former table, by name.
+    Copy(String),
+    Checkpoint,
+}
+
+/// Follows the groups of one stream.
+#[derive(Debug)]
+pub struct Guard {
+    owner: Owner,
+    /// By the ids of this file.
+    tables: HashMap<u64, Own>,
+    /// A copy whose rows the group changes.
+    copy: Option<String>,
+    checkpoint: bool,
+}
+
+impl Guard {
+    pub fn new(owner: &Owner) -> Self {
+        Self {
+            owner: owner.clone(),
+            tables: HashMap::new(),
+            copy: None,
+            checkpoint: false,
+        }
+    }
+
+    /// Another file, with ids of its own.
+    pub fn file_begins(&mut self) {
+        self.tables.clear();
+    }
+
+    pub fn group_begins(&mut self) {
+        self.copy = None;
+        self.checkpoint = false;
+    }
+
+    pub fn table_is_mapped(&mut self, names: &Names<'_>) {
+        self.tables.remove(&names.table_id);
+        let name = String::from_utf8_lossy(names.table);
+        let artifact = Artifact::parse(&String::from_utf8_lossy(names.schema), &name);
+        let Some(artifact) = artifact.filter(|artifact| artifact.is_of(&self.owner)) else {
+            return;
+        };
+        let ArtifactKind::Working { rest, .. } = artifact.kind else {
+            return;
+        };
+        let own = match rest.as_str() {
+            Store::NAME => Own::Checkpoint,
+            rest if rest.ends_with("_new") || rest.ends_with("_old") => {
+                Own::Copy(name.into_owned())
+            }
+            _ => return,
+        };
+        self.tables.insert(names.table_id, own);
+    }
+
+    pub fn rows_follow(&mut self, table_id: u64) {
+        match self.tables.get(&table_id) {
+            Some(Own::Copy(name)) => self.copy = Some(name.clone()),
+            Some(Own::Checkpoint) => self.checkpoint = true,
+            None => {}
+        }
+    }
+
+    /// What is wrong with the group that ends.
+    pub fn judgement(&self) -> Option<String> {
+        match &self.copy {
+            Some(name) if !self.checkpoint => Some(format!(
+                "somebody else changed rows of {name}, which belongs to the change and must hold what the \
+                 table holds and nothing else; cancel, and submit the change again"
+            )),
+            Some(_) | None => None,
+        }
+    }
+}
