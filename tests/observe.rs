@@ -113,10 +113,10 @@ async fn a_rollout_shows_in_the_metrics_and_the_log_is_json_without_a_secret() {
     database.drop_schema(&schema).await;
 }
 
-/// A Prometheus that asks the driver each second.
+/// A Prometheus that asks the driver five times a second.
 fn prometheus(folder: &Path, driver: SocketAddr, at: SocketAddr) -> Option<Running> {
     let config = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: lockkeeper, static_configs: [{{targets: ['{driver}']}}]}}]\n"
+        "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: lockkeeper, static_configs: [{{targets: ['{driver}']}}]}}]\n"
     );
     let file = folder.join("prometheus.yml");
     std::fs::write(&file, config).expect("written");
@@ -180,6 +180,12 @@ async fn a_real_prometheus_has_data_for_each_query_of_the_dashboard() {
     let database = TestDatabase::fresh().await;
     // Enough rows for a rate.
     let schema = database.submit_a_change(50_000).await;
+    // It sees a copy from its beginning.
+    support::eventually("Prometheus is ready", Duration::from_secs(60), async || {
+        let asking = tokio::task::spawn_blocking(move || get(asked, "/-/ready"));
+        asking.await.expect("ran").is_some()
+    })
+    .await;
     let _driver = driver(&database, at);
     for query in queries() {
         let swaps = query.starts_with("sum(") && query.contains("lockkeeper_cutovers_total");
