@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::session::Sessions;
+use lockkeeper::engine::target::Password;
 use lockkeeper::engine::{
     Engine, EngineError, ErrorKind, Job, Orders, Outcome, Progress, Target, Tls,
 };
@@ -443,4 +444,26 @@ async fn a_former_table_that_somebody_drops_closes_the_window_with_the_reason() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_former_table_that_somebody_drops_closes_an_open_window_within_seconds() {
     a_former_table_is_dropped(true).await;
+}
+
+/// Its driver lacks the password, or somebody is about to change it: no reason to fail the operation for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_is_not_let_in_may_try_again_and_is_told_what_to_do() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)").await;
+    let mut target = db.target();
+    target.password = Password::new("not the password");
+    let job = db.job(&["ALTER TABLE t MODIFY id BIGINT NOT NULL"]);
+    let refused = match Engine::open(target, job, TestLease::held()).await {
+        Ok(_) => panic!("let in with a wrong password"),
+        Err(error) => error,
+    };
+    assert_eq!(refused.kind(), ErrorKind::Retryable, "{refused}");
+    let message = refused.message();
+    assert!(
+        message.contains("give the drivers that may claim this deployment an account"),
+        "{message}"
+    );
+    assert!(!message.contains("not the password"), "{message}");
+    assert_eq!(db.tables().await.len(), 1);
 }

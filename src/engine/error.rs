@@ -113,6 +113,9 @@ impl EngineError {
             if server_error_number(&error).is_some_and(means_no_room) {
                 message.push_str(NO_ROOM);
             }
+            if server_error_number(&error).is_some_and(means_not_let_in) {
+                message.push_str(NOT_LET_IN);
+            }
             let source: Option<Box<dyn std::error::Error + Send + Sync>> = Some(Box::new(error));
             let error = source
                 .as_ref()
@@ -145,6 +148,16 @@ fn means_no_room(number: u16) -> bool {
     matches!(number, 3 | 20 | 1021 | 1026 | 1114)
 }
 
+/// What to do when the server doesn't let a driver in.
+pub(super) const NOT_LET_IN: &str = "; give the drivers that may claim this deployment an account that it lets in, or leave it out \
+    of their scope: it is tried again meanwhile";
+
+/// Access denied, host blocked or not allowed, password expired, account locked. Of this driver: another one may have the right
+/// password, and so may this one once somebody has put it right.
+fn means_not_let_in(number: u16) -> bool {
+    matches!(number, 1045 | 1129 | 1130 | 1698 | 1862 | 3118)
+}
+
 /// Whether a failed statement may be tried again as it is.
 ///
 /// What has no number never reached the server or lost its answer: retryable. Of the numbers,
@@ -167,6 +180,7 @@ pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
         1290 | 1792 | 1836 | 3032 => ErrorKind::Retryable,
         // Connection trouble of the server's making.
         1152 | 1153 | 1154..=1161 | 1184 | 2000..=2999 => ErrorKind::Retryable,
+        number if means_not_let_in(number) => ErrorKind::Retryable,
         _ => ErrorKind::Permanent,
     }
 }

@@ -9,6 +9,7 @@ use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder, SslOpts}
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::engine::error::NOT_LET_IN;
 use crate::engine::session::Owner;
 use crate::engine::{EngineError, Target, Tls};
 
@@ -307,8 +308,13 @@ fn stream_error(error: mysql_async::Error) -> Broken {
                  then are lost to the copy: cancel and start again, and keep binlogs longer",
                 server.message
             ))),
-            // Access denied, missing privilege.
-            1045 | 1044 | 1142 | 1227 | 1698 => Broken::Fatal(EngineError::permanent(format!(
+            // Access denied: somebody may be changing the password.
+            1045 | 1698 => Broken::Fatal(EngineError::retryable(format!(
+                "the binlog cannot be read: {}{NOT_LET_IN}",
+                server.message
+            ))),
+            // Missing privilege.
+            1044 | 1142 | 1227 => Broken::Fatal(EngineError::permanent(format!(
                 "the binlog cannot be read: {}; grant REPLICATION SLAVE",
                 server.message
             ))),
