@@ -229,23 +229,6 @@ async fn an_installation_that_broke_off_is_completed_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn an_older_schema_gets_the_tables_that_came_since() {
-    let reference = TestDatabase::fresh().await;
-    let database = TestDatabase::fresh().await;
-    let mut session = database.connect().await;
-    // As the first version left it.
-    for statement in [
-        "ALTER TABLE event DROP FOREIGN KEY event_is_a_legal_move, DROP KEY event_is_a_legal_move",
-        "DELETE FROM refinery_schema_history WHERE version > 16",
-    ] {
-        run(&mut session, statement).await;
-    }
-    let report = install(database.settings()).await.expect("upgraded");
-    assert_eq!(report.migrations, 1);
-    assert_same(&contents(&database).await, &contents(&reference).await);
-}
-
-#[tokio::test]
 async fn an_object_that_is_no_longer_in_the_set_is_dropped_and_others_stay() {
     let database = TestDatabase::fresh().await;
     let mut session = database.connect().await;

@@ -1,40 +1,25 @@
 -- Data: operation_transition
 --
--- Every legal move of an operation. The triggers on operation_live and operation refuse all others, whoever asks.
+-- Every legal move of an operation, as _move_meaning knows them. The triggers on operation_live and operation refuse all others,
+-- whoever asks.
 INSERT INTO operation_transition (from_state, to_state, meaning)
-VALUES ('pending',             'running',             'a copy claim starts it'),
-       ('pending',             'stopped',             'a DBA stops the apply'),
-       ('pending',             'cancelled',           'a DBA cancels the apply, or it can never start'),
-       ('running',             'waiting_for_cutover', 'the copy is verified and waits at the barrier'),
-       ('running',             'cutting_over',        'the copy is verified and swaps under the same lease'),
-       ('running',             'failed_retryable',    'a transient failure'),
-       ('running',             'failed',              'a permanent failure, or the retry budget is spent'),
-       ('running',             'stopped',             'its driver obeys a stop'),
-       ('running',             'cancelling',          'a DBA cancels the apply'),
-       ('waiting_for_cutover', 'cutting_over',        'its turn: a cutover claim, or a directive to who holds it'),
-       ('waiting_for_cutover', 'failed_retryable',    'a transient failure while held'),
-       ('waiting_for_cutover', 'failed',              'a permanent failure while held'),
-       ('waiting_for_cutover', 'stopped',             'a DBA stops the apply'),
-       ('waiting_for_cutover', 'cancelling',          'a DBA cancels the apply, or the deferral timed out'),
-       ('cutting_over',        'revert_window',       'swapped; the old table is kept current'),
-       ('cutting_over',        'completed',           'swapped; no revert window'),
-       ('cutting_over',        'failed_retryable',    'the swap is known not to have happened'),
-       ('cutting_over',        'failed',              'a permanent failure'),
-       ('cutting_over',        'stopped',             'the swap did not happen and a stop stands'),
-       ('cutting_over',        'cancelling',          'the swap did not happen and a cancel is pending'),
-       ('revert_window',       'completed',           'the window is over, or closed early'),
-       ('revert_window',       'reverting',           'a DBA asked to revert'),
-       ('reverting',           'reverted',            'swapped back'),
-       ('reverting',           'failed',              'a permanent failure of the swap back'),
-       ('failed_retryable',    'running',             'a copy claim retries it'),
-       ('failed_retryable',    'stopped',             'a DBA stops the apply'),
-       ('failed_retryable',    'cancelling',          'a DBA cancels the apply'),
-       ('stopped',             'pending',             'a start; it had not started'),
-       ('stopped',             'running',             'a copy claim resumes it after a start'),
-       ('stopped',             'waiting_for_cutover', 'a start; it was parked'),
-       ('stopped',             'cancelling',          'a DBA cancels the apply'),
-       ('stopped',             'cancelled',           'a DBA cancels the apply; it had not started'),
-       ('cancelling',          'cancelled',           'its artifacts are gone'),
-       ('cancelling',          'failed',              'its artifacts cannot be removed')
-    AS new
-    ON DUPLICATE KEY UPDATE meaning = new.meaning
+WITH state (name) AS (
+      VALUES ROW('pending'),
+             ROW('running'),
+             ROW('waiting_for_cutover'),
+             ROW('cutting_over'),
+             ROW('revert_window'),
+             ROW('reverting'),
+             ROW('failed_retryable'),
+             ROW('stopped'),
+             ROW('cancelling'),
+             ROW('completed'),
+             ROW('failed'),
+             ROW('cancelled'),
+             ROW('reverted')
+)
+SELECT f.name, t.name, _move_meaning(f.name, t.name)
+  FROM state AS f
+ CROSS JOIN state AS t
+ WHERE _move_meaning(f.name, t.name) IS NOT NULL
+    ON DUPLICATE KEY UPDATE meaning = VALUES(meaning)

@@ -35,7 +35,6 @@ BEGIN
     DECLARE v_candidate_id   BIGINT UNSIGNED;
     DECLARE v_lapsed_at      DATETIME(6);
     DECLARE v_head_at        DATETIME(6);
-    DECLARE v_head_apply_id  BIGINT UNSIGNED;
     DECLARE v_now            DATETIME(6);
 
     -- The usual names need no closer look, and what has to be escaped is not usual. Not by a regular expression: the server
@@ -77,24 +76,24 @@ BEGIN
         END IF;
 
         seek: LOOP
-            IF v_deployments IS NULL THEN
-                -- Where does the queue begin? Entries of what was claimed stay in the index, marked as deleted, until the server
-                -- purges them: never, while a backup's snapshot is open. To lock past one takes a look into the row's older
-                -- versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What it shows is a place to
-                -- begin at, no more. apply_id is no part of the index: so the server checks the range inside it, and reads
-                -- no row that is not due.
-                SET v_head_at = NULL;
-                SELECT l.claimable_at, l.apply_id
-                  INTO v_head_at, v_head_apply_id
-                  FROM operation_live AS l FORCE INDEX (operation_live_claim)
-                 WHERE l.claim         = in_claim
-                   AND l.claimable_at <= v_now
-                 ORDER BY l.claimable_at, l.operation_id
-                 LIMIT 1;
-                IF v_head_at IS NULL THEN
-                    LEAVE seek;
-                END IF;
+            -- And another: where does the queue begin? Entries of what was claimed stay in the index, marked as deleted, until the
+            -- server purges them: never, while a backup's snapshot is open. To lock past one takes a look into the row's older
+            -- versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What it shows is a place to
+            -- begin at, no more. apply_id is no part of the index either. Not one statement with the look before: as a
+            -- subquery the server reads all of the index.
+            SET v_head_at = NULL;
+            SELECT l.claimable_at, l.apply_id
+              INTO v_head_at, v_apply_id
+              FROM operation_live AS l FORCE INDEX (operation_live_claim)
+             WHERE l.claim         = in_claim
+               AND l.claimable_at <= v_now
+             ORDER BY l.claimable_at, l.operation_id
+             LIMIT 1;
+            IF v_head_at IS NULL THEN
+                LEAVE seek;
+            END IF;
 
+            IF v_deployments IS NULL THEN
                 -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
                 -- that LIMIT 1 locks one row.
                 SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,

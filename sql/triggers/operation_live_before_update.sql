@@ -1,16 +1,14 @@
 -- Trigger: operation_live_before_update
 --
--- Refuses every change of state that operation_transition does not list, whoever makes it, and logs every one that it lets pass,
--- in the transaction of the move; with who made it, also where no procedure did (those count move_serial up).
+-- Refuses every change of state that _move_meaning does not know (operation_transition lists those that it does), whoever makes
+-- it, and logs every one that it lets pass, in the transaction of the move; with who made it, also where no procedure did (those
+-- count move_serial up).
 -- One trigger, not one before and one after: each costs a claim as much as an index.
 CREATE TRIGGER operation_live_before_update
 BEFORE UPDATE ON operation_live
 FOR EACH ROW
 BEGIN
-    DECLARE v_is_legal BOOLEAN;
-    DECLARE v_message  VARCHAR(128);
-    -- The constraint event_is_a_legal_move: cheaper than a look into operation_transition, as it is no statement.
-    DECLARE CONTINUE HANDLER FOR 1452 SET v_is_legal = FALSE;
+    DECLARE v_message VARCHAR(128);
 
     -- Under another id a live row would bring a settled operation back to life.
     IF NEW.operation_id <> OLD.operation_id THEN
@@ -26,23 +24,14 @@ BEGIN
                 NEW.move_reason = 'direct UPDATE';
         END IF;
 
-        -- The constraint lets NULL pass, and every move in a session that has switched it off.
-        SET v_is_legal = NEW.state IS NOT NULL;
-        IF NOT @@SESSION.foreign_key_checks THEN
-            SELECT COUNT(*)
-              INTO v_is_legal
-              FROM operation_transition AS t
-             WHERE t.from_state = OLD.state
-               AND t.to_state   = NEW.state;
+        IF _move_meaning(OLD.state, NEW.state) IS NULL THEN
+            SET v_message = CONCAT('operation ', OLD.operation_id, ' is ', OLD.state, '; it cannot become ', COALESCE(NEW.state, 'NULL'),
+                                   ' (see operation_status)');
+            SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
         END IF;
         INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, from_state, to_state, lease_epoch,
                            detail)
         VALUES (UTC_TIMESTAMP(6), NEW.apply_id, NEW.operation_id, NEW.deployment, NEW.move_actor, 'moved', OLD.state, NEW.state,
                 NEW.lease_epoch, NEW.move_reason);
-        IF NOT v_is_legal THEN
-            SET v_message = CONCAT('operation ', OLD.operation_id, ' is ', OLD.state, '; it cannot become ', COALESCE(NEW.state, 'NULL'),
-                                   ' (see operation_status)');
-            SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;
-        END IF;
     END IF;
 END

@@ -273,38 +273,6 @@ async fn a_state_cannot_be_taken_away() {
     assert_eq!(fleet.everything_of(o1).await, before);
 }
 
-/// The log's foreign key, which refuses what is not listed, is one that a session may switch off.
-#[tokio::test]
-async fn a_session_without_foreign_key_checks_cannot_make_an_illegal_move() {
-    let fleet = Fleet::of(1).await;
-    let [o1] = fleet.submit(Value::Null).await.all();
-    let mut sql = fleet.session().await;
-    sql.run("SET SESSION foreign_key_checks = 0")
-        .await
-        .expect("a setting");
-    let before = fleet.everything_of(o1).await;
-    for to in ["completed", "cutting_over", "lost"] {
-        for ignore in ["", "IGNORE"] {
-            let forced = format!(
-                "UPDATE {ignore} operation_live SET state = '{to}' WHERE operation_id = {o1}"
-            );
-            assert!(sql.run(&forced).await.is_err(), "{forced}");
-        }
-    }
-    let refusal = sql
-        .run(&format!(
-            "UPDATE operation_live SET state = 'completed' WHERE operation_id = {o1}"
-        ))
-        .await;
-    assert_eq!(refusal.unwrap_err().number, 50201);
-    assert_eq!(fleet.everything_of(o1).await, before);
-    let legal = format!(
-        "UPDATE operation_live SET state = 'stopped', stopped_from = 'pending', claim = NULL, claimable_at = NULL WHERE operation_id = {o1}"
-    );
-    sql.run(&legal).await.expect("a legal move");
-    assert_eq!(fleet.state(o1).await, "stopped");
-}
-
 /// A legal move by hand is logged as what it is.
 #[tokio::test]
 async fn a_move_by_an_administrator_is_logged_with_his_name() {
