@@ -4,24 +4,30 @@
 -- lease_check_at comes: heartbeats do not move that, so that their index stays small. The lease itself stays as it
 -- is until somebody claims the operation; a heartbeat that comes before takes the operation out of the claims again.
 -- Claims look without a lock first whether there is any: nearly always there is none.
+-- A few at a time, the longest ago first: where thousands run out at once, as when a large driver is killed, claims that each
+-- went through all of them would mostly pass rows that another one holds.
 --
--- Inside the caller's transaction, which holds no lock before; commits and begins it anew if there was anything to store.
-CREATE PROCEDURE _lease_sweep ()
+-- in_from    where that look has found the first
+-- out_swept  how many were looked at; where it is not 0, more may be left
+--
+-- Inside the caller's transaction, which holds no lock before; commits and begins it anew if there was anything to store, as
+-- _operation_claim begins it.
+CREATE PROCEDURE _lease_sweep (IN in_from DATETIME(6), OUT out_swept INT UNSIGNED)
     COMMENT 'Makes operations claimable whose lease ran out.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
-    DECLARE v_swept        INT UNSIGNED DEFAULT 0;
-    DECLARE v_now          DATETIME(6)  DEFAULT UTC_TIMESTAMP(6);
+    DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
-    sweep: LOOP
+    SET out_swept = 0;
+    sweep: WHILE out_swept < 4 DO
         SET v_operation_id = NULL;
         SELECT l.operation_id
           INTO v_operation_id
           FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-         WHERE l.lease_check_at <= v_now
+         WHERE l.lease_check_at BETWEEN in_from AND v_now
          ORDER BY l.lease_check_at
          LIMIT 1
            FOR UPDATE SKIP LOCKED;
@@ -34,12 +40,13 @@ BEGIN
                l.claim          = IF(l.lease_expires_at <= v_now, _recovery_claim(l.state), NULL),
                l.lease_check_at = IF(l.lease_expires_at <= v_now, v_now + INTERVAL l.lease_ttl_seconds SECOND, l.lease_expires_at)
          WHERE l.operation_id = v_operation_id;
-        SET v_swept = v_swept + 1;
-    END LOOP;
+        SET out_swept = out_swept + 1;
+    END WHILE;
 
-    IF v_swept > 0 THEN
+    IF out_swept > 0 THEN
         COMMIT AND NO CHAIN NO RELEASE;
         CALL _own_transaction();
+        SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
         START TRANSACTION READ WRITE;
     END IF;
 END

@@ -34,6 +34,8 @@ BEGIN
     DECLARE v_is_counted     BOOLEAN;
     DECLARE v_candidate_id   BIGINT UNSIGNED;
     DECLARE v_lapsed_at      DATETIME(6);
+    DECLARE v_expired_at     DATETIME(6);
+    DECLARE v_swept          INT UNSIGNED;
     DECLARE v_head_at        DATETIME(6);
     DECLARE v_now            DATETIME(6);
 
@@ -63,37 +65,37 @@ BEGIN
             CALL _scope_deployments(in_scope, v_deployments);
         END IF;
 
-        -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server checks the
-        -- range inside it and reads no row beyond. The text stands here, as a CALL would cost more than the look.
         SET v_now = UTC_TIMESTAMP(6);
-        SELECT l.lease_expires_at
-          INTO v_lapsed_at
-          FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-         WHERE l.lease_check_at <= v_now
-         LIMIT 1;
-        IF v_lapsed_at IS NOT NULL THEN
-            CALL _lease_sweep();
-        END IF;
-
         seek: LOOP
-            -- And another: where does the queue begin? Entries of what was claimed stay in the index, marked as deleted, until the
-            -- server purges them: never, while a backup's snapshot is open. To lock past one takes a look into the row's older
-            -- versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What it shows is a place to
-            -- begin at, no more. apply_id is no part of the index either. Not one statement with the look before: as a
-            -- subquery the server reads all of the index.
-            SET v_head_at = NULL;
-            SELECT l.claimable_at, l.apply_id
-              INTO v_head_at, v_apply_id
-              FROM operation_live AS l FORCE INDEX (operation_live_claim)
-             WHERE l.claim         = in_claim
-               AND l.claimable_at <= v_now
-             ORDER BY l.claimable_at, l.operation_id
+            -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server checks
+            -- the range inside it and reads no row beyond. The text stands here, as a CALL would cost more than the look.
+            SET v_lapsed_at = NULL,
+                v_swept     = 0;
+            SELECT l.lease_check_at, l.lease_expires_at
+              INTO v_lapsed_at, v_expired_at
+              FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
+             WHERE l.lease_check_at <= v_now
              LIMIT 1;
-            IF v_head_at IS NULL THEN
-                LEAVE seek;
+            IF v_lapsed_at IS NOT NULL THEN
+                CALL _lease_sweep(v_lapsed_at, v_swept);
             END IF;
 
             IF v_deployments IS NULL THEN
+                -- And another: where does the queue begin? Entries of what was claimed stay in the index, marked as deleted, until
+                -- the server purges them: never, while a backup's snapshot is open. To lock past one takes a look into the row's
+                -- older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What it shows is a
+                -- place to begin at, no more. apply_id is no part of the index either. Not one statement with the look
+                -- before: as a subquery it would read all of the index.
+                SET v_head_at = NULL;
+                SELECT l.claimable_at, l.apply_id
+                  INTO v_head_at, v_apply_id
+                  FROM operation_live AS l FORCE INDEX (operation_live_claim)
+                 WHERE l.claim         = in_claim
+                   AND l.claimable_at <= v_now
+                 ORDER BY l.claimable_at, l.operation_id
+                 LIMIT 1;
+            END IF;
+            IF v_deployments IS NULL AND v_head_at IS NOT NULL THEN
                 -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
                 -- that LIMIT 1 locks one row.
                 SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
@@ -109,7 +111,7 @@ BEGIN
                  ORDER BY l.claimable_at, l.operation_id
                  LIMIT 1
                    FOR UPDATE SKIP LOCKED;
-            ELSE
+            ELSEIF v_deployments IS NOT NULL THEN
                 CALL _scope_seek(in_claim, v_deployments, v_candidate_id);
                 SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
                        l.start_request_id IS NOT NULL
@@ -122,6 +124,10 @@ BEGIN
                  WHERE l.operation_id = v_candidate_id;
             END IF;
 
+            IF v_operation_id IS NULL AND v_swept > 0 THEN
+                -- Those were not for this claim. There may be more.
+                ITERATE seek;
+            END IF;
             IF v_operation_id IS NULL OR NOT v_is_counted THEN
                 LEAVE seek;
             END IF;

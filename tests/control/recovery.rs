@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::control::{Claim, Fleet};
+use crate::together::at_once;
 
 /// Case 34.
 #[tokio::test]
@@ -176,4 +177,55 @@ async fn a_stale_copy_that_is_cancelled_is_offered_for_its_clean_up_at_once() {
     assert!(fleet.is_claimable(o1, "copy").await);
     let claim = fleet.claim_copy("beta").await.expect("as it is shown");
     assert_eq!(claim.moved(), ("cancelling", "cancelling"));
+}
+
+/// As when a driver with many leases is killed: every claim sweeps a few, and all are found.
+#[tokio::test]
+async fn operations_whose_leases_ran_out_together_are_handed_out_once_each() {
+    let fleet = Fleet::of(12).await;
+    let mut all = Vec::new();
+    for number in 0..5 {
+        // Some of the leases are the cutover claim's to recover.
+        let apply = fleet
+            .submit(json!({"cutover_policy": if number == 0 { "rolling" } else { "parallel" }}))
+            .await;
+        all.push(apply);
+    }
+    let mut stale = Vec::new();
+    while let Some(claim) = fleet.claim_copy("gone").await {
+        stale.push(claim);
+    }
+    let swapping = stale.iter().find(|claim| claim.apply == all[0].id);
+    let swapping = swapping.expect("the first of the rolling apply").clone();
+    assert_eq!(fleet.arrive(&swapping).await, "cut_over");
+    for claim in &stale {
+        fleet.age(claim.operation, 61).await;
+    }
+
+    // The cutover claim passes all that are not its own.
+    let taken = fleet.claim_cutover("beta").await.expect("the swap");
+    assert_eq!(taken.operation, swapping.operation);
+    let mut taken: Vec<u64> = at_once(&fleet, 8, async |session, number| {
+        let mut taken = Vec::new();
+        while let Some(claim) = session
+            .claim_copy(&format!("driver-{number}"))
+            .await
+            .expect("no error")
+        {
+            taken.push(claim.operation);
+        }
+        taken
+    })
+    .await
+    .into_iter()
+    .flatten()
+    .collect();
+    while let Some(claim) = fleet.claim_copy("last").await {
+        taken.push(claim.operation);
+    }
+    taken.push(swapping.operation);
+    taken.sort_unstable();
+    let mut expected: Vec<u64> = stale.iter().map(|claim| claim.operation).collect();
+    expected.sort_unstable();
+    assert_eq!(taken, expected);
 }
