@@ -178,8 +178,12 @@ async fn a_real_prometheus_has_data_for_each_query_of_the_dashboard() {
         return;
     };
     let database = TestDatabase::fresh().await;
-    // Enough rows for a rate.
-    let schema = database.submit_a_change(50_000).await;
+    // Enough rows for a rate, and slow enough to be seen while it is copied.
+    let schema = database.submit_a_change(100_000).await;
+    let slow = "CALL apply_throttle(1, 9, 'to be watched')";
+    sqlx::Executor::execute(&mut database.connect().await, slow)
+        .await
+        .expect("throttled");
     // It sees a copy from its beginning.
     support::eventually("Prometheus is ready", Duration::from_secs(60), async || {
         let asking = tokio::task::spawn_blocking(move || get(asked, "/-/ready"));

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use rand::Rng as _;
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
@@ -23,8 +24,12 @@ use super::{EngineError, LeaseHolder};
 /// How often is looked again. InnoDB renews its list no sooner than 100 ms after somebody last read it.
 const PAUSE: Duration = Duration::from_millis(150);
 
+/// Whoever reads it sooner keeps it old, for others too. Changes that begin together on a server would do that to each other for
+/// good, so each waits longer the more often that has happened, by chance, and up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
 /// How often it is looked at before it is given up.
-const TRIES: u32 = 100;
+const TRIES: u32 = 60;
 
 /// A transaction that has changed rows.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +80,7 @@ pub(super) async fn wait_until_ended(
 /// The transactions of this moment or a later one.
 async fn all_now(session: &mut Session) -> Result<Suspects, EngineError> {
     let doing = || EngineError::while_doing("looking for transactions from before the change");
-    for _ in 0..TRIES {
+    for attempt in 0..TRIES {
         // The list may be as old as others like who read it often. With a transaction of our own in it, it is new.
         session
             .run("START TRANSACTION WITH CONSISTENT SNAPSHOT")
@@ -87,12 +92,17 @@ async fn all_now(session: &mut Session) -> Result<Suspects, EngineError> {
         if is_new {
             return Ok(suspects);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause_after(attempt)).await;
     }
     Err(EngineError::retryable(
         "somebody reads information_schema.INNODB_TRX so often that the server never renews it, so \
          that transactions from before the change cannot be looked for; read it less often",
     ))
+}
+
+fn pause_after(attempt: u32) -> Duration {
+    let longest = (PAUSE * (2 << attempt.min(8))).min(LONGEST_PAUSE);
+    rand::rng().random_range(PAUSE..longest)
 }
 
 /// What InnoDB lists, and whether our own transaction is in it.
