@@ -126,10 +126,10 @@ impl Next {
     }
 }
 
-/// What submit would store besides.
+/// What submit would store besides; with leases that no measurement outlasts, as nobody beats for them.
 const LIVE_COLUMNS: &str =
     "state, is_capped, lease_ttl_seconds, move_actor, host, port, schema_name, tasks, options";
-const LIVE_VALUES: &str = "'pending', FALSE, 60, 'bench@localhost', '127.0.0.1', 3306, 'shop',
+const LIVE_VALUES: &str = "'pending', FALSE, 3600, 'bench@localhost', '127.0.0.1', 3306, 'shop',
     JSON_ARRAY(JSON_OBJECT('task_id', 1, 'position', 0, 'statement', 'ALTER TABLE orders ADD KEY (created_at)', 'state', 'pending')),
     JSON_OBJECT('cutover_policy', 'rolling', 'cutover_gate', 'in_order', 'on_failure', 'halt', 'max_copies', NULL, 'defer_cutover',
                 FALSE, 'defer_timeout_seconds', NULL, 'revert_window_seconds', 0, 'revert_scope', 'operation', 'engine', NULL)";

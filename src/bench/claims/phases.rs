@@ -243,8 +243,8 @@ pub(super) async fn heartbeats(
         "UPDATE operation_live AS l
             SET l.state = 'running', l.claim = NULL, l.claimable_at = NULL, l.started_at = UTC_TIMESTAMP(6),
                 l.lease_driver = CONCAT('driver-', l.operation_id MOD 8), l.lease_token = UUID(), l.lease_epoch = 1,
-                l.lease_heartbeat_at = UTC_TIMESTAMP(6), l.lease_expires_at = UTC_TIMESTAMP(6) + INTERVAL 60 SECOND,
-                l.lease_check_at = UTC_TIMESTAMP(6) + INTERVAL 60 SECOND
+                l.lease_heartbeat_at = UTC_TIMESTAMP(6), l.lease_expires_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR,
+                l.lease_check_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR
           WHERE l.claim = 'copy' AND l.lease_token IS NULL
           ORDER BY l.operation_id DESC
           LIMIT {}",
