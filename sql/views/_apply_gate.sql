@@ -9,7 +9,7 @@ VIEW _apply_gate (
     apply_id, operations, cutover_policy, on_failure, max_copies, defer_cutover, is_cutover_opened, revert_scope,
     stop_request_id, start_request_id, cancel_request_id, cutover_request_id, revert_request_id, skip_request_id,
     copy_blocker_position, cutover_blocker_position, copy_for_good_position, cutover_for_good_position, first_copy_ahead_position,
-    pause_position, first_running_position, next_revert_position, first_swap_ahead_position, running_operations, is_swapping,
+    pause_position, first_running_position, next_revert_position, can_swap, running_operations, is_swapping,
     first_revert_position, windows_end_at
 ) AS
 SELECT a.apply_id,
@@ -35,7 +35,8 @@ SELECT a.apply_id,
        sibling.pause_position,
        sibling.first_running_position,
        sibling.next_revert_position,
-       sibling.first_swap_ahead_position,
+       -- A swap is under way or may still come; none does behind a sibling that blocks for good.
+       (sibling.first_swap_ahead_position < COALESCE(sibling.cutover_for_good_position, 4294967295)) IS TRUE,
        sibling.running_operations,
        sibling.is_swapping,
        sibling.first_revert_position,

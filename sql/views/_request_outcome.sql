@@ -22,7 +22,7 @@ SELECT ended.request_id,
                   WHEN 'cutover'     THEN
                       CASE
                           WHEN r.operation_id IS NULL                               THEN
-                               IF(now.can_swap = 0, IF(now.swapped + now.reverted > 0, 'done', 'moot'), NULL)
+                               IF(g.can_swap, NULL, IF(now.swapped + now.reverted > 0, 'done', 'moot'))
                           WHEN bound.state IN ('revert_window', 'reverting', 'completed', 'reverted') THEN 'done'
                           WHEN bound.state IN ('failed', 'cancelled', 'cancelling', 'stopped') THEN 'moot'
                       END
@@ -30,13 +30,14 @@ SELECT ended.request_id,
                   WHEN 'skip_revert' THEN IF(now.can_skip   = 0, 'done', NULL)
               END AS status
          FROM control_request AS r
+         JOIN _apply_gate AS g
+           ON g.apply_id = r.apply_id
          LEFT JOIN _sibling AS bound
            ON bound.operation_id = r.operation_id
          JOIN LATERAL (
               SELECT COUNT(IF(s.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable'), 1, NULL)) AS can_stop,
                      COUNT(IF(l.start_request_id = r.request_id, 1, NULL))                                   AS can_start,
                      COUNT(IF(s.gate_now IS NOT NULL OR s.state IN ('cutting_over', 'cancelling'), 1, NULL)) AS can_cancel,
-                     COUNT(IF(s.gate_now IS NOT NULL OR s.state = 'cutting_over', 1, NULL))                  AS can_swap,
                      COUNT(IF(l.revert_request_id = r.request_id, 1, NULL))                                  AS can_revert,
                      COUNT(IF(l.skip_request_id   = r.request_id, 1, NULL))                                  AS can_skip,
                      COUNT(IF(s.state = 'stopped', 1, NULL))                                                 AS stopped,

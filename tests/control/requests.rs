@@ -282,6 +282,34 @@ async fn a_cutover_of_all_opens_the_gate_for_each_in_its_turn() {
     assert_eq!(fleet.apply_state(&apply).await, "completed");
 }
 
+/// What waits behind a failure under `halt` never swaps: a request for all of them must not stay pending for it.
+#[tokio::test]
+async fn a_cutover_of_all_ends_with_the_last_swap_that_could_come() {
+    for (swapped, status) in [(0, "moot"), (1, "done")] {
+        let fleet = Fleet::of(3).await;
+        let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+        let apply = fleet.submit(options).await;
+        let mut claims = Vec::new();
+        for operation in apply.all::<3>() {
+            claims.push(fleet.hold(operation).await);
+        }
+        let all = fleet
+            .try_cutover(&apply, json!({"all": true}))
+            .await
+            .unwrap();
+        for claim in &claims[..swapped] {
+            fleet.report("operation_begin_cutover", claim).await;
+            fleet.swapped(claim).await;
+        }
+        fleet
+            .report("operation_begin_cutover", &claims[swapped])
+            .await;
+        assert_eq!(fleet.request_status(&all).await, "pending");
+        fleet.fail_for_good(&claims[swapped]).await;
+        assert_eq!(fleet.request_status(&all).await, status);
+    }
+}
+
 /// A cutover that fails has used nothing up: the request is for one swap, and there was none.
 #[tokio::test]
 async fn a_cutover_request_outlives_a_swap_that_did_not_happen() {

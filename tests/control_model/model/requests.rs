@@ -149,7 +149,7 @@ impl Model {
             self.operations[at].state == WaitingForCutover
                 && self.swap_gate(at) == Some(Cause::Defer)
         });
-        if !all && waits.is_none() {
+        if if all { !self.swap_may_come() } else { waits.is_none() } {
             return Err(Refused);
         }
         self.ask("cutover");
@@ -159,6 +159,11 @@ impl Model {
             self.operations[at].cutover_asked = true;
         }
         Ok(())
+    }
+
+    /// None does behind a sibling that blocks for good.
+    fn swap_may_come(&self) -> bool {
+        (0..self.operations.len()).any(|at| self.ahead(at) && !self.blocked_for_good(at))
     }
 
     pub(super) fn held_by_pause(&self, at: usize) -> bool {
@@ -232,7 +237,7 @@ impl Model {
             ended.insert("cancel", "done");
         }
         match self.cutover_bound.map(|at| self.operations[at].state) {
-            None if !ahead && !any(&[CuttingOver]) => {
+            None if !self.swap_may_come() && !any(&[CuttingOver]) => {
                 ended.insert("cutover", "done");
             }
             Some(RevertWindow | Reverting | Completed | Reverted) => {
