@@ -149,7 +149,11 @@ impl Model {
             self.operations[at].state == WaitingForCutover
                 && self.swap_gate(at) == Some(Cause::Defer)
         });
-        if if all { !self.swap_may_come() } else { waits.is_none() } {
+        if if all {
+            !self.swap_may_come()
+        } else {
+            waits.is_none()
+        } {
             return Err(Refused);
         }
         self.ask("cutover");
