@@ -5,10 +5,13 @@
 mod support;
 
 mod apply_state;
+mod cancel;
 mod catalogue;
 mod copy_gate;
 mod crowd;
 mod cutover_gate;
+mod drivers;
+mod hostile;
 mod leases;
 mod on_failure;
 mod parking;
@@ -16,7 +19,7 @@ mod recovery;
 mod requests;
 mod retry;
 mod rights;
-mod stop_start_cancel;
+mod stop_start;
 mod submit;
 mod terminality;
 mod together;

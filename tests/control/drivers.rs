@@ -1,0 +1,230 @@
+//! Cases 64 to 66: which drivers there are, and how they keep their leases alive.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Claim, Fleet, Outcome, Session, arguments, refused};
+
+/// Case 64.
+#[tokio::test]
+async fn a_driver_with_a_scope_is_given_nothing_else() {
+    let fleet = Fleet::of(6).await;
+    for _ in 0..4 {
+        fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    }
+    for (scope, allowed) in [
+        (json!({"deployments": ["d2"]}), vec!["d2"]),
+        (json!({"deployments": ["d5", "d1"]}), vec!["d1", "d5"]),
+        (
+            json!({"labels": {"parity": "even"}}),
+            vec!["d2", "d4", "d6"],
+        ),
+        (
+            json!({"labels": {"parity": "odd", "cell": "c3"}}),
+            vec!["d3"],
+        ),
+        (json!({"labels": {"parity": "odd", "cell": "c2"}}), vec![]),
+        (json!({"labels": {"planet": "mars"}}), vec![]),
+        (json!({"deployments": ["nowhere"]}), vec![]),
+        (json!({"deployments": ["nowhere", "nowhere"]}), vec![]),
+    ] {
+        let mut count = 0;
+        while let Some(claim) = fleet
+            .claim("operation_claim_copy", "local", scope.clone())
+            .await
+        {
+            assert!(
+                allowed.contains(&claim.deployment.as_str()),
+                "{scope}: {claim:?}"
+            );
+            fleet.arrive(&claim).await;
+            count += 1;
+        }
+        assert!(
+            count > 0 || allowed.is_empty() || scope == json!({"deployments": ["d2"]}),
+            "{scope}"
+        );
+        while let Some(claim) = fleet
+            .claim("operation_claim_cutover", "local", scope.clone())
+            .await
+        {
+            assert!(
+                allowed.contains(&claim.deployment.as_str()),
+                "{scope}: {claim:?}"
+            );
+            fleet.swapped(&claim).await;
+        }
+    }
+    // Labels that change hold for the next claim.
+    fleet
+        .call(
+            "deployment_register",
+            arguments![
+                "d6",
+                5u64,
+                "db6.example",
+                3306u64,
+                json!({"planet": "mars"})
+            ],
+        )
+        .await;
+    fleet.submit(json!({"deployments": ["d6"]})).await;
+    let mars = json!({"labels": {"planet": "mars"}});
+    let claim = fleet.claim("operation_claim_copy", "local", mars).await;
+    assert_eq!(claim.expect("d6").deployment, "d6");
+
+    let mut session = fleet.session().await;
+    for bad in [
+        json!({}),
+        json!([]),
+        json!("d1"),
+        json!({"deployments": []}),
+        json!({"deployments": [1]}),
+        json!({"deployments": "d1"}),
+        json!({"labels": {}}),
+        json!({"labels": {"parity": 1}}),
+        json!({"labels": ["even"]}),
+        json!({"deployments": ["d1"], "labels": {"parity": "odd"}}),
+        json!({"regions": ["eu"]}),
+    ] {
+        for claim in ["operation_claim_copy", "operation_claim_cutover"] {
+            let outcome = session.claim(claim, "local", bad.clone()).await;
+            match &outcome {
+                Err(refusal) if refusal.number == 50001 => {}
+                other => panic!("{bad}: {other:?}"),
+            }
+        }
+        let outcome = session
+            .call(
+                "driver_register",
+                arguments!["local", "1.0", 1u64, bad.clone()],
+            )
+            .await;
+        refused(50001, outcome);
+    }
+}
+
+/// Case 65.
+#[tokio::test]
+async fn a_driver_of_an_api_version_that_is_not_served_is_turned_away() {
+    let fleet = Fleet::of(1).await;
+    let mut session = fleet.session().await;
+    for version in [Some(0i64), Some(2), Some(-1), Some(i64::MAX), None] {
+        let version = version.map_or(json!(null), |version| json!(version));
+        let outcome = session
+            .call(
+                "driver_register",
+                arguments!["alpha", "1.0", version, Value::Null],
+            )
+            .await;
+        refused(50401, outcome);
+    }
+    let drivers = session
+        .number("SELECT COUNT(*) FROM driver_status", &[])
+        .await;
+    assert_eq!(drivers, 0);
+    let row = session
+        .call_row(
+            "driver_register",
+            arguments!["alpha", "1.0", 1u64, json!({"deployments": ["d1"]})],
+        )
+        .await
+        .expect("served");
+    assert_eq!(row.number("api_version"), 1);
+    assert_eq!(row.number("lease_ttl_seconds"), 60);
+    assert_eq!(row.text("heartbeat_seconds").parse::<f64>().unwrap(), 10.0);
+    assert!(row.number("poll_seconds") > 0);
+    let status = session
+        .rows("SELECT d.* FROM driver_status AS d", &[])
+        .await
+        .remove(0);
+    assert_eq!(status.text("driver"), "alpha");
+    assert_eq!(status.text("version"), "1.0");
+    assert_eq!(status.number("operations"), 0);
+    assert_eq!(status.json("scope"), json!({"deployments": ["d1"]}));
+}
+
+/// SQL-API.md: a row for each beat, in the order of the array; a lost lease is `held` 0.
+#[tokio::test]
+async fn one_heartbeat_serves_all_leases_of_a_driver() {
+    let fleet = Fleet::of(4).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o1, o2, o3, o4] = apply.all();
+    let mut claims = Vec::new();
+    for operation in [o1, o2, o3] {
+        claims.push(fleet.run(operation).await);
+    }
+    fleet.age(o2, 61).await;
+    let stolen = fleet.claim_copy("beta").await.unwrap();
+    assert_eq!(stolen.operation, o2);
+    for operation in [o1, o3] {
+        fleet.age(operation, 55).await;
+    }
+    let beats = json!([
+        {"operation_id": o3, "lease_token": claims[2].token, "progress": {"rows_copied": 3, "rows_total": 4}},
+        {"operation_id": o2, "lease_token": claims[1].token, "checkpoint": {"forged": 1}},
+        {"operation_id": o1, "lease_token": claims[0].token, "progress": null, "checkpoint": {"w": 1}},
+        {"operation_id": o4, "lease_token": "no such token"},
+        {"operation_id": 4_000_000_000u64, "lease_token": "no such operation"},
+        {"operation_id": o1, "lease_token": claims[0].token},
+    ]);
+    let rows = fleet
+        .sql()
+        .await
+        .call("driver_heartbeat", arguments!["local", beats])
+        .await
+        .unwrap();
+    let answers: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row.id("operation_id"),
+                row.number("held"),
+                row.maybe_text("directive"),
+            )
+        })
+        .collect();
+    let none = Some("none".to_owned());
+    assert_eq!(
+        answers,
+        [
+            (o3, 1, none.clone()),
+            (o2, 0, None),
+            (o1, 1, none.clone()),
+            (o4, 0, None),
+            (4_000_000_000, 0, None),
+            (o1, 1, none),
+        ]
+    );
+    assert_eq!(rows[0].maybe_text("state").as_deref(), Some("running"));
+    assert_eq!(rows[1].maybe_number("throttle_level"), None);
+    assert_eq!(fleet.column(o3, "rows_copied").await, "3");
+    // Renewed.
+    for operation in [o1, o3] {
+        fleet.age(operation, 55).await;
+    }
+    assert_eq!(fleet.claimable().await, [(o4, "copy".to_owned())]);
+    assert_eq!(fleet.column(o2, "rows_copied").await, "NULL");
+    let empty = fleet
+        .sql()
+        .await
+        .call("driver_heartbeat", arguments!["local", json!([])])
+        .await
+        .unwrap();
+    assert!(empty.is_empty());
+}
+
+#[tokio::test]
+async fn a_shorter_lease_holds_from_the_next_heartbeat_on() {
+    let fleet = Fleet::of(1).await;
+    let [o1] = fleet.submit(Value::Null).await.all();
+    let claim = fleet.claim_copy("alpha").await.unwrap();
+    fleet
+        .call("setting_set", arguments!["lease_ttl_seconds", 10u64])
+        .await;
+    fleet.beat(&claim).await;
+    fleet.age(o1, 11).await;
+    let next = fleet.claim_copy("beta").await.expect("stale");
+    assert_eq!((next.operation, next.lease_ttl_seconds), (o1, 10));
+}
