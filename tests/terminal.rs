@@ -89,3 +89,22 @@ async fn a_question_takes_no_for_an_answer_and_ctrl_c_exits_with_130() {
     assert!(terminal.end().await.success());
     terminal.says("Apply 1 (apply-1) is submitted").await;
 }
+
+#[tokio::test]
+async fn statements_on_standard_input_leave_the_terminal_for_the_answer() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let script = "echo 'ALTER TABLE orders ADD note INT' | \"$LOCKKEEPER\" submit --schema shop --no-preflight -f -";
+    for (key, code) in [("n\r", 1), ("y\r", 0)] {
+        let mut terminal = Terminal::run(&database, &["sh", "-c", script], 80, 24);
+        terminal.says("ALTER TABLE orders ADD note INT;").await;
+        terminal.says("Submit? [y/N]").await;
+        terminal.press(key);
+        assert_eq!(terminal.end().await.code(), Some(code), "{key:?}");
+    }
+    let applies: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM apply_status")
+        .fetch_one(&mut database.connect().await)
+        .await
+        .expect("counted");
+    assert_eq!(applies, 1);
+}

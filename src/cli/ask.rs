@@ -1,12 +1,21 @@
 //! Questions to whoever sits at the terminal.
 
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, IsTerminal as _};
 
 use super::{CliError, output};
 
+/// Where the answer is typed: standard input may be a file of statements.
+fn keyboard() -> Option<File> {
+    if std::io::stdin().is_terminal() {
+        return rustix::io::dup(std::io::stdin()).ok().map(File::from);
+    }
+    File::open("/dev/tty").ok()
+}
+
 /// Refuses where nobody could answer.
 pub(super) fn need_terminal() -> Result<(), CliError> {
-    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+    if std::io::stderr().is_terminal() && keyboard().is_some() {
         return Ok(());
     }
     Err(CliError::usage(
@@ -25,14 +34,14 @@ pub(super) async fn confirm(question: &str, otherwise: &str) -> Result<(), CliEr
     let (sender, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer);
+        let read = keyboard().map_or(Ok(0), |file| BufReader::new(file).read_line(&mut answer));
         let _ = sender.send(read.map(|_| answer));
     });
     tokio::select! {
         answer = answer => {
             let answer = answer
                 .map_err(CliError::failed)?
-                .map_err(|error| CliError::failed(format!("standard input: {error}")))?;
+                .map_err(|error| CliError::failed(format!("the terminal: {error}")))?;
             match answer.trim() {
                 "y" | "Y" | "yes" => Ok(()),
                 _ => Err(CliError::failed(otherwise)),

@@ -130,11 +130,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         output::json(&answer.first_json());
     } else {
         let apply = answer.first_text("apply_id");
-        output::line(&format!(
-            "Apply {apply} ({}) is submitted, for {} deployments; `lockkeeper status {apply}` shows how far it is.",
+        let count = answer.first_text("operations");
+        let deployments = match count.as_str() {
+            "1" => "deployment",
+            _ => "deployments",
+        };
+        let said = format!(
+            "Apply {apply} ({}) is submitted, for {count} {deployments}; `lockkeeper status {apply}` shows how far it is.",
             answer.first_text("apply_name"),
-            answer.first_text("operations"),
-        ));
+        );
+        output::fold("", "", &said);
     }
     Ok(())
 }

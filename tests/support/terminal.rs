@@ -29,6 +29,12 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn start(database: &TestDatabase, arguments: &[&str], columns: u16, rows: u16) -> Self {
+        let program = [&[env!("CARGO_BIN_EXE_lockkeeper")], arguments].concat();
+        Self::run(database, &program, columns, rows)
+    }
+
+    /// Any program; `$LOCKKEEPER` is ours.
+    pub fn run(database: &TestDatabase, program: &[&str], columns: u16, rows: u16) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&keyboard).expect("granted");
         unlockpt(&keyboard).expect("unlocked");
@@ -40,8 +46,9 @@ impl Terminal {
         let stdio = || terminal.try_clone().expect("one more");
         // Its controlling terminal, so that a resize is told to it as to any program in a window.
         let child = Command::new("setsid")
-            .args(["--ctty", env!("CARGO_BIN_EXE_lockkeeper")])
-            .args(arguments)
+            .arg("--ctty")
+            .args(program)
+            .env("LOCKKEEPER", env!("CARGO_BIN_EXE_lockkeeper"))
             .env("LOCKKEEPER_URL", database.url())
             .env("XDG_CONFIG_HOME", "/nonexistent")
             .env_remove("LOCKKEEPER_CONFIG")
