@@ -229,16 +229,24 @@ async fn room(place: &Place, session: &mut Session) -> Finding {
                     AND t.TABLE_NAME NOT LIKE '\\_lk\\_%' \
                   ORDER BY t.DATA_LENGTH + t.INDEX_LENGTH DESC LIMIT 1";
     let largest = texts(session, query).await.unwrap_or_default();
-    let (table, megabytes) = match largest.first().map(Vec::as_slice) {
-        Some([table, megabytes]) => (table.as_str(), megabytes.parse().unwrap_or(0_u64)),
-        Some(_) | None => ("none", 0),
+    let largest = match largest.first().map(Vec::as_slice) {
+        Some([table, megabytes]) => Some((table.as_str(), megabytes.parse().unwrap_or(0))),
+        Some(_) | None => None,
     };
-    enough_room(free, table, megabytes)
+    enough_room(free, largest)
 }
 
-fn enough_room(free: Option<u64>, table: &str, megabytes: u64) -> Finding {
-    let needed =
-        format!("the largest table, {table}, has {megabytes} MB, and a copy needs as much again");
+/// The largest table with its megabytes; None where the account sees no table.
+fn enough_room(free: Option<u64>, largest: Option<(&str, u64)>) -> Finding {
+    let megabytes = largest.map_or(0, |(_, megabytes)| megabytes);
+    let needed = largest.map_or(
+        "the account sees no table".to_owned(),
+        |(table, megabytes)| {
+            format!(
+                "the largest table, {table}, has {megabytes} MB, and a copy needs as much again"
+            )
+        },
+    );
     match free {
         Some(free) if free < 2 * megabytes => {
             let what = format!("{free} MB are free; {needed}, and the binlog too");
@@ -389,11 +397,11 @@ mod tests {
 
     #[test]
     fn a_disk_with_less_than_twice_the_largest_table_is_warned_about() {
-        let judged = |free| enough_room(free, "shop.orders", 500).severity;
+        let judged = |free| enough_room(free, Some(("shop.orders", 500))).severity;
         assert_eq!(judged(Some(999)), Severity::Warning);
         assert_eq!(judged(Some(1000)), Severity::Good);
         assert_eq!(judged(None), Severity::Note);
-        let little = enough_room(Some(999), "shop.orders", 500);
+        let little = enough_room(Some(999), Some(("shop.orders", 500)));
         assert!(
             little.finding.contains("999 MB are free") && little.finding.contains("shop.orders")
         );
