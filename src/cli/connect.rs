@@ -1,5 +1,7 @@
 //! A session to the control database, and calls on it.
 
+use std::time::Duration;
+
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -18,12 +20,15 @@ pub(super) enum Parameter<'a> {
     Text(Option<&'a str>),
 }
 
+/// A server that hangs takes the connection and never greets.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Session {
     pub async fn open(global: &Global) -> Result<Self, CliError> {
         let settings = global.settings()?;
-        let connection = settings
-            .connect()
+        let connection = tokio::time::timeout(PATIENCE, settings.connect())
             .await
+            .map_err(|_| CliError::silent(&settings, PATIENCE))?
             .map_err(|error| CliError::database(&settings, &error))?;
         Ok(Self::of(settings, connection))
     }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -127,6 +128,16 @@ impl CliError {
             }
             other => Self::failed(other),
         }
+    }
+
+    /// A server that is there, and says nothing.
+    pub(super) fn silent(settings: &ConnectionSettings, waited: Duration) -> Self {
+        Self::failed(format!(
+            "{}:{} has not answered for {} s; is the server overloaded, or stopped?",
+            settings.host,
+            settings.port,
+            waited.as_secs()
+        ))
     }
 
     /// A refusal of the server or of the way to it, with the next step.

@@ -7,7 +7,7 @@ mod terminal;
 
 use std::time::Duration;
 
-use super::connect::{Parameter, Session};
+use super::connect::{PATIENCE, Parameter, Session};
 use super::{CliError, Global, output};
 use crate::text;
 use fleet::Fleet;
@@ -148,7 +148,12 @@ async fn look(
     session: &mut Option<Session>,
     only: Option<u64>,
 ) -> Result<Fleet, CliError> {
-    fleet::read(open(global, session).await?, only).await
+    let read = async { fleet::read(open(global, session).await?, only).await };
+    // What is shown grows old without a sign of it.
+    match tokio::time::timeout(PATIENCE, read).await {
+        Ok(seen) => seen,
+        Err(_) => Err(CliError::silent(&global.settings()?, PATIENCE)),
+    }
 }
 
 async fn call(
