@@ -6,6 +6,7 @@ GRANT SELECT ON operation_status      TO reader, operator;
 GRANT SELECT ON task_status           TO reader, operator;
 GRANT SELECT ON operation_claimable   TO reader, operator;
 GRANT SELECT ON operation_blocked     TO reader, operator;
+GRANT SELECT ON operation_waiting     TO reader, operator;
 GRANT SELECT ON lease_status          TO reader, operator;
 GRANT SELECT ON driver_status         TO reader, operator;
 GRANT SELECT ON deployment_status     TO reader, operator;

@@ -24,7 +24,6 @@ mod sandbox;
 mod statements;
 mod status;
 mod submit;
-mod waits;
 mod watch;
 mod why;
 

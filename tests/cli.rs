@@ -461,7 +461,7 @@ async fn doctor_exits_with_one_and_names_what_was_edited() {
 }
 
 #[tokio::test]
-async fn watch_and_why_say_the_sentence_of_operation_blocked() {
+async fn watch_and_why_say_the_sentence_of_the_views() {
     let database = database_with_deployments(2).await;
     done(
         &database,
@@ -481,10 +481,7 @@ async fn watch_and_why_say_the_sentence_of_operation_blocked() {
         assert!(longest <= width.parse().ok(), "{screen}");
     }
     let fleet = json(&done(&database, &["watch", "--json"]));
-    assert_eq!(
-        fleet["applies"][0]["operations"][1]["blocked_reason"],
-        blocked
-    );
+    assert_eq!(fleet["applies"][0]["operations"][1]["waiting"], blocked);
     assert!(refused(&database, 2, &["watch"]).contains("--once"));
     let reader = database.account(&[database.roles()[0].as_str()]).await;
     let url = format!(

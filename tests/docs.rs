@@ -71,8 +71,8 @@ const QUESTIONS: [(&str, &str, &str); 10] = [
     ),
     (
         "Why doesn't it move?",
-        "SELECT deployment, gate, blocker_operation_id, reason FROM operation_blocked WHERE apply_id = 1;",
-        "`lockkeeper why 1` and `lockkeeper watch` say the same sentence.",
+        "SELECT deployment, state, reason FROM operation_waiting WHERE apply_id = 1;",
+        "`lockkeeper why 1` and `lockkeeper watch` say the same sentences. `operation_blocked` names the gate and the operation that shuts it.",
     ),
     (
         "What is waiting for a driver?",

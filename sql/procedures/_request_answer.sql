@@ -19,6 +19,6 @@ BEGIN
      WHERE r.request_id = in_request_id;
 
     IF v_kept > 0 THEN
-        SET out_message = LEFT(CONCAT(out_message, '; ', v_kept, ' swapped or swapping and stay as they are'), 1024);
+        SET out_message = LEFT(CONCAT(out_message, '; ', 'what has swapped or is swapping stays as it is (', v_kept, ')'), 1024);
     END IF;
 END

@@ -39,12 +39,13 @@ UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', p.operation_id, ' on ', p.deployment),
        CONCAT('failed ', p.attempt, ' times: ', p.error),
-       CONCAT('mend the cause; it is tried again at ', p.next_attempt_at, ', or now after CALL apply_start(', p.apply_id, ', ''why'')')
+       CONCAT('mend the cause; it is tried again at ', p.next_attempt_at,
+              IF(l.state = 'failed_retryable', CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), ''))
   FROM _operation_progress AS p
   JOIN operation_live      AS l
     ON l.operation_id = p.operation_id
- WHERE l.state   = 'failed_retryable'
-   AND l.attempt > 2
+ WHERE l.attempt > 2
+   AND l.next_attempt_at IS NOT NULL
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::answer::Table;
 use super::connect::Session;
-use super::waits::{AT_BARRIER, Around, Seen, sentence};
 use super::{CliError, Global, output};
 
 #[derive(Debug, clap::Args)]
@@ -54,35 +53,20 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
 }
 
 /// What went wrong and what is waited for, in the order of the deployments.
-fn remarks(head: &Table, operations: &Table) -> Vec<String> {
-    let rows = || 0..operations.rows.len();
-    let first_at_barrier = rows()
-        .find(|row| operations.text(*row, "state") == AT_BARRIER)
-        .map(|row| operations.text(row, "deployment"));
-    let around = Around {
-        apply: &head.first_text("apply_id"),
-        state: &head.first_text("state"),
-        first_at_barrier: first_at_barrier.as_deref().unwrap_or_default(),
-    };
+fn remarks(operations: &Table) -> Vec<String> {
     let mut remarks = Vec::new();
-    for row in rows() {
+    for row in 0..operations.rows.len() {
         let get = |column| operations.text(row, column);
-        let deployment = get("deployment");
-        let error = get("error");
-        if !error.is_empty() {
-            remarks.push(format!("{deployment}: error: {error}"));
-        }
-        let seen = Seen {
-            state: &get("state"),
-            blocked_reason: &get("blocked_reason"),
-            is_stale: get("stale") == "1",
-            driver: &get("driver"),
-            heartbeat_age_seconds: &get("heartbeat_age_seconds"),
-            claim: &get("claim"),
-            throttled_by: &get("throttled_by"),
+        // A change that is done, and of which something is to be said, has not failed.
+        let label = match get("state").as_str() {
+            "completed" => "",
+            _ => "error: ",
         };
-        let sentence = sentence(&deployment, &seen, &around);
-        remarks.extend(sentence.map(|sentence| format!("{deployment}: {sentence}")));
+        for (label, text) in [(label, get("error")), ("", get("waiting"))] {
+            if !text.is_empty() {
+                remarks.push(format!("{}: {label}{text}", get("deployment")));
+            }
+        }
     }
     remarks
 }
@@ -137,11 +121,12 @@ async fn read(session: &mut Session, apply: u64) -> Result<(Table, Table), CliEr
                     o.rows_total, o.rows_per_second, o.seconds_left, o.throttled_by, o.driver, o.attempt,
                     o.next_attempt_at, o.error, o.started_at, o.completed_at, b.gate AS blocked_at,
                     b.blocker_operation_id, b.reason AS blocked_reason, c.claim, COALESCE(l.stale, 0) AS stale,
-                    l.heartbeat_age_seconds
+                    l.heartbeat_age_seconds, w.reason AS waiting
                FROM operation_status         AS o
                LEFT JOIN operation_blocked   AS b ON b.operation_id = o.operation_id
                LEFT JOIN operation_claimable AS c ON c.operation_id = o.operation_id
                LEFT JOIN lease_status        AS l ON l.operation_id = o.operation_id
+               LEFT JOIN operation_waiting   AS w ON w.operation_id = o.operation_id
               WHERE o.apply_id = {apply}
               ORDER BY o.position, o.operation_id"
         ))
@@ -166,7 +151,7 @@ async fn one(global: &Global, session: &mut Session, apply: u64) -> Result<(), C
         output::line("");
         output::write(&output::grid(&operations, &OPERATIONS));
         // Sentences: below the table, where they have the whole width.
-        for remark in remarks(&head, &operations) {
+        for remark in remarks(&operations) {
             output::fold("", "    ", &remark);
         }
     }

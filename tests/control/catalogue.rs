@@ -179,12 +179,13 @@ pub fn procedures(apply: u64, operation: u64, token: &str) -> Vec<Procedure> {
     all
 }
 
-pub const VIEWS: [&str; 13] = [
+pub const VIEWS: [&str; 14] = [
     "apply_status",
     "operation_status",
     "task_status",
     "operation_claimable",
     "operation_blocked",
+    "operation_waiting",
     "lease_status",
     "driver_status",
     "deployment_status",

@@ -130,6 +130,65 @@ async fn each_reason_has_its_sentence() {
     );
 }
 
+/// Why it doesn't move, whoever is waited for: a driver, an earlier one, a person, or what throttles it.
+#[tokio::test]
+async fn whatever_does_not_move_says_why_in_one_place() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet
+        .submit(json!({"cutover_policy": "parallel", "defer_cutover": true}))
+        .await;
+    let [o1, o2] = apply.all();
+    let free = "Any driver may claim its copy now.";
+    assert_eq!(fleet.waiting(o1).await.as_deref(), Some(free));
+    let first = fleet.run(o1).await;
+    assert_eq!(fleet.waiting(o1).await, None, "at full speed");
+    let progress = json!({"phase": "copy", "throttled_by": "replica lag"});
+    fleet
+        .call(
+            "operation_heartbeat",
+            arguments![o1, first.token.clone(), progress, Value::Null],
+        )
+        .await;
+    let throttled = fleet.waiting(o1).await;
+    assert_eq!(throttled.as_deref(), Some("Throttled: replica lag."));
+    fleet.release(&first).await;
+    let released = fleet.waiting(o1).await;
+    assert_eq!(released.as_deref(), Some(free), "what throttled it is over");
+
+    let held = fleet.hold(o1).await;
+    fleet.hold(o2).await;
+    let progress = json!({"phase": "waiting"});
+    fleet
+        .call(
+            "operation_heartbeat",
+            arguments![o1, held.token.clone(), progress, Value::Null],
+        )
+        .await;
+    let word = "The cutover is deferred by hand; apply_cutover opens it.";
+    assert_eq!(fleet.waiting(o1).await.as_deref(), Some(word));
+    let turn = "The cutover waits for d1, which comes earlier and is waiting_for_cutover.";
+    assert_eq!(fleet.waiting(o2).await.as_deref(), Some(turn));
+    fleet.age(o2, 61).await;
+    let stale = fleet.waiting(o2).await.expect("nobody beats for it");
+    assert!(
+        stale.starts_with("Its driver ") && stale.ends_with(" any driver may take it over."),
+        "{stale}"
+    );
+    fleet.cutover(&apply).await;
+    assert_eq!(fleet.waiting(o1).await, None, "its driver is told");
+
+    let stopped = fleet.submit(Value::Null).await;
+    let [s1, s2] = stopped.all();
+    assert_eq!(
+        fleet.waiting(s2).await,
+        fleet.blocked(s2).await.map(|blocked| blocked.reason),
+        "in the words of operation_blocked"
+    );
+    fleet.stop(&stopped).await;
+    let word = "The apply is stopped or stopping; apply_start resumes it.";
+    assert_eq!(fleet.waiting(s1).await.as_deref(), Some(word));
+}
+
 /// Case 91.
 #[tokio::test]
 async fn progress_shows_and_a_heartbeat_without_any_leaves_it() {
@@ -312,6 +371,10 @@ async fn the_views_have_their_columns_in_order() {
             "operation_id, apply_id, deployment, state, gate, blocker_operation_id, reason",
         ),
         (
+            "operation_waiting",
+            "operation_id, apply_id, deployment, state, reason",
+        ),
+        (
             "lease_status",
             "operation_id, apply_id, deployment, driver, lease_epoch, heartbeat_at, heartbeat_age_seconds, expires_at, stale",
         ),
@@ -386,6 +449,33 @@ async fn health_says_what_is_wrong_and_nothing_when_all_is_well() {
     );
     fleet.release_pause(&apply).await;
     assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
+}
+
+/// Not copies alone are tried again.
+#[tokio::test]
+async fn a_clean_up_that_fails_again_and_again_is_a_problem_too() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [operation] = apply.all();
+    let mut claim = fleet.run(operation).await;
+    fleet.cancel(&apply).await;
+    for _ in 0..2 {
+        assert_eq!(fleet.fail_for_now(&claim).await, "cancelling");
+        claim = fleet.claim_copy("alpha").await.expect("due at once");
+    }
+    fleet.fail_for_now(&claim).await;
+    let waiting = fleet.waiting(operation).await;
+    assert_eq!(waiting.as_deref(), Some("The next attempt is not due yet."));
+    let problems = "SELECT CONCAT_WS(' | ', h.problem, h.remedy) FROM health AS h";
+    let found = fleet.sql().await.texts(problems, &[]).await;
+    assert!(
+        found.len() == 1 && found[0].starts_with("failed 3 times: "),
+        "{found:?}"
+    );
+    assert!(
+        !found[0].contains("apply_start"),
+        "a cancel beats it: {found:?}"
+    );
 }
 
 /// Who compares, joins or concatenates columns of views meets no mixture of collations, whatever the session's own is.

@@ -49,12 +49,8 @@ pub(super) struct Operation {
     pub throttled_by: String,
     pub driver: String,
     pub is_stale: bool,
-    pub heartbeat_age_seconds: String,
-    /// The claim that it is offered to.
-    pub claim: String,
-    pub gate: String,
-    pub blocker_operation_id: Option<u64>,
-    pub blocked_reason: String,
+    /// Why it doesn't move, where it doesn't.
+    pub waiting: String,
     pub error: String,
 }
 
@@ -72,23 +68,21 @@ pub(super) struct Event {
 }
 
 impl Apply {
-    /// Who has the next swap: whoever swaps, may claim its swap, or is named as what the others' swaps wait for.
+    /// Who has the next swap: swaps go in order, so it is the first that has one ahead. Nobody, where none can come.
     pub fn turn(&self) -> Option<&Operation> {
-        let by_id = |id: u64| {
-            self.operations
-                .iter()
-                .find(|other| other.operation_id == id)
+        let is_ahead = |one: &&Operation| {
+            matches!(
+                one.state.as_str(),
+                "pending"
+                    | "running"
+                    | "failed_retryable"
+                    | "stopped"
+                    | "waiting_for_cutover"
+                    | "cutting_over"
+            )
         };
-        self.operations
-            .iter()
-            .find(|one| one.state == "cutting_over")
-            .or_else(|| self.operations.iter().find(|one| one.claim == "cutover"))
-            .or_else(|| {
-                self.operations
-                    .iter()
-                    .filter(|one| one.gate == "cutover")
-                    .find_map(|one| one.blocker_operation_id.and_then(by_id))
-            })
+        let first = self.operations.iter().find(is_ahead);
+        first.filter(|_| self.state != "halted")
     }
 
     /// Who has arrived at the barrier and not swapped.
@@ -180,12 +174,10 @@ async fn operations(session: &mut Session, apply: u64) -> Result<Vec<Operation>,
         .read(format!(
             "SELECT o.operation_id, o.deployment, o.state, o.phase, o.percent, o.rows_per_second, o.seconds_left,
                     o.binlog_lag_seconds, o.throttled_by, o.driver, o.error, COALESCE(l.stale, 0) AS stale,
-                    l.heartbeat_age_seconds, c.claim,
-                    b.gate, b.blocker_operation_id, b.reason
-               FROM operation_status         AS o
-               LEFT JOIN lease_status        AS l ON l.operation_id = o.operation_id
-               LEFT JOIN operation_claimable AS c ON c.operation_id = o.operation_id
-               LEFT JOIN operation_blocked   AS b ON b.operation_id = o.operation_id
+                    w.reason AS waiting
+               FROM operation_status       AS o
+               LEFT JOIN lease_status      AS l ON l.operation_id = o.operation_id
+               LEFT JOIN operation_waiting AS w ON w.operation_id = o.operation_id
               WHERE o.apply_id = {apply}
               ORDER BY o.position, o.operation_id"
         ))
@@ -239,11 +231,7 @@ fn operation(table: &Table, row: usize) -> Operation {
         throttled_by: table.text(row, "throttled_by"),
         driver: table.text(row, "driver"),
         is_stale: number(table, row, "stale") == Some(1.0),
-        heartbeat_age_seconds: table.text(row, "heartbeat_age_seconds"),
-        claim: table.text(row, "claim"),
-        gate: table.text(row, "gate"),
-        blocker_operation_id: number(table, row, "blocker_operation_id").map(|id| id as u64),
-        blocked_reason: table.text(row, "reason"),
+        waiting: table.text(row, "waiting"),
         error: table.text(row, "error"),
     }
 }

@@ -1,6 +1,5 @@
 //! The screen as lines of text: a pure function of what the views say, the size, and what the user is about to do.
 
-use super::super::waits::{Around, Seen, sentence};
 use super::fleet::{Apply, Fleet, Operation};
 use crate::text::folded;
 
@@ -148,7 +147,7 @@ fn apply_lines(view: &View<'_>, apply: &Apply) -> Vec<Line> {
     let columns = Columns::of(view.width, apply);
     for operation in &apply.operations {
         lines.push(columns.line(operation));
-        for (text, tone) in remarks(apply, operation) {
+        for (text, tone) in remarks(operation) {
             lines.extend(wrapped(&text, view.width, "      ", tone));
         }
     }
@@ -159,44 +158,35 @@ fn apply_lines(view: &View<'_>, apply: &Apply) -> Vec<Line> {
 /// The barrier, who is at it, and whose turn it is.
 fn barrier(apply: &Apply) -> String {
     let waiting = apply.at_barrier();
-    let mut text = String::new();
-    if !waiting.is_empty() {
-        text = format!("at the barrier: {}", waiting.join(", "));
+    if waiting.is_empty() {
+        return String::new();
     }
+    let mut text = format!("at the barrier: {}", waiting.join(", "));
     if let Some(turn) = apply.turn() {
-        let separator = if text.is_empty() { "" } else { "; " };
-        text.push_str(&format!("{separator}next swap: {}", turn.deployment));
+        text.push_str(&format!("; next swap: {}", turn.deployment));
     }
     text
 }
 
 /// Why it waits, in the words of every other surface; and what went wrong.
-fn remarks(apply: &Apply, operation: &Operation) -> Vec<(String, Tone)> {
+fn remarks(operation: &Operation) -> Vec<(String, Tone)> {
     let mut remarks = Vec::new();
     if !operation.error.is_empty() {
-        remarks.push((operation.error.clone(), Tone::Bad));
+        // A change that is done, and of which something is to be said, has not failed.
+        let tone = match operation.state.as_str() {
+            "completed" => Tone::Faint,
+            _ => Tone::Bad,
+        };
+        remarks.push((operation.error.clone(), tone));
     }
-    let seen = Seen {
-        state: &operation.state,
-        blocked_reason: &operation.blocked_reason,
-        is_stale: operation.is_stale,
-        driver: &operation.driver,
-        heartbeat_age_seconds: &operation.heartbeat_age_seconds,
-        claim: &operation.claim,
-        throttled_by: &operation.throttled_by,
-    };
-    let around = Around {
-        apply: &apply.apply_id.to_string(),
-        state: &apply.state,
-        first_at_barrier: apply.at_barrier().first().copied().unwrap_or_default(),
-    };
     let tone = match operation {
         one if one.is_stale => Tone::Bad,
         one if !one.driver.is_empty() && !one.throttled_by.is_empty() => Tone::Busy,
         _ => Tone::Faint,
     };
-    let sentence = sentence(&operation.deployment, &seen, &around);
-    remarks.extend(sentence.map(|text| (text, tone)));
+    if !operation.waiting.is_empty() {
+        remarks.push((operation.waiting.clone(), tone));
+    }
     remarks
 }
 

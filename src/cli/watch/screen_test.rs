@@ -21,12 +21,11 @@ fn fleet() -> Fleet {
         lag_seconds: Some(0.4),
         driver: "driver-b".to_owned(),
         throttled_by: "replica lag of 12 s".to_owned(),
+        waiting: "Throttled: replica lag of 12 s.".to_owned(),
         ..operation(13, "us-east-1", "running", 61.8)
     };
     let parked = Operation {
-        gate: "cutover".to_owned(),
-        blocker_operation_id: Some(11),
-        blocked_reason: "waits for eu-west-1, which is in its revert window; its swap comes first"
+        waiting: "The cutover waits for eu-west-1, which comes earlier and is revert_window."
             .to_owned(),
         ..operation(12, "eu-west-2", "waiting_for_cutover", 100.0)
     };
@@ -35,9 +34,7 @@ fn fleet() -> Fleet {
         ..operation(11, "eu-west-1", "revert_window", 100.0)
     };
     let waiting = Operation {
-        gate: "copy".to_owned(),
-        blocker_operation_id: Some(13),
-        blocked_reason: "waits for us-east-1, which is running; max_copies is 1".to_owned(),
+        waiting: "max_copies is reached; us-east-1 is running.".to_owned(),
         ..operation(14, "ap-south-1", "pending", 0.0)
     };
     Fleet {
@@ -130,14 +127,18 @@ fn a_narrow_terminal_is_not_overrun() {
 }
 
 #[test]
-fn the_next_swap_is_the_one_that_the_views_name() {
-    let fleet = fleet();
-    let apply = &fleet.applies[0];
+fn the_next_swap_is_of_the_first_that_has_not_swapped() {
+    let mut fleet = fleet();
+    let apply = &mut fleet.applies[0];
+    let turn = |apply: &Apply| apply.turn().map(|one| one.deployment.clone());
     assert_eq!(
-        apply.turn().map(|one| one.deployment.as_str()),
-        Some("eu-west-1")
+        turn(apply).as_deref(),
+        Some("eu-west-2"),
+        "not eu-west-1's, which has swapped"
     );
     assert_eq!(apply.at_barrier(), ["eu-west-2"]);
+    apply.state = "halted".to_owned();
+    assert_eq!(turn(apply), None, "none can come");
 }
 
 #[test]

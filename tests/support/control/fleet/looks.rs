@@ -79,6 +79,14 @@ impl Fleet {
         rows.first().map(Blocked::of)
     }
 
+    /// Why it does not move, if it does not.
+    pub async fn waiting(&self, operation: u64) -> Option<String> {
+        let query = "SELECT w.reason FROM operation_waiting AS w WHERE w.operation_id = ?";
+        let mut reasons = self.sql().await.texts(query, arguments![operation]).await;
+        assert!(reasons.len() <= 1, "one row an operation");
+        reasons.pop()
+    }
+
     /// Status of a request.
     pub async fn request_status(&self, answer: &Answer) -> String {
         self.sql()
