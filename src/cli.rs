@@ -194,7 +194,13 @@ fn complain(error: &CliError, is_json: bool) -> ExitCode {
     if is_json {
         output::note(&format!("{:#}", error.json()));
     } else {
-        output::note(&format!("lockkeeper: {error}"));
+        // A sentence; what follows it may be commands to copy.
+        let error = error.to_string();
+        let (sentence, rest) = error.split_once('\n').unwrap_or((&error, ""));
+        output::fold_beside(&format!("lockkeeper: {sentence}"));
+        if !rest.is_empty() {
+            output::note(rest);
+        }
     }
     ExitCode::from(error.exit_code())
 }

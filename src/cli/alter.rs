@@ -192,10 +192,14 @@ async fn examine(
         }
         return Err(CliError::failed(format!("{why}; nothing was changed")));
     }
-    output::beside(&plan::text(
+    let (looked, width) = (
         std::slice::from_ref(&examination),
         width_of(&std::io::stderr()),
-    ));
+    );
+    output::beside(&plan::text(looked, width));
+    if args.revert_window.is_some_and(|seconds| seconds > 0) {
+        output::beside(&plan::without_former_table(looked, width));
+    }
     Ok(examination)
 }
 

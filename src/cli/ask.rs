@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
 
 use super::{CliError, output};
+use crate::text::{folded, width_of};
 
 /// Where the answer is typed: standard input may be a file of statements.
 fn keyboard() -> Option<File> {
@@ -29,7 +30,9 @@ pub(super) fn need_terminal() -> Result<(), CliError> {
 ///
 /// `otherwise`, whatever else the answer is; Ctrl-C among it.
 pub(super) async fn confirm(question: &str, otherwise: &str) -> Result<(), CliError> {
-    output::beside(&format!("{question} [y/N] "));
+    let question = format!("{question} [y/N]");
+    let lines = folded(&question, width_of(&std::io::stderr()), "", "");
+    output::beside(&format!("{} ", lines.join("\n")));
     // A thread of its own: the runtime would wait for one of its own until Enter is pressed.
     let (sender, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {

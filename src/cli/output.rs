@@ -25,6 +25,13 @@ pub(super) fn note(text: &str) {
     beside(&format!("{text}\n"));
 }
 
+/// A sentence to standard error: on as many lines as the terminal needs.
+pub(super) fn fold_beside(text: &str) {
+    for folded in folded(text, width_of(&std::io::stderr()), "", "") {
+        note(&folded);
+    }
+}
+
 /// Text to standard error.
 pub(super) fn beside(text: &str) {
     let mut out = std::io::stderr().lock();

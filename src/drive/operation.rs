@@ -324,12 +324,17 @@ impl Execution<'_> {
                 None => (error.to_string(), true),
             },
         };
-        error!(error = message, is_retryable, ?phase, "failed");
-        let mut kept = None;
-        metrics::ended(if is_retryable {
-            "failed_retryable"
+        let closes_window = !is_retryable && phase == Phase::Window;
+        if closes_window {
+            warn!(reason = message, "there is no way back any more");
         } else {
-            "failed"
+            error!(error = message, is_retryable, ?phase, "failed");
+        }
+        let mut kept = None;
+        metrics::ended(match (is_retryable, closes_window) {
+            (true, _) => "failed_retryable",
+            (false, true) => "reported",
+            (false, false) => "failed",
         });
         if let Some(mut engine) = engine {
             // What nobody will resume is taken away.
@@ -339,7 +344,7 @@ impl Execution<'_> {
             {
                 warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
             }
-            if !is_retryable && phase == Phase::Window {
+            if closes_window {
                 kept = Some(engine);
             } else {
                 engine.close().await;

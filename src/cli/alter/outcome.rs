@@ -48,7 +48,12 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
     if state == "completed" {
         if !job.global.json {
             let swap = swap(session, apply).await?;
-            output::write(&format!("Apply {apply} is completed.{swap}\n{left}"));
+            output::fold("", "", &format!("Apply {apply} is completed.{swap}"));
+            let remark = text(&object["deployments"][0]["error"]);
+            if !remark.is_empty() {
+                output::fold("", "", &remark);
+            }
+            output::write(&left);
         }
         return Ok(());
     }

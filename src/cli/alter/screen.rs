@@ -7,6 +7,7 @@ use indicatif::ProgressBar;
 
 use super::super::output;
 use crate::progress::{Names, Operation, bars, in_words, style};
+use crate::text::{folded, width_of};
 
 /// Without a terminal: a line for each change of state or phase, and for what else changes one this often.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -68,7 +69,8 @@ impl Screen {
     pub fn note(&self, text: &str) {
         match self {
             Self::Bar(_) => {
-                let _ = bars().println(text);
+                let lines = folded(text, width_of(&std::io::stdout()), "", "");
+                let _ = bars().println(lines.join("\n"));
             }
             Self::Lines(lines) => lines.line(text),
         }
