@@ -51,7 +51,7 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
             output::fold("", "", &format!("Apply {apply} is completed.{swap}"));
             let remark = text(&object["deployments"][0]["error"]);
             if !remark.is_empty() {
-                output::fold("", "", &remark);
+                output::fold("", "", &format!("Note: {remark}"));
             }
             output::write(&left);
         }
