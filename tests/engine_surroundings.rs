@@ -448,3 +448,45 @@ async fn cutovers_that_timed_out_leave_nothing_behind_and_the_next_one_swaps() {
     assert_eq!(db.text(CONTENT).await, expected);
     assert_eq!(id_type(&mut db).await, "bigint");
 }
+
+/// The server's list of transactions has their statements in utf8mb3, and cannot be read while one has an emoji.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_with_an_emoji_holds_the_copy_up_and_no_more() {
+    let server = private(&[]).await;
+    let mut db = filled(Some(&server)).await;
+    let mut writer = Deployment::on(server.administrator().clone()).await;
+    let name = db.installation.clone();
+    db.run(&format!("DO GET_LOCK('{name}', 0)")).await;
+    writer
+        .run("CREATE TABLE t (id INT); START TRANSACTION; INSERT INTO t VALUES (1)")
+        .await;
+    let waiting = format!("SELECT GET_LOCK('{name}', 600) /* 😀 */");
+    let waiting = tokio::spawn(async move { writer.text(&waiting).await });
+    let runs = "SELECT COUNT(*) FROM performance_schema.processlist WHERE STATE = 'User lock'";
+    support::eventually("the statement runs", Duration::from_secs(30), async || {
+        db.text(runs).await == "1"
+    })
+    .await;
+
+    let (target, job) = (db.target(), db.job(&[CHANGE]));
+    let copy = tokio::spawn(async move {
+        let mut engine = Engine::open(target, job, TestLease::held())
+            .await
+            .expect("the engine");
+        let outcome = engine.copy().await;
+        (engine, outcome)
+    });
+    let raised = "SELECT SUM_ERROR_RAISED >= 2 FROM performance_schema.events_errors_summary_global_by_error \
+                   WHERE ERROR_NUMBER = 3854";
+    support::eventually(
+        "it was refused twice",
+        Duration::from_secs(60),
+        async || copy.is_finished() || db.text(raised).await == "1",
+    )
+    .await;
+    db.run(&format!("DO RELEASE_LOCK('{name}')")).await;
+    waiting.await.expect("its lock");
+    let (engine, outcome) = copy.await.expect("the copy");
+    assert_eq!(outcome.expect("the copy"), Outcome::Verified);
+    engine.close().await;
+}

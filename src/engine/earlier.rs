@@ -31,6 +31,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// How often it is looked at before it is given up.
 const TRIES: u32 = 60;
 
+/// The server's "cannot convert string": its list has each session's statement in utf8mb3, whatever one selects, and is read by
+/// nobody while a transaction runs one with a character that is not in there, an emoji say.
+const CANNOT_CONVERT: u16 = 3854;
+
 /// A transaction that has changed rows.
 #[derive(Debug, Clone, Copy)]
 struct Suspect {
@@ -80,6 +84,7 @@ pub(super) async fn wait_until_ended(
 /// The transactions of this moment or a later one.
 async fn all_now(session: &mut Session) -> Result<Suspects, EngineError> {
     let doing = || EngineError::while_doing("looking for transactions from before the change");
+    let mut unreadable = false;
     for attempt in 0..TRIES {
         // The list may be as old as others like who read it often. With a transaction of our own in it, it is new.
         session
@@ -88,11 +93,19 @@ async fn all_now(session: &mut Session) -> Result<Suspects, EngineError> {
             .map_err(doing())?;
         let found = read(session).await;
         session.run("COMMIT").await.map_err(doing())?;
-        let (suspects, is_new) = found?;
-        if is_new {
+        let found = found?;
+        if let Some((suspects, true)) = found {
             return Ok(suspects);
         }
+        unreadable = found.is_none();
         tokio::time::sleep(pause_after(attempt)).await;
+    }
+    if unreadable {
+        return Err(EngineError::retryable(
+            "the server cannot show information_schema.INNODB_TRX while a transaction runs a statement with a character that \
+             utf8mb3 lacks (3854), so that transactions from before the change cannot be looked for; wait until that \
+             statement has ended, the change is tried again",
+        ));
     }
     Err(EngineError::retryable(
         "somebody reads information_schema.INNODB_TRX so often that the server never renews it, so \
@@ -105,8 +118,8 @@ fn pause_after(attempt: u32) -> Duration {
     rand::rng().random_range(PAUSE..longest)
 }
 
-/// What InnoDB lists, and whether our own transaction is in it.
-async fn read(session: &mut Session) -> Result<(Suspects, bool), EngineError> {
+/// What InnoDB lists, and whether our own transaction is in it; `None` while the server cannot make the list.
+async fn read(session: &mut Session) -> Result<Option<(Suspects, bool)>, EngineError> {
     let doing = || EngineError::while_doing("looking for transactions from before the change");
     let rows = session
         .rows(
@@ -114,8 +127,11 @@ async fn read(session: &mut Session) -> Result<(Suspects, bool), EngineError> {
                     CAST(t.trx_rows_modified AS UNSIGNED), t.trx_mysql_thread_id = CONNECTION_ID() \
                FROM information_schema.INNODB_TRX AS t",
         )
-        .await
-        .map_err(doing())?;
+        .await;
+    let rows = match rows {
+        Err(error) if server_error_number(&error) == Some(CANNOT_CONVERT) => return Ok(None),
+        rows => rows.map_err(doing())?,
+    };
     let (mut suspects, mut is_new) = (Suspects::new(), false);
     for row in &rows {
         let read = |row: &MySqlRow| -> Result<(u64, Suspect, i64), sqlx::Error> {
@@ -135,7 +151,7 @@ async fn read(session: &mut Session) -> Result<(Suspects, bool), EngineError> {
             suspects.insert(id, suspect);
         }
     }
-    Ok((suspects, is_new))
+    Ok(Some((suspects, is_new)))
 }
 
 /// Sessions that are in a transaction which is no XA transaction.

@@ -299,10 +299,10 @@ async fn long_transactions(session: &mut Session) -> Vec<Finding> {
     let rows = match texts(session, &query).await {
         Ok(rows) => rows,
         Err(error) => {
-            // InnoDB's list has the running statements too, as utf8mb3: raw bytes in one of them, and there is no list.
+            // The list has the running statements, too, as utf8mb3.
             let (what, remedy) = match server_error_number(&error) {
                 Some(3854) => (
-                    "not shown: a statement that runs now has bytes that the server cannot list",
+                    "not shown: a transaction runs a statement with a character that utf8mb3 lacks (3854)",
                     "look again in a moment",
                 ),
                 Some(1227) => ("not shown: the account lacks PROCESS", "see privileges"),
