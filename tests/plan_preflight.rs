@@ -430,3 +430,33 @@ async fn missing_privileges_are_named_with_the_grant_that_gives_them_and_it_is_e
     assert_eq!(plans.len(), 1);
     db.run(&format!("DROP USER `{user}`@`%`")).await;
 }
+
+/// RENAME makes the names of CHECK constraints from the table's.
+#[tokio::test]
+async fn a_table_whose_name_leaves_no_room_for_those_of_its_constraints_is_refused() {
+    let mut db = Deployment::fresh().await;
+    let (fits, long) = ("é".repeat(58), "é".repeat(59));
+    for table in [&fits, &long] {
+        db.run(&format!(
+            "CREATE TABLE {table} (id INT PRIMARY KEY, n INT, CONSTRAINT {} CHECK (n > 0))",
+            table.replace('é', "x")
+        ))
+        .await;
+    }
+    let change = |table: &str| format!("ALTER TABLE {table} MODIFY n BIGINT");
+    let text = refusal(&mut db, &[&change(&long)], serde_json::json!({})).await;
+    let text = text.expect("a name that is too long");
+    assert!(text.contains(&format!("{long}_chk_1")), "{text}");
+    assert_eq!(
+        refusal(&mut db, &[&change(&fits)], serde_json::json!({})).await,
+        None
+    );
+    let without = format!(
+        "ALTER TABLE {long} MODIFY n BIGINT, DROP CONSTRAINT {}",
+        "x".repeat(59)
+    );
+    assert_eq!(
+        refusal(&mut db, &[&without], serde_json::json!({})).await,
+        None
+    );
+}

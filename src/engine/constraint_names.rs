@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::EngineError;
 use super::create_text::{CreateText, ElementKind};
 use super::statement::Alter;
-use super::table::{TableDefinition, TablePlan};
+use super::table::{Key, TableDefinition, TablePlan};
 use super::trial_keys::TrialKeys;
 
 /// A CHECK constraint of the original and its name in an empty copy.
@@ -15,12 +15,16 @@ pub(super) struct CheckName {
     pub text: String,
 }
 
+fn parse(table: &TableDefinition) -> Result<CreateText, EngineError> {
+    CreateText::parse(&table.create_statement)
+        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
+}
+
 pub(super) fn check_names(
     original: &TableDefinition,
     copy: &str,
 ) -> Result<Vec<CheckName>, EngineError> {
-    let text = CreateText::parse(&original.create_statement)
-        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
+    let text = parse(original)?;
     let prefix = format!("{}_chk_", original.name).to_lowercase();
     let number =
         |name: &str| -> Option<u64> { name.to_lowercase().strip_prefix(&prefix)?.parse().ok() };
@@ -45,6 +49,48 @@ pub(super) fn check_names(
             }
         })
         .collect())
+}
+
+/// Whether the definition has parts that the server spells as it likes.
+pub(super) fn has_expressions(table: &TableDefinition) -> Result<bool, EngineError> {
+    let has_checks = parse(table)?.of_kind(ElementKind::Check).next().is_some();
+    let is_functional = |key: &Key| key.parts.iter().any(|part| part.column.is_none());
+    Ok(has_checks
+        || table
+            .columns
+            .iter()
+            .any(|column| column.generated.is_some())
+        || table.keys.iter().any(is_functional))
+}
+
+/// What a name may have of characters.
+const LONGEST_NAME: usize = 64;
+
+/// RENAME makes the names of the copy's CHECK constraints from the table's own, and fails where they become too long.
+///
+/// # Errors
+///
+/// Permanent, with the name.
+pub(super) fn fit_the_name(
+    original: &TableDefinition,
+    shadow: &TableDefinition,
+) -> Result<(), EngineError> {
+    let made = format!("{}_chk_", shadow.name);
+    let parsed = parse(shadow)?;
+    let too_long = parsed
+        .of_kind(ElementKind::Check)
+        .filter_map(|check| check.name.strip_prefix(&made))
+        .map(|number| format!("{}_chk_{number}", original.name))
+        .find(|name| name.chars().count() > LONGEST_NAME);
+    match too_long {
+        None => Ok(()),
+        Some(name) => Err(EngineError::permanent(format!(
+            "{} has CHECK constraints, and after a copy one would be called {name}, which is longer than the {LONGEST_NAME} \
+             characters that MySQL allows; drop them in an apply of its own, or give the table a name of at most {} characters",
+            original.quoted(),
+            LONGEST_NAME - "_chk_10".len()
+        ))),
+    }
 }
 
 /// The statement with the names that constraints have on an empty copy: they are unique in a

@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use super::artifact::Role;
 use super::catalog;
-use super::constraint_names::{check_names, on_names_of};
+use super::constraint_names::{self, check_names, on_names_of};
 use super::error::{server_error_kind, server_error_number};
 use super::filler;
 use super::foreign_key::ForeignKeys;
@@ -310,12 +310,34 @@ impl Planner<'_> {
         let carried = mapping::carried(alter, &original, &shadow)?;
         let fillers = filler::needed(&shadow, &carried, self.sql_mode)?;
         filler::set(session, self.schema, &shadow.name, &fillers).await?;
+        self.settle_expressions(session, &shadow).await?;
         let shadow = self.shadow(session).await?;
+        constraint_names::fit_the_name(&original, &shadow)?;
         let plan = self.copy(alter, original, shadow)?;
         Ok(TablePlan {
             foreign_keys,
             ..plan
         })
+    }
+
+    /// The server spells an expression anew with a later ALTER: `a > -5` is `-(5)` at first and `-5` then, `_latin1'x'` becomes
+    /// `_utf8mb4'x'`. Building indexes would thus change the definition that the swap expects; so it is spelled anew here.
+    async fn settle_expressions(
+        &self,
+        session: &mut Session,
+        shadow: &TableDefinition,
+    ) -> Result<(), EngineError> {
+        if !constraint_names::has_expressions(shadow)? {
+            return Ok(());
+        }
+        let table = shadow.quoted();
+        session
+            .run(&format!("ALTER TABLE {table} FORCE"))
+            .await
+            .map(drop)
+            .map_err(EngineError::while_doing(format!(
+                "settling the expressions of {table}"
+            )))
     }
 
     fn copy(
