@@ -253,3 +253,27 @@ async fn a_chunk_under_a_large_prefix_reads_no_more_than_its_rows() {
 fn number(text: String) -> u64 {
     text.parse().expect("a number")
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_key_goes_from_utf8mb3_to_its_namesake_in_utf8mb4() {
+    for collation in ["general_ci", "bin", "unicode_ci"] {
+        change(
+            &format!(
+                "CREATE TABLE orders (k VARCHAR(20) NOT NULL, id INT, v INT, PRIMARY KEY (k)) \
+                 CHARACTER SET utf8mb3 COLLATE utf8mb3_{collation}"
+            ),
+            "INSERT INTO orders SELECT CONCAT(ELT(1 + i % 3, 'é', 'z', '中'), i), i, i FROM n",
+            &format!(
+                "ALTER TABLE orders CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_{collation}"
+            ),
+            &[
+                "UPDATE orders SET k = UPPER(k) WHERE id % 1000 = 1",
+                "UPDATE orders SET k = LOWER(k), v = v + 1 WHERE id % 1000 = 1",
+                "DELETE FROM orders WHERE id % 1000 = 2 LIMIT 1",
+                "INSERT INTO orders VALUES (CONCAT('Ж', UUID_SHORT() % 1000000000), 5, 5)",
+                "UPDATE orders SET k = CONCAT('中 ', k) WHERE id % 1000 = 3 AND k NOT LIKE '中 %'",
+            ],
+        )
+        .await;
+    }
+}

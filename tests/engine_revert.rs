@@ -182,6 +182,27 @@ async fn a_value_that_no_longer_fits_closes_the_window_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_former_character_set_lacks_closes_the_window_and_is_named() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (k VARCHAR(20) PRIMARY KEY, n INT) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci; \
+         INSERT INTO orders VALUES ('é', 1), ('z', 2)",
+    )
+    .await;
+    let change = "ALTER TABLE orders CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci";
+    let (engine, _lease) = swapped(&db, &[change]).await;
+    db.run("UPDATE orders SET k = 'É' WHERE n = 1; UPDATE orders SET k = 'z😀' WHERE n = 2")
+        .await;
+    let (_ends, window) = open_window();
+    let (engine, outcome) = keep(engine, window).await.expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("k = z😀"), "{why}");
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_would_be_rounded_closes_the_window() {
     let mut db = Deployment::fresh().await;
     db.run(

@@ -494,14 +494,14 @@ fn key_in_original(
         let (was, now) = (&original.columns[pair.source], &shadow.columns[target]);
         let mut expression = quote(&was.name);
         if let (Some(set), Some(collation)) = (&now.character_set, &now.collation)
-            && was.collation != now.collation
+            && !was.compares_as(now)
         {
             was.character_set.as_ref()?;
             expression = format!("(CONVERT({expression} USING {set}) COLLATE {collation})");
         }
         if let Some(prefix) = part.prefix {
             expression = format!("LEFT({expression}, {prefix})");
-        } else if was.collation == now.collation {
+        } else if was.compares_as(now) {
             sources.push(pair.source);
         }
         expressions.push(expression);

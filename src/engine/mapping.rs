@@ -196,8 +196,8 @@ fn plain_columns(key: &Key, table: &TableDefinition) -> Result<Vec<usize>, Strin
 
 /// Are two values equal in the new type exactly if they were in the old one?
 fn same_equality(was: &Column, now: &Column) -> bool {
-    if was.column_type == now.column_type {
-        return was.collation == now.collation;
+    if was.column_type == now.column_type && was.collation == now.collation {
+        return true;
     }
     let both =
         |types: &[DataType]| types.contains(&was.data_type) && types.contains(&now.data_type);
@@ -217,7 +217,7 @@ fn same_equality(was: &Column, now: &Column) -> bool {
         return was.scale.unwrap_or(0) <= now.scale.unwrap_or(0);
     }
     if both(&[DataType::Char, DataType::VarChar]) {
-        return was.collation == now.collation;
+        return was.compares_as(now);
     }
     if was.data_type == now.data_type && was.data_type == DataType::VarBinary {
         return true;

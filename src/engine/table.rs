@@ -85,6 +85,19 @@ pub struct Column {
     pub default: Option<String>,
 }
 
+impl Column {
+    /// Whether texts compare in `now` as they do here, by the same bytes: under the same collation, or from utf8mb3 to utf8mb4
+    /// under its namesake, which has the same weights for all that utf8mb3 can hold.
+    pub fn compares_as(&self, now: &Self) -> bool {
+        let in_utf8 = |column: &Self, set: &str| -> Option<String> {
+            let rest = column.collation.as_deref()?.strip_prefix(set)?;
+            rest.strip_prefix('_').map(str::to_owned)
+        };
+        self.collation == now.collation
+            || in_utf8(self, "utf8mb3").is_some_and(|rest| in_utf8(now, "utf8mb4") == Some(rest))
+    }
+}
+
 /// Part of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyPart {

@@ -500,10 +500,7 @@ fn keeps_order(original: &TableDefinition, s: usize, shadow: &TableDefinition, t
     };
     same_type(source, target)
         || is_integer(source.data_type) && is_integer(target.data_type)
-        || is_text(source.data_type)
-            && is_text(target.data_type)
-            && source.character_set == target.character_set
-            && source.collation == target.collation
+        || is_text(source.data_type) && is_text(target.data_type) && source.compares_as(target)
         || source.data_type == target.data_type
             && matches!(
                 source.data_type,
