@@ -211,7 +211,7 @@ pub async fn check_original(
     match difference(session, original).await? {
         None => Ok(()),
         Some(what) => Err(EngineError::permanent(format!(
-            "{} {what} ({statement}); cancel, and submit the change again",
+            "{} {what} (by this statement or a later one: {statement}); cancel, and submit the change again",
             original.quoted()
         ))),
     }
