@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use deployment::{Deployment, TestLease};
 use family::Families;
+use futures_util::StreamExt as _;
 use lockkeeper::engine::{Directive, Engine, ErrorKind, Job, Orders, Outcome};
 use lockkeeper::server::{Server, ServerOptions};
+use mysql_async::binlog::{BinlogVersion, EventType};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{BinlogStreamRequest, Conn, OptsBuilder};
 use tokio::sync::watch;
 
 const CHANGE: &str = "ALTER TABLE child MODIFY note VARCHAR(300) NULL, ADD KEY by_note (note)";
@@ -199,44 +203,25 @@ async fn what_a_statement_makes_of_the_keys_is_what_the_server_makes_of_them() {
     }
 }
 
-/// A server whose own foreign keys are logged may have changes of another made as that one makes them.
+/// A server whose own foreign keys are logged may have changes of another made as that one makes them: those that come
+/// through a replication channel, or as here through BINLOG, which needs no way from one server to the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_from_a_source_that_cascades_in_its_engine_stop_the_change() {
     let native = ServerOptions::relaxed("native").flag("--innodb-native-foreign-keys=ON");
     let source = Server::start(native).await.expect("a source");
-    let here = Server::start(ServerOptions::relaxed("replica"))
-        .await
-        .expect("a replica");
     let mut there = Deployment::on(source.administrator().clone()).await;
-    let mut db = Deployment::on(here.administrator().clone()).await;
+    let mut db = Deployment::fresh().await;
     let name = there.schema.clone();
     db.run(&format!("CREATE DATABASE {name}; USE {name}")).await;
     db.schema = name;
     for one in [&mut there, &mut db] {
-        one.run("SET SESSION sql_log_bin = 0").await;
         family::create(one).await;
-        one.run("SET SESSION sql_log_bin = 1").await;
     }
-    there
-        .run(
-            "CREATE USER follower IDENTIFIED BY 'only-for-a-test'; \
-             GRANT REPLICATION SLAVE ON *.* TO follower",
-        )
-        .await;
-    let settings = there.settings.clone();
-    let (host, port) = (&settings.host, settings.port);
-    let executed = there
-        .text("SELECT @@GLOBAL.gtid_executed")
-        .await
-        .replace('\n', "");
-    db.run(&format!(
-        "RESET BINARY LOGS AND GTIDS; SET GLOBAL gtid_purged = '{executed}'; \
-         CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{host}', SOURCE_PORT = {port}, SOURCE_USER = 'follower', \
-         SOURCE_PASSWORD = 'only-for-a-test', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1; START REPLICA"
-    ))
-    .await;
     let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
-    there.run("DELETE FROM parent WHERE id = -7").await;
+    let changes = binlog_statements(&mut there, "DELETE FROM parent WHERE id = -7").await;
+    for change in &changes {
+        db.run(change).await;
+    }
     let kept = tokio::time::timeout(Duration::from_secs(30), engine.keep_current()).await;
     let error = kept.expect("within seconds").expect_err("an unseen change");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
@@ -245,4 +230,52 @@ async fn changes_from_a_source_that_cascades_in_its_engine_stop_the_change() {
     let left = db.text("SELECT COUNT(*) FROM child WHERE p = -7").await;
     assert_eq!(left, "0", "the server did cascade");
     assert_eq!(note_type(&mut db).await, "varchar(40)");
+}
+
+/// Executes a change of rows, and what makes another server do the same, as mysqlbinlog writes it.
+async fn binlog_statements(db: &mut Deployment, change: &str) -> [String; 3] {
+    let options = OptsBuilder::default()
+        .ip_or_hostname(db.settings.host.clone())
+        .tcp_port(db.settings.port)
+        .user(Some(db.settings.credentials.user.clone()))
+        .pass(Some(db.settings.credentials.password.expose()))
+        .prefer_socket(false);
+    let mut session = Conn::new(options).await.expect("a session");
+    session
+        .query_drop("SET @source_binlog_checksum = 'NONE', @replica_uuid = UUID()")
+        .await
+        .expect("its settings");
+    let status: Option<(String, u64, String, String, String)> = session
+        .exec_first("SHOW BINARY LOG STATUS", ())
+        .await
+        .expect("the place");
+    let (file, offset, ..) = status.expect("the place");
+    db.run(change).await;
+    let request = BinlogStreamRequest::new(rand::random_range(1 << 30..1 << 31))
+        .with_filename(file.as_bytes())
+        .with_pos(offset);
+    let mut stream = session.get_binlog_stream(request).await.expect("a stream");
+    let (mut format, mut rows) = (Vec::new(), Vec::new());
+    loop {
+        let event = stream.next().await.expect("an event").expect("an event");
+        let kind = event.header().event_type();
+        let into = match kind {
+            Ok(EventType::FORMAT_DESCRIPTION_EVENT) => &mut format,
+            Ok(EventType::TABLE_MAP_EVENT | EventType::DELETE_ROWS_EVENT) => &mut rows,
+            _ => continue,
+        };
+        event.write(BinlogVersion::Version4, into).expect("bytes");
+        if kind == Ok(EventType::DELETE_ROWS_EVENT) {
+            break;
+        }
+    }
+    let mut binlog = async |bytes: &[u8]| {
+        let base64 = format!("SELECT TO_BASE64(x'{}')", hex::encode(bytes));
+        format!("BINLOG '{}'", db.text(&base64).await)
+    };
+    [
+        binlog(&format).await,
+        "SET SESSION gtid_next = 'AUTOMATIC'".to_owned(),
+        binlog(&rows).await,
+    ]
 }
