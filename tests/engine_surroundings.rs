@@ -490,3 +490,35 @@ async fn a_statement_with_an_emoji_holds_the_copy_up_and_no_more() {
     assert_eq!(outcome.expect("the copy"), Outcome::Verified);
     engine.close().await;
 }
+
+/// Where names may be spelled either way, the binlog has them in one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_spelled_otherwise_is_followed_all_the_same() {
+    let options = ServerOptions::relaxed("surroundings").flag("--lower-case-table-names=1");
+    let server = match Server::start(options).await {
+        Ok(server) => server,
+        // An image whose data folder is initialised already keeps what it was initialised with.
+        Err(error)
+            if error
+                .to_string()
+                .contains("Different lower_case_table_names") =>
+        {
+            return;
+        }
+        Err(error) => panic!("a private server: {error}"),
+    };
+    let mut db = filled(Some(&server)).await;
+    let job = Job {
+        schema_name: db.schema.to_uppercase(),
+        ..db.job(&["ALTER TABLE ORDERS MODIFY id BIGINT NOT NULL"])
+    };
+    assert_ne!(job.schema_name, db.schema);
+    let mut engine = copied(&db, job).await;
+    db.run(WRITES).await;
+    let expected = db.text(CONTENT).await;
+    let swapped = tokio::time::timeout(Duration::from_secs(60), engine.cut_over()).await;
+    swapped.expect("in time").expect("the swap");
+    engine.close().await;
+    assert_eq!(db.text(CONTENT).await, expected);
+    assert_eq!(id_type(&mut db).await, "bigint");
+}

@@ -64,6 +64,23 @@ pub async fn create_statement(
     }
 }
 
+/// A schema's name as the server spells it, in the binlog too; as it was given where there is none of that name.
+///
+/// Under `lower_case_table_names` a name may be given otherwise, and rows are told by their schema's name, letter by letter.
+pub async fn schema_name(session: &mut Session, given: &str) -> Result<String, EngineError> {
+    let row = sqlx::query(
+        "SELECT CAST(s.SCHEMA_NAME AS CHAR) FROM information_schema.SCHEMATA AS s WHERE s.SCHEMA_NAME = ?",
+    )
+    .bind(given)
+    .fetch_optional(session.connection())
+    .await
+    .map_err(failed(given))?;
+    row.map_or_else(
+        || Ok(given.to_owned()),
+        |row| row.try_get_unchecked(0).map_err(failed(given)),
+    )
+}
+
 /// The table, or `None` where there is none of that name.
 pub async fn table(
     session: &mut Session,

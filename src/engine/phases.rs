@@ -24,8 +24,8 @@ use super::swap::SwapOutcome;
 use super::table::{TablePlan, Way};
 use super::verify::{Different, TableVerify};
 use super::{
-    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, constraint_names,
-    earlier, fail_point, indexes, plan, position, preflight, way_back,
+    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, catalog,
+    constraint_names, earlier, fail_point, indexes, plan, position, preflight, way_back,
 };
 
 /// How long the copy waits for transactions from before it, at most.
@@ -39,7 +39,7 @@ impl Engine {
     /// [`EngineError::LeaseLost`] if a later epoch was here before.
     pub async fn open(
         target: Target,
-        job: Job,
+        mut job: Job,
         lease: Arc<dyn LeaseHolder>,
     ) -> Result<Self, EngineError> {
         let options = Options::read(&job.options)?;
@@ -48,9 +48,10 @@ impl Engine {
             operation_id: job.operation_id,
             epoch: job.lease_epoch,
         };
-        let store = Store::new(&job.schema_name, &owner);
-        let sessions = Sessions::new(target, owner, Arc::clone(&lease));
+        let sessions = Sessions::new(target, owner.clone(), Arc::clone(&lease));
         let mut control = sessions.open().await?;
+        job.schema_name = catalog::schema_name(&mut control, &job.schema_name).await?;
+        let store = Store::new(&job.schema_name, &owner);
         let fence = Fence::take_over(&sessions, &mut control, &job.schema_name).await?;
         Ok(Self {
             job,

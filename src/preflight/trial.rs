@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{Place, Unreachable, unreachable_by};
 use crate::config::Access;
+use crate::engine::catalog;
 use crate::engine::error::server_error_number;
 use crate::engine::session::{Owner, Session};
 use crate::engine::table::{TablePlan, Way};
@@ -79,7 +80,10 @@ async fn look(
     examination: &mut Examination,
 ) -> Result<(), Unreachable> {
     let (mut session, owner) = place.session(access).await?;
-    let job = change.job(&owner);
+    let mut job = change.job(&owner);
+    job.schema_name = catalog::schema_name(&mut session, &job.schema_name)
+        .await
+        .map_err(unreachable_by)?;
     let answer = plans(&mut session, &job, &owner, examination).await;
     artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
         .await

@@ -39,6 +39,12 @@ impl ServerOptions {
         self
     }
 
+    /// Those of the caller's that a data folder is initialised with, for good.
+    pub(super) fn settled(&self) -> Vec<&String> {
+        let settles = |flag: &&String| flag.starts_with("--lower-case-table-names");
+        self.flags.iter().filter(settles).collect()
+    }
+
     /// The server settings that Lockkeeper asks for, then the caller's.
     pub(super) fn arguments(&self) -> Vec<String> {
         let (sync_binlog, flush_log) = match self.durability {

@@ -75,7 +75,7 @@ impl ProcessServer {
         folder: &Path,
     ) -> Result<Self, ServerError> {
         let data = folder.join("data");
-        copy_folder(&program.template()?, &data)?;
+        copy_folder(&program.template(&options.settled())?, &data)?;
         fs::create_dir(folder.join("tmp")).map_err(file_error("cannot be made:", folder))?;
 
         let password = Secret::new(hex::encode(rand::random::<[u8; 20]>()));

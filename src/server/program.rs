@@ -129,10 +129,14 @@ impl Program {
         arguments
     }
 
-    /// An initialised, empty data folder to copy from, made once for each version.
-    pub(super) fn template(&self) -> Result<PathBuf, ServerError> {
+    /// An initialised, empty data folder to copy from, made once for each version and for what is settled then.
+    pub(super) fn template(&self, settled: &[&String]) -> Result<PathBuf, ServerError> {
         let cache = cache_folder()?;
-        let digest = hex::encode(Sha256::digest(self.path.as_os_str().as_encoded_bytes()));
+        let mut digest = Sha256::new_with_prefix(self.path.as_os_str().as_encoded_bytes());
+        for flag in settled {
+            digest.update(flag);
+        }
+        let digest = hex::encode(digest.finalize());
         let template = cache.join(format!("datadir-{}-{}", self.version, &digest[..8]));
         if template.is_dir() {
             return Ok(template);
@@ -153,6 +157,7 @@ impl Program {
                 "--loose-innodb-redo-log-capacity=8M",
                 "--secure-file-priv=NULL",
             ])
+            .args(settled)
             .stdin(Stdio::null())
             .output()
             .map_err(|source| ServerError::Spawn {
