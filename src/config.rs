@@ -28,8 +28,8 @@ pub const DEFAULT_SCHEMA: &str = "lockkeeper";
 const DEFAULT_PORT: u16 = 3306;
 
 /// What a server may have set otherwise for all of its sessions, and ours rely on.
-const SETTINGS: &str =
-    "SET autocommit = 1, sql_safe_updates = 0, sql_select_limit = 18446744073709551615";
+const SETTINGS: &str = "SET autocommit = 1, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, \
+    sql_big_selects = 1, max_execution_time = 0";
 
 /// Who connects.
 #[derive(Clone, Debug)]
