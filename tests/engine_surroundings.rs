@@ -522,3 +522,72 @@ async fn a_schema_that_is_spelled_otherwise_is_followed_all_the_same() {
     assert_eq!(db.text(CONTENT).await, expected);
     assert_eq!(id_type(&mut db).await, "bigint");
 }
+
+const PARTITIONED: &str = "ALTER TABLE orders PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (500), \
+    PARTITION p1 VALUES LESS THAN (1000), PARTITION p2 VALUES LESS THAN MAXVALUE)";
+
+/// Not the oldest one: what tells the table itself stays the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_somebody_empties_or_exchanges_stops_the_change() {
+    for ddl in [
+        "ALTER TABLE orders TRUNCATE PARTITION p1",
+        "CREATE TABLE other LIKE orders; ALTER TABLE other REMOVE PARTITIONING; \
+         ALTER TABLE orders EXCHANGE PARTITION p2 WITH TABLE other",
+    ] {
+        let mut db = filled(None).await;
+        db.run(PARTITIONED).await;
+        let error = refusal(&mut db, ddl).await;
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{ddl}: {error}");
+        assert!(error.message().contains("partition"), "{error}");
+    }
+}
+
+/// Its definition is the same before and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swapped() {
+    let mut db = filled(None).await;
+    let mut reader = Deployment::on(db.settings.clone()).await;
+    let mut cleaner = Deployment::on(db.settings.clone()).await;
+    let orders = format!("`{}`.orders", db.schema);
+    let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    reader
+        .run(&format!(
+            "START TRANSACTION; SELECT COUNT(*) FROM {orders} INTO @n"
+        ))
+        .await;
+    let waiting = |what: &str| {
+        format!(
+            "SELECT COALESCE(MAX(ID), 0) FROM performance_schema.processlist \
+              WHERE STATE LIKE 'Waiting for table metadata lock' AND INFO LIKE '{what}%{}%orders%'",
+            db.schema
+        )
+    };
+    let (truncates, locks) = (waiting("TRUNCATE"), waiting("LOCK TABLES"));
+    let swapped = tokio::spawn(async move { (engine.cut_over().await, engine) });
+    let patience = Duration::from_secs(30);
+    support::eventually("the swap waits", patience, async || {
+        db.text(&locks).await != "0"
+    })
+    .await;
+    let truncate = format!("TRUNCATE TABLE {orders}");
+    let emptied = tokio::spawn(async move { cleaner.run(&truncate).await });
+    support::eventually("the other waits", patience, async || {
+        db.text(&truncates).await != "0"
+    })
+    .await;
+    // The attempts to come are behind it.
+    let first = db.text(&locks).await;
+    support::eventually("the swap gives way", patience, async || {
+        first == "0" || db.text(&locks).await != first
+    })
+    .await;
+    reader.run("COMMIT").await;
+    emptied.await.expect("the other");
+    let (swapped, engine) = swapped.await.expect("the swap");
+    let error = swapped.expect_err("a table that was emptied");
+    engine.close().await;
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("emptied"), "{error}");
+    assert_eq!(db.text("SELECT COUNT(*) FROM orders").await, "0");
+    assert_eq!(id_type(&mut db).await, "int");
+}

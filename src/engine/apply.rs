@@ -104,6 +104,8 @@ pub struct Applier {
     status: watch::Sender<Applied>,
     pace: watch::Receiver<Pace>,
     suspicious: mpsc::UnboundedSender<String>,
+    /// How many went there.
+    suspected: u64,
     names_rows: bool,
     /// The longest statement that the server takes; 0 while it was not asked.
     longest_statement: usize,
@@ -157,6 +159,7 @@ impl Applier {
             status,
             pace: parts.pace,
             suspicious: parts.suspicious,
+            suspected: 0,
             names_rows: parts.names_rows,
             longest_statement: 0,
             in_transaction: false,
@@ -285,6 +288,7 @@ impl Applier {
         if let Some(statement) = captured.suspicious {
             // Nobody listens once the change is over.
             let _ = self.suspicious.send(statement);
+            self.suspected += 1;
         }
         if let Some(end) = captured.end {
             self.ended(&end);
@@ -321,6 +325,11 @@ impl Applier {
             Some(rereading) => rereading.from.clone(),
             None => self.prepared.position(&self.routed),
         }
+    }
+
+    /// How many statements came after which the originals had to be looked at again.
+    pub fn suspected(&self) -> u64 {
+        self.suspected
     }
 
     /// XA transactions that are prepared: see [`super::drain::Drain::prepared`].

@@ -109,7 +109,7 @@ pub async fn table(
     let number = |i: usize| size.try_get_unchecked::<Option<u64>, _>(i);
     // As the server spells it: under lower_case_table_names a statement may spell it otherwise.
     let name: String = size.try_get_unchecked(4).map_err(failed(&quoted))?;
-    let table_id = table_id(session, schema, &name).await?.unwrap_or(0);
+    let storage_ids = storage_ids(session, schema, &name).await?;
     Ok(Some(TableDefinition {
         schema: schema.to_owned(),
         name,
@@ -120,7 +120,8 @@ pub async fn table(
         data_bytes: number(1).map_err(failed(&quoted))?.unwrap_or(0),
         index_bytes: number(2).map_err(failed(&quoted))?.unwrap_or(0),
         auto_increment: number(3).map_err(failed(&quoted))?,
-        table_id,
+        table_id: storage_ids.first().copied().unwrap_or(0),
+        storage_ids,
     }))
 }
 
@@ -365,6 +366,16 @@ pub async fn table_id(
     schema: &str,
     name: &str,
 ) -> Result<Option<u64>, EngineError> {
+    let ids = storage_ids(session, schema, name).await?;
+    Ok(ids.first().copied())
+}
+
+/// The numbers of all that the table is stored in, the oldest first; none where they can't be found out.
+async fn storage_ids(
+    session: &mut Session,
+    schema: &str,
+    name: &str,
+) -> Result<Vec<u64>, EngineError> {
     let pattern = file_name_pattern(schema, name);
     let rows: Vec<(String, u64)> = sqlx::query_as(
         "SELECT CAST(t.NAME AS CHAR), CAST(t.TABLE_ID AS UNSIGNED) FROM information_schema.INNODB_TABLES AS t \
@@ -383,9 +394,11 @@ pub async fn table_id(
     whole.dedup();
     // Two names that only the server's own encoding tells apart: don't guess.
     if whole.len() > 1 && whole.iter().any(|name| *name != whole[0]) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    Ok(rows.iter().map(|(_, id)| *id).min())
+    let mut ids: Vec<u64> = rows.iter().map(|(_, id)| *id).collect();
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 /// An index as InnoDB stores it: one for each partition.

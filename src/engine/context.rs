@@ -49,6 +49,8 @@ pub struct Context {
     pub progress: Meter,
     /// While the engine itself takes the originals away; it compares their definitions under its lock.
     pub swapping: AtomicBool,
+    /// After how many statements that named an original all of them were found as they had been.
+    pub acquitted: AtomicU64,
     lease: Arc<dyn LeaseHolder>,
     orders: watch::Receiver<Orders>,
     /// Why the throttle wants the copy to wait.
@@ -84,6 +86,7 @@ impl Context {
             first_error: Mutex::new(None),
             progress,
             swapping: AtomicBool::new(false),
+            acquitted: AtomicU64::new(0),
             lease,
             orders,
             // Until the throttle has looked once, nobody knows.

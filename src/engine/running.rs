@@ -179,26 +179,41 @@ fn spawn(mut applier: Applier, context: &Arc<Context>) -> Runner {
 /// Looks at the originals whenever a statement named one of them and changed no row.
 async fn watch_originals(context: Arc<Context>, mut statements: mpsc::UnboundedReceiver<String>) {
     while let Some(statement) = statements.recv().await {
-        if let Err(error) = check_originals(&context, &statement).await {
-            if context.swapping.load(Ordering::SeqCst) {
-                tracing::debug!(%error, "an original is being swapped");
-                continue;
+        let looked = async {
+            let mut session = context.sessions.open().await?;
+            let when = format!("by this statement or a later one: {statement}");
+            check_originals(&context, &mut session, &when).await?;
+            session.close().await;
+            Ok(())
+        };
+        match looked.await {
+            Ok(()) => {
+                context.acquitted.fetch_add(1, Ordering::SeqCst);
             }
-            context.fail(error);
-            return;
+            // Before the swap, its drain looks again.
+            Err(error) if context.swapping.load(Ordering::SeqCst) => {
+                let error: EngineError = error;
+                tracing::debug!(%error, "an original is being swapped");
+            }
+            Err(error) => {
+                context.fail(error);
+                return;
+            }
         }
     }
 }
 
-async fn check_originals(context: &Context, statement: &str) -> Result<(), EngineError> {
-    let mut session = context.sessions.open().await?;
+async fn check_originals(
+    context: &Context,
+    session: &mut Session,
+    when: &str,
+) -> Result<(), EngineError> {
     for index in context.copied() {
         if let Some(original) = &context.plans[index].original {
-            check_original(&mut session, original, statement).await?;
-            newcomers::refuse(&mut session, &original.schema, &original.name).await?;
+            check_original(session, original, when).await?;
+            newcomers::refuse(session, &original.schema, &original.name).await?;
         }
     }
-    session.close().await;
     Ok(())
 }
 
@@ -206,12 +221,12 @@ async fn check_originals(context: &Context, statement: &str) -> Result<(), Engin
 pub async fn check_original(
     session: &mut Session,
     original: &TableDefinition,
-    statement: &str,
+    when: &str,
 ) -> Result<(), EngineError> {
     match difference(session, original).await? {
         None => Ok(()),
         Some(what) => Err(EngineError::permanent(format!(
-            "{} {what} (by this statement or a later one: {statement}); cancel, and submit the change again",
+            "{} {what} ({when}); cancel, and submit the change again",
             original.quoted()
         ))),
     }
@@ -229,9 +244,9 @@ pub async fn difference(
     if now.columns != original.columns || now.keys != original.keys {
         return Ok(Some("was altered by somebody else"));
     }
-    let same_table =
-        now.table_id == original.table_id || now.table_id == 0 || original.table_id == 0;
-    Ok((!same_table).then_some("was emptied or replaced by somebody else"))
+    let known = !now.storage_ids.is_empty() && !original.storage_ids.is_empty();
+    let same = !known || now.storage_ids == original.storage_ids;
+    Ok((!same).then_some("was emptied or replaced by somebody else, or a partition of it"))
 }
 
 /// The rest of the stream, for the swap.
@@ -273,7 +288,15 @@ impl Drain for SwapDrain<'_> {
         Box::pin(async move {
             let helper = self.helper.get_mut();
             let target = position::current(helper, self.context.gtid).await?;
-            self.applier.drain(session, &target, deadline.into()).await
+            self.applier
+                .drain(session, &target, deadline.into())
+                .await?;
+            // Somebody may have emptied a table while the swap waited for its lock, which no definition shows. Now nobody can.
+            if self.applier.suspected() != self.context.acquitted.load(Ordering::SeqCst) {
+                let when = "while the swap waited for its lock";
+                check_originals(self.context, helper, when).await?;
+            }
+            Ok(())
         })
     }
 }

@@ -147,6 +147,10 @@ pub struct TableDefinition {
     pub auto_increment: Option<u64>,
     /// What makes two tables of one name different: InnoDB's table id.
     pub table_id: u64,
+    /// InnoDB's ids of all its partitions, or its own alone: each is another once the rows in it were taken away or exchanged by
+    /// something else than rows. Empty where that isn't known.
+    #[serde(default)]
+    pub storage_ids: Vec<u64>,
 }
 
 impl TableDefinition {
