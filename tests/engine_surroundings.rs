@@ -591,3 +591,32 @@ async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swappe
     assert_eq!(db.text("SELECT COUNT(*) FROM orders").await, "0");
     assert_eq!(id_type(&mut db).await, "int");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_binlog_lacks_some_rows_is_refused() {
+    for (flag, prepared, expected) in [
+        ("--binlog-ignore-db=shop", "", Some("binlog_ignore_db")),
+        ("--binlog-ignore-db=mysql", "", None),
+        ("--binlog-do-db=shop", "", Some("binlog_do_db")),
+        ("--log-replica-updates=OFF", "", None),
+        (
+            "--log-replica-updates=OFF",
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'nowhere.invalid'",
+            Some("log_replica_updates"),
+        ),
+    ] {
+        let server = private(&[flag]).await;
+        let mut db = Deployment::on(server.administrator().clone()).await;
+        db.schema = "shop".to_owned();
+        db.run("CREATE DATABASE shop; USE shop").await;
+        db.run(TABLE).await;
+        if !prepared.is_empty() {
+            db.run(prepared).await;
+        }
+        let text = deployment::refusal(&mut db, &[CHANGE], serde_json::json!({})).await;
+        match (text, expected) {
+            (Some(text), Some(expected)) => assert!(text.contains(expected), "{flag}: {text}"),
+            (text, expected) => assert_eq!(text.as_deref(), expected, "{flag} {prepared}"),
+        }
+    }
+}

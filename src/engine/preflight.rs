@@ -13,7 +13,7 @@ use super::session::{Owner, Session};
 use super::statement::Statement;
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
 use super::token::quote_table;
-use super::{EngineError, Job, privilege, rehearsal, verify};
+use super::{EngineError, Job, privilege, rehearsal, server_fit, verify};
 
 /// The oldest server that this is tested with.
 const OLDEST: (u32, u32, u32) = (8, 0, 22);
@@ -64,6 +64,7 @@ async fn for_their_ways(
 ) -> Result<(), EngineError> {
     if plans.iter().any(|plan| plan.way == Way::Copy) {
         stream(session).await?;
+        server_fit::check_filters(session, &job.schema_name).await?;
     }
     for plan in plans {
         let (Way::Copy, Some(original)) = (plan.way, &plan.original) else {

@@ -55,6 +55,55 @@ pub(super) async fn check_settings(session: &mut Session, gtid: bool) -> Result<
     Ok(())
 }
 
+/// What is kept out of the binlog for good, whatever a session sets.
+///
+/// # Errors
+///
+/// Permanent if rows of the schema, or what others do to its tables, may be missing there.
+pub(super) async fn check_filters(session: &mut Session, schema: &str) -> Result<(), EngineError> {
+    let doing = || EngineError::while_doing("asking what the binlog lacks");
+    let rows = match session.rows("SHOW BINARY LOG STATUS").await {
+        Ok(rows) => rows,
+        // Before 8.2 the statement has another name.
+        Err(_) => session.rows("SHOW MASTER STATUS").await.map_err(doing())?,
+    };
+    let list = |at: usize| -> Result<String, EngineError> {
+        let row = rows.first();
+        let text: Option<String> = row
+            .map(|row| row.try_get_unchecked(at))
+            .transpose()
+            .map_err(doing())?;
+        Ok(text.unwrap_or_default())
+    };
+    let (only, ignored) = (list(2)?, list(3)?);
+    let refuse = |text: String| Err(EngineError::permanent(text));
+    // Rows go by their table's schema, but a TRUNCATE by the session's: no list that names the schema has it all.
+    if !only.is_empty() {
+        return refuse(format!(
+            "binlog_do_db is '{only}', so that not all that happens to {schema} is in the binlog; start the server without it"
+        ));
+    }
+    let is_ignored = |name: &str| name.trim().to_lowercase() == schema.to_lowercase();
+    if ignored.split(',').any(is_ignored) {
+        return refuse(format!(
+            "binlog_ignore_db is '{ignored}', so that no change of {schema} is in the binlog; start the server without it"
+        ));
+    }
+    // Named log_slave_updates before 8.0.26.
+    let logs = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_replica_updates', 'log_slave_updates') AND Value = 'OFF'";
+    if !session.rows(logs).await.map_err(doing())?.is_empty() {
+        let channels = session.rows("SHOW REPLICA STATUS").await.map_err(doing())?;
+        if !channels.is_empty() {
+            return refuse(
+                "log_replica_updates is OFF and the server is a replica, so that what it replicates is not in its binlog; \
+                 start it with log_replica_updates, or take its replication away"
+                    .to_owned(),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Whether the stream can go on from the checkpoint's position.
 pub(super) async fn check_position(
     session: &mut Session,
