@@ -66,6 +66,10 @@ const IS_DETACHED: &str = "e.THREAD_ID IS NOT NULL AND l.LOCK_DURATION = 'TRANSA
      AND NOT (e.STATE = 'ACTIVE' AND l.OWNER_EVENT_ID > COALESCE(e.NESTING_EVENT_ID, e.EVENT_ID - 1)) \
      AND NOT COALESCE(s.END_EVENT_ID IS NULL AND l.OWNER_EVENT_ID > s.EVENT_ID, FALSE)";
 
+/// Under load InnoDB's purge holds a table nearly all the time, but never for longer than it takes to purge a row: the lock
+/// is granted in between. It has no session either, and must not be taken for a prepared transaction.
+const IS_PURGE: &str = "t.TYPE = 'BACKGROUND' AND t.PROCESSLIST_ID IS NULL";
+
 /// The sessions that hold the tables and have done so for at least `longer_than`.
 ///
 /// Empty where `performance_schema` can't be read: the lock wait's limit is all there is then.
@@ -96,6 +100,7 @@ pub async fn holding(
           WHERE l.OBJECT_TYPE = 'TABLE' AND l.LOCK_STATUS = 'GRANTED' \
             AND (l.OBJECT_SCHEMA, l.OBJECT_NAME) IN ({marks}) \
             AND COALESCE(t.PROCESSLIST_ID, 0) <> CONNECTION_ID() \
+            AND NOT COALESCE({IS_PURGE}, FALSE) \
           GROUP BY l.OWNER_THREAD_ID, t.PROCESSLIST_ID, t.PROCESSLIST_USER, t.PROCESSLIST_COMMAND"
     )
     // The attributes of all accounts, not only of ours.

@@ -161,7 +161,6 @@ async fn roles_are_enough_for_all_that_they_are_for() {
     );
 }
 
-
 /// SPEC.md section 11: under any schema name, whatever its default collation was.
 #[tokio::test]
 async fn any_schema_name_and_any_collation_of_it_will_do() {
