@@ -5,7 +5,7 @@
 //! and then one more is tried: it stays if it brings most of a thread's worth. On a server whose processors are all
 //! busy it brings little and takes that from the application; on one with processors to spare it brings nearly all.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// With fewer transactions a second of others the server counts as idle.
-const OTHERS: f64 = 20.0;
+pub const OTHERS: f64 = 20.0;
 
 /// So many windows without them in a row: a stream that lags tells late what others write.
 const QUIET_WINDOWS: u32 = 3;
@@ -36,21 +36,33 @@ pub struct Concurrency {
     threads: watch::Sender<u32>,
     /// Transactions of others that the stream brought.
     others: AtomicU64,
+    in_company: AtomicBool,
     course: Mutex<Course>,
 }
 
 impl Concurrency {
-    pub fn new(most: u32) -> Self {
+    /// `in_company`: others are known to write.
+    pub fn new(most: u32, in_company: bool) -> Self {
+        let mut course = Course::new(most);
+        if in_company {
+            course.quiet = 0;
+        }
         Self {
-            threads: watch::Sender::new(most),
+            threads: watch::Sender::new(if in_company { 1 } else { most }),
             others: AtomicU64::new(0),
-            course: Mutex::new(Course::new(most)),
+            in_company: AtomicBool::new(in_company),
+            course: Mutex::new(course),
         }
     }
 
     /// A transaction came that changed other tables than our own.
     pub fn others_wrote(&self) {
         self.others.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether others write.
+    pub fn in_company(&self) -> bool {
+        self.in_company.load(Ordering::Relaxed)
     }
 
     /// How many chunks may run now.
@@ -73,6 +85,8 @@ impl Concurrency {
         };
         let before = self.threads();
         let threads = course.judge(before, seen, Instant::now());
+        self.in_company
+            .store(course.quiet < QUIET_WINDOWS, Ordering::Relaxed);
         if threads != before {
             tracing::debug!(
                 threads,
@@ -134,7 +148,7 @@ impl Course {
             rows: 0,
             quiet: QUIET_WINDOWS,
             trial: None,
-            next_trial: now,
+            next_trial: now + SHORTEST_WAIT,
             wait: SHORTEST_WAIT,
         }
     }

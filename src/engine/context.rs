@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::binlog::rows::RowLayout;
 use super::checkpoint::Store;
 use super::concurrency::Concurrency;
+use super::courtesy::Courtesy;
 use super::options::Options;
 use super::routing::Routing;
 use super::session::Sessions;
@@ -41,6 +42,7 @@ pub struct Context {
     pub layouts: Vec<Option<Arc<RowLayout>>>,
     pub routing: Arc<Routing>,
     pub concurrency: Arc<Concurrency>,
+    pub courtesy: Courtesy,
     /// Whether the server numbers its transactions.
     pub gtid: bool,
     /// Set when any part failed: the others end.
@@ -66,11 +68,13 @@ impl Context {
         plans: Vec<TablePlan>,
         layouts: Vec<Option<Arc<RowLayout>>>,
         routing: Arc<Routing>,
+        courtesy: Courtesy,
         gtid: bool,
         lease: Arc<dyn LeaseHolder>,
     ) -> Self {
         let progress = Meter::new(&plans);
-        let concurrency = Arc::new(Concurrency::new(options.copy_threads));
+        let others_write = courtesy.others_write();
+        let concurrency = Arc::new(Concurrency::new(options.copy_threads, others_write));
         let orders = lease.orders();
         let first = (!options.throttle.is_empty()).then(|| "the limits are being looked at".into());
         Self {
@@ -81,6 +85,7 @@ impl Context {
             layouts,
             routing,
             concurrency,
+            courtesy,
             gtid,
             failed: CancellationToken::new(),
             first_error: Mutex::new(None),
@@ -152,7 +157,7 @@ impl Context {
         let level = f64::from(self.orders().throttle_level.min(9));
         match self.brake.borrow().is_some() {
             true => 0.2,
-            false => (1.0 - level / 10.0).max(0.2),
+            false => (1.0 - level / 10.0).min(self.courtesy.share()).max(0.2),
         }
     }
 
@@ -161,21 +166,24 @@ impl Context {
         let mut orders = self.orders.clone();
         let mut brake = self.brake.subscribe();
         let started = Instant::now();
+        let courtesy = self.courtesy.rest_after(worked);
         loop {
             self.may_go_on()?;
             let braked = brake.borrow_and_update().clone();
             let level = orders.borrow_and_update().throttle_level.min(10);
             let wait = match (&braked, level) {
-                (None, 0) => {
+                (None, 0) if courtesy.is_zero() => {
                     self.progress.throttled_by(None);
                     return Ok(());
                 }
                 (Some(_), _) | (None, 10) => Duration::MAX,
-                (None, level) => worked * u32::from(level) / u32::from(10 - level),
+                (None, level) => courtesy.max(worked * u32::from(level) / u32::from(10 - level)),
             };
-            self.progress.throttled_by(Some(
-                braked.unwrap_or_else(|| format!("throttle level {level} of 10")),
-            ));
+            self.progress
+                .throttled_by(Some(braked.unwrap_or_else(|| match level {
+                    0 => self.courtesy.reason(),
+                    level => format!("throttle level {level} of 10"),
+                })));
             let Some(left) = wait
                 .checked_sub(started.elapsed())
                 .filter(|left| !left.is_zero())

@@ -32,6 +32,8 @@ const CHUNK_BYTES: u64 = 8 << 20;
 
 /// Other commits wait while the server writes a chunk to its binlog: no longer than this, if it can be helped.
 const COMMIT_TIME: Duration = Duration::from_millis(15);
+/// The same while others write all the time.
+const COMMIT_TIME_IN_COMPANY: Duration = Duration::from_millis(5);
 
 /// A slow commit makes no chunk smaller than this: then it is not the chunk that makes it slow.
 const FEWEST_BYTES: u64 = 256 << 10;
@@ -494,7 +496,11 @@ impl TableCopy {
             return;
         }
         let by_time = wanted / took.as_secs_f64().max(1e-3);
-        let by_commit = COMMIT_TIME.as_secs_f64() / committing.as_secs_f64().max(1e-3);
+        let commit_time = match self.context.concurrency.in_company() {
+            true => COMMIT_TIME_IN_COMPANY,
+            false => COMMIT_TIME,
+        };
+        let by_commit = commit_time.as_secs_f64() / committing.as_secs_f64().max(1e-3);
         let by_commit = by_commit.max(self.fewest_rows as f64 / rows as f64);
         let next = (rows as f64 * by_time.min(by_commit).clamp(0.25, 2.0)) as u64;
         tracing::trace!(rows, ?committing, ?took, next, "a chunk is copied");

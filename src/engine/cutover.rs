@@ -111,7 +111,9 @@ impl<'a> Cutover<'a> {
                     ));
                 };
                 self.write_down(&mut helper, &mut record).await?;
+                let began = Instant::now();
                 self.prepare_statistics(&mut helper).await?;
+                tracing::debug!(took = ?began.elapsed(), "the statistics are there");
                 self.swap(&mut helper, drain, &record, Direction::Forward)
                     .await?
             }
@@ -326,7 +328,9 @@ impl<'a> Cutover<'a> {
                 filler::set(helper, self.schema(), &swap.next, &swap.fillers).await?;
             }
             let mut pinned = self.sessions.open().await?;
+            let began = Instant::now();
             drain.prepare(pinned.connection()).await?;
+            tracing::debug!(took = ?began.elapsed(), "caught up before the lock");
             // No swap begins without a fresh yes.
             self.sessions
                 .lease()

@@ -15,6 +15,7 @@ mod concurrency;
 mod constraint_names;
 pub mod context;
 pub mod copy;
+mod courtesy;
 pub mod create_text;
 pub mod cutover;
 mod cutover_lock;

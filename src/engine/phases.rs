@@ -13,6 +13,7 @@ use super::binlog::rows::RowLayout;
 use super::checkpoint::{Found, Head, Stage, Store, run};
 use super::context::{Context, Halt, must_halt};
 use super::copy::TableCopy;
+use super::courtesy::{Courtesy, Tally};
 use super::cutover::Cutover;
 use super::fence::Fence;
 use super::options::Options;
@@ -287,6 +288,7 @@ impl Engine {
 
     /// Plans the change or finds the plan, and starts the stream. False if nothing is copied.
     async fn start(&mut self) -> Result<bool, Halt> {
+        let before = Tally::read(&mut self.control, &self.sessions).await;
         let (position, fresh) = match self.store.read(&mut self.control).await? {
             Some(found) => (self.resume(found).await?, false),
             None => (
@@ -316,6 +318,7 @@ impl Engine {
             head.plans.clone(),
             layouts,
             routing,
+            Courtesy::new(before, Tally::read(&mut self.control, &self.sessions).await),
             gtid,
             Arc::clone(&self.lease),
         ));

@@ -17,6 +17,7 @@ use super::artifact::Role;
 use super::binlog::rows::RowLayout;
 use super::checkpoint::{Found, Stage, run};
 use super::context::{Context, Halt, lease_is_lost};
+use super::courtesy::Courtesy;
 use super::cutover::Cutover;
 use super::error::ErrorKind;
 use super::routing::Routing;
@@ -200,6 +201,8 @@ impl Engine {
             plans,
             layouts,
             routing,
+            // The way back copies nothing.
+            Courtesy::new(None, None),
             found.position.gtid_set.is_some(),
             Arc::clone(&self.lease),
         ));

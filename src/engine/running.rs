@@ -22,7 +22,7 @@ use super::session::Session;
 use super::staging::{Staging, WayBack};
 use super::table::{TableDefinition, Way};
 use super::way_back;
-use super::{newcomers, throttle};
+use super::{courtesy, newcomers, throttle};
 
 /// Stream and applier at work. Dropping it ends them.
 pub struct Running {
@@ -33,13 +33,14 @@ pub struct Running {
     applier: Option<Runner>,
     watcher: JoinHandle<()>,
     throttle: Option<JoinHandle<()>>,
+    courtesy: Option<JoinHandle<()>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.watcher.abort();
-        if let Some(throttle) = &self.throttle {
-            throttle.abort();
+        for task in [&self.throttle, &self.courtesy].into_iter().flatten() {
+            task.abort();
         }
         if let Some(runner) = &self.applier {
             runner.task.abort();
@@ -105,8 +106,11 @@ impl Running {
         // The way back only catches up, which never yields.
         let throttle = (flow == Flow::Forward && !context.options.throttle.is_empty())
             .then(|| tokio::spawn(throttle::watch(Arc::clone(context))));
+        let courtesy =
+            (flow == Flow::Forward).then(|| tokio::spawn(courtesy::watch(Arc::clone(context))));
         Ok(Self {
             throttle,
+            courtesy,
             context: Arc::clone(context),
             place,
             pace,

@@ -99,6 +99,13 @@ impl Sessions {
         &self.target
     }
 
+    /// The server's numbers of the sessions that were opened here, for a list in SQL.
+    pub fn opened(&self) -> String {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: Vec<String> = opened.iter().map(u64::to_string).collect();
+        ids.join(", ")
+    }
+
     /// A session with our settings, registered under the owner's name, after which the lease
     /// was confirmed.
     ///

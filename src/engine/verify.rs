@@ -403,7 +403,8 @@ impl TableVerify {
     }
 
     fn adapt(&self, rows: u64, took: Duration) {
-        let wanted = self.context.options.chunk_time().as_secs_f64() / 2.0;
+        let wanted =
+            self.context.options.chunk_time().as_secs_f64() / 2.0 * self.context.share_of_time();
         let now = self.chunk_rows.load(Ordering::Relaxed);
         if rows < now / 2 {
             return;

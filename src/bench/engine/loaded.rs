@@ -61,6 +61,8 @@ pub(super) async fn measure<F: FnMut(&str)>(
                     longest,
                     "ms",
                 ));
+                let attempts = f64::from(changed.attempts);
+                report.note(Figure::new(&on, "  attempts that gave way", attempts, ""));
                 for (phase, took) in changed.seconds() {
                     report.note(Figure::new(&on, format!("  of it {phase}"), took, "s"));
                 }
