@@ -6,7 +6,7 @@
 //! before, nearly; and pieces get shorter with it, as a rest helps nobody who waits for a long one. Work never stops
 //! altogether: what slows others down may not be us.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use super::session::{Session, Sessions};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(300);
+
+/// So many looks after the last piece of work nobody asks any more: what is on hold, or builds its indexes, rests anyway.
+const LOOKS_UNASKED: u32 = 20;
 
 /// Fewer statements in a window say nothing.
 const FEWEST: i64 = 10;
@@ -103,6 +106,9 @@ pub struct Courtesy {
     rest: AtomicU32,
     /// Whether others wrote before the copy began.
     others: bool,
+    can_see: bool,
+    /// Since the last look.
+    asked: AtomicBool,
     /// Microseconds of others' changes, in the last window and before the copy.
     now: AtomicU64,
     calm: AtomicU64,
@@ -129,6 +135,8 @@ impl Courtesy {
         Self {
             rest: AtomicU32::new((rest * 1000.0) as u32),
             others,
+            can_see: now.is_some(),
+            asked: AtomicBool::new(false),
             now: AtomicU64::new(0),
             calm: AtomicU64::new(0),
             course: Mutex::new(Course {
@@ -145,6 +153,7 @@ impl Courtesy {
 
     /// After `worked` of work.
     pub fn rest_after(&self, worked: Duration) -> Duration {
+        self.asked.store(true, Ordering::Relaxed);
         worked.mul_f64(f64::from(self.rest.load(Ordering::Relaxed)) / 1000.0)
     }
 
@@ -213,13 +222,21 @@ impl Course {
     }
 }
 
-/// Looks until it is aborted; on a session of its own, and only while others write.
+/// Looks until it is aborted; on a session of its own, and only while others write and there is work to be done.
 pub async fn watch(context: Arc<Context>) {
+    if !context.courtesy.can_see {
+        return;
+    }
     let mut last = None;
-    let mut session = None;
+    let mut session: Option<Session> = None;
+    let mut unasked = 0;
     loop {
         let began = Instant::now();
-        if context.concurrency.in_company() {
+        unasked = match context.courtesy.asked.swap(false, Ordering::Relaxed) {
+            true => 0,
+            false => unasked + 1,
+        };
+        if context.concurrency.in_company() && unasked < LOOKS_UNASKED {
             match look(&context, &mut session).await {
                 Ok(Some(tally)) => {
                     if let Some(last) = last {
@@ -227,18 +244,24 @@ pub async fn watch(context: Arc<Context>) {
                     }
                     last = Some(tally);
                 }
-                Ok(None) => return,
+                Ok(None) => {
+                    context.courtesy.seen(None);
+                    (last, session) = (None, None);
+                }
                 Err(error) => {
                     tracing::debug!(%error, "others' changes are looked at again later");
-                    session = None;
+                    context.courtesy.seen(None);
+                    last = None;
                 }
             }
-            tokio::time::sleep_until(began + EVERY).await;
         } else {
             context.courtesy.seen(None);
             last = None;
-            tokio::time::sleep_until(began + EVERY).await;
+            if let Some(session) = session.take() {
+                session.close().await;
+            }
         }
+        tokio::time::sleep_until(began + EVERY).await;
     }
 }
 

@@ -50,6 +50,7 @@ mod running;
 mod server_fit;
 pub mod session;
 pub mod staging;
+mod start;
 pub mod statement;
 mod statistics;
 mod step;
