@@ -210,7 +210,10 @@ async fn changes_from_a_source_that_cascades_in_its_engine_stop_the_change() {
     let native = ServerOptions::relaxed("native").flag("--innodb-native-foreign-keys=ON");
     let source = Server::start(native).await.expect("a source");
     let mut there = Deployment::on(source.administrator().clone()).await;
-    let mut db = Deployment::fresh().await;
+    // Of its own: such rows stop every change of a child on the server.
+    let follower = Server::start(ServerOptions::relaxed("follower")).await;
+    let follower = follower.expect("a server to follow it");
+    let mut db = Deployment::on(follower.administrator().clone()).await;
     let name = there.schema.clone();
     db.run(&format!("CREATE DATABASE {name}; USE {name}")).await;
     db.schema = name;
