@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Apply, Fleet, arguments, refused};
+use crate::support::control::{Fleet, refused};
 
 /// Case 49.
 #[tokio::test]

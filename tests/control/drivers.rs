@@ -1,10 +1,8 @@
 //! Cases 64 to 66: which drivers there are, and how they keep their leases alive.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::{Value, json};
 
-use crate::support::control::{Claim, Fleet, Outcome, Session, arguments, refused};
+use crate::support::control::{Fleet, arguments, refused};
 
 /// Case 64.
 #[tokio::test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::catalogue::{Kind, Procedure, procedures};
-use crate::support::control::{Argument, Fleet, Session, arguments, refused};
+use crate::support::control::{Argument, Fleet, arguments, refused};
 
 /// What somebody might pass instead, by what is asked for. None of it may change anything.
 fn hostile(kind: Kind) -> Vec<Argument> {

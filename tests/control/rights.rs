@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::catalogue::{Caller, Kind, Procedure, VIEWS, procedures};
+use crate::catalogue::{Caller, VIEWS, procedures};
 use crate::support::TestDatabase;
-use crate::support::control::{Argument, Fleet, Outcome, Session, arguments, refused};
+use crate::support::control::{Fleet, Outcome, Session, arguments};
 
 /// Not allowed, as the server says it; or allowed, whatever came of it.
 fn is_denied<T: std::fmt::Debug>(outcome: &Outcome<T>) -> bool {
