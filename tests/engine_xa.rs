@@ -224,6 +224,59 @@ async fn one_that_was_prepared_before_the_copy_is_waited_for() {
     assert_eq!(n, "-1");
 }
 
+/// Each look keeps the server from renewing its list of transactions for the others', and a former look of one's own may be
+/// what is in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_begin_together_see_that_earlier_transactions_have_ended() {
+    let server = Server::start(ServerOptions::relaxed("xa")).await;
+    let server = server.expect("a private server");
+    let mut beginning = Vec::new();
+    for _ in 0..4 {
+        let db = filled_on(server.administrator().clone(), 20).await;
+        let name = xid(&db, b"earlier");
+        prepare(&db, &name, "UPDATE orders SET n = -1 WHERE id = 5").await;
+        beginning.push((db, name));
+    }
+    let engines: Vec<_> = beginning
+        .iter()
+        .map(|(db, _)| {
+            let (target, job) = (db.target(), db.job(&[CHANGE]));
+            tokio::spawn(async move {
+                let engine = Engine::open(target, job, TestLease::held()).await;
+                let mut engine = engine.expect("the engine");
+                let copied = engine.copy().await;
+                engine.close().await;
+                copied
+            })
+        })
+        .collect();
+    let db = &mut beginning[0].0;
+    eventually("all have looked more than once", PATIENCE, async || {
+        let mut session = session(db).await;
+        let looks = "SELECT CAST(COALESCE(SUM(COUNT_STAR), 0) AS SIGNED) \
+             FROM performance_schema.events_statements_summary_by_digest \
+            WHERE DIGEST_TEXT LIKE 'START TRANSACTION WITH CONSISTENT SNAPSHOT%'";
+        let looks: i64 = sqlx::query_scalar(looks)
+            .fetch_one(&mut session)
+            .await
+            .expect("looks");
+        looks >= 16
+    })
+    .await;
+    for (db, name) in &mut beginning {
+        db.run(&format!("XA COMMIT {name}")).await;
+    }
+    for engine in engines {
+        let copied = tokio::time::timeout(PATIENCE, engine)
+            .await
+            .expect("in time");
+        assert_eq!(
+            copied.expect("no panic").expect("the copy"),
+            Outcome::Verified
+        );
+    }
+}
+
 /// An account with no more than what the documentation asks for can tell nobody apart, and waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_may_see_little_is_as_safe() {

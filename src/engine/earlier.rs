@@ -86,12 +86,13 @@ async fn all_now(session: &mut Session) -> Result<Suspects, EngineError> {
     let doing = || EngineError::while_doing("looking for transactions from before the change");
     let mut unreadable = false;
     for attempt in 0..TRIES {
-        // The list may be as old as others like who read it often. With a transaction of our own in it, it is new.
+        // The list may be as old as others like who read it often. With a transaction of our own in it, it is new, unless
+        // that is a former one: so the statement that runs in it has a number.
         session
             .run("START TRANSACTION WITH CONSISTENT SNAPSHOT")
             .await
             .map_err(doing())?;
-        let found = read(session).await;
+        let found = read(session, rand::random()).await;
         session.run("COMMIT").await.map_err(doing())?;
         let found = found?;
         if let Some((suspects, true)) = found {
@@ -118,17 +119,17 @@ fn pause_after(attempt: u32) -> Duration {
     rand::rng().random_range(PAUSE..longest)
 }
 
-/// What InnoDB lists, and whether our own transaction is in it; `None` while the server cannot make the list.
-async fn read(session: &mut Session) -> Result<Option<(Suspects, bool)>, EngineError> {
+/// What InnoDB lists, and whether it lists this very look, `number`; `None` while the server cannot make the list.
+async fn read(session: &mut Session, number: u32) -> Result<Option<(Suspects, bool)>, EngineError> {
     let doing = || EngineError::while_doing("looking for transactions from before the change");
-    let rows = session
-        .rows(
-            "SELECT CAST(t.trx_id AS UNSIGNED), CAST(t.trx_mysql_thread_id AS UNSIGNED), \
-                    CAST(t.trx_rows_modified AS UNSIGNED), t.trx_mysql_thread_id = CONNECTION_ID() \
-               FROM information_schema.INNODB_TRX AS t",
-        )
-        .await;
-    let rows = match rows {
+    // At the front: the list has the first 1024 characters of a statement.
+    let sql = format!(
+        "SELECT /* look {number} */ CAST(t.trx_id AS UNSIGNED), CAST(t.trx_mysql_thread_id AS UNSIGNED), \
+                CAST(t.trx_rows_modified AS UNSIGNED), \
+                COALESCE(t.trx_mysql_thread_id = CONNECTION_ID() AND t.trx_query LIKE '%/* look {number} */%', FALSE) \
+           FROM information_schema.INNODB_TRX AS t"
+    );
+    let rows = match session.rows(&sql).await {
         Err(error) if server_error_number(&error) == Some(CANNOT_CONVERT) => return Ok(None),
         rows => rows.map_err(doing())?,
     };
