@@ -26,6 +26,8 @@ struct CopyAll {
     pairs: Vec<(String, String)>,
     /// Runs after the rows, still under the lock.
     then: Option<BoxFuture<'static, ()>>,
+    /// Gives up after the rows, which are not committed.
+    gives_up: bool,
 }
 
 impl Drain for CopyAll {
@@ -46,6 +48,10 @@ impl Drain for CopyAll {
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
+            if self.gives_up {
+                let not_yet = session.execute("SET autocommit = 0").await;
+                not_yet.map_err(EngineError::while_doing("draining"))?;
+            }
             for (from, to) in &self.pairs {
                 for statement in [
                     format!("DELETE FROM {to}"),
@@ -59,6 +65,9 @@ impl Drain for CopyAll {
             }
             if let Some(then) = self.then.take() {
                 then.await;
+            }
+            if self.gives_up {
+                return Err(EngineError::retryable("out of time"));
             }
             Ok(())
         })
@@ -138,7 +147,11 @@ impl Change {
                 ))
             })
             .collect();
-        CopyAll { pairs, then: None }
+        CopyAll {
+            pairs,
+            then: None,
+            gives_up: false,
+        }
     }
 
     async fn session(&self) -> Session {
@@ -523,7 +536,9 @@ async fn an_unanswered_rename_is_settled_by_the_identity_of_the_tables() {
             format!("RENAME TABLE t TO `{old}`, `{new}` TO t"),
             Some(SwapOutcome::Swapped),
         ),
-        ("TRUNCATE t".to_owned(), None),
+        // The application's own; the other one tells.
+        ("TRUNCATE t".to_owned(), Some(SwapOutcome::Swapped)),
+        (format!("TRUNCATE `{old}`"), None),
         ("DROP TABLE t".to_owned(), None),
         (format!("CREATE TABLE t LIKE `{old}`"), None),
     ] {
@@ -542,6 +557,74 @@ async fn an_unanswered_rename_is_settled_by_the_identity_of_the_tables() {
             ),
         }
     }
+}
+
+/// UNLOCK TABLES commits what there is.
+#[tokio::test]
+async fn a_drain_that_runs_out_of_time_leaves_nothing_of_its_batch() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let options = serde_json::json!({ "cutover_give_up_seconds": 1 });
+    let change = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"], options).await;
+    let mut drain = change.drain(false);
+    drain.gives_up = true;
+    let error = change.cutover().run(Some(&mut drain)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    let shadow = db.owner(1).table(Role::Shadow(0));
+    assert_eq!(
+        db.text(&format!("SELECT COUNT(*) FROM `{shadow}`")).await,
+        "0"
+    );
+}
+
+/// The parent that a key of an empty copy points at is an empty copy too.
+#[tokio::test]
+async fn statements_of_tables_with_foreign_keys_are_known_again() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE p (id INT PRIMARY KEY); \
+         CREATE TABLE c (id INT PRIMARY KEY, p INT, KEY by_p (p), FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE); \
+         CREATE TABLE d LIKE c; ALTER TABLE d ADD CONSTRAINT to_p FOREIGN KEY (p) REFERENCES p (id)",
+    )
+    .await;
+    let statements = [
+        "ALTER TABLE c ADD COLUMN n INT DEFAULT 4",
+        "ALTER TABLE d DROP FOREIGN KEY to_p",
+    ];
+    let options = serde_json::json!({ "cutover_give_up_seconds": 1, "cutover_lock_wait_ms": 200 });
+    let change = Change::planned(&db, 1, &statements, options).await;
+    // What it will be is written down, but the table is in use.
+    let mut reader = db
+        .settings
+        .clone()
+        .with_schema(&db.schema)
+        .connect()
+        .await
+        .unwrap();
+    reader.execute("BEGIN; SELECT * FROM c").await.unwrap();
+    let error = change.cutover().run(None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    reader.execute("COMMIT").await.unwrap();
+    db.run("ALTER TABLE c COMMENT 'of somebody else'").await;
+    let error = change.cutover().run(None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("somebody else"), "{error}");
+
+    db.run("ALTER TABLE c COMMENT ''").await;
+    change.cutover().run(None).await.unwrap();
+    // The driver died before it could note the steps as done.
+    db.run(&format!(
+        "UPDATE `{}` SET swap = JSON_SET(swap, '$.steps[0].done', FALSE, '$.steps[1].done', FALSE)",
+        db.owner(1).fence()
+    ))
+    .await;
+    let next = change.taken_over(&db, 2).await;
+    next.cutover().run(None).await.unwrap();
+    let shape = "SELECT CONCAT_WS(' ', \
+        (SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'c'), \
+        (SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()))";
+    assert_eq!(db.text(shape).await, "3 1");
 }
 
 #[tokio::test]

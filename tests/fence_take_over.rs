@@ -60,6 +60,36 @@ async fn a_successor_ends_the_former_sessions_and_renames_their_tables() {
     assert_eq!(again.unwrap_err().kind(), ErrorKind::LeaseLost);
 }
 
+/// SELECT on performance_schema is asked of nobody.
+#[tokio::test]
+async fn a_successor_with_few_rights_ends_the_former_sessions_too() {
+    let mut db = Deployment::fresh().await;
+    let (schema, user) = (db.schema.clone(), format!("u{}", db.installation));
+    let password = db.settings.credentials.password.expose().to_owned();
+    db.run(&format!(
+        "CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'; GRANT PROCESS ON *.* TO `{user}`@`%`; \
+         GRANT ALL ON `{schema}`.* TO `{user}`@`%`"
+    ))
+    .await;
+    let mut target = db.target();
+    target.user = user;
+    let sessions = |epoch| Sessions::new(target.clone(), db.owner(epoch), TestLease::held());
+    let first = sessions(1);
+    let mut former = first.open().await.unwrap();
+    Fence::take_over(&first, &mut former, &schema)
+        .await
+        .unwrap();
+    let busy = tokio::spawn(async move { former.run("DO SLEEP(300)").await });
+
+    let second = sessions(2);
+    let mut successor = second.open().await.unwrap();
+    let taken = Fence::take_over(&second, &mut successor, &schema)
+        .await
+        .unwrap();
+    taken.check(&mut successor).await.unwrap();
+    assert!(busy.await.unwrap().is_err());
+}
+
 #[tokio::test]
 async fn a_session_is_registered_before_the_lease_is_confirmed_and_closed_if_it_is_lost() {
     let db = Deployment::fresh().await;

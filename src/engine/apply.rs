@@ -21,7 +21,7 @@ use super::concurrency::Concurrency;
 use super::error::ErrorKind;
 use super::prepared::{Prepared, Rereading};
 use super::routing::Routing;
-use super::session::{OUR_SQL_MODE, Session, Sessions};
+use super::session::{OUR_SQL_MODE, Session, Sessions, end_session};
 use super::staging::Staging;
 use super::{EngineError, fail_point};
 
@@ -40,6 +40,7 @@ const HELD_BYTES: usize = 8 << 20;
 
 /// The position is stored this often though no row of ours changed.
 const POSITION_EVERY: Duration = Duration::from_secs(1);
+const IDLE_POSITION_EVERY: Duration = Duration::from_secs(30);
 
 /// For values that are stored already and that strict mode takes from a row alone: into a table of the same types, never
 /// into the shadow.
@@ -98,6 +99,8 @@ pub struct Applier {
     prepared: Prepared,
     rereading: Option<Rereading>,
     stored: Position,
+    /// Since then something came that is not our own.
+    others_came: bool,
     committed_at: u64,
     first_pending: Option<Instant>,
     last_store: Instant,
@@ -153,6 +156,7 @@ impl Applier {
             prepared: Prepared::default(),
             rereading,
             stored: routed,
+            others_came: false,
             committed_at: 0,
             first_pending: None,
             last_store: Instant::now(),
@@ -217,6 +221,8 @@ impl Applier {
         let position = (self.stored != self.routed).then(|| {
             // Those who wait for a position do not wait for the next row.
             let every = match *self.pace.borrow() {
+                // To store the place comes back through the stream as well: alone that would go on for ever.
+                _ if !self.others_came => IDLE_POSITION_EVERY,
                 Pace::Gather => POSITION_EVERY,
                 Pace::Prompt => Duration::from_millis(100),
             };
@@ -314,6 +320,7 @@ impl Applier {
         self.routed.file = end.file.to_string();
         self.routed.offset = end.offset;
         self.committed_at = end.committed_at;
+        self.others_came |= end.by_others || end.by_statement;
         if end.by_others {
             self.concurrency.others_wrote();
         }
@@ -355,11 +362,16 @@ impl Applier {
     /// Writes what is gathered, again where the server asks for it, on a session of its own.
     async fn flush_on_own_session(&mut self) -> Result<(), EngineError> {
         let mut failures = 0;
+        let mut unanswered = None;
         loop {
             let mut session = match self.session.take() {
                 Some(session) => session,
                 None => {
-                    let mut session = self.sessions.open().await?;
+                    let mut session = self.sessions.open_patiently().await?;
+                    // It must not put older rows, and an older place, over those that are written next.
+                    if let Some(former) = unanswered.take() {
+                        end_session(&mut session, former).await?;
+                    }
                     prepare(session.connection(), &self.staging).await?;
                     self.longest_statement = longest_statement(&mut session).await?;
                     session
@@ -387,6 +399,7 @@ impl Applier {
                     failures += 1;
                     tracing::info!(%error, failures, "a batch is written again");
                     // The session may be gone, or in the middle of something: begin anew.
+                    unanswered = error.server_number().is_none().then(|| session.id());
                     session.close().await;
                     tokio::time::sleep(Duration::from_millis(20) * failures * failures).await;
                 }
@@ -424,6 +437,7 @@ impl Applier {
         self.first_pending = None;
         self.last_store = Instant::now();
         self.stored = self.routed.clone();
+        self.others_came = false;
         let lag = self.lag();
         let routed = self.routed.clone();
         self.status.send_modify(|applied| {
@@ -613,7 +627,7 @@ async fn longest_statement(session: &mut Session) -> Result<usize, EngineError> 
 
 /// A duplicate while chunks run: one may have brought the row after the batch had looked for it
 /// and before it put its own there. A batch that is written again finds it.
-fn meeting_of_rows(error: EngineError) -> EngineError {
+pub(super) fn meeting_of_rows(error: EngineError) -> EngineError {
     match error.server_number() {
         Some(DUPLICATE) => EngineError::Retryable {
             message: "a chunk and a change brought one row at once".into(),

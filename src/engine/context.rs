@@ -18,6 +18,9 @@ use super::session::Sessions;
 use super::table::{TablePlan, Way};
 use super::{Directive, EngineError, LeaseHolder, Orders, Outcome, Progress, TaskProgress};
 
+/// So long a statement may go on that should have ended.
+pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+
 /// Why a phase ends before its work is done.
 #[derive(Debug)]
 pub enum Halt {
@@ -142,6 +145,36 @@ impl Context {
         must_halt(&self.orders())
     }
 
+    /// Does `work`, and gives it up where it does not end though it has to: a host that vanishes answers nothing, and tells
+    /// nobody so. The stream notices that, and the lease's holder what is ordered.
+    pub async fn unless_silent<T>(
+        &self,
+        work: impl Future<Output = Result<T, Halt>>,
+    ) -> Result<T, Halt> {
+        tokio::select! {
+            done = work => done,
+            () = self.should_have_ended() => Err(no_answer().into()),
+        }
+    }
+
+    async fn should_have_ended(&self) {
+        let mut orders = self.orders.clone();
+        let halted = async {
+            if orders
+                .wait_for(|orders| must_halt(orders).is_err())
+                .await
+                .is_err()
+            {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = self.failed.cancelled() => {}
+            () = halted => {}
+        }
+        tokio::time::sleep(LONGEST_SILENCE).await;
+    }
+
     /// What the throttle found; `None` lets the copy go on.
     pub fn brake(&self, reason: Option<String>) {
         self.brake.send_if_modified(|now| {
@@ -209,6 +242,12 @@ impl Context {
     pub fn lease(&self) -> &Arc<dyn LeaseHolder> {
         &self.lease
     }
+}
+
+pub(super) fn no_answer() -> EngineError {
+    EngineError::retryable(
+        "the deployment no longer answers; the change goes on from its checkpoint once it can be reached",
+    )
 }
 
 pub(super) fn lease_is_lost() -> EngineError {

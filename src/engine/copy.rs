@@ -420,9 +420,7 @@ impl TableCopy {
         }
         tokio::time::sleep(Duration::from_millis(20) * *failures * *failures).await;
         // Whatever state it was left in.
-        let fresh = self.context.sessions.open().await?;
-        std::mem::replace(session, fresh).close().await;
-        Ok(())
+        self.context.sessions.replace(session, &error).await
     }
 
     /// Names the row that the shadow doesn't take, if that is the reason.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::artifact::Role;
-use super::cutover_lock::{ANSWER_MARGIN, answered, end_session, no_answer};
+use super::cutover_lock::{ANSWER_MARGIN, answered, no_answer};
 pub use super::cutover_options::CutoverOptions;
 use super::drain::{Drain, with_prepared};
 use super::fail_point;
@@ -17,7 +17,7 @@ use super::fence::{Fence, SwapRecord, SwapTable};
 use super::filler;
 use super::foreign_key;
 use super::locked::{Locked, SwapNames, UnderLock};
-use super::session::{Session, Sessions};
+use super::session::{Session, Sessions, end_session};
 use super::swap::{self, SwapOutcome};
 use super::table::{TablePlan, Way};
 use super::token::quote_table;
@@ -435,8 +435,10 @@ impl<'a> Cutover<'a> {
                 Ok(Attempt::Done(locked_for))
             }
             Err(UnderLock::Before(error)) => {
-                // A session that the network cut off would hold the tables until the server notices.
-                let unlocked = answered(ANSWER_MARGIN, pinned.run("UNLOCK TABLES")).await;
+                // A session that the network cut off would hold the tables until the server notices. UNLOCK TABLES commits: a batch
+                // that ran out of time must not come in half.
+                let unlock = pinned.run("ROLLBACK; UNLOCK TABLES");
+                let unlocked = answered(ANSWER_MARGIN, unlock).await;
                 drop(pinned);
                 if unlocked.is_err() {
                     end_session(helper, id).await?;

@@ -1,5 +1,4 @@
-//! The cutover's lock: who is in the way, how long it is waited for, and the end of a session that
-//! may hold it.
+//! The cutover's lock: who is in the way, and how long it is waited for.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,9 +12,6 @@ use super::{EngineError, blocker, fail_point};
 
 /// How much longer than the server may take an answer is waited for.
 pub(super) const ANSWER_MARGIN: Duration = Duration::from_secs(5);
-
-/// After a lost connection, how long its session may take to end.
-const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
 
 impl Cutover<'_> {
     /// The parents of all copied tables, each once.
@@ -76,6 +72,16 @@ impl Cutover<'_> {
             .set_lock_waits(limit + Duration::from_secs(1), self.options.drain_limit)
             .await
             .map_err(doing())?;
+        // A driver that is frozen or cut off under the lock would keep everybody waiting until a successor comes. The session
+        // has nothing to do after this attempt, so the server may end it.
+        let longest_silence = self.options.drain_limit + limit + ANSWER_MARGIN;
+        pinned
+            .run(&format!(
+                "SET SESSION wait_timeout = {}",
+                longest_silence.as_secs() + 1
+            ))
+            .await
+            .map_err(doing())?;
         let mut parts: Vec<String> = names
             .iter()
             .flat_map(|swap| [&swap.live, &swap.next])
@@ -134,11 +140,4 @@ pub(super) async fn answered<T>(
 
 pub(super) fn no_answer() -> sqlx::Error {
     sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
-}
-
-/// Ends a session of ours that may hold locks and can't be asked any more.
-pub(super) async fn end_session(helper: &mut Session, id: u64) -> Result<(), EngineError> {
-    session::kill(helper, id).await?;
-    let until = tokio::time::Instant::now() + LOST_SESSION_LIMIT;
-    session::wait_until_gone(helper, &BTreeSet::from([id]), until).await
 }

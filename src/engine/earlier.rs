@@ -60,7 +60,7 @@ pub(super) async fn wait_until_ended(
     limit: Duration,
 ) -> Result<(), Halt> {
     let started = Instant::now();
-    let mut suspects = all_now(session).await?;
+    let mut suspects = all_now(session, lease).await?;
     while !suspects.is_empty() {
         if started.elapsed() >= limit {
             return Err(in_the_way(session, &suspects).await.into());
@@ -69,7 +69,7 @@ pub(super) async fn wait_until_ended(
         must_halt(&lease.orders().borrow())?;
         // In this order: a session that still has the transaction afterwards had it then.
         let ordinary = ordinary_sessions(session).await?;
-        let now = all_now(session).await?;
+        let now = all_now(session, lease).await?;
         suspects.retain(|id, suspect| {
             let Some(now) = now.get(id) else { return false };
             let is_ordinary = now.session == suspect.session && ordinary.contains(&now.session);
@@ -82,7 +82,7 @@ pub(super) async fn wait_until_ended(
 }
 
 /// The transactions of this moment or a later one.
-async fn all_now(session: &mut Session) -> Result<Suspects, EngineError> {
+async fn all_now(session: &mut Session, lease: &dyn LeaseHolder) -> Result<Suspects, Halt> {
     let doing = || EngineError::while_doing("looking for transactions from before the change");
     let mut unreadable = false;
     for attempt in 0..TRIES {
@@ -99,19 +99,21 @@ async fn all_now(session: &mut Session) -> Result<Suspects, EngineError> {
             return Ok(suspects);
         }
         unreadable = found.is_none();
+        must_halt(&lease.orders().borrow())?;
         tokio::time::sleep(pause_after(attempt)).await;
     }
-    if unreadable {
-        return Err(EngineError::retryable(
+    let why = match unreadable {
+        true => {
             "the server cannot show information_schema.INNODB_TRX while a transaction runs a statement with a character that \
              utf8mb3 lacks (3854), so that transactions from before the change cannot be looked for; wait until that \
-             statement has ended, the change is tried again",
-        ));
-    }
-    Err(EngineError::retryable(
-        "somebody reads information_schema.INNODB_TRX so often that the server never renews it, so \
-         that transactions from before the change cannot be looked for; read it less often",
-    ))
+             statement has ended, the change is tried again"
+        }
+        false => {
+            "somebody reads information_schema.INNODB_TRX so often that the server never renews it, so \
+             that transactions from before the change cannot be looked for; read it less often"
+        }
+    };
+    Err(EngineError::retryable(why).into())
 }
 
 fn pause_after(attempt: u32) -> Duration {

@@ -143,9 +143,9 @@ const NO_ROOM: &str = "; the deployment has no room left (disk, file size limit 
     application needs it too: make room, and the change goes on from its checkpoint, or CALL \
     apply_cancel, which gives back what the copy takes";
 
-/// Disk full, error on write, table or temporary table full.
+/// Disk full, error on write, table or temporary table full, a sort's file that could not be written.
 fn means_no_room(number: u16) -> bool {
-    matches!(number, 3 | 20 | 1021 | 1026 | 1114)
+    matches!(number, 3 | 20 | 1021 | 1026 | 1114 | 1878)
 }
 
 /// What to do when the server doesn't let a driver in.
@@ -169,9 +169,12 @@ pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
     };
     match number {
         // Too many connections, out of memory or resources, disk full, read or write errors of files.
-        3 | 20 | 1040 | 1037 | 1038 | 1041 | 1021 | 1026 | 1030 | 1114 | 1135 | 1203 | 1226 => {
-            ErrorKind::Retryable
-        }
+        1040 | 1037 | 1038 | 1041 | 1030 | 1135 | 1203 | 1226 => ErrorKind::Retryable,
+        number if means_no_room(number) => ErrorKind::Retryable,
+        // Too many locks, transactions or prepared statements; a definition that changed under the statement.
+        1206 | 1637 | 1461 | 1412 | 1615 => ErrorKind::Retryable,
+        // Group replication gave the transaction up.
+        3100 | 3101 => ErrorKind::Retryable,
         // Lock wait time-out, deadlock, interrupted, killed, shutdown, time limit.
         1205 | 1213 | 1317 | 1053 | 1077 | 1079 | 1927 | 3024 | 4031 | 3168 | 3169 | 3572 => {
             ErrorKind::Retryable

@@ -1,11 +1,11 @@
 //! Secondary indexes that are built after the copy.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::Row;
 
 use super::binlog::capture::STREAM_MARK;
-use super::context::{Context, Halt};
+use super::context::{Context, Halt, LONGEST_SILENCE, no_answer};
 use super::error::server_error_number;
 use super::options::{IndexBuild, Options};
 use super::session::Session;
@@ -15,6 +15,11 @@ use super::{EngineError, catalog, fail_point};
 /// Memory that the server sorts in while it builds indexes. Its default, 1 MB for all threads together, makes it merge
 /// many small runs.
 const SORT_BYTES: u64 = 32 << 20;
+
+/// Another session asks this often whether the server still works on a build, and the build is given up after so many times in
+/// a row that it did not, or could not be asked.
+const ASKED_EVERY: Duration = Duration::from_secs(60);
+const NOT_SEEN: u32 = 5;
 
 /// What of a plan's shadow is built later: whole definitions, ready to stand after `ADD`.
 ///
@@ -171,7 +176,8 @@ async fn give_memory(session: &mut Session) -> Result<(), EngineError> {
     }
 }
 
-/// Runs a long statement; an order to end kills it.
+/// Runs a long statement; an order to end kills it. Nothing else listens meanwhile, so another session asks now and then
+/// whether the server still works on it: it may have vanished, or the answer with a connection that was idle for too long.
 async fn run_stoppable(
     context: &Context,
     session: &mut Session,
@@ -180,6 +186,8 @@ async fn run_stoppable(
     let id = session.id();
     let mut orders = context.watch_orders();
     let mut running = std::pin::pin!(session.run(sql));
+    let mut asked = Instant::now();
+    let mut not_seen = 0;
     loop {
         tokio::select! {
             result = &mut running => return Ok(result.map(drop)),
@@ -191,11 +199,35 @@ async fn run_stoppable(
             let mut killer = context.sessions.open().await?;
             // It may have ended by itself just now.
             let _ = killer.run(&format!("KILL QUERY {id}")).await;
-            let _ = running.await;
+            let ended = tokio::time::timeout(LONGEST_SILENCE, running).await;
             killer.close().await;
-            return Err(halt);
+            return Err(match ended {
+                Ok(_) => halt,
+                Err(_) => no_answer().into(),
+            });
+        }
+        if asked.elapsed() >= ASKED_EVERY {
+            not_seen = match is_executing(context, id).await {
+                Ok(true) => 0,
+                Ok(false) | Err(_) => not_seen + 1,
+            };
+            asked = Instant::now();
+        }
+        if not_seen >= NOT_SEEN {
+            return Err(no_answer().into());
         }
     }
+}
+
+async fn is_executing(context: &Context, id: u64) -> Result<bool, EngineError> {
+    let mut session = context.sessions.open().await?;
+    let sql = format!(
+        "SELECT 1 FROM information_schema.PROCESSLIST AS p WHERE p.ID = {id} AND p.COMMAND <> 'Sleep'"
+    );
+    let rows = session.rows(&sql).await;
+    session.close().await;
+    let rows = rows.map_err(EngineError::while_doing("looking for a long statement"))?;
+    Ok(!rows.is_empty())
 }
 
 /// Two rows that are equal in a unique index, for people.

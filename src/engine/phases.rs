@@ -284,7 +284,8 @@ impl Engine {
         let context = Arc::clone(&running.context);
         self.phase("copy");
         for table in context.copied() {
-            TableCopy::new(&context, table, &copied)?.run().await?;
+            let copy = TableCopy::new(&context, table, &copied)?;
+            context.unless_silent(copy.run()).await?;
         }
         Ok(())
     }
@@ -319,7 +320,8 @@ impl Engine {
         running.set_pace(Pace::Prompt);
         let context = Arc::clone(&running.context);
         let place = Arc::clone(&running.place);
-        place.wait_until_applied(control, &context).await
+        let caught_up = place.wait_until_applied(control, &context);
+        context.unless_silent(caught_up).await
     }
 
     /// Compares everything; repairs once; wants a clean pass after that.
@@ -371,7 +373,7 @@ impl Engine {
         let mut different = Vec::new();
         for table in context.copied() {
             let verify = TableVerify::new(&context, table, &place)?;
-            let rows = verify.run().await?;
+            let rows = context.unless_silent(verify.run()).await?;
             different.push((verify, rows));
         }
         Ok(different)

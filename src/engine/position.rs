@@ -9,6 +9,7 @@ use super::EngineError;
 use super::apply::Applied;
 use super::binlog::gtid::Position;
 use super::context::{Context, Halt};
+use super::error::server_error_number;
 use super::session::Session;
 
 /// How the place after all that is committed is asked for.
@@ -78,7 +79,10 @@ pub async fn current(session: &mut Session, gtid: bool) -> Result<Position, Engi
     let (file, offset) = match session.rows("SHOW BINARY LOG STATUS").await {
         Ok(rows) => first_place(&rows)?,
         // Before 8.2 the statement has another name.
-        Err(_) => first_place(&session.rows("SHOW MASTER STATUS").await.map_err(doing())?)?,
+        Err(error) if server_error_number(&error) == Some(1064) => {
+            first_place(&session.rows("SHOW MASTER STATUS").await.map_err(doing())?)?
+        }
+        Err(error) => return Err(doing()(error)),
     };
     let gtid_set = match gtid {
         false => None,

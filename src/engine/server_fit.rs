@@ -65,7 +65,10 @@ pub(super) async fn check_filters(session: &mut Session, schema: &str) -> Result
     let rows = match session.rows("SHOW BINARY LOG STATUS").await {
         Ok(rows) => rows,
         // Before 8.2 the statement has another name.
-        Err(_) => session.rows("SHOW MASTER STATUS").await.map_err(doing())?,
+        Err(error) if server_error_number(&error) == Some(1064) => {
+            session.rows("SHOW MASTER STATUS").await.map_err(doing())?
+        }
+        Err(error) => return Err(doing()(error)),
     };
     let list = |at: usize| -> Result<String, EngineError> {
         let row = rows.first();

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 use super::artifact::PREFIX;
 use super::error::server_error_number;
-use super::{EngineError, LeaseHolder, Target, Tls};
+use super::{EngineError, ErrorKind, LeaseHolder, Target, Tls};
 
 /// Strict, so that nothing is cut silently; a zero stays a zero; dates that an application was
 /// allowed to store can be stored again.
@@ -28,8 +28,14 @@ const MAX_SESSIONS: u32 = 64;
 /// A successor that cannot read `performance_schema` looks at this many epochs before its own.
 const EPOCHS_LOOKED_AT: u64 = 32;
 
-/// Opening a session takes no longer than this.
+/// Opening a session takes no longer than this, nor does closing it.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// A server that can't be reached is tried for so long.
+const RESTART_LIMIT: Duration = Duration::from_secs(20);
+
+/// After a lost connection, how long its session may take to end.
+const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
 
 /// Who holds a session or an artefact: an operation of an installation, in one lease epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +139,42 @@ impl Sessions {
             return Err(EngineError::LeaseLost(lost.to_string()));
         }
         Ok(session)
+    }
+
+    /// Opens a session, again and again while the server can't be reached: as long as a restart takes, and the stream
+    /// gives it too.
+    pub async fn open_patiently(&self) -> Result<Session, EngineError> {
+        let started = tokio::time::Instant::now();
+        loop {
+            match self.open().await {
+                Err(error)
+                    if error.kind() == ErrorKind::Retryable
+                        && started.elapsed() < RESTART_LIMIT
+                        && !self.lease.orders().borrow().lost =>
+                {
+                    tracing::info!(%error, "a session is opened again");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Another session in the place of one on which a statement failed.
+    ///
+    /// Where no answer came, the server may still carry the statement out: it is made to end the former session first.
+    pub async fn replace(
+        &self,
+        session: &mut Session,
+        error: &EngineError,
+    ) -> Result<(), EngineError> {
+        let former = session.id();
+        let fresh = self.open_patiently().await?;
+        std::mem::replace(session, fresh).close().await;
+        match error.server_number() {
+            Some(_) => Ok(()),
+            None => end_session(session, former).await,
+        }
     }
 
     /// Takes the lowest free number, so that the names to look at stay few.
@@ -289,8 +331,12 @@ impl Session {
 
     /// Closes it in order; whatever it held is released by the server.
     pub async fn close(self) {
-        if let Err(error) = self.connection.close().await {
-            tracing::debug!(session = self.id, %error, "a session did not end in order");
+        match tokio::time::timeout(CONNECT_LIMIT, self.connection.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(session = self.id, %error, "a session did not end in order");
+            }
+            Err(_) => tracing::debug!(session = self.id, "the end of a session was not answered"),
         }
     }
 }
@@ -300,7 +346,12 @@ impl Session {
 pub async fn connect(target: &Target) -> Result<MySqlConnection, EngineError> {
     let place = || format!("opening a session on {}:{}", target.host, target.port);
     let options = options(target);
-    let mut connection = tokio::time::timeout(CONNECT_LIMIT, options.connect())
+    let connected = async {
+        let mut connection = options.connect().await?;
+        set_up(&mut connection).await?;
+        Ok(connection)
+    };
+    tokio::time::timeout(CONNECT_LIMIT, connected)
         .await
         .map_err(|_| {
             EngineError::retryable(format!(
@@ -310,11 +361,7 @@ pub async fn connect(target: &Target) -> Result<MySqlConnection, EngineError> {
                 CONNECT_LIMIT.as_secs()
             ))
         })?
-        .map_err(EngineError::while_doing(place()))?;
-    set_up(&mut connection)
-        .await
-        .map_err(EngineError::while_doing(place()))?;
-    Ok(connection)
+        .map_err(EngineError::while_doing(place()))
 }
 
 fn options(target: &Target) -> MySqlConnectOptions {
@@ -412,6 +459,13 @@ pub async fn kill(session: &mut Session, id: u64) -> Result<(), EngineError> {
     }
 }
 
+/// Ends a session of ours that can't be asked any more, and may hold locks or carry out what was sent to it.
+pub async fn end_session(session: &mut Session, id: u64) -> Result<(), EngineError> {
+    kill(session, id).await?;
+    let until = tokio::time::Instant::now() + LOST_SESSION_LIMIT;
+    wait_until_gone(session, &BTreeSet::from([id]), until).await
+}
+
 /// Polls until the server shows none of `ids`.
 pub async fn wait_until_gone(
     session: &mut Session,
@@ -424,10 +478,10 @@ pub async fn wait_until_gone(
         .collect::<Vec<_>>()
         .join(", ");
     loop {
+        // Whoever has PROCESS may read this, and it is there without performance_schema too.
         let rows = session
             .rows(&format!(
-                "SELECT t.PROCESSLIST_ID FROM performance_schema.threads AS t \
-                  WHERE t.PROCESSLIST_ID IN ({list})"
+                "SELECT p.ID FROM information_schema.PROCESSLIST AS p WHERE p.ID IN ({list})"
             ))
             .await
             .map_err(EngineError::while_doing(
@@ -437,7 +491,7 @@ pub async fn wait_until_gone(
             return Ok(());
         }
         if tokio::time::Instant::now() >= until {
-            let id: u64 = rows[0].try_get(0).unwrap_or_default();
+            let id: u64 = rows[0].try_get_unchecked(0).unwrap_or_default();
             return Err(EngineError::retryable(format!(
                 "the former driver's session {id} was killed and has not ended yet; it will be \
                  waited for again"

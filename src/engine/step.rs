@@ -14,6 +14,7 @@ use super::create_text::{CreateText, ElementKind};
 use super::error::server_error_number;
 use super::fail_point;
 use super::fence::{Fence, StepRecord, SwapRecord};
+use super::foreign_key::ForeignKey;
 use super::session::{Session, Sessions};
 use super::statement::Statement;
 use super::swap;
@@ -36,8 +37,11 @@ pub(super) struct Step<'a> {
 
 /// What a table is, apart from its name: see [`CreateText::meaning`].
 pub(super) fn meaning(create_statement: &str) -> Result<String, EngineError> {
+    Ok(parsed(create_statement)?.meaning())
+}
+
+fn parsed(create_statement: &str) -> Result<CreateText, EngineError> {
     CreateText::parse(create_statement)
-        .map(|text| text.meaning())
         .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
 }
 
@@ -49,8 +53,16 @@ pub(super) fn changed_by_others(schema: &str, table: &str) -> EngineError {
     ))
 }
 
+/// Of a definition, whatever its foreign keys point at: those of an empty copy point at empty copies.
 fn digest(create_statement: &str) -> Result<String, EngineError> {
-    Ok(hex::encode(Sha256::digest(meaning(create_statement)?)))
+    let mut text = parsed(create_statement)?;
+    let keys = ForeignKey::of(&text, "")?;
+    let mut keys: Vec<String> = keys.iter().map(|key| key.body("")).collect();
+    keys.sort_unstable();
+    text.elements
+        .retain(|element| element.kind != ElementKind::ForeignKey);
+    let whole = format!("{}\n{}", text.meaning(), keys.join("\n"));
+    Ok(hex::encode(Sha256::digest(whole)))
 }
 
 impl Step<'_> {
@@ -114,13 +126,6 @@ impl Step<'_> {
             .map(|table| table.create_statement),
             Way::Drop | Way::Copy => None,
         };
-        // An empty copy has no foreign keys, so it can't tell what the table will be with them.
-        let has_foreign_keys = match &before {
-            Some(text) => CreateText::parse(text)
-                .is_ok_and(|text| text.of_kind(ElementKind::ForeignKey).next().is_some()),
-            None => false,
-        };
-        let after = after.filter(|_| !has_foreign_keys);
         Ok(StepRecord {
             position: self.plan.task.position,
             before: before.as_deref().map(digest).transpose()?,

@@ -79,15 +79,16 @@ async fn settle_table(
     let Some(now) = catalog::table_id(session, schema, &table.name).await? else {
         return Ok(by_name);
     };
-    let expected = match by_name {
-        SwapOutcome::Swapped => table.shadow_id,
-        SwapOutcome::NotSwapped => table.original_id,
-        SwapOutcome::Unknown(_) => now,
+    let (in_use, aside, id_aside) = match by_name {
+        SwapOutcome::Swapped => (table.shadow_id, &old, table.original_id),
+        SwapOutcome::NotSwapped => (table.original_id, &shadow, table.shadow_id),
+        SwapOutcome::Unknown(_) => return Ok(by_name),
     };
-    if now == expected {
+    // The application's own may be emptied or rebuilt by whoever likes to; nobody has anything to do with the other one.
+    if now == in_use || catalog::table_id(session, schema, aside).await? == Some(id_aside) {
         Ok(by_name)
     } else {
-        unknown("it was rebuilt or replaced by somebody else")
+        unknown("it and the table that was put aside were rebuilt or replaced by somebody else")
     }
 }
 

@@ -33,14 +33,18 @@ use super::staging::{same_type, type_text};
 use super::table::{TableDefinition, TablePlan, quote};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};
-use rows::{KeyPart, RowDigests, describe, differing, map_key};
+use differing::ROUNDS;
+use rows::{KeyPart, RowDigests, differing, map_key};
 use sums::{Parts, Sums};
 
 const FIRST_ROWS: u64 = 5_000;
 const FEWEST_ROWS: u64 = 200;
 const MOST_ROWS: u64 = 50_000;
 
-/// A chunk whose rows differ more than this is not looked at one by one.
+/// Where more rows of a chunk differ, all of the chunk is read again before they are.
+const MOST_AGAIN: usize = 5_000;
+
+/// So many rows that truly differ are enough.
 const MOST_DIFFERENT: usize = 5_000;
 
 /// So many differing rows are read again together: each time costs a wait for the applier.
@@ -180,7 +184,8 @@ impl TableVerify {
     }
 
     async fn work(&self, number: u32, over: &CancellationToken) -> Result<Vec<Different>, Halt> {
-        let mut session = self.open().await?;
+        let mut session = self.context.sessions.open().await?;
+        self.prepare(&mut session).await?;
         let mut found = Found::default();
         while self.context.concurrency.turn(number, over).await {
             self.context.may_go_on()?;
@@ -217,32 +222,40 @@ impl TableVerify {
                 Piece::Rows(keys) => self.again(session, keys.clone()).await,
             };
             match found {
-                Err(Halt::Failed(error))
-                    if error.kind() == ErrorKind::Retryable && failures < 10 =>
-                {
-                    failures += 1;
-                    tracing::info!(%error, failures, "a chunk is compared again");
-                    tokio::time::sleep(Duration::from_millis(50) * failures * failures).await;
-                    self.context.may_go_on()?;
-                    let fresh = self.open().await?;
-                    std::mem::replace(session, fresh).close().await;
-                }
+                Err(Halt::Failed(error)) => self.recover(session, error, &mut failures).await?,
                 found => return found,
             }
         }
     }
 
-    async fn open(&self) -> Result<Session, EngineError> {
-        let mut session = self.context.sessions.open().await?;
+    /// Makes the session fit for another attempt, or gives up.
+    async fn recover(
+        &self,
+        session: &mut Session,
+        error: EngineError,
+        failures: &mut u32,
+    ) -> Result<(), Halt> {
+        *failures += 1;
+        if error.kind() != ErrorKind::Retryable || *failures > 10 {
+            return Err(error.into());
+        }
+        tracing::info!(%error, failures, "a chunk is compared again");
+        tokio::time::sleep(Duration::from_millis(50) * *failures * *failures).await;
+        self.context.may_go_on()?;
+        self.context.sessions.replace(session, &error).await?;
+        Ok(self.prepare(session).await?)
+    }
+
+    async fn prepare(&self, session: &mut Session) -> Result<(), EngineError> {
         if let Some(converted) = &self.original.converted {
             let doing = "creating a table to compare with";
             run(session.connection(), converted.create.clone(), doing).await?;
         }
-        Ok(session)
+        Ok(())
     }
 
     /// The next range, cut by the original's key.
-    async fn next(&self, session: &mut Session) -> Result<Option<(Bound, Bound)>, EngineError> {
+    async fn next(&self, session: &mut Session) -> Result<Option<(Bound, Bound)>, Halt> {
         let mut rest = self.rest.lock().await;
         let Some(from) = rest.clone() else {
             return Ok(None);
@@ -262,9 +275,16 @@ impl TableVerify {
             key.order(),
             self.chunk_rows.load(Ordering::Relaxed) - 1
         );
-        let rows = session.rows(&sql).await.map_err(EngineError::while_doing(
-            "looking for the end of a range to compare",
-        ))?;
+        let mut failures = 0;
+        let rows = loop {
+            let error = match session.rows(&sql).await {
+                Ok(rows) => break rows,
+                Err(error) => {
+                    EngineError::while_doing("looking for the end of a range to compare")(error)
+                }
+            };
+            self.recover(session, error, &mut failures).await?;
+        };
         let to = rows.first().map(|row| read_key(key, row, 0)).transpose()?;
         *rest = to.clone().map(Some);
         Ok(Some((from, to)))
@@ -301,23 +321,34 @@ impl TableVerify {
         }
         let of_original = sums::in_differing(&self.original.key, &original, &shadow);
         let of_shadow = sums::in_differing(&self.shadow.key, &original, &shadow);
-        let original = self
-            .digests(session, &self.original, &here, &of_original)
-            .await?;
-        let shadow = self
-            .digests(session, &self.shadow, &there, &of_shadow)
-            .await?;
-        let keys = differing(&original, &shadow);
-        Ok(match keys.len() > MOST_DIFFERENT {
-            true => Found {
-                different: describe(&keys, &original, &shadow),
-                behind: BTreeSet::new(),
-            },
-            false => Found {
-                different: Vec::new(),
-                behind: keys,
-            },
-        })
+        let mut behind: Option<BTreeSet<Vec<KeyPart>>> = None;
+        let mut rounds = 0;
+        loop {
+            let original = self
+                .digests(session, &self.original, &here, &of_original)
+                .await?;
+            let shadow = self
+                .digests(session, &self.shadow, &there, &of_shadow)
+                .await?;
+            let mut differ = differing(&original, &shadow);
+            // What was equal once is done.
+            if let Some(behind) = &behind {
+                differ.retain(|key| behind.contains(key));
+            }
+            rounds += 1;
+            if differ.len() <= MOST_AGAIN || rounds == ROUNDS {
+                return Ok(Found {
+                    different: Vec::new(),
+                    behind: differ,
+                });
+            }
+            // A large transaction may be on its way.
+            behind = Some(differ);
+            self.context.may_go_on()?;
+            self.place
+                .wait_until_applied(session, &self.context)
+                .await?;
+        }
     }
 
     /// Rows and digest of a range, or of its buckets.

@@ -29,6 +29,9 @@ const PART_BYTES: usize = 128 << 10;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// Connecting takes no longer than this.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
 /// A user variable of a capture's session. The server shows those of every thread, and that of a stream of binlogs has neither
 /// connection attributes nor a statement by which others could tell it from a replica's.
 pub const STREAM_MARK: &str = "lockkeeper_stream";
@@ -151,7 +154,9 @@ impl Reader {
         let mut failures = 0;
         loop {
             let before = self.position.clone();
-            let Err(broken) = self.stream().await else {
+            // A large event comes as a whole or not at all, and on a slow road the heartbeats wait behind it.
+            let silence = SILENCE * (1 << failures.min(3));
+            let Err(broken) = self.stream(silence).await else {
                 return Ok(());
             };
             match broken {
@@ -175,8 +180,12 @@ impl Reader {
         }
     }
 
-    async fn stream(&mut self) -> Result<(), Broken> {
-        let mut stream = self.connect().await?;
+    async fn stream(&mut self, silence: Duration) -> Result<(), Broken> {
+        let connecting = tokio::time::timeout(CONNECT_LIMIT, self.connect()).await;
+        let mut stream = connecting.unwrap_or_else(|_| {
+            let why = format!("no connection in {CONNECT_LIMIT:?}");
+            Err(Broken::Connection(why))
+        })?;
         let mut assembler = Assembler::new(
             &self.layouts,
             &self.owner,
@@ -185,8 +194,8 @@ impl Reader {
         );
         let mut part = Part::default();
         loop {
-            let event = match tokio::time::timeout(SILENCE, stream.next()).await {
-                Err(_) => return Err(Broken::Connection(format!("silent for {SILENCE:?}"))),
+            let event = match tokio::time::timeout(silence, stream.next()).await {
+                Err(_) => return Err(Broken::Connection(format!("silent for {silence:?}"))),
                 Ok(None) => return Err(Broken::Connection("the server ended the stream".into())),
                 Ok(Some(Err(error))) => return Err(stream_error(error)),
                 Ok(Some(Ok(event))) => event,

@@ -352,6 +352,10 @@ impl Assembler {
         self.by_others = false;
         self.in_xa = false;
         self.payload_left = None;
+        // Ids only grow; a server that opens many tables would fill the memory. Rows follow in the group that maps their table.
+        if self.maps.len() > 4096 {
+            self.maps.clear();
+        }
     }
 
     fn query(&mut self, data: &[u8]) -> Result<Step, Trouble> {
@@ -454,10 +458,6 @@ impl Assembler {
                 Some((index, table_map::read(data).map_err(Trouble::Malformed)?))
             }
         };
-        // Ids only grow; a server that opens many tables would fill the memory.
-        if self.maps.len() > 4096 {
-            self.maps.clear();
-        }
         self.maps.insert(names.table_id, entry);
         Ok(())
     }

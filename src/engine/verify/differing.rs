@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::rows::{KeyPart, any_of, describe, differing, from_map_key};
-use super::{Different, Found, TableVerify};
-use crate::engine::EngineError;
+use super::{Different, Found, MOST_DIFFERENT, TableVerify};
 use crate::engine::checkpoint::run;
 use crate::engine::context::Halt;
 use crate::engine::session::Session;
 use crate::engine::staging::as_altered;
 use crate::engine::table::{TableDefinition, quote};
+use crate::engine::{EngineError, apply};
 
 /// Rounds of reading again before rows are locked.
-const ROUNDS: u32 = 8;
+pub(super) const ROUNDS: u32 = 8;
 
 /// How long a row may be locked while the applier catches up with it.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -51,6 +51,9 @@ impl TableVerify {
         for key in keys {
             self.context.may_go_on()?;
             different.extend(self.under_lock(session, &key).await?);
+            if different.len() > MOST_DIFFERENT {
+                break;
+            }
         }
         Ok(Found {
             different,
@@ -121,7 +124,7 @@ impl TableVerify {
     ///
     /// The original's row is locked meanwhile, so the images that are still to come lead to the
     /// state that is copied here. Whether it worked is for another full pass to say.
-    pub async fn repair(&self, different: &[Different]) -> Result<(), EngineError> {
+    pub async fn repair(&self, different: &[Different]) -> Result<(), Halt> {
         let doing = "repairing a row of the copy";
         let plan = &self.context.plans[self.table];
         let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
@@ -138,6 +141,10 @@ impl TableVerify {
         }
         let (from, to) = (from.join(", "), to.join(", "));
         let mut session = self.context.sessions.open().await?;
+        // Their changes that are still on their way would meet them.
+        self.place
+            .wait_until_applied(&mut session, &self.context)
+            .await?;
         for row in different {
             let here = self.original.key.is(&row.key);
             let there = self.shadow.key.is(&row.key);
@@ -149,7 +156,8 @@ impl TableVerify {
                 s = shadow.quoted(),
                 mark = self.context.store.mark()?,
             );
-            run(session.connection(), sql, doing).await?;
+            let repaired = run(session.connection(), sql, doing).await;
+            repaired.map_err(apply::meeting_of_rows)?;
         }
         session.close().await;
         Ok(())
