@@ -11,6 +11,7 @@ use std::time::Duration;
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::{Engine, EngineError, Job, JobTask, Outcome, Password, Target, Tls};
 use rand::Rng;
+use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::process::{Child, Command};
 use writers::Writers;
 
@@ -161,6 +162,44 @@ async fn a_driver_killed_in_mid_verification_is_followed_by_one_that_finds_what_
     assert_eq!(id_type(&mut deployment).await, "bigint");
 }
 
+/// A large transaction makes most rows of a range differ for as long as it is on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_behind_by_thousands_are_no_difference() {
+    let mut deployment = Deployment::fresh().await;
+    deployment.run(TABLE).await;
+    writers::fill(&mut deployment, 20_000).await;
+    let steps = "verify.pass.before=stop,verify.failed.after=abort";
+    let mut child = spawn(&deployment, 1, steps);
+    frozen(child.id()).await;
+    let shadow = artefact(&mut deployment, "_new").await;
+    let settings = deployment.settings.clone().with_schema(&deployment.schema);
+    let mut other = settings.connect().await.expect("a session");
+    // The applier waits for this row, and everything behind it waits too.
+    let hold = format!("BEGIN; SELECT * FROM `{shadow}` WHERE id = 5 FOR UPDATE");
+    other.execute(AssertSqlSafe(hold)).await.expect("a lock");
+    // All that are gone belong to the first range, and so are compared together.
+    let all = "UPDATE orders SET id = id + 100000 ORDER BY id DESC";
+    deployment.run(all).await;
+    woken(child.id());
+    let rows_were_read = format!(
+        "SELECT COUNT(*) FROM performance_schema.events_statements_history AS s \
+           JOIN performance_schema.metadata_locks AS l ON l.OWNER_THREAD_ID = s.THREAD_ID \
+          WHERE l.OBJECT_TYPE = 'USER LEVEL LOCK' AND l.OBJECT_NAME LIKE '%{}%' AND s.ROWS_SENT > 5000",
+        deployment.installation
+    );
+    support::eventually("rows are compared", Duration::from_secs(120), async || {
+        let mut session = settings.connect().await.expect("a session");
+        let read = sqlx::query_scalar(AssertSqlSafe(rows_were_read.clone()));
+        let read: i64 = read.fetch_one(&mut session).await.expect("a count");
+        read > 0
+    })
+    .await;
+    other.execute("COMMIT").await.expect("the lock goes");
+    let status = child.wait().await.expect("a status");
+    assert!(status.success(), "rows that were behind count as different");
+    assert_eq!(id_type(&mut deployment).await, "bigint");
+}
+
 /// Waits until the driver has frozen itself.
 async fn frozen(driver: Option<u32>) {
     let stat = format!("/proc/{}/stat", driver.expect("a driver"));
@@ -171,6 +210,14 @@ async fn frozen(driver: Option<u32>) {
             .is_some_and(|rest| rest.trim_start().starts_with('T'))
     })
     .await;
+}
+
+fn woken(driver: Option<u32>) {
+    let pid = driver.and_then(|id| i32::try_from(id).ok());
+    let pid = pid
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("woken up");
 }
 
 /// Waits until the driver has frozen itself, and changes a row of its copy.
@@ -300,11 +347,7 @@ async fn a_driver_frozen_at_any_step_changes_nothing_when_it_wakes_up() {
         let whole = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, worker, note, amount)))) FROM orders";
         let rows = deployment.text(whole).await;
 
-        let pid = former.id().and_then(|id| i32::try_from(id).ok());
-        let pid = pid
-            .and_then(rustix::process::Pid::from_raw)
-            .expect("a process");
-        rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("woken up");
+        woken(former.id());
         let status = tokio::time::timeout(Duration::from_secs(60), former.wait()).await;
         let status = status.expect("it gives up").expect("a status");
         // After its own swap nothing was left to do that a successor had not done.
