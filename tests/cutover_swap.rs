@@ -627,6 +627,30 @@ async fn statements_of_tables_with_foreign_keys_are_known_again() {
     assert_eq!(db.text(shape).await, "3 1");
 }
 
+/// The server spells an expression anew with a later ALTER.
+#[tokio::test]
+async fn statements_of_tables_with_expressions_are_known_again() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT, CHECK (n > -5), CONSTRAINT named CHECK (n IN (-1, 2) OR n IS NULL), \
+          g INT AS (n - -3) VIRTUAL, s VARCHAR(20) AS (CONCAT(_latin1'x', n)) STORED, \
+          d VARCHAR(20) DEFAULT (CONCAT('a', _utf8mb3'b')), KEY by_f ((n * -2))); \
+         CREATE TABLE u LIKE t; ALTER TABLE u FORCE; CREATE TABLE v LIKE u; ALTER TABLE v COMMENT 'v', FORCE",
+    )
+    .await;
+    let statements = [
+        "ALTER TABLE t ADD COLUMN c INT DEFAULT 4",
+        "ALTER TABLE u ADD COLUMN c INT DEFAULT 4, ADD COLUMN h INT AS (id + -1) VIRTUAL",
+        "ALTER TABLE v DROP CONSTRAINT v_chk_2, ALTER COLUMN d SET DEFAULT ('c')",
+    ];
+    let change = Change::planned(&db, 1, &statements, NO_OPTIONS).await;
+    change.cutover().run(None).await.unwrap();
+    // The driver died before it could note the steps as done.
+    db.run(&format!("UPDATE `{}` SET swap = JSON_SET(swap, '$.steps[0].done', FALSE, '$.steps[1].done', FALSE, '$.steps[2].done', FALSE)", db.owner(1).fence())).await;
+    let next = change.taken_over(&db, 2).await;
+    next.cutover().run(None).await.unwrap();
+}
+
 #[tokio::test]
 async fn statements_without_a_copy_are_executed_once_and_in_their_turn() {
     let mut db = Deployment::fresh().await;

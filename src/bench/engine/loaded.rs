@@ -27,10 +27,11 @@ pub(super) async fn measure<F: FnMut(&str)>(
         tokio::time::sleep(calm / 2).await;
         let began = now_micros();
         tokio::time::sleep(calm).await;
-        let run = ways::change(bench, *way, bench.shape, bench.rows).await?;
+        let run = ways::change_if_able(bench, *way, report).await?;
         tokio::time::sleep(calm / 2).await;
         let ended = now_micros();
         let record = load.stop().await?;
+        let Some(run) = run else { continue };
         seconds.push((*way, run.seconds));
         report.note(Figure::new(&on, way.name(), run.seconds, "s"));
         if let Some(cpu) = run.server_cpu {

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use sqlx::AssertSqlSafe;
 
-use super::Bench;
 use super::change::{self, Changed, now_micros};
 use super::peers;
 use super::tables::{self, CHANGED, Shape, run};
+use super::{Bench, Report};
 use crate::bench::{BenchError, process};
 
 /// How a table is changed.
@@ -104,6 +104,21 @@ pub(super) async fn change(
         server_cpu,
         changed,
     })
+}
+
+/// As [`change`]; of another tool that fails it is said why, and nothing more.
+pub(super) async fn change_if_able<F: FnMut(&str)>(
+    bench: &Bench,
+    way: Way,
+    report: &mut Report<F>,
+) -> Result<Option<Run>, BenchError> {
+    match change(bench, way, bench.shape, bench.rows).await {
+        Err(error) if way.peer().is_some() => {
+            report.say(&format!("{}: {error}", way.name()));
+            Ok(None)
+        }
+        changed => changed.map(Some),
+    }
 }
 
 /// Waits until the server has written out most of what was filled in: the next run should not pay for the last.
