@@ -42,6 +42,9 @@ const HELD_BYTES: usize = 8 << 20;
 const POSITION_EVERY: Duration = Duration::from_secs(1);
 const IDLE_POSITION_EVERY: Duration = Duration::from_secs(30);
 
+/// See [`Applier::unheard`].
+const UNHEARD: Duration = Duration::from_secs(30);
+
 /// For values that are stored already and that strict mode takes from a row alone: into a table of the same types, never
 /// into the shadow.
 const LAX_SQL_MODE: &str = "NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
@@ -169,6 +172,16 @@ impl Applier {
             in_transaction: false,
         };
         (applier, receiver)
+    }
+
+    /// Ends once the stream was given up and its last word, which says why, was not heard for a while: the session on which
+    /// this one writes may be one that nobody answers.
+    pub fn unheard(&self) -> impl Future<Output = ()> + use<> {
+        let broken = self.capture.broken.clone();
+        async move {
+            broken.cancelled().await;
+            tokio::time::sleep(UNHEARD).await;
+        }
     }
 
     /// Applies until `stop` is cancelled. What is gathered and not written stays in `self`.

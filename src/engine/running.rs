@@ -15,7 +15,7 @@ use super::apply::{Applied, Applier, Pace, Parts};
 use super::binlog::capture::Capture;
 use super::binlog::gtid::Position;
 use super::catalog;
-use super::context::{Context, lease_is_lost};
+use super::context::{Context, lease_is_lost, no_answer};
 use super::drain::Drain;
 use super::position::{self, Place};
 use super::session::Session;
@@ -167,10 +167,12 @@ fn spawn(mut applier: Applier, context: &Arc<Context>) -> Runner {
                 std::future::pending::<()>().await;
             }
         };
+        let unheard = applier.unheard();
         // Whatever the driver is waiting for meanwhile: without a lease nothing is written.
         let ended = tokio::select! {
             ended = applier.run(&stopped) => ended,
             () = lost => Err(lease_is_lost()),
+            () = unheard => Err(no_answer()),
         };
         if let Err(error) = ended {
             context.fail(error);

@@ -8,6 +8,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder, SslOpts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::error::NOT_LET_IN;
 use crate::engine::session::Owner;
@@ -89,6 +90,8 @@ pub struct Ended {
 /// A running capture. Dropping it ends the stream.
 pub struct Capture {
     pub receiver: mpsc::Receiver<Result<Captured, EngineError>>,
+    /// Cancelled where the stream is given up, for those who may not get to its last word.
+    pub broken: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -104,6 +107,8 @@ impl Capture {
     pub fn start(target: Target, owner: Owner, layouts: Layouts, from: Position) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
         let roads = Roads::new(&target, &layouts);
+        let broken = CancellationToken::new();
+        let breaks = broken.clone();
         let task = tokio::spawn(async move {
             let mut reader = Reader {
                 target,
@@ -116,10 +121,15 @@ impl Capture {
             };
             // A panic in a decoder of others must end as an error, not as silence: see `run`.
             if let Err(error) = reader.run().await {
+                breaks.cancel();
                 let _ = reader.sender.send(Err(error)).await;
             }
         });
-        Self { receiver, task }
+        Self {
+            receiver,
+            broken,
+            task,
+        }
     }
 }
 
