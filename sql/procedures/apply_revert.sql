@@ -4,7 +4,8 @@
 -- pending no further swap of the apply starts. Answers request_id, command, status, message.
 --
 -- in_apply_id  see apply_status
--- in_options   NULL: all with an open window; or {"deployments": [...]}; one that swapped later must be among them
+-- in_options   NULL: all with an open window, and a swap under way as soon as it has one; or {"deployments": [...]}; one that
+--              swapped later must be among them
 -- in_reason    for those who read the log; may be NULL
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL apply_revert(7, NULL, 'slower plans');
@@ -16,6 +17,7 @@ BEGIN
     DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id  BIGINT UNSIGNED;
     DECLARE v_deployments JSON;
+    DECLARE v_is_some     BOOLEAN;
     DECLARE v_stranger    VARCHAR(64);
     DECLARE v_chosen      INT UNSIGNED;
     DECLARE v_status      VARCHAR(16);
@@ -37,8 +39,9 @@ BEGIN
         IF v_request_id IS NULL THEN
             CALL _command_refuse_while_pending(v_id, 'revert', 'skip_revert');
             -- A NULL option is the default: merging a patch takes it out.
-            SELECT COALESCE(JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'), JSON_ARRAYAGG(l.deployment)),
-                   COUNT(*)
+            SET v_deployments = JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'),
+                v_is_some     = v_deployments IS NOT NULL;
+            SELECT COALESCE(v_deployments, JSON_ARRAYAGG(l.deployment)), COUNT(*)
               INTO v_deployments, v_chosen
               FROM operation_live AS l
              WHERE l.apply_id = v_id
@@ -58,6 +61,15 @@ BEGIN
                                   AND l.deployment = d.deployment COLLATE utf8mb4_0900_bin);
             IF v_stranger IS NOT NULL THEN
                 CALL _refuse(50501, CONCAT(v_stranger, ' has no open revert window in apply ', v_id, '; see operation_status'));
+            END IF;
+
+            SELECT MAX(l.deployment)
+              INTO v_stranger
+              FROM operation_live AS l
+             WHERE l.apply_id = v_id
+               AND l.state    = 'cutting_over';
+            IF v_is_some AND v_stranger IS NOT NULL THEN
+                CALL _refuse(50501, CONCAT(v_stranger, ' swaps just now and goes back first; ask for all, or when it has swapped'));
             END IF;
 
             SELECT MAX(later.deployment)

@@ -25,6 +25,7 @@ BEGIN
     DECLARE v_window_seconds INT UNSIGNED;
     DECLARE v_revert_scope   VARCHAR(16);
     DECLARE v_revert_until   DATETIME(6);
+    DECLARE v_revert_id      BIGINT UNSIGNED;
 
     CALL _own_transaction();
     BEGIN
@@ -49,9 +50,17 @@ BEGIN
               INTO v_window_seconds, v_revert_scope
               FROM apply AS a
              WHERE a.apply_id = v_apply_id;
+            -- A revert that came while this swap was under way means it too (apply_revert refuses a list then): it is the last
+            -- swapped now, and goes back first.
+            SELECT MAX(r.request_id)
+              INTO v_revert_id
+              FROM control_request AS r
+             WHERE r.apply_id        = v_apply_id
+               AND r.pending_command = 'revert';
             UPDATE operation_live AS l
-               SET l.error        = NULL,
-                   l.revert_until = IF(v_window_seconds > 0, UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND, NULL)
+               SET l.error             = NULL,
+                   l.revert_until      = IF(v_window_seconds > 0, UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND, NULL),
+                   l.revert_request_id = v_revert_id
              WHERE l.operation_id = v_id;
             SET v_state = IF(v_window_seconds > 0, 'revert_window', 'completed');
             CALL _operation_move(v_id, v_state, v_driver, COALESCE(LEFT(in_detail, 1024), 'swapped'), v_window_seconds > 0,

@@ -407,6 +407,34 @@ async fn a_whole_rollout_goes_back_one_after_the_other_the_last_swapped_first() 
     assert_eq!(fleet.apply_state(&apply).await, "reverted");
 }
 
+/// What swaps while a revert is asked for is the last swapped once it has: it goes back too, and first.
+#[tokio::test]
+async fn a_swap_under_way_when_a_revert_is_asked_for_goes_back_first() {
+    let fleet = Fleet::of(2).await;
+    let options =
+        json!({"cutover_policy": "barrier", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.swap(o1).await;
+    let second = fleet.cut_over(o2).await;
+    let some = json!({"deployments": ["d1"]});
+    let refusal = refused(50501, fleet.try_revert(&apply, some).await);
+    assert!(refusal.message.contains("d2"), "{refusal:?}");
+
+    let revert = fleet.revert(&apply).await;
+    assert_eq!(fleet.directive(&first).await, "none", "a swap is under way");
+    assert_eq!(fleet.swapped(&second).await, "revert_window");
+
+    for claim in [&second, &first] {
+        assert_eq!(fleet.request_status(&revert).await, "pending");
+        assert_eq!(fleet.directive(claim).await, "revert");
+        fleet.report("operation_begin_revert", claim).await;
+        fleet.report("operation_reverted", claim).await;
+    }
+    assert_eq!(fleet.request_status(&revert).await, "done");
+    assert_eq!(fleet.apply_state(&apply).await, "reverted");
+}
+
 #[tokio::test]
 async fn a_revert_of_some_takes_the_last_ones_only() {
     let fleet = Fleet::of(3).await;

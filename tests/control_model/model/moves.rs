@@ -79,6 +79,8 @@ impl Model {
         } else {
             self.operations[at].state = RevertWindow;
             self.operations[at].window_left = window;
+            // A revert that was asked for meanwhile means it too, as the last swapped.
+            self.operations[at].revert_asked = self.is_pending("revert");
             if self.policies.scope_apply {
                 for operation in &mut self.operations {
                     operation.window_left = window;

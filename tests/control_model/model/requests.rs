@@ -197,6 +197,10 @@ impl Model {
         if self.is_pending("skip_revert") || open.is_empty() {
             return Err(Refused);
         }
+        // What swaps just now would have to go back first.
+        if last_only && self.operations.iter().any(|o| o.state == CuttingOver) {
+            return Err(Refused);
+        }
         self.ask("revert");
         let first = if last_only { open.len() - 1 } else { 0 };
         for &at in &open[first..] {
