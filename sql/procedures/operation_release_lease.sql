@@ -37,7 +37,8 @@ BEGIN
         IF v_driver IS NULL THEN
             CALL _refuse(50501, CONCAT('operation ', v_id, ' is held by no driver; see lease_status for those that are'));
         END IF;
-        CALL _lease_end(v_apply_id, v_id, USER(), 'lease_taken', CONCAT('from ', v_driver, COALESCE(CONCAT(': ', in_reason), '')));
+        CALL _lease_end(v_apply_id, v_id, USER(), 'lease_taken', CONCAT('from ', v_driver, COALESCE(CONCAT(': ', in_reason), '')),
+                        NULL);
 
         COMMIT AND NO CHAIN NO RELEASE;
     END;

@@ -96,7 +96,8 @@ impl ControlError {
         match self {
             Self::Unreachable(_) => true,
             // Too many connections, shutdown, lock wait, deadlock, killed, read-only while the primary moves; and what an upgrade
-            // replaces at this moment: a procedure that is away, not yet granted again, or to be prepared again.
+            // replaces at this moment: a procedure that is away, has other parameters than its caller still passes, is not yet
+            // granted again, or is to be prepared again.
             Self::Server(error) => matches!(
                 server_number(error),
                 Some(
@@ -106,6 +107,7 @@ impl ControlError {
                         | 1290
                         | 1305
                         | 1317
+                        | 1318
                         | 1370
                         | 1615
                         | 1836

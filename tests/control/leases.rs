@@ -311,6 +311,7 @@ async fn a_dba_can_take_a_lease_away() {
         50101,
         session.heartbeat(&claim, Value::Null, Value::Null).await,
     );
+    assert!(!fleet.release(&claim).await, "its driver has none to give");
     assert!(fleet.is_claimable(o1, "copy").await);
     let next = fleet.claim_copy("beta").await.unwrap();
     assert!(next.epoch > claim.epoch);
