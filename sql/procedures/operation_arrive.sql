@@ -8,7 +8,7 @@
 --
 -- in_operation_id  from the claim
 -- in_lease_token   from the claim
--- in_checkpoint    NULL, or the checkpoint to keep
+-- in_checkpoint    NULL leaves it
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101, 50201.
 CREATE PROCEDURE operation_arrive (
@@ -48,7 +48,7 @@ BEGIN
             SET v_decision = v_answer;
         ELSE
             UPDATE operation_live AS l
-               SET l.checkpoint = COALESCE(in_checkpoint, l.checkpoint)
+               SET l.checkpoint = IF(JSON_TYPE(in_checkpoint) <> 'NULL', in_checkpoint, l.checkpoint)
              WHERE l.operation_id = v_id;
             SELECT g.declared_directive, g.cause, a.defer_cutover, a.operations > 1 AND a.cutover_policy IN ('barrier', 'parallel')
               INTO v_directive, v_cause, v_is_deferred, v_parks

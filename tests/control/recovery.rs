@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Claim, Fleet};
+use crate::support::control::{Argument, Claim, Fleet};
 use crate::together::at_once;
 
 /// Case 34.
@@ -161,6 +161,31 @@ async fn the_checkpoint_is_handed_on() {
     fleet.fail_for_now(&next).await;
     let next = fleet.claim_copy("gamma").await.unwrap();
     assert_eq!(next.checkpoint, checkpoint);
+}
+
+/// A JSON null is no checkpoint, no more than NULL is.
+#[tokio::test]
+async fn an_arrival_without_a_checkpoint_leaves_the_one_that_is_stored() {
+    for none in [Argument::Null, Argument::from("null")] {
+        let fleet = Fleet::of(2).await;
+        let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+        let claim = fleet.run(apply.operations[0]).await;
+        let checkpoint = json!({"watermark": 4711});
+        let beat = fleet
+            .sql()
+            .await
+            .heartbeat(&claim, Value::Null, checkpoint.clone())
+            .await;
+        beat.expect("a live lease");
+        fleet
+            .call(
+                "operation_arrive",
+                &[claim.operation.into(), claim.token.as_str().into(), none],
+            )
+            .await;
+        let swap = fleet.claim_cutover("beta").await.expect("parked");
+        assert_eq!(swap.checkpoint, checkpoint);
+    }
 }
 
 /// A lease that ran out and was seen to: what moves meanwhile is offered in its new state, at once.
