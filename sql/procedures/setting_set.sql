@@ -12,12 +12,18 @@ CREATE PROCEDURE setting_set (IN in_name LONGTEXT CHARACTER SET utf8mb4, IN in_v
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_minimum BIGINT UNSIGNED;
-    DECLARE v_maximum BIGINT UNSIGNED;
-    DECLARE v_known   TEXT CHARACTER SET utf8mb4;
+    DECLARE v_minimum  BIGINT UNSIGNED;
+    DECLARE v_maximum  BIGINT UNSIGNED;
+    DECLARE v_known    TEXT CHARACTER SET utf8mb4;
+    DECLARE v_apply_id BIGINT UNSIGNED;
+    DECLARE v_locked   BIGINT UNSIGNED;
 
     CALL _own_transaction();
     BEGIN
+        DECLARE v_is_done BOOLEAN DEFAULT FALSE;
+        DECLARE c_unsettled CURSOR FOR
+            SELECT a.apply_id FROM apply AS a WHERE a.finished_at IS NULL ORDER BY a.apply_id;
+        DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
         BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
@@ -25,6 +31,8 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
+        -- A submit in flight has read the former length, and stores it.
+        SELECT i.only_row INTO v_locked FROM installation AS i FOR UPDATE;
         SELECT MAX(s.minimum_value), MAX(s.maximum_value) INTO v_minimum, v_maximum FROM setting AS s WHERE s.name = in_name;
         IF v_minimum IS NULL THEN
             SELECT GROUP_CONCAT(s.name ORDER BY s.name SEPARATOR ', ') INTO v_known FROM setting AS s;
@@ -37,14 +45,26 @@ BEGIN
         UPDATE setting AS s
            SET s.value = in_value
          WHERE s.name = in_name;
-        -- Claims and heartbeats read it from the operation's own row; a shorter lease has to be looked at sooner.
+        -- Claims and heartbeats read it from the operation's own row; a shorter lease has to be looked at sooner. Whoever moves an
+        -- operation writes its siblings in any order under the lock of their apply, which comes first here too.
         IF in_name = 'lease_ttl_seconds' THEN
-            UPDATE operation_live AS l
-               SET l.lease_ttl_seconds = in_value,
-                   l.lease_check_at    = LEAST(l.lease_check_at, UTC_TIMESTAMP(6) + INTERVAL in_value SECOND)
-             WHERE l.operation_id       > 0 -- a session with sql_safe_updates wants a key named
-               AND l.lease_ttl_seconds <> in_value
-             ORDER BY l.operation_id;
+            OPEN c_unsettled;
+            hand_on: LOOP
+                FETCH c_unsettled INTO v_apply_id;
+                IF v_is_done THEN
+                    LEAVE hand_on;
+                END IF;
+                SELECT COUNT(*)
+                  INTO v_locked
+                  FROM (SELECT a.apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE) AS locked;
+                UPDATE operation_live AS l
+                   SET l.lease_ttl_seconds = in_value,
+                       l.lease_check_at    = LEAST(l.lease_check_at, UTC_TIMESTAMP(6) + INTERVAL in_value SECOND)
+                 WHERE l.apply_id           = v_apply_id
+                   AND l.lease_ttl_seconds <> in_value
+                 ORDER BY l.operation_id;
+            END LOOP;
+            CLOSE c_unsettled;
         END IF;
 
         COMMIT AND NO CHAIN NO RELEASE;

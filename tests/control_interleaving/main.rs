@@ -125,9 +125,8 @@ async fn an_arrival_and_a_stop_meet_in_either_order() {
     }
 }
 
-/// A report holds its own row, and then writes an earlier sibling's; a beat for both has the earlier one first.
-#[tokio::test]
-async fn a_beat_for_all_leases_of_a_driver_and_a_report_of_one_do_not_deadlock() {
+/// Two windows side by side, of which the second goes back now; with the tokens.
+async fn going_back() -> (Stage, Vec<String>) {
     let options =
         r#"{"cutover_policy": "parallel", "revert_window_seconds": 600, "revert_scope": "apply"}"#;
     let mut stage = Stage::set(2, options).await;
@@ -153,22 +152,39 @@ async fn a_beat_for_all_leases_of_a_driver_and_a_report_of_one_do_not_deadlock()
             .expect("swapped");
         tokens.push(token);
     }
-    let (apply, operations) = (stage.apply, stage.operations.clone());
+    let apply = stage.apply;
     stage
         .call(&format!("CALL apply_revert({apply}, NULL, NULL)"))
         .await
         .expect("asked");
-    let report = |call: &str| format!("CALL {call}({}, '{}')", operations[1], tokens[1]);
     stage
-        .call(&report("operation_begin_revert"))
+        .call(&report(
+            "operation_begin_revert",
+            &stage.operations,
+            &tokens,
+        ))
         .await
         .expect("begun");
+    (stage, tokens)
+}
+
+/// A call of the driver that holds the second operation.
+fn report(procedure: &str, operations: &[u64], tokens: &[String]) -> String {
+    format!("CALL {procedure}({}, '{}')", operations[1], tokens[1])
+}
+
+/// A report holds its own row, and then writes an earlier sibling's; a beat for both has the earlier one first.
+#[tokio::test]
+async fn a_beat_for_all_leases_of_a_driver_and_a_report_of_one_do_not_deadlock() {
+    let (mut stage, tokens) = going_back().await;
+    let operations = stage.operations.clone();
 
     // Nobody can log a move: the report stops when it has its own row, before it gets to its siblings.
     let holder = stage
         .hold("SELECT event_id FROM event WHERE event_id > 1000000000")
         .await;
-    let reverted = stage.begin(report("operation_reverted")).await;
+    let reverted = report("operation_reverted", &operations, &tokens);
+    let reverted = stage.begin(reverted).await;
     let beat = |at: usize| {
         format!(
             r#"{{"operation_id": {}, "lease_token": "{}"}}"#,
@@ -187,6 +203,47 @@ async fn a_beat_for_all_leases_of_a_driver_and_a_report_of_one_do_not_deadlock()
     let beats = beats.await.expect("ended");
     assert!(matches!(beats, Ok(Some(_))), "{beats:?}");
     stage.is_consistent().await;
+}
+
+/// So has a change of the lease's length, which is for all operations there are.
+#[tokio::test]
+async fn a_change_of_the_lease_and_a_report_do_not_deadlock() {
+    let (mut stage, tokens) = going_back().await;
+    let reverted = report("operation_reverted", &stage.operations, &tokens);
+    let holder = stage
+        .hold("SELECT event_id FROM event WHERE event_id > 1000000000")
+        .await;
+    let reverted = stage.begin(reverted).await;
+    let change = "CALL setting_set('lease_ttl_seconds', 120)".to_owned();
+    let change = stage.begin(change).await;
+    let_go(holder).await;
+    assert_eq!(text(&reverted.await.expect("ended"), "state"), "reverted");
+    let change = change.await.expect("ended");
+    assert!(matches!(change, Ok(Some(_))), "{change:?}");
+    let former = "SELECT COUNT(*) FROM operation_live WHERE lease_ttl_seconds <> 120";
+    assert_eq!(stage.count(former).await, 0);
+    stage.is_consistent().await;
+}
+
+/// A submit reads the lease's length before it stores its operations.
+#[tokio::test]
+async fn a_change_of_the_lease_reaches_a_submit_that_is_under_way() {
+    let mut stage = Stage::set(1, "{}").await;
+    // Nobody can store another operation.
+    let holder = stage
+        .hold("SELECT operation_id FROM operation_live WHERE operation_id > 1000000000")
+        .await;
+    let submit = "CALL apply_submit('shop', 'ALTER TABLE customers ADD COLUMN c INT', NULL)";
+    let submit = stage.begin(submit.to_owned()).await;
+    let change = "CALL setting_set('lease_ttl_seconds', 120)".to_owned();
+    let change = stage.begin(change).await;
+    let_go(holder).await;
+    for call in [submit, change] {
+        let answer = call.await.expect("ended");
+        assert!(matches!(answer, Ok(Some(_))), "{answer:?}");
+    }
+    let former = "SELECT COUNT(*) FROM operation_live WHERE lease_ttl_seconds <> 120";
+    assert_eq!(stage.count(former).await, 0);
 }
 
 #[tokio::test]
