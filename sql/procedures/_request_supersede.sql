@@ -1,9 +1,10 @@
 -- Procedure: _request_supersede
 --
--- Makes the pending requests that a stronger command beats moot. A swap under way finishes, though, and with it the request
+-- Makes the pending requests that a stop or a cancel beats moot. A swap under way finishes, though, and with it the request
 -- for that one swap.
 --
 -- in_commands  the beaten commands, separated by commas, e.g. 'start,cutover'
+-- in_by        the command that beats them
 CREATE PROCEDURE _request_supersede (IN in_apply_id BIGINT UNSIGNED, IN in_commands VARCHAR(64), IN in_by VARCHAR(16))
     COMMENT 'Makes beaten requests moot.'
     SQL SECURITY DEFINER
@@ -19,11 +20,10 @@ BEGIN
            AND r.status   = 'pending'
            AND FIND_IN_SET(r.command, in_commands) > 0
            -- IS NOT TRUE, not NOT: a request for all swaps has no operation, and is beaten while one of them is under way too.
-           AND (    in_by IN ('stop', 'cancel')
-                AND r.operation_id IN (SELECT s.operation_id
-                                         FROM _sibling AS s
-                                        WHERE s.apply_id = in_apply_id
-                                          AND s.state    = 'cutting_over')) IS NOT TRUE;
+           AND (r.operation_id IN (SELECT s.operation_id
+                                     FROM _sibling AS s
+                                    WHERE s.apply_id = in_apply_id
+                                      AND s.state    = 'cutting_over')) IS NOT TRUE;
         IF v_request_id IS NULL THEN
             LEAVE supersede;
         END IF;

@@ -41,7 +41,12 @@ BEGIN
         START TRANSACTION READ WRITE;
         CALL _command_enter(v_id, 'cutover', in_reason, v_request_id);
         CALL _command_refuse_while_pending(v_id, 'cutover', 'stop,cancel,revert');
-        SELECT r.operation_id INTO v_bound_id FROM control_request AS r WHERE r.request_id = v_request_id;
+        SELECT MAX(r.operation_id), MAX(s.state)
+          INTO v_bound_id, v_state
+          FROM control_request AS r
+          LEFT JOIN _sibling   AS s
+            ON s.operation_id = r.operation_id
+         WHERE r.request_id = v_request_id;
 
         SELECT COALESCE(MAX(NOT g.is_for_good), FALSE)
           INTO v_can_swap
@@ -49,7 +54,12 @@ BEGIN
          WHERE g.apply_id = v_id
            AND g.gate IS NOT NULL;
         IF v_request_id IS NOT NULL AND v_is_all AND v_bound_id IS NOT NULL AND v_can_swap THEN
-            CALL _request_supersede(v_id, 'cutover', 'a cutover of all');
+            -- One whose swap is under way has opened the gate for it, and so was carried out.
+            IF v_state = 'cutting_over' THEN
+                CALL _request_close(v_request_id, 'done', 'cutover is carried out: its swap is under way; a cutover of all follows');
+            ELSE
+                CALL _request_close(v_request_id, 'moot', 'superseded by a cutover of all');
+            END IF;
             SET v_request_id = NULL;
         END IF;
 

@@ -282,6 +282,29 @@ async fn a_cutover_of_all_opens_the_gate_for_each_in_its_turn() {
     assert_eq!(fleet.apply_state(&apply).await, "completed");
 }
 
+/// What a request for one swap asked for has happened once that swap is under way.
+#[tokio::test]
+async fn a_cutover_of_all_leaves_the_request_of_a_swap_under_way_done() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.hold(o1).await;
+    let second = fleet.hold(o2).await;
+    let one = fleet.cutover(&apply).await;
+    fleet.report("operation_begin_cutover", &first).await;
+
+    let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+    let all = all.expect("another swap may come");
+    assert_ne!(all.request, one.request);
+    assert_eq!(fleet.request_status(&one).await, "done");
+    fleet.swapped(&first).await;
+    assert_eq!(fleet.directive(&second).await, "cutover");
+    fleet.report("operation_begin_cutover", &second).await;
+    fleet.swapped(&second).await;
+    assert_eq!(fleet.request_status(&all).await, "done");
+}
+
 /// What waits behind a failure under `halt` never swaps: a request for all of them must not stay pending for it.
 #[tokio::test]
 async fn a_cutover_of_all_ends_with_the_last_swap_that_could_come() {

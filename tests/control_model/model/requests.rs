@@ -135,10 +135,12 @@ impl Model {
             return Err(Refused);
         }
         if self.is_pending("cutover") {
-            if all && self.cutover_bound.is_some() {
-                self.close("cutover", "moot");
-            } else {
-                return Ok(());
+            match self.cutover_bound.map(|at| self.operations[at].state) {
+                Some(state) if all && self.swap_may_come() => {
+                    let under_way = state == CuttingOver;
+                    self.close("cutover", if under_way { "done" } else { "moot" });
+                }
+                _ => return Ok(()),
             }
         }
         if !self.policies.defer {
