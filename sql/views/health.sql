@@ -51,11 +51,13 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),
        CONCAT(r.command, ' is pending since ', TIMESTAMPDIFF(SECOND, r.requested_at, UTC_TIMESTAMP(6)), ' s'),
        'see lease_status: the driver that has to carry it out does not answer, or none runs'
-  FROM control_request AS r
+  FROM apply           AS a
+  JOIN control_request AS r FORCE INDEX (control_request_pending_once)
+    ON r.apply_id        = a.apply_id
+   AND r.pending_command IN ('stop', 'start', 'cancel')
   JOIN setting AS t
     ON t.name = 'driver_silent_seconds'
- WHERE r.status = 'pending'
-   AND r.command IN ('stop', 'start', 'cancel')
+ WHERE a.finished_at IS NULL
    AND r.requested_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
 UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,

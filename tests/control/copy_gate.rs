@@ -351,18 +351,7 @@ async fn reads_of_a_poll(session: &mut Session, claim: &str, scope: &Value) -> (
         let polled = session.claim(claim, "poller", scope.clone()).await.unwrap();
         assert!(polled.is_none(), "an empty poll");
     }
-    let counters = session
-        .text_rows("SHOW SESSION STATUS LIKE 'Handler_read%'")
-        .await;
-    let mut reads = (0, 0);
-    for counter in counters {
-        let count: i64 = counter.text_at(1).parse().expect("a count");
-        match counter.text_at(0).as_str() {
-            "Handler_read_key" | "Handler_read_first" => reads.0 += count,
-            _ => reads.1 += count,
-        }
-    }
-    reads
+    session.reads().await
 }
 
 /// Case 19.

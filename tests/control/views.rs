@@ -451,6 +451,30 @@ async fn health_says_what_is_wrong_and_nothing_when_all_is_well() {
     assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
 }
 
+/// It is asked every few seconds by those who watch: requests of applies that have settled are none of its business.
+#[tokio::test]
+async fn health_reads_no_more_where_there_is_much_history() {
+    let fleet = Fleet::of(1).await;
+    let mut session = fleet.session().await;
+    let mut reads = Vec::new();
+    for requests in [1, 200] {
+        let apply = fleet.submit(Value::Null).await;
+        for _ in 0..requests {
+            let throttle = arguments![apply.id, 3u64, "peak hour"];
+            session.command("apply_throttle", throttle).await.unwrap();
+        }
+        fleet.retire(&apply).await;
+        let unsettled = fleet.submit(Value::Null).await;
+        session.run("FLUSH STATUS").await.unwrap();
+        session.text_rows("SELECT h.problem FROM health AS h").await;
+        let (seeks, rows) = session.reads().await;
+        reads.push(seeks + rows);
+        fleet.retire(&unsettled).await;
+    }
+    // The second time there are two more applies.
+    assert!(reads[1] < reads[0] + 100, "{reads:?}");
+}
+
 /// Not copies alone are tried again.
 #[tokio::test]
 async fn a_clean_up_that_fails_again_and_again_is_a_problem_too() {

@@ -156,6 +156,22 @@ impl Session {
             .map_err(refusal)
     }
 
+    /// What the session has read since its last FLUSH STATUS: seeks into an index, and rows read on from there.
+    pub async fn reads(&mut self) -> (i64, i64) {
+        let counters = self
+            .text_rows("SHOW SESSION STATUS LIKE 'Handler_read%'")
+            .await;
+        let mut reads = (0, 0);
+        for counter in counters {
+            let count: i64 = counter.text_at(1).parse().expect("a count");
+            match counter.text_at(0).as_str() {
+                "Handler_read_key" | "Handler_read_first" => reads.0 += count,
+                _ => reads.1 += count,
+            }
+        }
+        reads
+    }
+
     pub async fn claim(
         &mut self,
         procedure: &str,
