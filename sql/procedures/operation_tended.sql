@@ -42,7 +42,8 @@ BEGIN
         UPDATE operation_live AS l
           JOIN setting        AS s
             ON s.name = 'tend_seconds'
-           SET l.progress   = COALESCE(in_progress, l.progress),
+           -- What is NULL in it is left out, as in _heartbeat.
+           SET l.progress   = COALESCE(JSON_MERGE_PATCH(JSON_OBJECT(), in_progress), l.progress),
                l.tend_at    = UTC_TIMESTAMP(6) + INTERVAL s.value SECOND,
                l.tend_token = IF(in_is_over, NULL, l.tend_token)
          WHERE l.operation_id = v_id

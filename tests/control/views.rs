@@ -286,6 +286,30 @@ async fn progress_shows_and_a_heartbeat_without_any_leaves_it() {
     assert_eq!(fleet.column(o1, "driver").await, "alpha");
 }
 
+/// Whoever tends a parked operation reports as a driver with a lease does.
+#[tokio::test]
+async fn a_null_in_what_is_reported_of_a_parked_operation_is_nothing() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+    let [o1, _] = apply.all();
+    fleet.park(o1).await;
+    fleet.age(o1, 61).await;
+    let tend = fleet.claim("operation_tend", "alpha", Value::Null).await;
+    let tend = tend.expect("it waits to be tended");
+    let progress =
+        json!({"phase": null, "rows_copied": null, "rows_total": 8, "rows_per_second": null});
+    fleet
+        .call(
+            "operation_tended",
+            arguments![o1, &tend.token, progress, 0u64],
+        )
+        .await;
+    for column in ["phase", "rows_copied", "rows_per_second"] {
+        assert_eq!(fleet.column(o1, column).await, "NULL", "{column}");
+    }
+    assert_eq!(fleet.column(o1, "rows_total").await, "8");
+}
+
 #[tokio::test]
 async fn hostile_progress_is_refused_and_leaves_what_was_there() {
     let fleet = Fleet::of(1).await;
