@@ -518,6 +518,7 @@ async fn a_throttle_level_has_bounds_and_an_apply_has_to_exist() {
         json!("x"),
         json!(null),
         json!("3x"),
+        json!("3\n"),
         json!(1.5),
     ] {
         let outcome = fleet
