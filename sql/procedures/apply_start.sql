@@ -17,7 +17,6 @@ BEGIN
     DECLARE v_request_id   BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_from         VARCHAR(16);
-    DECLARE v_is_stopped   BOOLEAN;
     DECLARE v_waiting      INT UNSIGNED;
     DECLARE v_status       VARCHAR(16);
     DECLARE v_message      VARCHAR(1024);
@@ -44,14 +43,16 @@ BEGIN
 
         IF v_request_id IS NULL THEN
             CALL _command_refuse_while_pending(v_id, 'start', 'stop,cancel');
-            SELECT a.is_stopped, (SELECT COUNT(*)
-                                    FROM operation_live AS l
-                                   WHERE l.apply_id = a.apply_id
-                                     AND l.state   IN ('stopped', 'failed_retryable'))
-              INTO v_is_stopped, v_waiting
-              FROM apply AS a
-             WHERE a.apply_id = v_id;
-            IF v_waiting = 0 AND NOT v_is_stopped THEN
+            -- A swap that was under way when the stop came is stopped if it fails: a start takes that back.
+            SELECT COUNT(*)
+              INTO v_waiting
+              FROM operation_live AS l
+              JOIN apply          AS a
+                ON a.apply_id = l.apply_id
+             WHERE l.apply_id = v_id
+               AND (   l.state IN ('stopped', 'failed_retryable')
+                    OR (l.state = 'cutting_over' AND a.is_stopped));
+            IF v_waiting = 0 THEN
                 CALL _refuse(50501, CONCAT('apply ', v_id, ' has nothing stopped and no retry to start; ',
                                            'possible: apply_stop, apply_cancel'));
             END IF;

@@ -383,6 +383,26 @@ async fn a_start_of_what_is_not_stopped_is_refused_and_opens_no_gate() {
     assert_eq!(fleet.blocked(o2).await.unwrap().blocker, Some(o1));
 }
 
+/// Case 69: a stop that stopped nothing leaves nothing to start, but for a swap under way that may fail under it.
+#[tokio::test]
+async fn a_start_after_a_stop_that_stopped_nothing_is_refused_once_the_swap_is_over() {
+    for asked_in_time in [true, false] {
+        let fleet = Fleet::of(1).await;
+        let apply = fleet.submit(json!({"revert_window_seconds": 600})).await;
+        let claim = fleet.cut_over(apply.operations[0]).await;
+        assert_eq!(fleet.stop(&apply).await.status, "done");
+        if asked_in_time {
+            assert_eq!(fleet.start(&apply).await.status, "done");
+            assert_eq!(fleet.fail_for_now(&claim).await, "failed_retryable");
+        } else {
+            fleet.swapped(&claim).await;
+            let before = fleet.trace().await;
+            refused(50501, fleet.try_start(&apply).await);
+            assert_eq!(fleet.trace().await, before, "nothing recorded");
+        }
+    }
+}
+
 /// Case 47.
 #[tokio::test]
 async fn nothing_waits_for_a_lease_to_run_out() {

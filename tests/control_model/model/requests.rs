@@ -63,11 +63,12 @@ impl Model {
         if self.is_pending("start") {
             return Ok(());
         }
-        let something = self
-            .operations
-            .iter()
-            .any(|o| matches!(o.state, Stopped | FailedRetryable));
-        if self.is_pending("stop") || self.is_pending("cancel") || !(something || self.stop_latch) {
+        // A swap under way is stopped if it fails: a start takes that back.
+        let something = self.operations.iter().any(|o| {
+            matches!(o.state, Stopped | FailedRetryable)
+                || (self.stop_latch && o.state == CuttingOver)
+        });
+        if self.is_pending("stop") || self.is_pending("cancel") || !something {
             return Err(Refused);
         }
         self.ask("start");
