@@ -41,11 +41,13 @@ BEGIN
             -- A NULL option is the default: merging a patch takes it out.
             SET v_deployments = JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'),
                 v_is_some     = v_deployments IS NOT NULL;
-            SELECT COALESCE(v_deployments, JSON_ARRAYAGG(l.deployment)), COUNT(*)
+            -- One that has run out is closed, though its driver has not settled it yet.
+            SELECT COALESCE(v_deployments, JSON_ARRAYAGG(g.deployment)), COUNT(*)
               INTO v_deployments, v_chosen
-              FROM operation_live AS l
-             WHERE l.apply_id = v_id
-               AND l.state    = 'revert_window';
+              FROM _operation_gate AS g
+             WHERE g.apply_id = v_id
+               AND g.state    = 'revert_window'
+               AND NOT g.is_window_over;
             IF v_chosen = 0 THEN
                 CALL _refuse(50501, CONCAT('apply ', v_id, ' has no open revert window; possible: apply_stop, apply_cancel, ',
                                            'or submit the reverse change'));
@@ -55,10 +57,11 @@ BEGIN
               INTO v_stranger
               FROM JSON_TABLE(v_deployments, '$[*]' COLUMNS (deployment VARCHAR(64) PATH '$')) AS d
              WHERE NOT EXISTS (SELECT 1
-                                 FROM operation_live AS l
-                                WHERE l.apply_id   = v_id
-                                  AND l.state      = 'revert_window'
-                                  AND l.deployment = d.deployment COLLATE utf8mb4_0900_bin);
+                                 FROM _operation_gate AS g
+                                WHERE g.apply_id   = v_id
+                                  AND g.state      = 'revert_window'
+                                  AND NOT g.is_window_over
+                                  AND g.deployment = d.deployment COLLATE utf8mb4_0900_bin);
             IF v_stranger IS NOT NULL THEN
                 CALL _refuse(50501, CONCAT(v_stranger, ' has no open revert window in apply ', v_id, '; see operation_status'));
             END IF;

@@ -32,9 +32,10 @@ BEGIN
             CALL _command_refuse_while_pending(v_id, 'skip_revert', 'revert');
             SELECT COUNT(*)
               INTO v_open
-              FROM operation_live AS l
-             WHERE l.apply_id = v_id
-               AND l.state    = 'revert_window';
+              FROM _operation_gate AS g
+             WHERE g.apply_id = v_id
+               AND g.state    = 'revert_window'
+               AND NOT g.is_window_over;
             IF v_open = 0 THEN
                 CALL _refuse(50501, CONCAT('apply ', v_id, ' has no open revert window; see apply_status for what goes on'));
             END IF;

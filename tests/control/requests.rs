@@ -393,6 +393,32 @@ async fn a_window_is_skipped_or_reverted_when_asked_and_not_before_it_is_over() 
     assert_eq!(fleet.apply_state(&apply).await, "reverted");
 }
 
+/// SPEC.md section 6: while a revert window is open. One that has run out is not, though no driver has settled it yet.
+#[tokio::test]
+async fn a_window_that_has_run_out_is_neither_reverted_nor_skipped() {
+    let fleet = Fleet::of(2).await;
+    let lone = json!({"deployments": ["d1"], "revert_window_seconds": 600});
+    let apply = fleet.submit(lone).await;
+    let claim = fleet.swap(apply.operations[0]).await;
+    fleet.age(claim.operation, 601).await;
+    let before = fleet.trace().await;
+    for options in [Value::Null, json!({"deployments": ["d1"]})] {
+        refused(50501, fleet.try_revert(&apply, options).await);
+    }
+    refused(50501, fleet.try_skip_revert(&apply).await);
+    assert_eq!(fleet.trace().await, before, "nothing recorded");
+    fleet.report("operation_complete", &claim).await;
+
+    // Side by side they stay open while another swap may come.
+    let options = json!({"cutover_policy": "parallel", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let claim = fleet.swap(apply.operations[0]).await;
+    fleet.age(claim.operation, 601).await;
+    fleet.revert(&apply).await;
+    fleet.beat(&claim).await;
+    assert_eq!(fleet.directive(&claim).await, "revert");
+}
+
 /// SPEC.md section 6: with several open, the last swapped goes back first, one at a time.
 #[tokio::test]
 async fn a_whole_rollout_goes_back_one_after_the_other_the_last_swapped_first() {

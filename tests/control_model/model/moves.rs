@@ -91,7 +91,8 @@ impl Model {
         Ok(())
     }
 
-    pub fn complete(&mut self, at: usize) -> Result<(), Refused> {
+    /// Run out: nobody has to wait for it any more, nor can ask for anything of it.
+    pub(super) fn window_is_over(&self, at: usize) -> bool {
         let operation = &self.operations[at];
         // Side by side, the windows stay open while another swap may come.
         let another = (0..self.operations.len()).any(|other| {
@@ -104,9 +105,16 @@ impl Model {
             (true, Some(last)) => last.window_left,
             _ => operation.window_left,
         };
-        let over =
-            window_left <= 0 && !operation.revert_asked && !(self.policies.scope_apply && another);
-        if operation.state == RevertWindow && (operation.skip_asked || over) {
+        operation.state == RevertWindow
+            && window_left <= 0
+            && !operation.revert_asked
+            && !(self.policies.scope_apply && another)
+    }
+
+    pub fn complete(&mut self, at: usize) -> Result<(), Refused> {
+        let operation = &self.operations[at];
+        let skipped = operation.state == RevertWindow && operation.skip_asked;
+        if skipped || self.window_is_over(at) {
             let ended = operation.window_left;
             if self.policies.scope_apply {
                 for other in &mut self.operations {

@@ -190,12 +190,16 @@ impl Model {
         Ok(())
     }
 
+    fn window_is_open(&self, at: usize) -> bool {
+        self.operations[at].state == RevertWindow && !self.window_is_over(at)
+    }
+
     pub(super) fn revert(&mut self, last_only: bool) -> Result<(), Refused> {
         if self.is_pending("revert") {
             return Ok(());
         }
         let open: Vec<usize> = (0..self.operations.len())
-            .filter(|&at| self.operations[at].state == RevertWindow)
+            .filter(|&at| self.window_is_open(at))
             .collect();
         if self.is_pending("skip_revert") || open.is_empty() {
             return Err(Refused);
@@ -216,7 +220,7 @@ impl Model {
         if self.is_pending("skip_revert") {
             return Ok(());
         }
-        let open = self.operations.iter().any(|o| o.state == RevertWindow);
+        let open = (0..self.operations.len()).any(|at| self.window_is_open(at));
         if self.is_pending("revert") || !open {
             return Err(Refused);
         }
