@@ -4,9 +4,9 @@
 -- Call it again until that is 0.
 --
 -- in_older_than_days  settled at least so many days ago; NULL: the setting event_retention_days
--- in_max_rows         about how many rows to remove at most in this call, 1 to 1000000; NULL: 10000
+-- in_max_rows         once so many rows are removed, this call begins no other apply; 1 to 1000000; NULL: 10000
 --
--- Owns its transaction. Errors 50001, 50003. Example: CALL history_purge(365, 10000);
+-- Owns its transactions, one for each apply. Errors 50001, 50003. Example: CALL history_purge(365, 10000);
 CREATE PROCEDURE history_purge (
     IN in_older_than_days LONGTEXT CHARACTER SET utf8mb4,
     IN in_max_rows        LONGTEXT CHARACTER SET utf8mb4
@@ -39,9 +39,10 @@ BEGIN
             RESIGNAL;
         END;
 
-        START TRANSACTION READ WRITE;
-        SELECT COALESCE(in_older_than_days, s.value) INTO v_days FROM setting AS s WHERE s.name = 'event_retention_days';
         clean: LOOP
+            CALL _own_transaction();
+            START TRANSACTION READ WRITE;
+            SELECT COALESCE(in_older_than_days, s.value) INTO v_days FROM setting AS s WHERE s.name = 'event_retention_days';
             SELECT MIN(a.apply_id)
               INTO v_apply_id
               FROM (SELECT b.apply_id
@@ -68,6 +69,7 @@ BEGIN
             SET v_removed = v_removed + ROW_COUNT();
             DELETE FROM apply WHERE apply_id = v_apply_id;
             SET v_removed = v_removed + ROW_COUNT();
+            COMMIT AND NO CHAIN NO RELEASE;
         END LOOP;
 
         COMMIT AND NO CHAIN NO RELEASE;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::catalogue::procedures;
 use crate::support::control::{Claim, Fleet, Session, arguments, refused};
+use crate::support::eventually;
 
 /// Something that the caller has written and not committed.
 async fn write(session: &mut Session, id: u64) {
@@ -200,6 +201,34 @@ async fn a_call_leaves_the_sessions_settings_alone() {
         .run("DROP TABLE caller_work")
         .await
         .unwrap();
+}
+
+/// A purge of much history is no transaction as long as all of it.
+#[tokio::test]
+async fn a_purge_removes_apply_by_apply_each_in_its_own_transaction() {
+    let fleet = Fleet::of(1).await;
+    let first = fleet.settled("completed").await;
+    let second = fleet.settled("completed").await;
+    let mut holder = fleet.session().await;
+    holder.run("START TRANSACTION").await.unwrap();
+    let lock = "SELECT a.apply_id FROM apply AS a WHERE a.apply_id = ? FOR UPDATE";
+    holder.rows(lock, arguments![second.id]).await;
+    let mut session = fleet.session().await;
+    let mut observer = fleet.session().await;
+    let left = "SELECT COUNT(*) FROM apply_status AS a WHERE a.apply_id = ?";
+    let purge = async {
+        let bounds = arguments![0u64, 1000u64];
+        session.call_row("history_purge", bounds).await
+    };
+    let look = async {
+        let is_gone = async || observer.number(left, arguments![first.id]).await == 0;
+        let deadline = std::time::Duration::from_secs(30);
+        eventually("the first one is gone for everybody", deadline, is_gone).await;
+        holder.run("ROLLBACK").await.unwrap();
+    };
+    let (purged, ()) = tokio::join!(purge, look);
+    assert!(purged.unwrap().number("rows_removed") > 2);
+    assert_eq!(observer.number(left, arguments![second.id]).await, 0);
 }
 
 /// It holds under every isolation level, and for a session that only reads.
