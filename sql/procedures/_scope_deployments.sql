@@ -29,7 +29,7 @@ BEGIN
             SELECT COALESCE(JSON_ARRAYAGG(d.deployment), JSON_ARRAY())
               INTO out_deployments
               FROM deployment AS d
-             WHERE JSON_CONTAINS(d.labels, v_labels);
+             WHERE _scope_holds(in_scope, d.deployment, d.labels);
             INSERT IGNORE INTO label_scope (labels_sha256, deployments)
             VALUES (v_sha256, out_deployments);
         END IF;

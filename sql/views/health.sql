@@ -1,6 +1,7 @@
 -- View: health
 --
--- What is wrong, and what to do about it. Empty when all is well.
+-- What is wrong, and what to do about it. Empty when all is well. severity: `error` (nothing goes on without a person), `warning`,
+-- `notice` (it goes on by itself, late).
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW health (severity, subject, problem, remedy) AS
@@ -12,18 +13,27 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
   FROM lease_status AS s
  WHERE s.stale
 UNION ALL
-SELECT 'warning' COLLATE utf8mb4_0900_bin,
+SELECT IF(c.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', c.operation_id, ' on ', c.deployment),
        CONCAT('claimable for its ', c.claim, ' since ', TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
-              ' s, and no driver takes it'),
-       'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status'
-  FROM operation_claimable AS c
-  JOIN operation_live      AS l
-    ON l.operation_id = c.operation_id
-   AND l.lease_token IS NULL
-  JOIN setting AS t
-    ON t.name = 'driver_silent_seconds'
- WHERE c.claimable_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+              IF(c.drivers = 0, ' s, and no driver takes it', CONCAT(' s; drivers that may take it are at other work: ', c.drivers))),
+       IF(c.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status',
+          'wait, or start another driver (lockkeeper drive); see driver_status')
+  FROM (SELECT w.operation_id, w.deployment, w.claim, w.claimable_at,
+               -- Those that live, with this deployment in their scope.
+               (SELECT COUNT(*)
+                  FROM driver_status AS d
+                  LEFT JOIN deployment AS e
+                    ON e.deployment = w.deployment
+                 WHERE d.last_seen_at > UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+                   AND _scope_holds(d.scope, w.deployment, e.labels)) AS drivers
+          FROM operation_claimable AS w
+          JOIN operation_live      AS l
+            ON l.operation_id = w.operation_id
+           AND l.lease_token IS NULL
+          JOIN setting AS t
+            ON t.name = 'driver_silent_seconds'
+         WHERE w.claimable_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND) AS c
 UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('apply ', a.apply_id),

@@ -475,6 +475,40 @@ async fn health_says_what_is_wrong_and_nothing_when_all_is_well() {
     assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
 }
 
+/// What waits while drivers live that may take it waits for them, not for somebody to start one.
+#[tokio::test]
+async fn health_tells_a_queue_from_a_deployment_that_no_driver_serves() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o1, o2] = apply.all();
+    for operation in [o1, o2] {
+        fleet.age(operation, 181).await;
+    }
+    let problems = "SELECT CONCAT_WS(' | ', h.severity, h.subject, h.problem) FROM health AS h ORDER BY h.subject";
+    for (scope, severities) in [
+        (None, ["warning", "warning"]),
+        (Some(json!({"deployments": ["d2"]})), ["warning", "notice"]),
+        (
+            Some(json!({"labels": {"parity": "odd"}})),
+            ["notice", "notice"],
+        ),
+    ] {
+        if let Some(scope) = scope {
+            let name = scope.to_string();
+            fleet
+                .call("driver_register", arguments![name, "1.0", 1u64, scope])
+                .await;
+        }
+        let found = fleet.sql().await.texts(problems, &[]).await;
+        assert_eq!(found.len(), 2, "{found:?}");
+        for (problem, severity) in found.iter().zip(severities) {
+            assert!(problem.starts_with(severity), "{found:?}");
+            let nobody = problem.contains("no driver takes it");
+            assert_eq!(nobody, severity == "warning", "{found:?}");
+        }
+    }
+}
+
 /// It is asked every few seconds by those who watch: requests of applies that have settled are none of its business.
 #[tokio::test]
 async fn health_reads_no_more_where_there_is_much_history() {

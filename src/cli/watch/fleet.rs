@@ -149,7 +149,7 @@ async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, C
         .read(
             "SELECT h.severity, h.subject, h.problem, h.remedy
                FROM health AS h
-              ORDER BY h.severity, h.subject, h.problem
+              ORDER BY FIELD(h.severity, 'error', 'warning', 'notice'), h.subject, h.problem
               LIMIT 10"
                 .to_owned(),
         )
