@@ -56,7 +56,7 @@ BEGIN
     END LOOP;
     CLOSE c_never_starts;
 
-    CALL _request_resolve(in_apply_id);
+    CALL _request_resolve(in_apply_id, in_actor);
 
     SET v_is_done = FALSE;
     OPEN c_changed;

@@ -1,6 +1,6 @@
 -- Procedure: _event_record
 --
--- Logs something that is no move: a submit, a command, a recovery, a lease taken away.
+-- Logs something that is no move: a submit, a command and what came of it, a lease taken away.
 CREATE PROCEDURE _event_record (
     IN in_apply_id     BIGINT UNSIGNED,
     IN in_operation_id BIGINT UNSIGNED,

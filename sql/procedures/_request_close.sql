@@ -1,20 +1,22 @@
 -- Procedure: _request_close
 --
--- Ends a pending request with its one outcome, and takes its marks off the operations. Does nothing to a closed one.
+-- Ends a pending request with its one outcome, logs that, and takes its marks off the operations. Does nothing to a closed one.
 CREATE PROCEDURE _request_close (
     IN in_request_id BIGINT UNSIGNED,
     IN in_status     VARCHAR(16),
-    IN in_outcome    TEXT CHARACTER SET utf8mb4
+    IN in_outcome    TEXT CHARACTER SET utf8mb4,
+    IN in_actor      VARCHAR(288)
 )
     COMMENT 'Ends a pending request with its one outcome.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_apply_id BIGINT UNSIGNED;
-    DECLARE v_command  VARCHAR(16);
+    DECLARE v_apply_id     BIGINT UNSIGNED;
+    DECLARE v_operation_id BIGINT UNSIGNED;
+    DECLARE v_command      VARCHAR(16);
 
-    SELECT MAX(r.apply_id), MAX(r.command)
-      INTO v_apply_id, v_command
+    SELECT MAX(r.apply_id), MAX(r.operation_id), MAX(r.command)
+      INTO v_apply_id, v_operation_id, v_command
       FROM control_request AS r
      WHERE r.request_id = in_request_id
        AND r.status     = 'pending';
@@ -25,6 +27,10 @@ BEGIN
            r.outcome     = LEFT(in_outcome, 1024)
      WHERE r.request_id = in_request_id
        AND r.status     = 'pending';
+
+    IF v_command IS NOT NULL THEN
+        CALL _event_record(v_apply_id, v_operation_id, in_actor, 'resolved', CONCAT(v_command, ' ', in_status, ': ', in_outcome));
+    END IF;
 
     -- Only where there can be marks: a row locked for a moment is a row that a claim passes over.
     IF v_command IN ('start', 'cutover', 'revert', 'skip_revert') THEN

@@ -1,7 +1,7 @@
 -- Procedure: _request_resolve
 --
 -- Closes the pending requests of an apply that have come to their end, as declared by _request_outcome.
-CREATE PROCEDURE _request_resolve (IN in_apply_id BIGINT UNSIGNED)
+CREATE PROCEDURE _request_resolve (IN in_apply_id BIGINT UNSIGNED, IN in_actor VARCHAR(288))
     COMMENT 'Closes the requests that have come to their end.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
@@ -23,7 +23,7 @@ BEGIN
         IF v_is_done THEN
             LEAVE resolve;
         END IF;
-        CALL _request_close(v_request_id, v_status, v_outcome);
+        CALL _request_close(v_request_id, v_status, v_outcome, in_actor);
     END LOOP;
     CLOSE c_resolved;
 END

@@ -27,6 +27,6 @@ BEGIN
         IF v_request_id IS NULL THEN
             LEAVE supersede;
         END IF;
-        CALL _request_close(v_request_id, 'moot', CONCAT('superseded by ', in_by));
+        CALL _request_close(v_request_id, 'moot', CONCAT('superseded by ', in_by), USER());
     END LOOP;
 END

@@ -56,9 +56,10 @@ BEGIN
         IF v_request_id IS NOT NULL AND v_is_all AND v_bound_id IS NOT NULL AND v_can_swap THEN
             -- One whose swap is under way has opened the gate for it, and so was carried out.
             IF v_state = 'cutting_over' THEN
-                CALL _request_close(v_request_id, 'done', 'cutover is carried out: its swap is under way; a cutover of all follows');
+                CALL _request_close(v_request_id, 'done', 'cutover is carried out: its swap is under way; a cutover of all follows',
+                                    USER());
             ELSE
-                CALL _request_close(v_request_id, 'moot', 'superseded by a cutover of all');
+                CALL _request_close(v_request_id, 'moot', 'superseded by a cutover of all', USER());
             END IF;
             SET v_request_id = NULL;
         END IF;

@@ -47,7 +47,7 @@ BEGIN
         UPDATE apply AS a
            SET a.is_released = TRUE
          WHERE a.apply_id = v_id;
-        CALL _request_close(v_request_id, 'done', CONCAT('released; ', v_held_back, ' operations are no longer held back'));
+        CALL _request_close(v_request_id, 'done', CONCAT('released; ', v_held_back, ' operations are no longer held back'), USER());
         CALL _apply_refresh(v_id, USER());
         CALL _request_answer(v_request_id, v_status, v_message);
 

@@ -38,7 +38,7 @@ BEGIN
         UPDATE apply AS a
            SET a.throttle_level = in_level
          WHERE a.apply_id = v_id;
-        CALL _request_close(v_request_id, 'done', CONCAT('level ', in_level, '; drivers are told by their next heartbeat'));
+        CALL _request_close(v_request_id, 'done', CONCAT('level ', in_level, '; drivers are told by their next heartbeat'), USER());
         CALL _request_answer(v_request_id, v_status, v_message);
 
         COMMIT AND NO CHAIN NO RELEASE;

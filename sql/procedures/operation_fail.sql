@@ -85,7 +85,7 @@ BEGIN
                    l.next_attempt_at = v_next_at
              WHERE l.operation_id = v_id;
             IF v_state = 'revert_window' AND v_to_state = 'completed' THEN
-                CALL _window_close_requests(v_id, in_message);
+                CALL _window_close_requests(v_id, in_message, v_driver);
             END IF;
             IF v_to_state = v_state THEN
                 CALL _lease_drop(v_id, 'fail', v_to_state);

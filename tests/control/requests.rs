@@ -630,6 +630,22 @@ async fn a_resolved_request_has_a_time_and_an_outcome_and_stays_as_it_is() {
         .map(|request| request.split(" | ").nth(2).unwrap())
         .collect();
     assert_eq!(words, ["done", "moot", "done", "done"]);
+    // What was asked and what came of it, in order.
+    let history = "SELECT CONCAT_WS(' ', e.event, SUBSTRING_INDEX(e.detail, ':', 1)) FROM event_log AS e
+                    WHERE e.event IN ('requested', 'resolved') AND COALESCE(e.actor, '') <> '' ORDER BY e.event_id";
+    assert_eq!(
+        fleet.sql().await.texts(history, &[]).await,
+        [
+            "requested stop",
+            "resolved stop done",
+            "requested start",
+            "resolved start moot",
+            "requested stop",
+            "resolved stop done",
+            "requested throttle",
+            "resolved throttle done",
+        ]
+    );
 
     fleet.start(&apply).await;
     fleet.retire(&apply).await;
