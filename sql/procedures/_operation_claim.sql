@@ -4,7 +4,8 @@
 --
 -- Claims do not lock the apply's row. They may do without, because a claim opens no gate, and because commands lock the
 -- operations' rows, so that a claim is either over or has not begun when a command looks. Two things make a claim
--- take the apply's row after all: a limit of copies, which it has to count under, and a start request, which it may end.
+-- take the apply's row after all, and wait there for the length of one commit: a limit of copies, which it has to count under,
+-- and a start request, which it may end. To pass over a row that is locked would say "nothing" of what is claimable.
 --
 -- in_claim  'copy' or 'cutover'
 --
