@@ -9,7 +9,6 @@ CREATE PROCEDURE _scope_deployments (IN in_scope JSON, OUT out_deployments JSON)
 BEGIN
     DECLARE v_labels JSON DEFAULT JSON_EXTRACT(in_scope, '$.labels');
     DECLARE v_sha256 CHAR(64);
-    DECLARE v_locked INT;
 
     SET out_deployments = NULL;
     IF v_labels IS NOT NULL AND JSON_LENGTH(in_scope) = 1 THEN
@@ -25,7 +24,7 @@ BEGIN
             SET out_deployments = JSON_EXTRACT(in_scope, '$.deployments');
         ELSE
             -- Under the lock that a change of deployments takes, or an answer from before it could be kept after it.
-            SELECT i.only_row INTO v_locked FROM installation AS i FOR SHARE;
+            CALL _intake_lock(TRUE);
             SELECT COALESCE(JSON_ARRAYAGG(d.deployment), JSON_ARRAY())
               INTO out_deployments
               FROM deployment AS d

@@ -48,8 +48,8 @@ BEGIN
                                        JSON_EXTRACT(in_options, '$.note')), 256);
 
         START TRANSACTION READ WRITE;
-        -- One submit at a time: two that ask for the same name or table are told apart without a deadlock.
-        SELECT i.only_row INTO v_operations FROM installation AS i FOR UPDATE;
+        -- Two that ask for the same name or table are told apart without a deadlock.
+        CALL _intake_lock(FALSE);
 
         SELECT MAX(a.apply_id), MAX(a.request_sha256), MAX(a.operations)
           INTO v_apply_id, v_known, v_operations

@@ -21,7 +21,6 @@ CREATE PROCEDURE deployment_register (
     MODIFIES SQL DATA
 BEGIN
     DECLARE v_holder   VARCHAR(64);
-    DECLARE v_locked   INT;
     DECLARE v_position INT UNSIGNED;
     DECLARE v_port     SMALLINT UNSIGNED;
 
@@ -50,7 +49,7 @@ BEGIN
         CALL _json_check('labels', in_labels, _json_shape('labels'));
 
         START TRANSACTION READ WRITE;
-        SELECT i.only_row INTO v_locked FROM installation AS i FOR UPDATE;
+        CALL _intake_lock(FALSE);
 
         SELECT MAX(d.deployment)
           INTO v_holder

@@ -10,7 +10,6 @@ CREATE PROCEDURE deployment_remove (IN in_name LONGTEXT CHARACTER SET utf8mb4)
 BEGIN
     DECLARE v_position INT UNSIGNED;
     DECLARE v_apply_id BIGINT UNSIGNED;
-    DECLARE v_locked   INT;
 
     CALL _own_transaction();
     BEGIN
@@ -21,7 +20,7 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        SELECT i.only_row INTO v_locked FROM installation AS i FOR UPDATE;
+        CALL _intake_lock(FALSE);
 
         SELECT MAX(d.position) INTO v_position FROM deployment AS d WHERE d.deployment = in_name;
         IF v_position IS NULL THEN

@@ -32,7 +32,7 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         -- A submit in flight has read the former length, and stores it.
-        SELECT i.only_row INTO v_locked FROM installation AS i FOR UPDATE;
+        CALL _intake_lock(FALSE);
         SELECT MAX(s.minimum_value), MAX(s.maximum_value) INTO v_minimum, v_maximum FROM setting AS s WHERE s.name = in_name;
         IF v_minimum IS NULL THEN
             SELECT GROUP_CONCAT(s.name ORDER BY s.name SEPARATOR ', ') INTO v_known FROM setting AS s;
