@@ -13,10 +13,10 @@ CREATE PROCEDURE _heartbeat (IN in_driver VARCHAR(64) CHARACTER SET utf8mb4, IN 
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
-    DECLARE v_late_id      BIGINT UNSIGNED;
-    DECLARE v_locked       INT UNSIGNED;
-    DECLARE v_timed_out_id BIGINT UNSIGNED;
+    DECLARE v_now            DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
+    DECLARE v_passed_over_id BIGINT UNSIGNED;
+    DECLARE v_locked         INT UNSIGNED;
+    DECLARE v_timed_out_id   BIGINT UNSIGNED;
 
     CALL _own_transaction();
     BEGIN
@@ -34,6 +34,8 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         renew: LOOP
+            -- The first round, nearly always the only one, renews all that nobody has locked just now; each later one renews the
+            -- one row that it has waited for.
             -- LIMIT: else the server merges the derived table, and its SKIP LOCKED with it. By primary key in any case: a scan,
             -- which suits the server for a few rows, would wait for rows that are not meant.
             UPDATE (SELECT b.operation_id, b.progress, b.checkpoint
@@ -45,7 +47,7 @@ BEGIN
                       STRAIGHT_JOIN operation_live AS f FORCE INDEX (PRIMARY)
                         ON f.operation_id = b.operation_id
                        AND f.lease_token  = b.lease_token COLLATE utf8mb4_0900_bin
-                     WHERE f.operation_id = COALESCE(v_late_id, f.operation_id)
+                     WHERE f.operation_id = COALESCE(v_passed_over_id, f.operation_id)
                      LIMIT 1000000
                        FOR UPDATE OF f SKIP LOCKED) AS beat
               STRAIGHT_JOIN operation_live AS l FORCE INDEX (PRIMARY)
@@ -58,13 +60,13 @@ BEGIN
                    l.progress           = IF(JSON_TYPE(beat.progress)   <> 'NULL', JSON_MERGE_PATCH(JSON_OBJECT(), beat.progress),
                                              l.progress),
                    l.checkpoint         = IF(JSON_TYPE(beat.checkpoint) <> 'NULL', beat.checkpoint, l.checkpoint);
-            IF in_driver IS NOT NULL AND v_late_id IS NULL THEN
+            IF in_driver IS NOT NULL AND v_passed_over_id IS NULL THEN
                 UPDATE driver AS d
                    SET d.last_seen_at = v_now
                  WHERE d.driver = in_driver;
             END IF;
             SELECT MIN(l.operation_id)
-              INTO v_late_id
+              INTO v_passed_over_id
               FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
                        operation_id BIGINT UNSIGNED PATH '$.operation_id',
                        lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
@@ -73,15 +75,16 @@ BEGIN
                AND l.lease_token         = beat.lease_token COLLATE utf8mb4_0900_bin
                AND l.lease_heartbeat_at <> v_now;
             COMMIT AND NO CHAIN NO RELEASE;
-            IF v_late_id IS NULL THEN
+            IF v_passed_over_id IS NULL THEN
                 LEAVE renew;
             END IF;
 
+            -- Some are left: wait for the first of them, with no other row held.
             CALL _own_transaction();
             START TRANSACTION READ WRITE;
             SELECT COUNT(*)
               INTO v_locked
-              FROM (SELECT l.operation_id FROM operation_live AS l WHERE l.operation_id = v_late_id FOR UPDATE) AS locked;
+              FROM (SELECT l.operation_id FROM operation_live AS l WHERE l.operation_id = v_passed_over_id FOR UPDATE) AS locked;
         END LOOP;
 
         defer: LOOP

@@ -45,11 +45,11 @@ BEGIN
             CALL _command_refuse_while_pending(v_id, 'stop', 'cancel');
             SELECT COUNT(*)
               INTO v_unstopped
-              FROM _sibling AS s
-             WHERE s.apply_id = v_id
-               AND s.state   IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable', 'cutting_over')
-                OR s.apply_id = v_id AND s.state = 'stopped' AND s.operation_id IN (
-                   SELECT l.operation_id FROM operation_live AS l WHERE l.start_request_id IS NOT NULL);
+              FROM operation_live AS l
+             WHERE l.apply_id = v_id
+               AND (   l.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable', 'cutting_over')
+                    -- Stopped, and to be claimed after a start that this stop makes moot.
+                    OR l.start_request_id IS NOT NULL);
             IF v_unstopped = 0 THEN
                 CALL _refuse(50501, CONCAT('apply ', v_id, ' has nothing left to stop; possible: apply_start, apply_cancel, ',
                                            'apply_revert, apply_skip_revert'));

@@ -37,7 +37,8 @@ BEGIN
             IF v_state <> 'revert_window' OR v_is_over IS NOT TRUE THEN
                 CALL _move_refuse(v_id, v_state, 'its revert window is not over, and nobody asked to skip the rest of it');
             END IF;
-            -- Windows that were open side by side are over together.
+            -- Windows side by side are over together, and the end of all is read from the last swap's row. That may be the one
+            -- that leaves now: hand its end to those that are still open, or they would have to wait for their own again.
             UPDATE operation_live AS l
               JOIN operation_live AS ended
                 ON ended.operation_id = v_id

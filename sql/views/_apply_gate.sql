@@ -36,7 +36,9 @@ SELECT a.apply_id,
        sibling.first_running_position,
        sibling.next_revert_position,
        -- A swap is under way or may still come; none does behind a sibling that blocks for good.
-       (sibling.first_swap_ahead_position < COALESCE(sibling.cutover_for_good_position, 4294967295)) IS TRUE,
+       sibling.first_swap_ahead_position IS NOT NULL
+       AND (   sibling.cutover_for_good_position IS NULL
+            OR sibling.first_swap_ahead_position < sibling.cutover_for_good_position),
        sibling.running_operations,
        sibling.is_swapping,
        sibling.first_revert_position,
