@@ -2,6 +2,8 @@
 --
 -- Every apply and how it stands, worked out from its operations; nobody writes it. The error is that of the first failed
 -- operation in order, with its deployment. Times in UTC.
+-- For what goes on, ask for finished_at IS NULL: an index finds those. A condition on state alone works out every apply that ever
+-- was.
 --
 -- COLLATE, here and in other views: what is made of literals only would not compare with a literal of a session that has
 -- another collation (1267).

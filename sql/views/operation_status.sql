@@ -1,6 +1,8 @@
 -- View: operation_status
 --
 -- How far every operation is. Rates in rows a second, times left in seconds, times in UTC.
+-- For what goes on, ask for the operations of an apply, or of those that apply_status shows with finished_at IS NULL: an index
+-- finds them. A condition on state or completed_at alone reads all that ever were.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW operation_status (
