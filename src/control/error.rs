@@ -97,7 +97,7 @@ impl ControlError {
             Self::Unreachable(_) => true,
             // Too many connections, shutdown, lock wait, deadlock, killed, read-only while the primary moves; and what an upgrade
             // replaces at this moment: a procedure that is away, has other parameters than its caller still passes, is not yet
-            // granted again, or is to be prepared again.
+            // granted again, or is to be prepared again; a view whose function is away.
             Self::Server(error) => matches!(
                 server_number(error),
                 Some(
@@ -108,6 +108,7 @@ impl ControlError {
                         | 1305
                         | 1317
                         | 1318
+                        | 1356
                         | 1370
                         | 1615
                         | 1836
