@@ -79,6 +79,7 @@ pub enum Cause {
     Order(usize),
     AllParked(usize),
     MaxCopies(usize),
+    Revert(usize),
     NotDue,
     Defer,
 }
@@ -86,7 +87,9 @@ pub enum Cause {
 impl Cause {
     pub fn blocker(self) -> Option<usize> {
         match self {
-            Cause::Order(at) | Cause::AllParked(at) | Cause::MaxCopies(at) => Some(at),
+            Cause::Order(at) | Cause::AllParked(at) | Cause::MaxCopies(at) | Cause::Revert(at) => {
+                Some(at)
+            }
             Cause::Request | Cause::NotDue | Cause::Defer => None,
         }
     }
@@ -308,8 +311,8 @@ impl Model {
         if let Some(cause) = self.closed_by_request() {
             return Some(cause);
         }
-        if self.is_pending("revert") {
-            return Some(Cause::Request);
+        if let Some(first) = self.operations.iter().position(|o| o.revert_asked) {
+            return Some(Cause::Revert(first));
         }
         if let Some(blocker) = self.cutover_blocker(at) {
             return Some(Cause::Order(blocker));

@@ -253,7 +253,8 @@ impl Model {
         }
         match self.cutover_bound.map(|at| self.operations[at].state) {
             None if !self.swap_may_come() && !any(&[CuttingOver]) => {
-                ended.insert("cutover", "done");
+                let swapped = any(&[RevertWindow, Reverting, Completed, Reverted]);
+                ended.insert("cutover", if swapped { "done" } else { "moot" });
             }
             Some(RevertWindow | Reverting | Completed | Reverted) => {
                 ended.insert("cutover", "done");
