@@ -35,7 +35,6 @@ BEGIN
     DECLARE v_is_counted     BOOLEAN;
     DECLARE v_candidate_id   BIGINT UNSIGNED;
     DECLARE v_lapsed_at      DATETIME(6);
-    DECLARE v_expired_at     DATETIME(6);
     DECLARE v_swept          INT UNSIGNED;
     DECLARE v_head_at        DATETIME(6);
     DECLARE v_now            DATETIME(6);
@@ -45,10 +44,15 @@ BEGIN
     IF (CHAR_LENGTH(in_driver) BETWEEN 1 AND 64 AND JSON_QUOTE(in_driver) = CONCAT('"', TRIM(in_driver), '"')) IS NOT TRUE THEN
         CALL _driver_check(in_driver);
     END IF;
-    CALL _own_transaction();
-    -- For the looks without a lock, below. Locking reads and changes are the same on both levels, and what has more to read
-    -- than a place to begin at begins a transaction of the usual level first.
-    SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
+    BEGIN
+        -- It would find the same, and says what it means.
+        DECLARE EXIT HANDLER FOR 1568
+            CALL _own_transaction();
+
+        -- For the looks without a lock, below. Locking reads and changes are the same on both levels, and what has more to read
+        -- than a place to begin at begins a transaction of the usual level first.
+        SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
+    END;
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
         BEGIN
@@ -68,33 +72,28 @@ BEGIN
 
         SET v_now = UTC_TIMESTAMP(6);
         seek: LOOP
-            -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server checks
-            -- the range inside it and reads no row beyond. The text stands here, as a CALL would cost more than the look.
-            SET v_lapsed_at = NULL,
-                v_swept     = 0;
-            SELECT l.lease_check_at, l.lease_expires_at
-              INTO v_lapsed_at, v_expired_at
+            -- A look without a lock: did any lease run out? MIN and MAX of an index's column the server answers while it plans,
+            -- by one dive into the index: for a third of what a statement with LIMIT 1 takes. MAX, as there is mostly none
+            -- before now, and one after it would be read for MIN. The text stands here, as a CALL would cost more than the look.
+            SET v_swept = 0;
+            SELECT MAX(l.lease_check_at)
+              INTO v_lapsed_at
               FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-             WHERE l.lease_check_at <= v_now
-             LIMIT 1;
+             WHERE l.lease_check_at <= v_now;
             IF v_lapsed_at IS NOT NULL THEN
-                CALL _lease_sweep(v_lapsed_at, v_swept);
+                CALL _lease_sweep(v_swept);
             END IF;
 
             IF v_deployments IS NULL THEN
                 -- And another: where does the queue begin? Entries of what was claimed stay in the index, marked as deleted, until
                 -- the server purges them: never, while a backup's snapshot is open. To lock past one takes a look into the row's
                 -- older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What it shows is a
-                -- place to begin at, no more. apply_id is no part of the index either. Not one statement with the look
-                -- before: as a subquery it would read all of the index.
-                SET v_head_at = NULL;
-                SELECT l.claimable_at, l.apply_id
-                  INTO v_head_at, v_apply_id
+                -- place to begin at, no more.
+                SELECT MIN(l.claimable_at)
+                  INTO v_head_at
                   FROM operation_live AS l FORCE INDEX (operation_live_claim)
                  WHERE l.claim         = in_claim
-                   AND l.claimable_at <= v_now
-                 ORDER BY l.claimable_at, l.operation_id
-                 LIMIT 1;
+                   AND l.claimable_at <= v_now;
             END IF;
             IF v_deployments IS NULL AND v_head_at IS NOT NULL THEN
                 -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
