@@ -2,6 +2,7 @@
 //! shadow in batches, together with the position that they lead to.
 
 mod refused;
+mod texts;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use super::concurrency::Concurrency;
 use super::error::ErrorKind;
 use super::prepared::{Prepared, Rereading};
 use super::routing::Routing;
-use super::session::{OUR_SQL_MODE, Session, Sessions, end_session};
+use super::session::{Session, Sessions, end_session};
 use super::staging::Staging;
 use super::{EngineError, fail_point};
 
@@ -32,9 +33,6 @@ const BATCH_ROWS: usize = 4000;
 /// A transaction is written in parts only when it is larger than this.
 const TRANSACTION_BYTES: usize = 8 << 20;
 
-/// One statement of a batch is no longer than this, but for a single larger row.
-const STATEMENT_BYTES: usize = 1 << 20;
-
 /// While this much is held for chunks, nothing more is taken from the stream.
 const HELD_BYTES: usize = 8 << 20;
 
@@ -44,10 +42,6 @@ const IDLE_POSITION_EVERY: Duration = Duration::from_secs(30);
 
 /// See [`Applier::unheard`].
 const UNHEARD: Duration = Duration::from_secs(30);
-
-/// For values that are stored already and that strict mode takes from a row alone: into a table of the same types, never
-/// into the shadow.
-const LAX_SQL_MODE: &str = "NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
 
 /// The server's number for a duplicate value of a unique key.
 const DUPLICATE: u16 = 1062;
@@ -462,82 +456,11 @@ impl Applier {
         Ok(())
     }
 
-    /// The server would end the session without a word of the reason.
-    fn check_length(&self, statements: &[String]) -> Result<(), EngineError> {
-        let longest = statements.iter().map(String::len).max().unwrap_or(0);
-        if self.longest_statement == 0 || longest < self.longest_statement {
-            return Ok(());
-        }
-        Err(EngineError::retryable(format!(
-            "a row was written whose copy takes a statement of {longest} bytes, and \
-             max_allowed_packet is {}; set it to more than that globally, and the change goes on \
-             from its checkpoint, or cancel",
-            self.longest_statement
-        )))
-    }
-
     fn lag(&self) -> Duration {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         now.saturating_sub(Duration::from_micros(self.committed_at))
-    }
-
-    /// The batch as few, long statements: each is one round trip.
-    fn statements(
-        &self,
-        position: &Position,
-        transaction: Transaction,
-    ) -> Result<Vec<String>, EngineError> {
-        let pending: Vec<&Change> = self.pending.values().collect();
-        let mut texts = self.batch(&pending, transaction);
-        texts.add(&self.store.set_position(position)?);
-        if !pending.is_empty() {
-            texts.add(&self.store.mark()?);
-        }
-        texts.add("COMMIT");
-        Ok(texts.done())
-    }
-
-    fn batch(&self, pending: &[&Change], transaction: Transaction) -> Texts {
-        let mut texts = Texts::default();
-        if transaction == Transaction::Own {
-            texts.add("BEGIN");
-        }
-        for (table, staging) in self.staging.iter().enumerate() {
-            let Some(staging) = staging else { continue };
-            let mut changes = pending.iter().filter(|c| c.table == table).peekable();
-            if changes.peek().is_none() {
-                continue;
-            }
-            texts.add(&staging.clear);
-            let mut insert = String::new();
-            let mut no_member = false;
-            for change in changes {
-                if insert.len() + change.tuple.len() > STATEMENT_BYTES && !insert.is_empty() {
-                    texts.add(&std::mem::take(&mut insert));
-                }
-                insert.push_str(if insert.is_empty() {
-                    &staging.insert_prefix
-                } else {
-                    ","
-                });
-                insert.push_str(&change.tuple);
-                if change.no_member && !no_member {
-                    no_member = true;
-                    texts.add(&format!("SET SESSION sql_mode = '{LAX_SQL_MODE}'"));
-                }
-            }
-            texts.add(&insert);
-            if no_member {
-                texts.add(&format!("SET SESSION sql_mode = '{OUR_SQL_MODE}'"));
-            }
-            staging
-                .take_over
-                .iter()
-                .for_each(|statement| texts.add(statement));
-        }
-        texts
     }
 
     /// Prepares `connection` for [`Applier::drain`].
@@ -652,33 +575,4 @@ pub(super) fn meeting_of_rows(error: EngineError) -> EngineError {
 
 fn stream_ended() -> EngineError {
     EngineError::retryable("the binlog stream ended unexpectedly")
-}
-
-/// Statements gathered into texts of bounded length.
-#[derive(Default)]
-struct Texts {
-    whole: Vec<String>,
-    current: String,
-}
-
-impl Texts {
-    fn add(&mut self, statement: &str) {
-        if statement.is_empty() {
-            return;
-        }
-        if self.current.len() + statement.len() > STATEMENT_BYTES && !self.current.is_empty() {
-            self.whole.push(std::mem::take(&mut self.current));
-        }
-        if !self.current.is_empty() {
-            self.current.push(';');
-        }
-        self.current.push_str(statement);
-    }
-
-    fn done(mut self) -> Vec<String> {
-        if !self.current.is_empty() {
-            self.whole.push(self.current);
-        }
-        self.whole
-    }
 }
