@@ -154,7 +154,7 @@ enum Command {
     /// Pages that are made from the program itself
     #[command(subcommand, hide = true)]
     Docs(docs::Command),
-    /// What things cost, measured on a private server
+    /// What things cost, measured on a server of its own or the one that LOCKKEEPER_TEST_URL names
     #[command(subcommand)]
     Bench(bench::Command),
     /// A completion script for a shell

@@ -1,4 +1,4 @@
-//! The sizes and times of the demo: about two minutes on two cores.
+//! The sizes and times of the demo: two to five minutes on two cores.
 
 use std::time::Duration;
 
