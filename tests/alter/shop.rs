@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::io::{AsyncBufRead, Lines};
 use tokio::process::{Child, Command};
 
-use crate::support::{TestDatabase, eventually};
+use crate::support::{TestDatabase, clean_up, eventually};
 
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -155,22 +155,8 @@ impl Drop for Shop {
         if self.database.is_reusable() {
             return;
         }
-        let (settings, schema) = (self.database.settings().clone(), self.schema.clone());
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                let mut session = settings.without_schema().connect().await?;
-                session
-                    .execute(AssertSqlSafe(format!("DROP DATABASE {schema}")))
-                    .await?;
-                Ok::<_, anyhow::Error>(())
-            })
-        });
-        if let Ok(Err(error)) = dropped.join() {
-            eprintln!("schema {} stays: {error}", self.schema);
-        }
+        let drop = format!("DROP DATABASE {}", self.schema);
+        clean_up(self.database.settings(), &self.schema, vec![drop]);
     }
 }
 

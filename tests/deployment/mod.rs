@@ -111,13 +111,43 @@ pub struct Deployment {
     /// Eight hex digits, different in each test.
     pub installation: String,
     pub root: MySqlConnection,
+    _clean_up: Option<CleanUp>,
+}
+
+/// Nothing stays behind on a server that isn't ours.
+struct CleanUp {
+    settings: ConnectionSettings,
+    schema: String,
+    installation: String,
+}
+
+impl Drop for CleanUp {
+    fn drop(&mut self) {
+        let (schema, installation) = (&self.schema, &self.installation);
+        let statements = vec![
+            format!("DROP DATABASE IF EXISTS `{schema}`"),
+            // Of tests that have more than one schema, or an account.
+            format!("DROP DATABASE IF EXISTS `{schema}_far`"),
+            format!("DROP USER IF EXISTS u{installation}"),
+        ];
+        crate::support::clean_up(&self.settings, schema, statements);
+    }
 }
 
 impl Deployment {
     /// A new, empty schema.
     pub async fn fresh() -> Self {
         let server = crate::support::server().await;
-        Self::on(server.administrator().clone()).await
+        let db = Self::on(server.administrator().clone()).await;
+        let clean_up = server.is_named().then(|| CleanUp {
+            settings: db.settings.clone(),
+            schema: db.schema.clone(),
+            installation: db.installation.clone(),
+        });
+        Self {
+            _clean_up: clean_up,
+            ..db
+        }
     }
 
     pub async fn on(settings: ConnectionSettings) -> Self {
@@ -135,6 +165,7 @@ impl Deployment {
             schema,
             installation: id[..8].to_owned(),
             root,
+            _clean_up: None,
         }
     }
 

@@ -2,9 +2,9 @@ use std::sync::Mutex;
 
 use lockkeeper::config::{ConnectionSettings, Credentials, Secret};
 use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::server;
+use super::{clean_up, server};
 
 /// A schema of its own on the shared server, with Lockkeeper installed.
 pub struct TestDatabase {
@@ -113,11 +113,11 @@ impl TestDatabase {
     pub async fn register_deployments(&self, count: u32) {
         let mut session = self.connect().await;
         for number in 0..count {
-            sqlx::query("CALL deployment_register(?, ?, ?, ?, NULL)")
-                .bind(format!("d{number}"))
-                .bind(number)
-                .bind(&self.settings.host)
-                .bind(self.settings.port)
+            // As text: a prepared call may be given up while another test installs (1615).
+            let (host, port) = (&self.settings.host, self.settings.port);
+            let call =
+                format!("CALL deployment_register('d{number}', {number}, '{host}', {port}, NULL)");
+            sqlx::raw_sql(AssertSqlSafe(call))
                 .execute(&mut session)
                 .await
                 .expect("deployment_register");
@@ -174,35 +174,18 @@ impl Drop for TestDatabase {
         if !self.clean_up {
             return;
         }
-        // No runtime may be blocked from inside of itself.
-        let settings = self.settings.clone();
+        let schema = self.schema();
         let accounts =
             std::mem::take(&mut *self.accounts.lock().unwrap_or_else(|e| e.into_inner()));
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                let schema = settings.schema();
-                let mut session = settings.clone().without_schema().connect().await?;
-                let mut statements = vec![
-                    format!("DROP DATABASE IF EXISTS `{schema}`"),
-                    format!("DROP ROLE IF EXISTS {}", roles(schema).join(", ")),
-                ];
-                statements.extend(
-                    accounts
-                        .iter()
-                        .map(|account| format!("DROP USER IF EXISTS '{account}'@'%'")),
-                );
-                for statement in statements {
-                    session.execute(AssertSqlSafe(statement)).await?;
-                }
-                session.close().await?;
-                Ok::<_, anyhow::Error>(())
-            })
-        });
-        if let Ok(Err(error)) = dropped.join() {
-            eprintln!("schema {} stays: {error}", self.settings.schema());
-        }
+        let mut statements = vec![
+            format!("DROP DATABASE IF EXISTS `{schema}`"),
+            format!("DROP ROLE IF EXISTS {}", roles(schema).join(", ")),
+        ];
+        statements.extend(
+            accounts
+                .iter()
+                .map(|account| format!("DROP USER IF EXISTS '{account}'@'%'")),
+        );
+        clean_up(&self.settings, schema, statements);
     }
 }

@@ -2,8 +2,11 @@
 
 #![allow(dead_code, unused_imports)] // each test binary uses its own part
 
+mod clean_up;
 pub mod control;
 mod database;
+mod query;
+mod seed;
 pub mod terminal;
 mod wait;
 
@@ -12,7 +15,10 @@ use std::path::Path;
 use lockkeeper::server::{Server, ServerOptions};
 use tokio::sync::OnceCell;
 
+pub use clean_up::clean_up;
 pub use database::TestDatabase;
+pub use query::{column, one};
+pub use seed::seed;
 pub use wait::eventually;
 
 /// The server of this test run: the one that `LOCKKEEPER_TEST_URL` names, else one that every test of the
