@@ -5,6 +5,7 @@ mod deployment;
 mod support;
 mod writers;
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -27,38 +28,52 @@ const STATEMENTS: [&str; 4] = [
     "DROP TABLE gone",
 ];
 
-/// All of a cutover's steps, and those around it.
-const STEPS: [&str; 24] = [
-    "fence.create.before",
-    "fence.raise.after",
-    "fence.rename.after",
-    "plan.create_shadow.after",
-    "step.execute.before",
-    "step.execute.after",
-    "cutover.write_down.before",
-    "cutover.write_down.after",
-    "cutover.lock.before",
-    "cutover.lock.after",
-    "cutover.drain.before",
-    "cutover.drain.after",
-    "cutover.rename.before",
-    "cutover.rename.after",
-    "cutover.unlock.before",
-    "cutover.unlock.after",
-    "step.execute.after=2:",
-    "step.execute.before=3:",
-    "step.execute.after=3:",
-    "artifact.hold.before",
-    "artifact.hold.after",
-    "artifact.remove.before",
-    "artifact.remove.after",
-    "fence.rename.before",
+/// All of a cutover's steps, and those around it. Those of a list are met in one change: each driver goes on from where
+/// the one before met its fate, and gets as far as the next step.
+const STEPS: [&[&str]; 4] = [
+    &[
+        "plan.create_shadow.after",
+        "fence.rename.after",
+        "step.execute.before",
+        "step.execute.after",
+    ],
+    &[
+        "fence.create.before",
+        "cutover.write_down.before",
+        "cutover.write_down.after",
+        "cutover.lock.before",
+        "cutover.lock.after",
+        "cutover.drain.before",
+        "cutover.drain.after",
+        "cutover.rename.before",
+        "cutover.rename.after",
+    ],
+    // After the swap come the other two statements.
+    &[
+        "fence.raise.after",
+        "cutover.unlock.before",
+        "step.execute.after",
+        "step.execute.before",
+        "step.execute.after",
+    ],
+    &[
+        "fence.rename.before",
+        "cutover.unlock.after",
+        "artifact.hold.before",
+        "artifact.hold.after",
+        "artifact.remove.before",
+        "artifact.remove.after",
+    ],
 ];
 
 /// All of them, or those whose names contain `LOCKKEEPER_TEST_STEP`.
-fn steps() -> impl Iterator<Item = &'static str> {
+fn steps() -> impl Iterator<Item = Vec<&'static str>> {
     let wanted = std::env::var("LOCKKEEPER_TEST_STEP").unwrap_or_default();
-    STEPS.into_iter().filter(move |step| step.contains(&wanted))
+    let lists = STEPS.into_iter().map(move |list| {
+        let list = list.iter().copied();
+        list.filter(|step| step.contains(&wanted)).collect()
+    });
+    lists.filter(|list: &Vec<_>| !list.is_empty())
 }
 
 const CHILD: &str = "LOCKKEEPER_TEST_CUTOVER";
@@ -109,13 +124,6 @@ fn spawn(db: &Deployment, epoch: u64, fail_at: &str) -> Child {
         .expect("a child")
 }
 
-fn armed(step: &str, action: &str) -> String {
-    match step.strip_suffix(':') {
-        Some(counted) => format!("{counted}:{action}"),
-        None => format!("{step}={action}"),
-    }
-}
-
 async fn prepared() -> (Deployment, Writers) {
     let mut db = Deployment::fresh().await;
     db.run(TABLE).await;
@@ -150,16 +158,19 @@ async fn shape(db: &mut Deployment) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_killed_at_any_step_of_its_cutover_is_followed_by_one_that_ends_it() {
-    for step in steps() {
+    for list in steps() {
         let (mut db, writers) = prepared().await;
-        let status = spawn(&db, 1, &armed(step, "abort"))
-            .wait()
-            .await
-            .expect("a status");
-        assert!(!status.success(), "{step} was never reached");
-        assert!(db.tables().await.contains("orders"), "{step}");
-        let status = spawn(&db, 2, "").wait().await.expect("a status");
-        assert!(status.success(), "the successor failed after {step}");
+        let mut epochs = 1..;
+        for (step, epoch) in list.iter().zip(&mut epochs) {
+            let mut killed = spawn(&db, epoch, &format!("{step}=abort"));
+            let status = killed.wait().await.expect("a status");
+            let aborted = Some(Signal::ABORT.as_raw());
+            assert_eq!(status.signal(), aborted, "{step} was not reached: {status}");
+            assert!(db.tables().await.contains("orders"), "{step}");
+        }
+        let last = epochs.next().expect("an epoch");
+        let status = spawn(&db, last, "").wait().await.expect("a status");
+        assert!(status.success(), "the successor failed after {list:?}");
         shape(&mut db).await;
         let expected = writers.stop().await;
         writers::check(&mut db, &expected).await;
@@ -173,32 +184,39 @@ fn state_of(pid: u32) -> char {
         .unwrap_or('-')
 }
 
+const PATIENCE: Duration = Duration::from_secs(120);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_frozen_at_any_step_of_its_cutover_changes_nothing_when_it_wakes_up() {
-    for step in steps() {
+    for list in steps() {
         let (mut db, writers) = prepared().await;
-        let mut frozen = spawn(&db, 1, &armed(step, "stop"));
-        let pid = frozen.id().expect("a running child");
-        support::eventually(step, Duration::from_secs(60), || async {
-            state_of(pid) == 'T'
-        })
-        .await;
-        let status = spawn(&db, 2, "").wait().await.expect("a status");
+        let mut frozen = Vec::new();
+        let mut epochs = 1..;
+        for (step, epoch) in list.iter().zip(&mut epochs) {
+            let driver = spawn(&db, epoch, &format!("{step}=stop"));
+            let pid = driver.id().expect("a running child");
+            support::eventually(step, PATIENCE, || async { state_of(pid) == 'T' }).await;
+            frozen.push((step, pid, driver));
+        }
+        let last = epochs.next().expect("an epoch");
+        let status = spawn(&db, last, "").wait().await.expect("a status");
         assert!(
             status.success(),
-            "the successor failed beside one frozen at {step}"
+            "the successor failed beside those frozen at {list:?}"
         );
         let before = shape(&mut db).await;
-        let number = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-        kill_process(number, Signal::CONT).expect("a signal");
-        let late = tokio::time::timeout(Duration::from_secs(60), frozen.wait()).await;
-        let late = late.expect("the late driver ends").expect("a status");
-        // Past the last statement there is nothing left that it could fail at.
-        assert!(
-            !late.success() || step == "artifact.remove.after",
-            "the late driver believes that it did it: {step}"
-        );
-        assert_eq!(shape(&mut db).await, before, "{step}");
+        for (step, pid, mut driver) in frozen {
+            let number = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+            kill_process(number, Signal::CONT).expect("a signal");
+            let late = tokio::time::timeout(PATIENCE, driver.wait()).await;
+            let late = late.expect("the late driver ends").expect("a status");
+            // Past the last statement there is nothing left that it could fail at.
+            assert!(
+                !late.success() || *step == "artifact.remove.after",
+                "the late driver believes that it did it: {step}"
+            );
+            assert_eq!(shape(&mut db).await, before, "{step}");
+        }
         let expected = writers.stop().await;
         writers::check(&mut db, &expected).await;
     }

@@ -82,40 +82,43 @@ async fn forward(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rename_whose_answer_is_lost_is_settled_and_no_lock_stays() {
-    for fault in [
+    let faults = [
         Fault::AnswerLost,
         Fault::Swallowed,
         Fault::ClosedBefore,
         Fault::ClosedAfter,
-    ] {
-        let mut db = Deployment::fresh().await;
-        db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1), (2, 2)")
-            .await;
-        // A login through TLS lets the server know the password for those without.
-        let sessions = Sessions::new(db.target(), db.owner(0), TestLease::held());
-        sessions.open().await.unwrap().close().await;
-        let mut target = db.target();
-        target.port = proxy((target.host.clone(), target.port), fault).await;
-        target.tls = Tls::Disabled;
-        let mut job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
-        job.options = serde_json::json!({"cutover_lock_seconds": 0.5});
-        let mut engine = Engine::open(target, job, TestLease::held()).await.unwrap();
-        assert_eq!(engine.copy().await.unwrap(), Outcome::Verified);
-        let swap = tokio::time::timeout(Duration::from_secs(60), engine.cut_over());
-        let result: Result<_, EngineError> = swap.await.expect("it ends");
-        let kind = "SELECT CONCAT(COLUMN_TYPE, '') FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't' AND COLUMN_NAME = 'n'";
-        if let Err(error) = result {
-            assert_eq!(error.kind(), ErrorKind::Retryable, "{fault:?}: {error}");
-            assert_eq!(db.text(kind).await, "int", "{fault:?}");
-            engine
-                .cut_over()
-                .await
-                .unwrap_or_else(|e| panic!("{fault:?}: {}", e.message()));
-        }
-        assert_eq!(db.text(kind).await, "bigint", "{fault:?}");
-        db.run("SET lock_wait_timeout = 5; INSERT INTO t VALUES (3, 3)")
-            .await;
-        assert_eq!(db.text("SELECT COUNT(*) FROM t").await, "3", "{fault:?}");
-        engine.finish().await.unwrap();
+    ];
+    futures_util::future::join_all(faults.map(a_rename_meets)).await;
+}
+
+async fn a_rename_meets(fault: Fault) {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1), (2, 2)")
+        .await;
+    // A login through TLS lets the server know the password for those without.
+    let sessions = Sessions::new(db.target(), db.owner(0), TestLease::held());
+    sessions.open().await.unwrap().close().await;
+    let mut target = db.target();
+    target.port = proxy((target.host.clone(), target.port), fault).await;
+    target.tls = Tls::Disabled;
+    let mut job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
+    job.options = serde_json::json!({"cutover_lock_seconds": 0.5});
+    let mut engine = Engine::open(target, job, TestLease::held()).await.unwrap();
+    assert_eq!(engine.copy().await.unwrap(), Outcome::Verified);
+    let swap = tokio::time::timeout(Duration::from_secs(60), engine.cut_over());
+    let result: Result<_, EngineError> = swap.await.expect("it ends");
+    let kind = "SELECT CONCAT(COLUMN_TYPE, '') FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't' AND COLUMN_NAME = 'n'";
+    if let Err(error) = result {
+        assert_eq!(error.kind(), ErrorKind::Retryable, "{fault:?}: {error}");
+        assert_eq!(db.text(kind).await, "int", "{fault:?}");
+        engine
+            .cut_over()
+            .await
+            .unwrap_or_else(|e| panic!("{fault:?}: {}", e.message()));
     }
+    assert_eq!(db.text(kind).await, "bigint", "{fault:?}");
+    db.run("SET lock_wait_timeout = 5; INSERT INTO t VALUES (3, 3)")
+        .await;
+    assert_eq!(db.text("SELECT COUNT(*) FROM t").await, "3", "{fault:?}");
+    engine.finish().await.unwrap();
 }

@@ -5,12 +5,14 @@ mod deployment;
 mod support;
 mod writers;
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::{Engine, EngineError, Job, JobTask, Outcome, Password, Target, Tls};
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::process::{Child, Command};
 use writers::Writers;
@@ -52,7 +54,7 @@ async fn child() {
             statement: CHANGE.into(),
         }],
         // Also beside the streams of other tests.
-        options: serde_json::json!({ "chunk_seconds": 0.05, "index_build": "deferred" }),
+        options: serde_json::json!({ "chunk_seconds": 0.01, "index_build": "deferred" }),
         revert_window_seconds: 0,
     };
     match run(target, job).await {
@@ -268,22 +270,23 @@ async fn a_driver_killed_at_random_moments_loses_nothing() {
     let wanted = std::env::var("LOCKKEEPER_KILLS").map_or(1, |text| {
         text.parse::<u32>().expect("LOCKKEEPER_KILLS: a number")
     });
+    let mut random = StdRng::seed_from_u64(support::seed());
     let (mut kills, mut changes) = (0, 0);
     while kills < wanted {
         let (deployment, writers) = prepared(60_000).await;
-        kills += killed_at_random_moments(&deployment).await;
+        kills += killed_at_random_moments(&deployment, &mut random).await;
         changes += 1;
         checked(deployment, writers).await;
     }
     eprintln!("{kills} kills of {changes} changes");
 }
 
-async fn killed_at_random_moments(deployment: &Deployment) -> u32 {
+async fn killed_at_random_moments(deployment: &Deployment, random: &mut StdRng) -> u32 {
     let mut kills = 0;
     for epoch in 1.. {
         let mut child = spawn(deployment, epoch, "");
         let wait = match kills < KILLS_OF_A_CHANGE {
-            true => Duration::from_millis(rand::rng().random_range(200..2500)),
+            true => Duration::from_millis(random.random_range(200..2500)),
             false => Duration::from_secs(120),
         };
         match tokio::time::timeout(wait, child.wait()).await {
@@ -302,32 +305,44 @@ async fn killed_at_random_moments(deployment: &Deployment) -> u32 {
     kills
 }
 
-/// Steps of a change, and how often a driver passes each before it meets its fate there.
-const STEPS: [(&str, u32); 13] = [
-    ("begin.checkpoint.before", 1),
-    ("begin.checkpoint.after", 1),
-    ("copy.chunk.before", 1),
-    ("copy.chunk.before", 5),
-    ("copy.chunk.after", 1),
-    ("copy.chunk.after", 4),
-    ("apply.batch.before", 1),
-    ("apply.batch.before", 3),
-    ("apply.batch.after", 1),
-    ("index.build.before", 1),
-    ("index.build.after", 1),
-    // The next driver is not told of the swap: it asks for the copy first, all the same.
-    ("cutover.rename.after", 1),
-    ("cutover.unlock.after", 1),
+/// Steps of a change, and how often a driver passes each before it meets its fate there. Those of a list are met in one
+/// change: each driver goes on from where the one before was.
+const STEPS: [&[(&str, u32)]; 3] = [
+    &[
+        ("begin.checkpoint.before", 1),
+        ("begin.checkpoint.after", 1),
+        ("copy.chunk.before", 1),
+        ("copy.chunk.after", 1),
+        ("copy.chunk.before", 5),
+        ("copy.chunk.after", 4),
+    ],
+    &[
+        ("apply.batch.before", 3),
+        ("apply.batch.after", 1),
+        ("apply.batch.before", 1),
+        // The next driver is not told of the swap: it asks for the copy first, all the same.
+        ("cutover.rename.after", 1),
+    ],
+    &[
+        ("index.build.before", 1),
+        ("index.build.after", 1),
+        ("cutover.unlock.after", 1),
+    ],
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_killed_at_any_step_is_followed_by_one_that_ends_the_change() {
-    for (step, time) in STEPS {
+    for list in STEPS {
         let (deployment, writers) = prepared(20_000).await;
-        let status = end_of(&deployment, 1, &format!("{step}={time}:abort")).await;
-        assert!(!status.success(), "{step} was never reached");
-        let status = end_of(&deployment, 2, "").await;
-        assert!(status.success(), "the successor failed after {step}");
+        let mut epochs = 1..;
+        for ((step, time), epoch) in list.iter().zip(&mut epochs) {
+            let status = end_of(&deployment, epoch, &format!("{step}={time}:abort")).await;
+            let aborted = Some(rustix::process::Signal::ABORT.as_raw());
+            assert_eq!(status.signal(), aborted, "{step} was not reached: {status}");
+        }
+        let last = epochs.next().expect("an epoch");
+        let status = end_of(&deployment, last, "").await;
+        assert!(status.success(), "the successor failed after {list:?}");
         checked(deployment, writers).await;
     }
 }
@@ -335,27 +350,35 @@ async fn a_driver_killed_at_any_step_is_followed_by_one_that_ends_the_change() {
 /// Its lease says yes all the time: only the fence on the deployment holds it back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_frozen_at_any_step_changes_nothing_when_it_wakes_up() {
-    for (step, time) in STEPS {
+    for list in STEPS {
         let (mut deployment, writers) = prepared(20_000).await;
-        let mut former = spawn(&deployment, 1, &format!("{step}={time}:stop"));
-        frozen(former.id()).await;
-        let status = end_of(&deployment, 2, "").await;
-        assert!(status.success(), "the successor failed after {step}");
+        let mut former = Vec::new();
+        let mut epochs = 1..;
+        for ((step, time), epoch) in list.iter().zip(&mut epochs) {
+            let driver = spawn(&deployment, epoch, &format!("{step}={time}:stop"));
+            frozen(driver.id()).await;
+            former.push((step, driver));
+        }
+        let last = epochs.next().expect("an epoch");
+        let status = end_of(&deployment, last, "").await;
+        assert!(status.success(), "the successor failed after {list:?}");
         let expected = writers.stop().await;
         writers::check(&mut deployment, &expected).await;
         let tables = deployment.tables().await;
         let whole = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, worker, note, amount)))) FROM orders";
         let rows = deployment.text(whole).await;
 
-        woken(former.id());
-        let status = tokio::time::timeout(Duration::from_secs(60), former.wait()).await;
-        let status = status.expect("it gives up").expect("a status");
-        // After its own swap nothing was left to do that a successor had not done.
-        let had_swapped = step.starts_with("cutover");
-        assert!(had_swapped || !status.success(), "{step}: it went on");
-        assert_eq!(deployment.tables().await, tables, "{step}");
-        assert_eq!(deployment.text(whole).await, rows, "{step}");
-        assert_eq!(id_type(&mut deployment).await, "bigint", "{step}");
+        for (step, mut driver) in former {
+            woken(driver.id());
+            let status = tokio::time::timeout(Duration::from_secs(120), driver.wait()).await;
+            let status = status.expect("it gives up").expect("a status");
+            // After its own swap nothing was left to do that a successor had not done.
+            let had_swapped = step.starts_with("cutover");
+            assert!(had_swapped || !status.success(), "{step}: it went on");
+            assert_eq!(deployment.tables().await, tables, "{step}");
+            assert_eq!(deployment.text(whole).await, rows, "{step}");
+        }
+        assert_eq!(id_type(&mut deployment).await, "bigint", "{list:?}");
     }
 }
 
@@ -365,9 +388,10 @@ async fn swap_values(
     stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
 ) -> Vec<i64> {
     let mut values: Vec<i64> = (1..=300).collect();
+    let mut random = StdRng::seed_from_u64(support::seed());
     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-        let random = || rand::rng().random_range(0..values.len());
-        let (a, b) = (random(), random());
+        let mut row = || random.random_range(0..values.len());
+        let (a, b) = (row(), row());
         if a == b {
             continue;
         }
@@ -378,7 +402,7 @@ async fn swap_values(
             format!("UPDATE orders SET u = {y} WHERE id = {}", a + 1),
         ]
         .join("; ");
-        let swap = match rand::rng().random_bool(0.5) {
+        let swap = match random.random_bool(0.5) {
             true => format!("BEGIN; {swap}; COMMIT"),
             false => swap,
         };

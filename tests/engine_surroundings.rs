@@ -9,6 +9,7 @@ use std::time::Duration;
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Outcome};
 use lockkeeper::server::{Server, ServerOptions};
+use tokio::sync::watch;
 
 const TABLE: &str = "CREATE TABLE orders (id INT PRIMARY KEY, n INT, note TEXT, body JSON); \
     SET SESSION cte_max_recursion_depth = 100000; \
@@ -74,7 +75,7 @@ async fn id_type(db: &mut Deployment) -> String {
 async fn refusal(db: &mut Deployment, meanwhile: &str) -> EngineError {
     let mut engine = copied(db, db.job(&[CHANGE])).await;
     db.run(meanwhile).await;
-    let kept = tokio::time::timeout(Duration::from_secs(20), engine.keep_current()).await;
+    let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
     let error = kept
         .expect("within seconds")
         .expect_err("what cannot be followed");
@@ -196,7 +197,7 @@ async fn a_table_of_the_same_name_in_another_schema_is_of_no_concern() {
     other
         .run(&format!("INSERT INTO `{name}`.orders (id) VALUES (-1)"))
         .await;
-    let kept = tokio::time::timeout(Duration::from_secs(20), engine.keep_current()).await;
+    let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
     let error = kept.expect("within seconds").expect_err("a statement");
     engine.close().await;
     assert!(error.message().contains("with a statement"), "{error}");
@@ -253,16 +254,21 @@ async fn commits_that_are_in_the_binlog_long_before_they_are_visible_are_not_los
     let server = private(&[
         "--plugin-load-add=semisync_source.so",
         "--loose-rpl-semi-sync-source-enabled=OFF",
-        "--loose-rpl-semi-sync-source-timeout=3000",
+        "--loose-rpl-semi-sync-source-timeout=1000",
     ])
     .await;
     let mut db = filled(Some(&server)).await;
     let settings = db.settings.clone().with_schema(&db.schema);
+    let (done, is_done) = watch::channel(false);
     let writer = tokio::spawn(async move {
         use sqlx::Executor as _;
         let mut session = settings.connect().await.expect("a session");
         let mut other = settings.connect().await.expect("a session");
-        for round in 0..4 {
+        // As long as the copy lasts.
+        for round in 0.. {
+            if *is_done.borrow() {
+                break;
+            }
             // A time-out turns it off, so it is turned on for each commit that shall wait.
             other
                 .execute(sqlx::AssertSqlSafe(
@@ -273,7 +279,7 @@ async fn commits_that_are_in_the_binlog_long_before_they_are_visible_are_not_los
                 .await
                 .expect("semi-synchronous");
             let sql = format!(
-                "UPDATE orders SET n = n + 1 WHERE id % 5 = {round}; \
+                "UPDATE orders SET n = n + 1 WHERE id % 5 = {round} % 5; \
                  INSERT INTO orders VALUES (5000 + {round}, 1, 'late', '1'); \
                  DELETE FROM orders WHERE id = 100 + {round}"
             );
@@ -284,6 +290,7 @@ async fn commits_that_are_in_the_binlog_long_before_they_are_visible_are_not_los
         }
     });
     let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    done.send_replace(true);
     writer.await.expect("the writer");
     let expected = db.text(CONTENT).await;
     engine.cut_over().await.expect("the swap");
@@ -326,7 +333,7 @@ async fn a_server_that_becomes_read_only_is_given_up_in_time_and_tried_again() {
     };
     let mut engine = copied(&db, job.clone()).await;
     db.run("SET GLOBAL super_read_only = ON").await;
-    let ended = tokio::time::timeout(Duration::from_secs(40), engine.cut_over()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(120), engine.cut_over()).await;
     let error = ended.expect("in bounded time").expect_err("no swap");
     assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
     engine.close().await;
@@ -463,7 +470,7 @@ async fn a_statement_with_an_emoji_holds_the_copy_up_and_no_more() {
     let waiting = format!("SELECT GET_LOCK('{name}', 600) /* 😀 */");
     let waiting = tokio::spawn(async move { writer.text(&waiting).await });
     let runs = "SELECT COUNT(*) FROM performance_schema.processlist WHERE STATE = 'User lock'";
-    support::eventually("the statement runs", Duration::from_secs(30), async || {
+    support::eventually("the statement runs", Duration::from_secs(120), async || {
         db.text(runs).await == "1"
     })
     .await;
@@ -564,7 +571,7 @@ async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swappe
     };
     let (truncates, locks) = (waiting("TRUNCATE"), waiting("LOCK TABLES"));
     let swapped = tokio::spawn(async move { (engine.cut_over().await, engine) });
-    let patience = Duration::from_secs(30);
+    let patience = Duration::from_secs(120);
     support::eventually("the swap waits", patience, async || {
         db.text(&locks).await != "0"
     })
@@ -594,29 +601,44 @@ async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swappe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_binlog_lacks_some_rows_is_refused() {
-    for (flag, prepared, expected) in [
-        ("--binlog-ignore-db=shop", "", Some("binlog_ignore_db")),
-        ("--binlog-ignore-db=mysql", "", None),
-        ("--binlog-do-db=shop", "", Some("binlog_do_db")),
-        ("--log-replica-updates=OFF", "", None),
+    let source = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'nowhere.invalid'";
+    // The schema of the flag, or another one; what a change there is refused for.
+    for (flag, cases) in [
+        (
+            "--binlog-ignore-db=shop",
+            [
+                ("DO 0", "other", None),
+                ("DO 0", "shop", Some("binlog_ignore_db")),
+            ],
+        ),
+        (
+            "--binlog-do-db=shop",
+            [
+                ("DO 0", "shop", Some("binlog_do_db")),
+                ("DO 0", "other", Some("binlog_do_db")),
+            ],
+        ),
         (
             "--log-replica-updates=OFF",
-            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'nowhere.invalid'",
-            Some("log_replica_updates"),
+            [
+                ("DO 0", "shop", None),
+                (source, "other", Some("log_replica_updates")),
+            ],
         ),
     ] {
         let server = private(&[flag]).await;
-        let mut db = Deployment::on(server.administrator().clone()).await;
-        db.schema = "shop".to_owned();
-        db.run("CREATE DATABASE shop; USE shop").await;
-        db.run(TABLE).await;
-        if !prepared.is_empty() {
+        for (prepared, schema, expected) in cases {
+            let mut db = Deployment::on(server.administrator().clone()).await;
+            db.schema = schema.to_owned();
+            db.run(&format!("CREATE DATABASE {schema}; USE {schema}"))
+                .await;
+            db.run(TABLE).await;
             db.run(prepared).await;
-        }
-        let text = deployment::refusal(&mut db, &[CHANGE], serde_json::json!({})).await;
-        match (text, expected) {
-            (Some(text), Some(expected)) => assert!(text.contains(expected), "{flag}: {text}"),
-            (text, expected) => assert_eq!(text.as_deref(), expected, "{flag} {prepared}"),
+            let text = deployment::refusal(&mut db, &[CHANGE], serde_json::json!({})).await;
+            match (text, expected) {
+                (Some(text), Some(expected)) => assert!(text.contains(expected), "{flag}: {text}"),
+                (text, expected) => assert_eq!(text.as_deref(), expected, "{flag} {prepared}"),
+            }
         }
     }
 }

@@ -127,7 +127,7 @@ async fn packets_that_arrive_after_another_driver_has_ended_the_change_change_no
 async fn arrive_late(at: At) {
     let mut db = Deployment::fresh().await;
     db.run(TABLE).await;
-    writers::fill(&mut db, 30_000).await;
+    writers::fill(&mut db, 8_000).await;
     let writers = Writers::start(&db, 2).await;
     let (hold, held) = watch::channel(false);
     let mut target = db.target();

@@ -6,7 +6,8 @@ use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tokio::task::JoinHandle;
 
-use crate::support::{TestDatabase, eventually};
+use crate::support::control::{Lent, lend};
+use crate::support::{column, eventually, one};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -38,7 +39,7 @@ pub fn text(answer: &Answer, column: &str) -> String {
 
 /// A rollout with its sessions.
 pub struct Stage {
-    pub database: TestDatabase,
+    pub database: Lent,
     session: MySqlConnection,
     pub apply: u64,
     pub operations: Vec<u64>,
@@ -46,7 +47,7 @@ pub struct Stage {
 
 impl Stage {
     pub async fn set(count: u32, options: &str) -> Self {
-        let database = TestDatabase::fresh().await;
+        let database = lend().await;
         database.register_deployments(count).await;
         Self::on(database, options).await
     }
@@ -68,7 +69,7 @@ impl Stage {
         Self::on(self.database, options).await
     }
 
-    pub async fn on(database: TestDatabase, options: &str) -> Self {
+    pub async fn on(database: Lent, options: &str) -> Self {
         let mut session = database.connect().await;
         let submit = format!(
             "CALL apply_submit('shop', 'ALTER TABLE orders ADD COLUMN c INT', '{options}')"
@@ -77,14 +78,11 @@ impl Stage {
             .await
             .expect("accepted")
             .expect("a row");
-        let apply = row.get("apply_id");
-        let operations = sqlx::query_scalar(
-            "SELECT operation_id FROM operation_status WHERE apply_id = ? ORDER BY position",
-        )
-        .bind(apply)
-        .fetch_all(&mut session)
-        .await
-        .expect("operations");
+        let apply: u64 = row.get("apply_id");
+        let operations = format!(
+            "SELECT operation_id FROM operation_status WHERE apply_id = {apply} ORDER BY position"
+        );
+        let operations = column(&mut session, &operations).await;
         Self {
             database,
             session,
@@ -136,23 +134,17 @@ impl Stage {
     /// Starts a call in a session of its own, and returns once it waits for a lock.
     pub async fn begin(&mut self, statement: String) -> JoinHandle<Answer> {
         let mut session = self.database.connect().await;
-        let id: u64 = sqlx::query_scalar("SELECT CONNECTION_ID()")
-            .fetch_one(&mut session)
-            .await
-            .expect("an id");
+        let id: u64 = one(&mut session, "SELECT CONNECTION_ID()").await;
         let task = tokio::spawn(async move { call(&mut session, &statement).await });
         let watcher = tokio::sync::Mutex::new(self.database.connect().await);
         eventually("the call waits for a lock", DEADLINE, || async {
             let mut watcher = watcher.lock().await;
-            let waits: i64 = sqlx::query_scalar(
+            let waits = format!(
                 "SELECT COUNT(*) FROM performance_schema.data_lock_waits AS w
                    JOIN performance_schema.threads AS t ON t.thread_id = w.requesting_thread_id
-                  WHERE t.processlist_id = ?",
-            )
-            .bind(id)
-            .fetch_one(&mut *watcher)
-            .await
-            .expect("data_lock_waits");
+                  WHERE t.processlist_id = {id}"
+            );
+            let waits: i64 = one(&mut watcher, &waits).await;
             waits > 0 || task.is_finished()
         })
         .await;
@@ -160,20 +152,15 @@ impl Stage {
     }
 
     pub async fn states(&mut self) -> Vec<String> {
-        sqlx::query_scalar(
-            "SELECT state FROM operation_status WHERE apply_id = ? ORDER BY position",
-        )
-        .bind(self.apply)
-        .fetch_all(&mut self.session)
-        .await
-        .expect("states")
+        let states = format!(
+            "SELECT state FROM operation_status WHERE apply_id = {} ORDER BY position",
+            self.apply
+        );
+        column(&mut self.session, &states).await
     }
 
     pub async fn count(&mut self, query: &str) -> i64 {
-        sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
-            .fetch_one(&mut self.session)
-            .await
-            .expect("a count")
+        one(&mut self.session, query).await
     }
 
     pub async fn is_consistent(&mut self) {

@@ -14,6 +14,7 @@ mod session;
 
 pub(crate) use arguments;
 pub use fleet::{Apply, Fleet};
+pub use pool::{Lent, lend};
 pub use rows::{Answer, Beat, Blocked, Claim, Row};
 pub use session::{Argument, Outcome, Refusal, Session};
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::super::TestDatabase;
-use super::pool;
+use super::pool::{Lent, lend};
 use super::session::{Argument, Outcome, Session};
 
 /// An apply and its operations, in order.
@@ -36,7 +36,7 @@ impl Apply {
 /// Deployments `d1`, `d2` … in a schema of the test's own, and one session to it. After each successful step what must
 /// hold at any moment is looked at; sessions of `Fleet::session` are for those who race, and look at nothing.
 pub struct Fleet {
-    database: Option<TestDatabase>,
+    database: Lent,
     session: Mutex<Session>,
     /// Sessions that somebody has returned: to connect takes longer than most calls.
     idle: std::sync::Mutex<Vec<Session>>,
@@ -45,10 +45,10 @@ pub struct Fleet {
 
 impl Fleet {
     pub async fn of(deployments: u32) -> Self {
-        let database = pool::take().await;
+        let database = lend().await;
         let session = Session::new(database.connect().await);
         let fleet = Self {
-            database: Some(database),
+            database,
             session: Mutex::new(session),
             idle: std::sync::Mutex::default(),
             tables: AtomicU32::new(0),
@@ -72,7 +72,7 @@ impl Fleet {
     }
 
     pub fn database(&self) -> &TestDatabase {
-        self.database.as_ref().expect("there until dropped")
+        &self.database
     }
 
     /// Another session, for whoever acts at the same time.
@@ -183,14 +183,6 @@ impl Fleet {
             let outcome = self.sql().await.call(procedure, arguments).await;
             outcome.unwrap_or_else(|refusal| panic!("{procedure} at {caller}: {refusal:?}"));
             self.check().await;
-        }
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        if let Some(database) = self.database.take() {
-            pool::give_back(database);
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::ops::Deref;
 use std::sync::Mutex;
 
 use super::super::TestDatabase;
@@ -22,22 +23,38 @@ const EMPTY: [&str; 12] = [
     include_str!("../../../sql/data/setting.sql"),
 ];
 
+/// A schema that goes to the next test with the end of this one.
+pub struct Lent(Option<TestDatabase>);
+
+impl Deref for Lent {
+    type Target = TestDatabase;
+
+    fn deref(&self) -> &TestDatabase {
+        self.0.as_ref().expect("there until dropped")
+    }
+}
+
+impl Drop for Lent {
+    /// A test that failed may still have calls under way: its schema is left alone.
+    fn drop(&mut self) {
+        if let Some(database) = self.0.take()
+            && database.is_reusable()
+            && !std::thread::panicking()
+        {
+            LEFT.lock().expect("no test panics here").push(database);
+        }
+    }
+}
+
 /// An installed schema without rows.
-pub async fn take() -> TestDatabase {
+pub async fn lend() -> Lent {
     let left = LEFT.lock().expect("no test panics here").pop();
     let Some(database) = left else {
-        return TestDatabase::fresh().await;
+        return Lent(Some(TestDatabase::fresh().await));
     };
     let mut session = Session::new(database.connect().await);
     for statement in EMPTY {
         session.run(statement).await.expect("an emptied schema");
     }
-    database
-}
-
-/// A test that failed may still have calls under way: its schema is left alone.
-pub fn give_back(database: TestDatabase) {
-    if database.is_reusable() && !std::thread::panicking() {
-        LEFT.lock().expect("no test panics here").push(database);
-    }
+    Lent(Some(database))
 }
