@@ -99,7 +99,7 @@ async fn the_server_ends_in_mid_copy(end: End) {
         rows: ROWS,
         writers: 3,
         writes_per_second: 60,
-        seed: rand::random(),
+        seed: support::seed(),
     };
     let traffic = traffic.start().await.expect("writers");
 

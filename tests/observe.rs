@@ -33,9 +33,14 @@ fn driver(database: &TestDatabase, metrics: SocketAddr) -> Running {
     Running(child.expect("the program runs"))
 }
 
+/// Below the ports that the system hands out: nobody takes it in between.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address")
+    loop {
+        let port = rand::random_range(15_000..32_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("its address");
+        }
+    }
 }
 
 /// What is answered, once somebody does. HTTP 1.0: nothing comes in chunks.

@@ -32,7 +32,7 @@ async fn three_deployments_are_changed_in_order_through_a_stop_a_start_and_a_cha
             rows: ROWS,
             writers: 3,
             writes_per_second: 30,
-            seed: rand::random(),
+            seed: support::seed(),
         };
         traffic.push(writers.start().await.expect("writers"));
     }

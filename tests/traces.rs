@@ -16,7 +16,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use support::TestDatabase;
+use tokio::net::TcpListener;
 use tokio::process::Command;
+use tonic::transport::server::TcpIncoming;
 
 /// The collector's side of the protocol; keeps what it gets.
 #[derive(Clone, Default)]
@@ -38,15 +40,14 @@ impl TraceService for Collector {
 }
 
 impl Collector {
-    fn start(&self) -> SocketAddr {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    async fn start(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let at = listener.local_addr().expect("its address");
-        drop(listener);
         let service = TraceServiceServer::new(self.clone());
         tokio::spawn(
             tonic::transport::Server::builder()
                 .add_service(service)
-                .serve(at),
+                .serve_with_incoming(TcpIncoming::from(listener)),
         );
         at
     }
@@ -87,7 +88,7 @@ async fn an_operation_is_a_trace_with_its_phases() {
     let database = TestDatabase::fresh().await;
     let schema = database.submit_a_small_change().await;
     let collector = Collector::default();
-    let at = collector.start();
+    let at = collector.start().await;
     let (is_done, log) = drive(&database, &format!("http://{at}")).await;
     assert!(is_done, "{log}");
 
