@@ -4,7 +4,7 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
-use support::TestDatabase;
+use support::{TestDatabase, one};
 
 /// The program, without this process's own settings.
 fn lockkeeper(arguments: &[&str]) -> Command {
@@ -469,10 +469,12 @@ async fn watch_and_why_say_the_sentence_of_the_views() {
             "submit", "--schema", "shop", "-e", ALTER, "--name", "notes", "-y",
         ],
     );
-    let blocked: String = sqlx::query_scalar("SELECT b.reason FROM operation_blocked AS b")
-        .fetch_one(&mut database.connect().await)
-        .await
-        .expect("d1 waits for d0");
+    // d1 waits for d0.
+    let blocked: String = one(
+        &mut database.connect().await,
+        "SELECT b.reason FROM operation_blocked AS b",
+    )
+    .await;
     assert!(done(&database, &["why", "notes"]).contains(&format!("d1 (pending): {blocked}")));
     for width in ["80", "200"] {
         let screen = done(&database, &["watch", "--once", "--width", width]);

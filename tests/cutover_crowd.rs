@@ -50,7 +50,7 @@ async fn every_write_of_32_writers_is_there_after_many_swaps() {
         let swapped = engine.cut_over().await.expect("the swap");
         // Whoever has waited for the swap has come back after this.
         let before = writers.count();
-        support::eventually("writes go on", Duration::from_secs(30), async || {
+        support::eventually("writes go on", Duration::from_secs(120), async || {
             writers.count() > before + 64
         })
         .await;

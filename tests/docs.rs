@@ -125,7 +125,7 @@ async fn rollout(session: &mut MySqlConnection) {
         call(session, statement).await;
     }
     for (deployment, rows) in [("eu-1", 1_000_000), ("us-1", 1_000_000), ("ap-1", 615_000)] {
-        let claim = sqlx::query(AssertSqlSafe(format!(
+        let claim = sqlx::raw_sql(AssertSqlSafe(format!(
             "CALL operation_claim_copy('{driver}', NULL)"
         )))
         .fetch_one(&mut *session)
@@ -155,7 +155,7 @@ async fn rollout(session: &mut MySqlConnection) {
         )
         .await;
         if deployment == "eu-1" {
-            let claim = sqlx::query(AssertSqlSafe(format!(
+            let claim = sqlx::raw_sql(AssertSqlSafe(format!(
                 "CALL operation_claim_cutover('{driver}', NULL)"
             )))
             .fetch_one(&mut *session)

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use support::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const ROWS: u32 = 10_000;
+const ROWS: u32 = 30_000;
 
 /// Ends with the test, however that ends.
 struct Driver(Child);

@@ -225,7 +225,7 @@ async fn changes_from_a_source_that_cascades_in_its_engine_stop_the_change() {
     for change in &changes {
         db.run(change).await;
     }
-    let kept = tokio::time::timeout(Duration::from_secs(30), engine.keep_current()).await;
+    let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
     let error = kept.expect("within seconds").expect_err("an unseen change");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(error.message().contains("cascades"), "{error}");

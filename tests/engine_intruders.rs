@@ -212,7 +212,7 @@ async fn a_copy_whose_connection_is_killed_again_and_again_ends_with_every_row()
         for _ in 0..3 {
             let id = one_that_waits_with(&mut db, &statement).await;
             db.run(&format!("KILL {id}")).await;
-            support::eventually("it is gone", Duration::from_secs(30), async || {
+            support::eventually("it is gone", Duration::from_secs(120), async || {
                 let mut other = db.settings.connect().await.expect("a session");
                 let still =
                     format!("SELECT 1 FROM performance_schema.processlist AS p WHERE p.ID = {id}");
@@ -288,7 +288,11 @@ async fn sessions_that_are_killed_with_the_names_they_hold_cost_no_write() {
     let held = db.text(&names).await;
     assert!(!held.is_empty(), "no session holds a name");
     for id in held.split(',') {
-        db.run(&format!("KILL {id}")).await;
+        let killed = db.root.execute(AssertSqlSafe(format!("KILL {id}"))).await;
+        // One may have ended meanwhile.
+        if let Err(error) = killed {
+            assert_eq!(lockkeeper::load::error_number(&error), Some(1094));
+        }
     }
     db.run("UPDATE orders SET n = n + 1 WHERE id % 3 = 0; DELETE FROM orders WHERE id % 7 = 0")
         .await;
@@ -334,13 +338,17 @@ async fn hot_rows_neither_hold_up_a_verification_nor_raise_an_alarm() {
             count.send_modify(|count| *count += 1);
         }
     });
-    for _ in 0..5 {
+    let mut beside_writes = 0;
+    let patience = Duration::from_secs(120);
+    support::eventually("comparisons beside writes", patience, async || {
         let before = *written.borrow();
-        let found = tokio::time::timeout(Duration::from_secs(60), engine.differences()).await;
+        let found = tokio::time::timeout(patience, engine.differences()).await;
         let found = found.expect("an end").expect("a comparison");
         assert_eq!(found, Vec::<String>::new());
-        assert!(*written.borrow() > before, "nobody wrote");
-    }
+        beside_writes += u32::from(*written.borrow() > before);
+        beside_writes == 5
+    })
+    .await;
     // What is wrong with a row that rests is found beside them.
     let copy = ours(&mut db, "_new").await;
     db.run(&format!(

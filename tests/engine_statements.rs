@@ -75,7 +75,7 @@ async fn a_statement_that_reaches_the_table_by_another_name_stops_the_change() {
         .await;
         let changed = db.text("SELECT n FROM orders WHERE id = 5").await;
         assert_eq!(changed, "-1", "{statement}");
-        let kept = tokio::time::timeout(Duration::from_secs(30), engine.keep_current()).await;
+        let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
         let error = kept.expect("within seconds").expect_err(statement);
         assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
         assert!(error.message().contains("binlog_format"), "{error}");

@@ -43,7 +43,7 @@ fn copy(
 }
 
 async fn throttled_by(lease: &TestLease, reason: &str) {
-    support::eventually(reason, Duration::from_secs(30), || async {
+    support::eventually(reason, Duration::from_secs(120), || async {
         let told = lease.progress().throttled_by;
         told.is_some_and(|told| told.contains(reason))
     })
@@ -62,7 +62,7 @@ async fn a_query_of_the_dba_holds_the_copy_as_long_as_it_answers_yes() {
     assert_eq!(lease.progress().rows_copied, 0);
     assert!(!copy.is_finished());
     db.run("UPDATE gate SET shut = 0").await;
-    let outcome = tokio::time::timeout(Duration::from_secs(30), copy).await;
+    let outcome = tokio::time::timeout(Duration::from_secs(120), copy).await;
     let outcome = outcome.expect("in time").expect("the copy");
     assert_eq!(outcome.expect("the copy"), Outcome::Verified);
     assert_eq!(lease.progress().throttled_by, None);

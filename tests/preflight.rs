@@ -164,10 +164,8 @@ async fn what_the_engine_would_refuse_is_refused_before_anything_is_submitted() 
         assert!(said.contains(reason), "{statement}: {said}");
         assert!(said.contains("nothing was submitted"), "{said}");
     }
-    let applies: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM apply_status")
-        .fetch_one(&mut database.connect().await)
-        .await
-        .expect("counted");
+    let applies = "SELECT COUNT(*) FROM apply_status";
+    let applies: i64 = support::one(&mut database.connect().await, applies).await;
     assert_eq!(applies, 0);
     run(&mut session, format!("DROP DATABASE {schema}")).await;
 }

@@ -3,8 +3,8 @@
 mod support;
 
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
-use support::TestDatabase;
 use support::terminal::Terminal;
+use support::{TestDatabase, one};
 
 const LONG: &str = "db-eu-1.example:3306: the server has said at some length what it does not like about this statement, and it \
                     goes on until no table would hold it beside seven other columns";
@@ -20,7 +20,7 @@ async fn failed() -> TestDatabase {
     ] {
         session.execute(statement).await.expect(statement);
     }
-    let claim = sqlx::query("CALL operation_claim_copy('driver-1', NULL)")
+    let claim = sqlx::raw_sql("CALL operation_claim_copy('driver-1', NULL)")
         .fetch_one(&mut session)
         .await
         .expect("a claim");
@@ -78,10 +78,8 @@ async fn a_question_takes_no_for_an_answer_and_ctrl_c_exits_with_130() {
         assert_eq!(terminal.end().await.code(), Some(code), "{key:?}");
         terminal.says("nothing was submitted").await;
     }
-    let applies: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM apply_status")
-        .fetch_one(&mut database.connect().await)
-        .await
-        .expect("counted");
+    let applies = "SELECT COUNT(*) FROM apply_status";
+    let applies: i64 = one(&mut database.connect().await, applies).await;
     assert_eq!(applies, 0);
     let mut terminal = Terminal::start(&database, &submit, 80, 24);
     terminal.says("Submit? [y/N]").await;
@@ -102,9 +100,7 @@ async fn statements_on_standard_input_leave_the_terminal_for_the_answer() {
         terminal.press(key);
         assert_eq!(terminal.end().await.code(), Some(code), "{key:?}");
     }
-    let applies: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM apply_status")
-        .fetch_one(&mut database.connect().await)
-        .await
-        .expect("counted");
+    let applies = "SELECT COUNT(*) FROM apply_status";
+    let applies: i64 = one(&mut database.connect().await, applies).await;
     assert_eq!(applies, 1);
 }

@@ -6,6 +6,7 @@ mod support;
 use lockkeeper::install::{inspect, install};
 use rollout_support::Fleet;
 use sqlx::{AssertSqlSafe, Executor as _};
+use support::column;
 
 const APPLIES: usize = 6;
 
@@ -51,10 +52,8 @@ async fn an_upgrade_under_drivers_at_work_loses_no_lease_and_no_move() {
     let mut upgrades = 0;
     let mut control = fleet.control.connect().await;
     loop {
-        let states: Vec<String> = sqlx::query_scalar("SELECT o.state FROM operation_status AS o")
-            .fetch_all(&mut control)
-            .await
-            .expect("operation_status");
+        let states = "SELECT o.state FROM operation_status AS o";
+        let states: Vec<String> = column(&mut control, states).await;
         assert!(!states.iter().any(|state| state == "failed"), "{states:?}");
         if upgrades >= 3 && states.iter().all(|state| state == "completed") {
             break;
@@ -77,10 +76,7 @@ async fn an_upgrade_under_drivers_at_work_loses_no_lease_and_no_move() {
         "SELECT CONCAT_WS(' ', c.operation_id, c.recorded, c.declared) FROM consistency AS c",
         "SELECT CONCAT(e.operation_id, ' ', e.event, ' ', COALESCE(e.detail, '')) FROM event AS e WHERE e.event = 'recovered' OR e.to_state = 'failed_retryable'",
     ] {
-        let found: Vec<String> = sqlx::query_scalar(what)
-            .fetch_all(&mut control)
-            .await
-            .expect(what);
+        let found: Vec<String> = column(&mut control, what).await;
         assert_eq!(found, Vec::<String>::new());
     }
     let differing = inspect(&mut control, fleet.control.schema())
@@ -88,6 +84,8 @@ async fn an_upgrade_under_drivers_at_work_loses_no_lease_and_no_move() {
         .expect("inspected");
     assert_eq!(differing, []);
 }
+
+const INSTALLS: u32 = 10;
 
 /// The number of refusals of illegal moves.
 const ILLEGAL_MOVE: u16 = 50201;
@@ -105,7 +103,7 @@ async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers(
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut intruder = fleet.control.connect().await;
     let intruder = tokio::spawn(async move {
-        let mut tries = 0;
+        let mut tries = 0_u32;
         while !*stopped.borrow() {
             let refused = intruder
                 .execute(
@@ -119,7 +117,7 @@ async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers(
         }
         tries
     });
-    for _ in 0..10 {
+    for _ in 0..INSTALLS {
         control
             .execute("UPDATE installed_object SET sha256 = REPEAT('0', 64) WHERE kind = 'trigger'")
             .await
@@ -128,5 +126,5 @@ async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers(
         assert_eq!(report.replaced, 4);
     }
     stop.send_replace(true);
-    assert!(intruder.await.expect("the intruder") > 100);
+    assert!(intruder.await.expect("the intruder") > INSTALLS);
 }

@@ -5,13 +5,14 @@ mod support;
 use std::os::unix::process::ExitStatusExt as _;
 
 use support::terminal::{PATIENCE, Terminal, resize};
-use support::{TestDatabase, eventually};
+use support::{TestDatabase, eventually, one};
 
 async fn database_with_an_apply() -> TestDatabase {
     let database = TestDatabase::fresh().await;
     database.register_deployments(3).await;
-    sqlx::query("CALL apply_submit('shop', 'ALTER TABLE orders ADD note INT', ?)")
-        .bind(r#"{"name": "orders-note", "cutover_policy": "barrier"}"#)
+    let submit = "CALL apply_submit('shop', 'ALTER TABLE orders ADD note INT',
+                                    '{\"name\": \"orders-note\", \"cutover_policy\": \"barrier\"}')";
+    sqlx::raw_sql(submit)
         .execute(&mut database.connect().await)
         .await
         .expect("apply_submit");
@@ -20,10 +21,8 @@ async fn database_with_an_apply() -> TestDatabase {
 
 async fn is_in(database: &TestDatabase, state: &str) {
     eventually(state, PATIENCE, || async {
-        let now: String = sqlx::query_scalar("SELECT a.state FROM apply_status AS a")
-            .fetch_one(&mut database.connect().await)
-            .await
-            .expect("the apply");
+        let now = "SELECT a.state FROM apply_status AS a";
+        let now: String = one(&mut database.connect().await, now).await;
         now == state
     })
     .await;
@@ -44,12 +43,8 @@ async fn keys_stop_and_start_an_apply_after_a_yes_and_quit_leaves_the_terminal_c
     watch.press("Sy");
     is_in(&database, "pending").await;
     watch.shows("orders-note  pending").await;
-    let stops: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM control_request_log AS r WHERE r.command = 'stop'",
-    )
-    .fetch_one(&mut database.connect().await)
-    .await
-    .expect("counted");
+    let stops = "SELECT COUNT(*) FROM control_request_log AS r WHERE r.command = 'stop'";
+    let stops: i64 = one(&mut database.connect().await, stops).await;
     assert_eq!(stops, 1, "a no asks for nothing");
     watch.press("q");
     watch.shows("Quit? The changes go on").await;

@@ -9,7 +9,7 @@ use shop::{Shop, code, done, err, out, rest, run, signal, until_it_says};
 use support::TestDatabase;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-const ROWS: u32 = 40_000;
+const ROWS: u32 = 120_000;
 /// A copy of many steps, so that it can be met in the middle.
 const SMALL_STEPS: &str = r#"{"copy_threads": 1, "chunk_seconds": 0.01}"#;
 const WIDEN: &str = "ALTER TABLE orders MODIFY total BIGINT";

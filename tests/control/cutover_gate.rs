@@ -247,14 +247,14 @@ async fn windows_of_a_whole_apply_hold_neither_the_next_copy_nor_the_next_swap()
         }
         // They end together, with the last swap's.
         fleet.age(o1, 601).await;
-        fleet.age(o3, 599).await;
+        fleet.age(o3, 540).await;
         let early = fleet
             .sql()
             .await
             .report("operation_complete", &claims[0])
             .await;
         refused(50201, early);
-        fleet.age(o3, 2).await;
+        fleet.age(o3, 61).await;
         for last_first in [2, 0] {
             assert_eq!(
                 fleet

@@ -157,7 +157,7 @@ async fn one_heartbeat_serves_all_leases_of_a_driver() {
     let stolen = fleet.claim_copy("beta").await.unwrap();
     assert_eq!(stolen.operation, o2);
     for operation in [o1, o3] {
-        fleet.age(operation, 55).await;
+        fleet.age(operation, 31).await;
     }
     let beats = json!([
         {"operation_id": o3, "lease_token": claims[2].token, "progress": {"rows_copied": 3, "rows_total": 4}},
@@ -200,7 +200,7 @@ async fn one_heartbeat_serves_all_leases_of_a_driver() {
     assert_eq!(fleet.column(o3, "rows_copied").await, "3");
     // Renewed.
     for operation in [o1, o3] {
-        fleet.age(operation, 55).await;
+        fleet.age(operation, 31).await;
     }
     assert_eq!(fleet.claimable().await, [(o4, "copy".to_owned())]);
     assert_eq!(fleet.column(o2, "rows_copied").await, "NULL");

@@ -78,7 +78,7 @@ async fn an_operation_on_hold_keeps_its_lease_and_is_told_nothing_until_a_cutove
         let claim = fleet.hold(apply.operations[0]).await;
 
         for _ in 0..3 {
-            fleet.age(claim.operation, 50).await;
+            fleet.age(claim.operation, 30).await;
             assert_eq!(fleet.directive(&claim).await, "none");
         }
         assert!(fleet.has_lease(claim.operation).await);
@@ -169,10 +169,10 @@ async fn a_deferral_that_nobody_ends_is_cancelled_after_its_time_out() {
     let apply = fleet.submit(options).await;
     let [o1] = apply.all();
     let claim = fleet.hold(o1).await;
-    fleet.age(o1, 890).await;
+    fleet.age(o1, 840).await;
     assert_eq!(fleet.directive(&claim).await, "none");
 
-    fleet.age(o1, 11).await;
+    fleet.age(o1, 61).await;
     let beat = fleet.beat(&claim).await;
     assert_eq!(
         (beat.state.as_str(), beat.directive.as_str()),
@@ -191,9 +191,9 @@ async fn the_time_out_of_a_deferral_does_not_start_anew_with_another_driver() {
     let options = json!({"defer_cutover": true, "defer_timeout_seconds": 900});
     let [o1] = fleet.submit(options).await.all();
     fleet.hold(o1).await;
-    fleet.age(o1, 890).await;
+    fleet.age(o1, 840).await;
     let claim = fleet.claim_copy("beta").await.expect("stale");
-    fleet.age(o1, 11).await;
+    fleet.age(o1, 61).await;
     assert_eq!(fleet.directive(&claim).await, "cancel");
 }
 

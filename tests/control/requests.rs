@@ -364,7 +364,7 @@ async fn a_window_is_skipped_or_reverted_when_asked_and_not_before_it_is_over() 
         session.report("operation_begin_revert", &claim).await,
     );
     refused(50201, session.report("operation_reverted", &claim).await);
-    fleet.age(claim.operation, 590).await;
+    fleet.age(claim.operation, 540).await;
     refused(50201, session.report("operation_complete", &claim).await);
 
     let skip = fleet.skip_revert(&apply).await;

@@ -7,7 +7,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 use tokio::task::JoinSet;
 
 use crate::stage::{call, text};
-use crate::support::{TestDatabase, eventually};
+use crate::support::{TestDatabase, eventually, one};
 
 /// A driver that works well, dies now and then, and is told what to do by every answer.
 async fn drive(database: &TestDatabase, name: String, done: &tokio::sync::watch::Receiver<bool>) {
@@ -74,11 +74,8 @@ async fn work(session: &mut MySqlConnection, row: &MySqlRow) {
             // Somebody asked for something else meanwhile; the next heartbeat says what.
             Ok(None) | Err(50201) => {
                 let known =
-                    sqlx::query_scalar("SELECT state FROM operation_status WHERE operation_id = ?")
-                        .bind(operation)
-                        .fetch_one(&mut *session)
-                        .await;
-                state = known.expect("a state");
+                    format!("SELECT state FROM operation_status WHERE operation_id = {operation}");
+                state = one(session, &known).await;
             }
             Err(_) => return,
         }
@@ -139,25 +136,21 @@ async fn a_crowd_of_drivers_and_operators_brings_every_rollout_to_its_end() {
         });
     }
     let watcher = tokio::sync::Mutex::new(session);
-    eventually("all rollouts end", Duration::from_secs(150), || async {
+    eventually("all rollouts end", Duration::from_secs(600), || async {
         let mut session = watcher.lock().await;
         for apply in &applies {
             let _ = call(&mut session, &format!("CALL apply_start({apply}, 'go on')")).await;
         }
-        let capped: i64 = sqlx::query_scalar(
+        let capped: i64 = one(
+            &mut session,
             "SELECT COUNT(*) FROM (SELECT l.apply_id FROM operation_live AS l JOIN apply AS a ON a.apply_id = l.apply_id
                                     WHERE l.state = 'running' AND a.max_copies IS NOT NULL
                                     GROUP BY l.apply_id, a.max_copies HAVING COUNT(*) > a.max_copies) AS over_the_cap",
         )
-        .fetch_one(&mut *session)
-        .await
-        .expect("a count");
+        .await;
         assert_eq!(capped, 0, "never more copies than max_copies");
-        let open: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM apply_status WHERE finished_at IS NULL")
-            .fetch_one(&mut *session)
-            .await
-            .expect("a count");
-        open == 0
+        let open = "SELECT COUNT(*) FROM apply_status WHERE finished_at IS NULL";
+        one::<i64>(&mut session, open).await == 0
     })
     .await;
     finish.send(true).expect("somebody listens");
@@ -166,7 +159,8 @@ async fn a_crowd_of_drivers_and_operators_brings_every_rollout_to_its_end() {
     }
 
     let mut session = watcher.into_inner();
-    let disordered: i64 = sqlx::query_scalar(
+    let disordered: i64 = one(
+        &mut session,
         "SELECT COUNT(*)
            FROM event_log AS later
            JOIN operation_status AS o ON o.operation_id = later.operation_id
@@ -174,13 +168,8 @@ async fn a_crowd_of_drivers_and_operators_brings_every_rollout_to_its_end() {
            JOIN event_log AS earlier ON earlier.operation_id = before_it.operation_id AND earlier.to_state = 'completed'
           WHERE later.to_state = 'cutting_over' AND earlier.event_id > later.event_id",
     )
-    .fetch_one(&mut session)
-    .await
-    .expect("a count");
+    .await;
     assert_eq!(disordered, 0, "swaps go in order");
-    let wrong: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM consistency")
-        .fetch_one(&mut session)
-        .await
-        .expect("a count");
+    let wrong: i64 = one(&mut session, "SELECT COUNT(*) FROM consistency").await;
     assert_eq!(wrong, 0);
 }

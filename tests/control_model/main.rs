@@ -339,7 +339,7 @@ async fn roll_out(
     let mut model = Model::submitted(policies.clone());
     let start = Instant::now();
     for (number, step) in steps.iter().enumerate() {
-        take(*step, &mut model, real).await?;
+        let taken = take(*step, &mut model, real).await;
         let seen = real
             .look()
             .await
@@ -347,6 +347,7 @@ async fn roll_out(
         if start.elapsed() > LONGEST {
             return Ok(number);
         }
+        taken?;
         prop_assert_eq!(
             expected(&model),
             seen,
