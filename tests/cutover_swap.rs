@@ -356,10 +356,7 @@ async fn a_long_transaction_is_given_way_to_and_nobody_queues_behind_it() {
 
 #[tokio::test]
 async fn only_an_ordinary_session_is_killed_and_only_if_asked_for() {
-    let mut db = Deployment::fresh().await;
-    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
-        .await;
-    for (blocking, unblocking, killed) in [
+    let cases = [
         ("START TRANSACTION; SELECT * FROM t", "ROLLBACK", true),
         (
             "XA START 'x'; INSERT INTO t VALUES (9, 9)",
@@ -395,39 +392,45 @@ async fn only_an_ordinary_session_is_killed_and_only_if_asked_for() {
             "ROLLBACK",
             true,
         ),
-    ] {
-        // Who is not to be killed is met when it is old enough for that, too.
-        let give_up = if killed { 60 } else { 2 };
-        let change = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"],
+    ];
+    futures_util::future::join_all(cases.map(blocked_by)).await;
+}
+
+async fn blocked_by((blocking, unblocking, killed): (&str, &'static str, bool)) {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    // Who is not to be killed is met when it is old enough for that, too.
+    let give_up = if killed { 60 } else { 2 };
+    let change = Change::planned(&db, 1, &["ALTER TABLE t MODIFY n BIGINT"],
             serde_json::json!({"cutover_lock_wait_ms": 200, "cutover_give_up_seconds": give_up, "kill_blockers_after_seconds": 1})).await;
-        let mut session = db.settings.connect().await.unwrap();
-        session
-            .execute(AssertSqlSafe(format!("USE `{}`; {blocking}", db.schema)))
+    let mut session = db.settings.connect().await.unwrap();
+    session
+        .execute(AssertSqlSafe(format!("USE `{}`; {blocking}", db.schema)))
+        .await
+        .unwrap();
+    let result = change.cutover().run(Some(&mut change.drain(false))).await;
+    if killed {
+        result.unwrap();
+        assert!(session.execute("DO 0").await.is_err(), "{blocking}");
+        change
+            .cutover()
+            .revert(&mut change.drain(true))
             .await
             .unwrap();
-        let result = change.cutover().run(Some(&mut change.drain(false))).await;
-        if killed {
-            result.unwrap();
-            assert!(session.execute("DO 0").await.is_err(), "{blocking}");
-            change
-                .cutover()
-                .revert(&mut change.drain(true))
-                .await
-                .unwrap();
-        } else {
-            let error = result.expect_err(blocking);
-            assert_eq!(error.kind(), ErrorKind::Retryable, "{blocking}");
-            let why = error.message();
-            assert!(why.contains("never killed"), "{blocking}: {why}");
-            session
-                .execute(unblocking)
-                .await
-                .unwrap_or_else(|e| panic!("{blocking}: {e}"));
-        }
-        let mut ours = change.session().await;
-        clean_up(&mut ours, &db.schema, change.sessions.owner()).await;
-        change.fence.remove(&mut ours).await.unwrap();
+    } else {
+        let error = result.expect_err(blocking);
+        assert_eq!(error.kind(), ErrorKind::Retryable, "{blocking}");
+        let why = error.message();
+        assert!(why.contains("never killed"), "{blocking}: {why}");
+        session
+            .execute(unblocking)
+            .await
+            .unwrap_or_else(|e| panic!("{blocking}: {e}"));
     }
+    let mut ours = change.session().await;
+    clean_up(&mut ours, &db.schema, change.sessions.owner()).await;
+    change.fence.remove(&mut ours).await.unwrap();
 }
 
 #[tokio::test]

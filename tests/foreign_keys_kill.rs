@@ -5,7 +5,8 @@ mod deployment;
 mod family;
 mod support;
 
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
 
 use deployment::{Deployment, TestLease};
 use family::Families;
@@ -50,8 +51,8 @@ async fn run(text: &str) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Runs a driver; whether it came to its end.
-async fn drive(db: &Deployment, epoch: u64, fail_at: &str) -> bool {
+/// Runs a driver to its end.
+async fn drive(db: &Deployment, epoch: u64, fail_at: &str) -> ExitStatus {
     let server = db.settings.clone().without_schema();
     Command::new(std::env::current_exe().expect("this test"))
         .args(["--ignored", "--exact", "child", "--nocapture"])
@@ -64,7 +65,12 @@ async fn drive(db: &Deployment, epoch: u64, fail_at: &str) -> bool {
         .status()
         .await
         .expect("a driver")
-        .success()
+}
+
+async fn is_killed_at(db: &Deployment, epoch: u64, step: &str) {
+    let status = drive(db, epoch, &format!("{step}abort")).await;
+    let aborted = Some(rustix::process::Signal::ABORT.as_raw());
+    assert_eq!(status.signal(), aborted, "{step} was not reached: {status}");
 }
 
 /// All foreign keys of the schema, by table.
@@ -108,21 +114,31 @@ async fn ended_well(db: &mut Deployment, families: Families) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_killed_around_the_handover_leaves_a_table_with_its_keys() {
-    for step in [
-        "plan.create_shadow.after=2:abort",
-        "cutover.lock.after=abort",
-        "cutover.drain.after=abort",
-        "cutover.rename.before=abort",
-        "cutover.rename.after=abort",
-        "cutover.unlock.after=abort",
-        "artifact.hold.after=abort",
-    ] {
+    // Each driver of a list goes on from where the one before died.
+    let lists: [&[&str]; 2] = [
+        &[
+            "plan.create_shadow.after=2:",
+            "cutover.lock.after=",
+            "cutover.rename.before=",
+            "cutover.rename.after=",
+        ],
+        &[
+            "cutover.drain.after=",
+            "cutover.unlock.after=",
+            "artifact.hold.after=",
+        ],
+    ];
+    for list in lists {
         let mut db = Deployment::fresh().await;
         family::create(&mut db).await;
         let families = Families::start(&db, 2).await;
-        assert!(!drive(&db, 1, step).await, "{step} was never reached");
-        assert_eq!(guarded(&mut db).await, "3", "{step}");
-        assert!(drive(&db, 2, "").await, "the successor failed after {step}");
+        let mut epochs = 1..;
+        for (step, epoch) in list.iter().zip(&mut epochs) {
+            is_killed_at(&db, epoch, step).await;
+            assert_eq!(guarded(&mut db).await, "3", "{step}");
+        }
+        let last = drive(&db, epochs.next().expect("an epoch"), "").await;
+        assert!(last.success(), "the successor failed after {list:?}");
         ended_well(&mut db, families).await;
     }
 }
@@ -132,16 +148,16 @@ async fn a_driver_killed_around_the_handover_leaves_a_table_with_its_keys() {
 async fn keys_that_are_left_on_the_copy_are_taken_away_by_the_next_driver() {
     let mut db = Deployment::fresh().await;
     family::create(&mut db).await;
-    assert!(!drive(&db, 1, "cutover.rename.before=abort").await);
+    is_killed_at(&db, 1, "cutover.rename.before=").await;
     let copy = format!("_lk_{}_7_1_0_new", db.installation);
     db.run(&left_on(&copy, &format!("{copy}_fk_2"))).await;
-    for (epoch, step) in [(2, "keys.drop.before=abort"), (3, "keys.drop.after=abort")] {
-        assert!(!drive(&db, epoch, step).await, "{step} was never reached");
+    for (epoch, step) in [(2, "keys.drop.before="), (3, "keys.drop.after=")] {
+        is_killed_at(&db, epoch, step).await;
         assert_eq!(guarded(&mut db).await, "3", "{step}");
     }
     assert_eq!(all_keys(&mut db).await, KEYS);
     let families = Families::start(&db, 2).await;
-    assert!(drive(&db, 4, "").await);
+    assert!(drive(&db, 4, "").await.success());
     ended_well(&mut db, families).await;
 }
 
@@ -150,7 +166,7 @@ async fn keys_that_are_left_on_the_copy_are_taken_away_by_the_next_driver() {
 async fn keys_that_are_left_on_the_old_table_and_interim_names_are_put_right() {
     let mut db = Deployment::fresh().await;
     family::create(&mut db).await;
-    assert!(!drive(&db, 1, "cutover.rename.after=abort").await);
+    is_killed_at(&db, 1, "cutover.rename.after=").await;
     assert_eq!(
         all_keys(&mut db).await,
         KEYS,
@@ -165,16 +181,16 @@ async fn keys_that_are_left_on_the_old_table_and_interim_names_are_put_right() {
     .await;
     db.run(&left_on(&old, "child_to_u")).await;
     for (epoch, step) in [
-        (2, "keys.drop.before=abort"),
-        (3, "keys.drop.after=abort"),
-        (4, "keys.name.before=abort"),
-        (5, "keys.name.after=abort"),
+        (2, "keys.drop.before="),
+        (3, "keys.drop.after="),
+        (4, "keys.name.before="),
+        (5, "keys.name.after="),
     ] {
-        assert!(!drive(&db, epoch, step).await, "{step} was never reached");
+        is_killed_at(&db, epoch, step).await;
         assert_eq!(guarded(&mut db).await, "3", "{step}");
     }
     assert_eq!(all_keys(&mut db).await, KEYS);
     let families = Families::start(&db, 2).await;
-    assert!(drive(&db, 6, "").await);
+    assert!(drive(&db, 6, "").await.success());
     ended_well(&mut db, families).await;
 }

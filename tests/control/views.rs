@@ -1,5 +1,7 @@
 //! Cases 89 to 91: what a DBA sees.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::catalogue::VIEWS;
@@ -629,17 +631,19 @@ async fn views_answer_under_any_condition_without_a_default_schema() {
             .run(&format!("SET SESSION optimizer_switch = {switch}"))
             .await
             .expect("a setting");
+        let mut queries = BTreeSet::new();
         for row in &columns {
             let (view, column) = (row.text_at(0), row.text_at(1));
-            for condition in [
-                "",
-                &format!("WHERE {column} IS NOT NULL"),
-                &format!("WHERE CONCAT('', {column}) <> 'x'"),
-            ] {
-                let query = format!("SELECT COUNT(*) FROM `{schema}`.{view} {condition}");
-                if let Err(refusal) = session.fetch(&query, &[]).await {
-                    wrong.push(format!("{switch}: {query}: {refusal:?}"));
-                }
+            let all = format!("SELECT COUNT(*) FROM `{schema}`.{view}");
+            // Each part is pushed down by itself.
+            queries.insert(format!(
+                "{all} WHERE {column} IS NOT NULL AND CONCAT('', {column}) <> 'x'"
+            ));
+            queries.insert(all);
+        }
+        for query in queries {
+            if let Err(refusal) = session.fetch(&query, &[]).await {
+                wrong.push(format!("{switch}: {query}: {refusal:?}"));
             }
         }
     }
