@@ -1,5 +1,6 @@
 //! Many drivers and operators at once, without any steps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -90,7 +91,7 @@ async fn a_crowd_of_drivers_and_operators_brings_every_rollout_to_its_end() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(12);
-    let database: &'static TestDatabase = Box::leak(Box::new(TestDatabase::fresh().await));
+    let database = Arc::new(TestDatabase::fresh().await);
     database.register_deployments(5).await;
     let mut session = database.connect().await;
     let mut applies: Vec<u64> = Vec::new();
@@ -115,11 +116,11 @@ async fn a_crowd_of_drivers_and_operators_brings_every_rollout_to_its_end() {
     let (finish, done) = tokio::sync::watch::channel(false);
     let mut crowd = JoinSet::new();
     for number in 0..8 {
-        let done = done.clone();
-        crowd.spawn(async move { drive(database, format!("driver-{number}"), &done).await });
+        let (database, done) = (Arc::clone(&database), done.clone());
+        crowd.spawn(async move { drive(&database, format!("driver-{number}"), &done).await });
     }
     for _ in 0..2 {
-        let applies = applies.clone();
+        let (database, applies) = (Arc::clone(&database), applies.clone());
         crowd.spawn(async move {
             let mut session = database.connect().await;
             for _ in 0..60 {
