@@ -397,7 +397,14 @@ async fn one_that_survives_a_crash_of_the_server_arrives() {
         .await
         .expect("a private server");
     let mut db = filled_on(server.administrator().clone(), 2000).await;
-    let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    copied(&db, patient(&db, 1)).await.close().await;
+    // Soon tired of waiting for what is prepared, also where its stream survives.
+    let impatient = |db: &Deployment, lease_epoch| Job {
+        options: serde_json::json!({ "cutover_give_up_seconds": 2 }),
+        ..patient(db, lease_epoch)
+    };
+    let mut lease_epoch = 2;
+    let mut engine = copied(&db, impatient(&db, lease_epoch)).await;
     let name = xid(&db, b"survives");
     prepare(&db, &name, "UPDATE orders SET n = -1 WHERE id < 10").await;
     checkpoint_after_a_write(&mut db, "_new").await;
@@ -406,7 +413,6 @@ async fn one_that_survives_a_crash_of_the_server_arrives() {
     db.root = session(&db).await;
     // The stream of this driver, or of the next, if it gave up.
     let started = std::time::Instant::now();
-    let mut lease_epoch = 1;
     let error = loop {
         assert!(started.elapsed() < PATIENCE, "no driver names it");
         match engine.cut_over().await {
@@ -416,12 +422,7 @@ async fn one_that_survives_a_crash_of_the_server_arrives() {
                 assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
                 engine.close().await;
                 lease_epoch += 1;
-                let job = Job {
-                    lease_epoch,
-                    options: serde_json::json!({ "cutover_give_up_seconds": 2 }),
-                    ..db.job(&[CHANGE])
-                };
-                engine = opened(&db, job).await.0;
+                engine = opened(&db, impatient(&db, lease_epoch)).await.0;
             }
         }
     };
