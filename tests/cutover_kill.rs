@@ -226,17 +226,14 @@ async fn a_driver_frozen_at_any_step_of_its_cutover_changes_nothing_when_it_wake
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_frozen_under_its_lock_keeps_the_application_waiting_for_seconds_only() {
     let (mut db, writers) = prepared().await;
-    let mut frozen = spawn(&db, 1, &armed("cutover.drain.after", "stop"));
+    let mut frozen = spawn(&db, 1, "cutover.drain.after=stop");
     let pid = frozen.id().expect("a running child");
-    support::eventually("frozen", Duration::from_secs(120), || async {
-        state_of(pid) == 'T'
-    })
-    .await;
+    support::eventually("frozen", PATIENCE, || async { state_of(pid) == 'T' }).await;
     db.run("SET SESSION lock_wait_timeout = 120; INSERT INTO orders (id, worker) VALUES (-77, 99)")
         .await;
     let number = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
     kill_process(number, Signal::CONT).expect("a signal");
-    let late = tokio::time::timeout(Duration::from_secs(120), frozen.wait()).await;
+    let late = tokio::time::timeout(PATIENCE, frozen.wait()).await;
     late.expect("the late driver ends").expect("a status");
     let status = spawn(&db, 2, "").wait().await.expect("a status");
     assert!(status.success());
