@@ -10,33 +10,53 @@ CREATE PROCEDURE _scope_seek (IN in_claim VARCHAR(8), IN in_deployments JSON, OU
 BEGIN
     DECLARE v_number     INT UNSIGNED;
     DECLARE v_deployment VARCHAR(64) CHARACTER SET utf8mb4;
+    DECLARE v_chosen     VARCHAR(64) CHARACTER SET utf8mb4;
     DECLARE v_since      DATETIME(6);
     DECLARE v_oldest     DATETIME(6);
     DECLARE v_first_id   BIGINT UNSIGNED;
-    DECLARE v_oldest_id  BIGINT UNSIGNED;
-    DECLARE v_apply_id   BIGINT UNSIGNED;
+    DECLARE v_chosen_id  BIGINT UNSIGNED;
     DECLARE v_choice     INT UNSIGNED;
     DECLARE v_now        DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
+    -- Somebody else may have locked what was seen.
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
     choose: LOOP
         SET v_number = 0,
             v_oldest = NULL;
         WHILE v_number < JSON_LENGTH(in_deployments) DO
-            SET v_deployment = JSON_UNQUOTE(JSON_EXTRACT(in_deployments, CONCAT('$[', v_number, ']'))),
-                v_since      = NULL;
-            -- apply_id is no part of the index: so the server checks the range inside it, and reads no row that is not due.
-            SELECT l.claimable_at, l.operation_id, l.apply_id
-              INTO v_since, v_first_id, v_apply_id
+            SET v_deployment = JSON_UNQUOTE(JSON_EXTRACT(in_deployments, CONCAT('$[', v_number, ']')));
+            -- As in _operation_claim: one dive into the index.
+            SELECT MIN(l.claimable_at)
+              INTO v_since
               FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)
              WHERE l.claim         = in_claim
                AND l.deployment    = v_deployment
-               AND l.claimable_at <= v_now
-             ORDER BY l.claimable_at, l.operation_id
-             LIMIT 1;
-            IF v_since IS NOT NULL AND (v_oldest IS NULL OR v_since < v_oldest OR (v_since = v_oldest AND v_first_id < v_oldest_id)) THEN
+               AND l.claimable_at <= v_now;
+            -- The operations of one apply often become claimable together: the one that was submitted first goes first.
+            IF v_since = v_oldest THEN
+                IF v_chosen_id IS NULL THEN
+                    SELECT MIN(l.operation_id)
+                      INTO v_chosen_id
+                      FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)
+                     WHERE l.claim        = in_claim
+                       AND l.deployment   = v_chosen
+                       AND l.claimable_at = v_oldest;
+                END IF;
+                SELECT MIN(l.operation_id)
+                  INTO v_first_id
+                  FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)
+                 WHERE l.claim        = in_claim
+                   AND l.deployment   = v_deployment
+                   AND l.claimable_at = v_oldest;
+                IF v_first_id < v_chosen_id THEN
+                    SET v_chosen_id = v_first_id,
+                        v_chosen    = v_deployment,
+                        v_choice    = v_number;
+                END IF;
+            ELSEIF v_oldest IS NULL OR v_since < v_oldest THEN
                 SET v_oldest    = v_since,
-                    v_oldest_id = v_first_id,
+                    v_chosen_id = NULL,
+                    v_chosen    = v_deployment,
                     v_choice    = v_number;
             END IF;
             SET v_number = v_number + 1;
@@ -45,12 +65,11 @@ BEGIN
             LEAVE choose;
         END IF;
 
-        SET v_deployment = JSON_UNQUOTE(JSON_EXTRACT(in_deployments, CONCAT('$[', v_choice, ']')));
         SELECT l.operation_id
           INTO out_operation_id
           FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)
          WHERE l.claim        = in_claim
-           AND l.deployment   = v_deployment
+           AND l.deployment   = v_chosen
            AND l.claimable_at BETWEEN v_oldest AND v_now
          ORDER BY l.claimable_at, l.operation_id
          LIMIT 1

@@ -137,7 +137,7 @@ pub async fn build(
         .iter()
         .map(|k| format!("ADD {}", k.definition))
         .collect();
-    give_memory(session).await?;
+    tune(context, session).await?;
     let sql = format!("ALTER TABLE {} {}", shadow.quoted(), adds.join(", "));
     fail_point::at("index.build.before");
     let result = run_stoppable(context, session, &sql).await?;
@@ -162,18 +162,30 @@ pub async fn build(
     }
 }
 
-/// Lets this session's sorts use [`SORT_BYTES`], or more where the server's administrator gives more.
-async fn give_memory(session: &mut Session) -> Result<(), EngineError> {
-    let sql = format!(
-        "SET SESSION innodb_ddl_buffer_size = \
-         CAST(GREATEST({SORT_BYTES}, @@SESSION.innodb_ddl_buffer_size) AS UNSIGNED)"
-    );
-    match session.run(&sql).await {
-        Ok(_) => Ok(()),
-        // A server before 8.0.27 knows no such variable, and sorts otherwise.
-        Err(error) if server_error_number(&error) == Some(1193) => Ok(()),
-        Err(error) => Err(EngineError::while_doing("building indexes")(error)),
+/// Lets this session's sorts use [`SORT_BYTES`], or more where the server's administrator gives more, and while others write no
+/// more threads than chunks had: the server's own default is four, however few processors there are.
+async fn tune(context: &Context, session: &mut Session) -> Result<(), EngineError> {
+    let threads = match context.concurrency.in_company() {
+        true => context.concurrency.threads().to_string(),
+        false => "DEFAULT".to_owned(),
+    };
+    let settings = [
+        format!(
+            "innodb_ddl_buffer_size = \
+             CAST(GREATEST({SORT_BYTES}, @@SESSION.innodb_ddl_buffer_size) AS UNSIGNED)"
+        ),
+        format!("innodb_ddl_threads = {threads}"),
+        format!("innodb_parallel_read_threads = {threads}"),
+    ];
+    for setting in settings {
+        match session.run(&format!("SET SESSION {setting}")).await {
+            Ok(_) => {}
+            // A server before 8.0.27 knows no such variables, and sorts otherwise.
+            Err(error) if server_error_number(&error) == Some(1193) => {}
+            Err(error) => return Err(EngineError::while_doing("building indexes")(error)),
+        }
     }
+    Ok(())
 }
 
 /// Runs a long statement; an order to end kills it. Nothing else listens meanwhile, so another session asks now and then
