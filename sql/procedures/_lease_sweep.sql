@@ -7,32 +7,27 @@
 -- A few at a time, the longest ago first: where thousands run out at once, as when a large driver is killed, claims that each
 -- went through all of them would mostly pass rows that another one holds.
 --
+-- in_from    where that look has found the first
 -- out_swept  how many were looked at; where it is not 0, more may be left
 --
 -- Inside the caller's transaction, which holds no lock before; commits and begins it anew if there was anything to store, as
 -- _operation_claim begins it.
-CREATE PROCEDURE _lease_sweep (OUT out_swept INT UNSIGNED)
+CREATE PROCEDURE _lease_sweep (IN in_from DATETIME(6), OUT out_swept INT UNSIGNED)
     COMMENT 'Makes operations claimable whose lease ran out.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
-    DECLARE v_first_at     DATETIME(6);
     DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
     SET out_swept = 0;
-    -- Without a lock, like the look before: what is locked below begins here.
-    SELECT MIN(l.lease_check_at)
-      INTO v_first_at
-      FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-     WHERE l.lease_check_at <= v_now;
     sweep: WHILE out_swept < 4 DO
         SET v_operation_id = NULL;
         SELECT l.operation_id
           INTO v_operation_id
           FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-         WHERE l.lease_check_at BETWEEN v_first_at AND v_now
+         WHERE l.lease_check_at BETWEEN in_from AND v_now
          ORDER BY l.lease_check_at
          LIMIT 1
            FOR UPDATE SKIP LOCKED;

@@ -4,6 +4,22 @@ use serde_json::{Value, json};
 
 use crate::support::control::{Fleet, arguments, refused};
 
+/// What became claimable at one moment goes by its number, however the scope lists its deployments.
+#[tokio::test]
+async fn a_scope_is_no_order() {
+    let fleet = Fleet::of(4).await;
+    fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let scope = json!({"deployments": ["d3", "d4", "d1", "d2"]});
+    let mut order = Vec::new();
+    while let Some(claim) = fleet
+        .claim("operation_claim_copy", "local", scope.clone())
+        .await
+    {
+        order.push(claim.deployment);
+    }
+    assert_eq!(order, ["d1", "d2", "d3", "d4"]);
+}
+
 /// Case 64.
 #[tokio::test]
 async fn a_driver_with_a_scope_is_given_nothing_else() {
