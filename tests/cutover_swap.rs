@@ -254,6 +254,7 @@ async fn every_acknowledged_write_is_in_the_new_table() {
         writers.push(tokio::spawn(async move {
             let mut session = settings.connect().await.unwrap();
             let mut written = 0u64;
+            let mut pace = tokio::time::interval(Duration::from_millis(4));
             while !stop.load(Ordering::SeqCst) {
                 let id = writer * 1_000_000 + written;
                 let start = Instant::now();
@@ -265,7 +266,7 @@ async fn every_acknowledged_write_is_in_the_new_table() {
                     .expect("no write fails");
                 longest.fetch_max(start.elapsed().as_millis() as u64, Ordering::SeqCst);
                 written += 1;
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                pace.tick().await;
             }
             written
         }));
@@ -320,13 +321,14 @@ async fn a_long_transaction_is_given_way_to_and_nobody_queues_behind_it() {
     let (stop, counter) = (done.clone(), reads.clone());
     let reader = tokio::spawn(async move {
         let mut session = settings.connect().await.unwrap();
+        let mut pace = tokio::time::interval(Duration::from_millis(5));
         while !stop.load(Ordering::SeqCst) {
             session
                 .execute(AssertSqlSafe(format!("SELECT * FROM `{schema}`.t")))
                 .await
                 .unwrap();
             counter.fetch_add(1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            pace.tick().await;
         }
     });
     support::eventually("somebody reads", Duration::from_secs(120), || async {

@@ -24,7 +24,7 @@ impl Default for CutoverOptions {
     fn default() -> Self {
         Self {
             lock_wait: Duration::from_millis(500),
-            drain_limit: Duration::from_secs(2),
+            drain_limit: Duration::from_secs_f64(Options::default().cutover_lock_seconds),
             give_up_after: Duration::from_secs(300),
             kill_blockers_after: None,
             hold_seconds: 86_400,
