@@ -218,17 +218,18 @@ pub async fn holding_name(
     Ok(owner.holding(position, &due))
 }
 
-/// Is the table of the task at this position in its holding name?
-pub async fn holds(
+/// The holding name of the table of the task at this position, where it has got one.
+pub async fn held(
     session: &mut Session,
     schema: &str,
     owner: &Owner,
     position: u32,
-) -> Result<bool, EngineError> {
+) -> Result<Option<String>, EngineError> {
     let found = of_operation(session, schema, owner).await?;
-    Ok(found.iter().any(|artifact| {
+    let held = found.into_iter().find(|artifact| {
         matches!(artifact.kind, ArtifactKind::Holding { position: p, .. } if p == position)
-    }))
+    });
+    Ok(held.map(|artifact| artifact.name))
 }
 
 /// Renames the operation's tables that end in `suffix` into their holding names: the old ones

@@ -78,6 +78,9 @@ pub async fn holding(
     tables: &[(&str, &str)],
     longer_than: Duration,
 ) -> Result<Vec<Blocker>, EngineError> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
     let marks = vec!["(?, ?)"; tables.len()].join(", ");
     let statement = format!(
         "SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_USER, ''), COALESCE(t.PROCESSLIST_COMMAND, ''), \

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::apply::meeting_of_rows;
 use super::binlog::rows::KeyText;
 use super::checkpoint::{CopiedRange, artifact_error, run};
 use super::context::{Context, Halt};
@@ -385,7 +386,11 @@ impl TableCopy {
         let doing = "copying a chunk";
         let connection = session.connection();
         run(connection, "BEGIN".into(), doing).await?;
-        let rows = run(connection, insert.to_owned(), doing).await?;
+        let rows = run(connection, insert.to_owned(), doing).await;
+        let rows = rows.map_err(|error| match self.context.routing.values_meet() {
+            true => meeting_of_rows(error),
+            false => error,
+        })?;
         fail_point::at("copy.chunk.before");
         let done = format!("{}; COMMIT", self.context.store.add_copied(&record(rows))?);
         let committing = Instant::now();

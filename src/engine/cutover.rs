@@ -21,7 +21,8 @@ use super::session::{Session, Sessions, end_session};
 use super::swap::{self, SwapOutcome};
 use super::table::{TablePlan, Way};
 use super::token::quote_table;
-use super::{EngineError, ErrorKind, Job, Swapped, catalog, plan, statistics, step};
+use super::user::UserSettings;
+use super::{EngineError, ErrorKind, Job, Swapped, catalog, statistics, step};
 
 /// The longest pause between two attempts.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
@@ -231,7 +232,7 @@ impl<'a> Cutover<'a> {
             fence: self.fence,
             job: self.job,
             plan,
-            sql_mode: &plan::user_sql_mode(session, self.job).await?,
+            user: &UserSettings::of(session, self.job).await?,
             lock_wait: self.options.lock_wait,
             give_up_after: self.options.give_up_after,
             hold_seconds: self.options.hold_seconds,
@@ -277,11 +278,11 @@ impl<'a> Cutover<'a> {
         session: &mut Session,
         names: &mut [SwapNames],
     ) -> Result<(), EngineError> {
-        let sql_mode = plan::user_sql_mode(session, self.job).await?;
+        let user = UserSettings::of(session, self.job).await?;
         for plan in self.copies() {
             let shadow = self.fence.owner().table(Role::Shadow(plan.task.position));
             let fillers =
-                filler::of_plan(session, self.job, self.fence.owner(), &sql_mode, plan).await?;
+                filler::of_plan(session, self.job, self.fence.owner(), &user, plan).await?;
             if let Some(swap) = names.iter_mut().find(|swap| swap.next == shadow) {
                 swap.fillers = fillers;
             }

@@ -10,6 +10,7 @@ use super::plan;
 use super::session::{Owner, Session};
 use super::table::{Column, DataType, TableDefinition, TablePlan, quote};
 use super::token::{quote_table, quote_text};
+use super::user::UserSettings;
 
 /// A column of the shadow, and the default that it has until the swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +67,7 @@ pub(super) async fn of_plan(
     session: &mut Session,
     job: &Job,
     owner: &Owner,
-    sql_mode: &str,
+    user: &UserSettings,
     plan: &TablePlan,
 ) -> Result<Vec<Filler>, EngineError> {
     let Some(shadow) = &plan.shadow else {
@@ -75,9 +76,9 @@ pub(super) async fn of_plan(
     if candidates(shadow, &plan.carried).next().is_none() {
         return Ok(Vec::new());
     }
-    let trial = plan::definition_on_trial(session, job, owner, sql_mode, plan).await?;
+    let trial = plan::definition_on_trial(session, job, owner, user, plan).await?;
     match trial {
-        Some(trial) => needed(&trial, &plan.carried, sql_mode),
+        Some(trial) => needed(&trial, &plan.carried, &user.sql_mode),
         None => Ok(Vec::new()),
     }
 }

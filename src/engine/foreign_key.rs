@@ -231,6 +231,14 @@ impl Handover {
     }
 }
 
+/// Why a statement that adds a key is refused.
+pub(super) fn not_added_online() -> EngineError {
+    EngineError::permanent(
+        "a foreign key can't be added online, because rows of the copy would hold back \
+         deletes of their parents; add it by hand with foreign_key_checks = 0",
+    )
+}
+
 /// Puts right what a swap that was cut short has left: keys of the table that is not in use, and
 /// interim names. Does nothing where all is as it should be.
 ///

@@ -41,6 +41,25 @@ pub fn to_defer(plan: &TablePlan, defer_all: bool) -> Vec<Key> {
         .collect()
 }
 
+/// Is there a unique key, besides the one that rows go by, while rows of different moments are in the shadow?
+pub fn stays_unique(plan: &TablePlan) -> bool {
+    let (Some(shadow), Some(copied_by)) = (&plan.shadow, &plan.key) else {
+        return false;
+    };
+    let later = to_defer(plan, false);
+    let stays =
+        |key: &&Key| key.unique && key.name != copied_by.target_index && !later.contains(key);
+    shadow.keys.iter().filter(stays).any(|key| {
+        // With all of the copy's key in it, it makes no two rows equal.
+        let has = |column: &usize| {
+            key.parts
+                .iter()
+                .any(|p| p.column == Some(*column) && p.prefix.is_none())
+        };
+        !copied_by.target.iter().all(has)
+    })
+}
+
 /// An AUTO_INCREMENT column must be the first of some index at any time.
 fn carries_auto_increment(shadow: &TableDefinition, key: &Key) -> bool {
     let first = key.parts.first().and_then(|part| part.column);

@@ -11,14 +11,17 @@ use sqlx::Row;
 use super::error::server_error_number;
 use super::insert::examples;
 use super::key::KeyColumns;
+use super::losses::{Loss, losses};
 use super::session::Session;
-use super::table::{Column, DataType, Key, KeyKind, TableDefinition, TablePlan, quote};
-use super::token::quote_text;
+use super::table::{Carried, Column, Key, KeyKind, TableDefinition, TablePlan, quote};
 use super::{EngineError, Job};
 
 /// How long the search for one bad value may take on a table; what isn't found by then is
 /// left to the copy, where it is an error, or to the user's consent.
 const SEARCH_LIMIT: Duration = Duration::from_secs(20);
+
+/// The same once the table is copied, while nobody waits for an answer.
+const LATER_SEARCH_LIMIT: Duration = Duration::from_secs(120);
 
 /// What the `allow_lossy` option consents to.
 enum Consent {
@@ -53,15 +56,6 @@ impl Consent {
     }
 }
 
-/// A way in which a value may not survive.
-struct Loss {
-    /// True for a row whose value would not be the same.
-    condition: String,
-    what: String,
-    /// The server changes the value without an error even in strict mode.
-    silent: bool,
-}
-
 /// Looks for rows that don't fit, and for rows that an added unique key would make equal.
 ///
 /// # Errors
@@ -72,14 +66,12 @@ pub async fn check(session: &mut Session, job: &Job, plan: &TablePlan) -> Result
     let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
         return Ok(());
     };
-    let Some(key) = &plan.key else { return Ok(()) };
-    let key = KeyColumns::new(original, &key.source, &key.source_index);
+    let consented = |loss: &Loss, column: &Column| loss.silent && consent.covers(&column.name);
     for pair in &plan.carried {
         let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
-        for loss in losses(was, now) {
-            let consented = loss.silent && consent.covers(&was.name);
-            if !consented {
-                one(session, original, &key, was, now, &loss).await?;
+        for loss in losses(&quote(&was.name), was, now) {
+            if !consented(&loss, was) {
+                one(session, plan, was, now, &loss, SEARCH_LIMIT).await?;
             }
         }
     }
@@ -89,17 +81,63 @@ pub async fn check(session: &mut Session, job: &Job, plan: &TablePlan) -> Result
     Ok(())
 }
 
+/// The pairs of columns that rows of now may pass and rows of later may not, without the server's saying so.
+///
+/// # Errors
+///
+/// Permanent for an option that cannot be read.
+pub fn guarded(job: &Job, plan: &TablePlan) -> Result<Vec<Carried>, EngineError> {
+    let consent = Consent::of(&job.options)?;
+    let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
+        return Ok(Vec::new());
+    };
+    let pairs = plan.carried.iter().filter(|pair| {
+        let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
+        let silent = losses(&quote(&was.name), was, now)
+            .iter()
+            .any(|loss| loss.silent);
+        silent && !consent.covers(&was.name)
+    });
+    Ok(pairs.copied().collect())
+}
+
+/// Looks once more for rows whose value would be changed silently: those that came while chunks were copied are in no event
+/// that was compared.
+///
+/// # Errors
+///
+/// As [`check`].
+pub async fn check_guarded(session: &mut Session, plan: &TablePlan) -> Result<(), EngineError> {
+    let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
+        return Ok(());
+    };
+    for pair in &plan.guarded {
+        let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
+        for loss in losses(&quote(&was.name), was, now)
+            .iter()
+            .filter(|loss| loss.silent)
+        {
+            one(session, plan, was, now, loss, LATER_SEARCH_LIMIT).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn one(
     session: &mut Session,
-    original: &TableDefinition,
-    key: &KeyColumns,
+    plan: &TablePlan,
     was: &Column,
     now: &Column,
     loss: &Loss,
+    limit: Duration,
 ) -> Result<(), EngineError> {
+    let (Some(original), Some(key)) = (&plan.original, &plan.key) else {
+        return Ok(());
+    };
+    let key = &KeyColumns::new(original, &key.source, &key.source_index);
     let statement = format!(
         "SELECT /*+ MAX_EXECUTION_TIME({}) */ COUNT(*) FROM {} WHERE {}",
-        SEARCH_LIMIT.as_millis(),
+        limit.as_millis(),
         original.quoted(),
         loss.condition
     );
@@ -125,7 +163,7 @@ async fn one(
                 "correct them first"
             };
             let doing = EngineError::while_doing("looking for rows that don't fit");
-            let rows = examples(session, original, key, &loss.condition, SEARCH_LIMIT).await;
+            let rows = examples(session, original, key, &loss.condition, limit).await;
             Err(EngineError::permanent(format!(
                 "{change}: {count} rows {}, such as {}; {remedy}",
                 loss.what,
@@ -149,257 +187,6 @@ async fn one(
             "looking for values that don't fit {change}"
         ))(error)),
     }
-}
-
-fn losses(was: &Column, now: &Column) -> Vec<Loss> {
-    let mut found = Vec::new();
-    let name = quote(&was.name);
-    let mut add = |silent: bool, what: &str, condition: String| {
-        found.push(Loss {
-            condition,
-            what: what.to_owned(),
-            silent,
-        });
-    };
-    if was.nullable && !now.nullable {
-        add(false, "are NULL", format!("{name} IS NULL"));
-    }
-    if was.column_type == now.column_type && was.character_set == now.character_set {
-        return found;
-    }
-    let text = |c: &Column| {
-        c.character_set.is_some() && !matches!(c.data_type, DataType::Enum | DataType::Set)
-    };
-    if let Some((low, high)) = range(now)
-        && (number(was) || text(was))
-    {
-        if range(was).is_none_or(|(l, h)| l < low || h > high) && number(was) {
-            add(
-                false,
-                &format!("are not between {low} and {high}"),
-                format!("{name} NOT BETWEEN {low} AND {high}"),
-            );
-        }
-        if range(was).is_none() && number(was) {
-            add(
-                true,
-                "have digits after the point",
-                format!("{name} <> ROUND({name})"),
-            );
-        }
-    }
-    if was.data_type == DataType::Decimal && now.data_type == DataType::Decimal {
-        let (scale, digits) = (now.scale.unwrap_or(0), now.precision.unwrap_or(10));
-        if was.scale.unwrap_or(0) > scale {
-            add(
-                true,
-                &format!("have more than {scale} digits after the point"),
-                format!("{name} <> ROUND({name}, {scale})"),
-            );
-        }
-        let whole = digits.saturating_sub(scale);
-        if was
-            .precision
-            .unwrap_or(10)
-            .saturating_sub(was.scale.unwrap_or(0))
-            > whole
-        {
-            add(
-                false,
-                &format!("have more than {whole} digits before the point"),
-                format!("ABS({name}) >= POW(10, {whole})"),
-            );
-        }
-        if now.unsigned && !was.unsigned {
-            add(false, "are negative", format!("{name} < 0"));
-        }
-    }
-    if was.data_type == DataType::Double && now.data_type == DataType::Float {
-        add(
-            true,
-            "have more digits than a FLOAT",
-            format!("CAST({name} AS FLOAT) <> {name}"),
-        );
-    }
-    if matches!(was.data_type, DataType::Float | DataType::Double)
-        && now.data_type == DataType::Decimal
-    {
-        let scale = now.scale.unwrap_or(0);
-        add(
-            true,
-            &format!("have more than {scale} digits after the point"),
-            format!("{name} <> ROUND({name}, {scale})"),
-        );
-    }
-    let time = [DataType::DateTime, DataType::Timestamp, DataType::Time];
-    if time.contains(&was.data_type) && time.contains(&now.data_type) {
-        let (had, has) = (was.scale.unwrap_or(0), now.scale.unwrap_or(0));
-        if has < had {
-            add(
-                true,
-                &format!("have more than {has} digits of a second"),
-                format!("MICROSECOND({name}) MOD {} <> 0", 10u32.pow(6 - has.min(6))),
-            );
-        }
-    }
-    if matches!(was.data_type, DataType::DateTime | DataType::Timestamp) {
-        if now.data_type == DataType::Date {
-            add(
-                true,
-                "have a time of day",
-                format!("TIME({name}) <> '00:00:00'"),
-            );
-        }
-        if now.data_type == DataType::Time {
-            add(true, "lose their date", format!("{name} IS NOT NULL"));
-        }
-    }
-    if text(was) && text(now) {
-        if let (Some(from), Some(to)) = (&was.character_set, &now.character_set)
-            && from != to
-            && to != "utf8mb4"
-        {
-            add(
-                false,
-                &format!("have characters that {to} lacks"),
-                format!(
-                    "CAST(CONVERT(CONVERT({name} USING {to}) USING utf8mb4) AS BINARY) \
-                     <> CAST(CONVERT({name} USING utf8mb4) AS BINARY)"
-                ),
-            );
-        }
-        if let Some(characters) = declared_length(now)
-            && declared_length(was).is_none_or(|had| had > characters)
-        {
-            let shorter = format!("CHAR_LENGTH(TRIM(TRAILING ' ' FROM {name})) <= {characters}");
-            add(
-                false,
-                &format!("are longer than {characters} characters"),
-                format!("NOT ({shorter})"),
-            );
-            // Spaces past the end are cut without an error.
-            add(
-                true,
-                &format!("have spaces after {characters} characters, which would be cut"),
-                format!("CHAR_LENGTH({name}) > {characters} AND {shorter}"),
-            );
-        }
-        if now.data_type == DataType::Char && was.data_type != DataType::Char {
-            add(
-                true,
-                "end in spaces, which a CHAR does not keep",
-                format!("{name} LIKE '% '"),
-            );
-        }
-        if declared_length(now).is_none()
-            && let Some(bytes) = now.max_bytes
-            && was.max_bytes.is_none_or(|had| had > bytes)
-        {
-            add(
-                false,
-                &format!("are longer than {bytes} bytes"),
-                format!("LENGTH({name}) > {bytes}"),
-            );
-        }
-    }
-    if binary(was)
-        && binary(now)
-        && let Some(bytes) = now.max_bytes
-        && was.max_bytes.is_none_or(|had| had > bytes)
-    {
-        add(
-            false,
-            &format!("are longer than {bytes} bytes"),
-            format!("LENGTH({name}) > {bytes}"),
-        );
-    }
-    if binary(was) && now.data_type == DataType::Binary && was.column_type != now.column_type {
-        let bytes = now.max_bytes.unwrap_or(1);
-        add(
-            true,
-            &format!("are shorter than {bytes} bytes and would be padded"),
-            format!("LENGTH({name}) < {bytes}"),
-        );
-    }
-    if text(was) && now.data_type == DataType::Json {
-        add(
-            false,
-            "are no JSON",
-            format!("NOT JSON_VALID(CONVERT({name} USING utf8mb4))"),
-        );
-    }
-    if was.data_type == DataType::Enum {
-        add(
-            false,
-            "hold the empty value of an ENUM, which the server stores for what is no member",
-            format!("{name} + 0 = 0"),
-        );
-    }
-    let gone: Vec<&String> = was
-        .members
-        .iter()
-        .filter(|member| !now.members.contains(member))
-        .collect();
-    if was.data_type == now.data_type && !gone.is_empty() {
-        let condition = if was.data_type == DataType::Enum {
-            let list: Vec<String> = gone.iter().map(|m| quote_text(m)).collect();
-            format!("{name} IN ({})", list.join(", "))
-        } else {
-            let list: Vec<String> = gone
-                .iter()
-                .map(|m| format!("FIND_IN_SET({}, {name})", quote_text(m)))
-                .collect();
-            list.join(" OR ")
-        };
-        add(false, "hold a member that is removed", condition);
-    }
-    found
-}
-
-/// The whole numbers that an integer type holds.
-fn range(column: &Column) -> Option<(i128, i128)> {
-    let bits = match column.data_type {
-        DataType::TinyInt => 8,
-        DataType::SmallInt => 16,
-        DataType::MediumInt => 24,
-        DataType::Int => 32,
-        DataType::BigInt => 64,
-        _ => return None,
-    };
-    Some(if column.unsigned {
-        (0, (1i128 << bits) - 1)
-    } else {
-        (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
-    })
-}
-
-fn number(column: &Column) -> bool {
-    range(column).is_some()
-        || matches!(
-            column.data_type,
-            DataType::Decimal | DataType::Float | DataType::Double
-        )
-}
-
-fn binary(column: &Column) -> bool {
-    matches!(
-        column.data_type,
-        DataType::Binary
-            | DataType::VarBinary
-            | DataType::TinyBlob
-            | DataType::Blob
-            | DataType::MediumBlob
-            | DataType::LongBlob
-    )
-}
-
-/// The n of CHAR(n) and VARCHAR(n).
-fn declared_length(column: &Column) -> Option<u64> {
-    if !matches!(column.data_type, DataType::Char | DataType::VarChar) {
-        return None;
-    }
-    let (_, rest) = column.column_type.split_once('(')?;
-    rest.split_once(')')?.0.parse().ok()
 }
 
 /// Two rows that the new unique key would make equal, both named.

@@ -81,7 +81,7 @@ pub fn copy_key(
 ) -> Result<CopyKey, EngineError> {
     let target_of: HashMap<usize, usize> = carried.iter().map(|c| (c.source, c.target)).collect();
     let mut reasons = Vec::new();
-    let mut best: Option<(u64, CopyKey)> = None;
+    let mut best: Option<((bool, bool, u64), CopyKey)> = None;
     for key in original.keys.iter().filter(|key| key.unique) {
         let source = match plain_columns(key, original) {
             Ok(columns) => columns,
@@ -130,16 +130,15 @@ pub fn copy_key(
             ));
             continue;
         };
-        // The primary key, else the shortest: a row's address is part of every other key.
-        let cost = if key.name == "PRIMARY" {
-            0
-        } else {
-            source
-                .iter()
-                .map(|c| width(&original.columns[*c]))
-                .sum::<u64>()
-                + 1
-        };
+        // What becomes the primary key: it is there from the start, and by any other key a value of it that goes from one row
+        // to another would be a duplicate for a while. Then what was the primary key, else the shortest: a row's address is
+        // part of every other key.
+        let columns = source.iter().map(|c| width(&original.columns[*c]));
+        let cost = (
+            twin.name != "PRIMARY",
+            key.name != "PRIMARY",
+            columns.sum::<u64>(),
+        );
         if best.as_ref().is_none_or(|(other, _)| cost < *other) {
             best = Some((
                 cost,

@@ -33,6 +33,7 @@ mod indexes;
 mod insert;
 pub mod key;
 mod locked;
+mod losses;
 pub mod lossy;
 pub mod mapping;
 mod newcomers;
@@ -60,6 +61,7 @@ pub mod target;
 pub mod throttle;
 pub mod token;
 mod trial_keys;
+pub mod user;
 pub mod verify;
 mod way_back;
 

@@ -49,7 +49,7 @@ impl Default for Options {
 }
 
 /// All options, those that are read elsewhere among them.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "allow_lossy",
     "chunk_seconds",
     "copy_threads",
@@ -61,6 +61,7 @@ const NAMES: [&str; 11] = [
     "kill_blockers_after_seconds",
     "sql_mode",
     "throttle",
+    "time_zone",
 ];
 
 fn check_names(options: &Value) -> Result<(), EngineError> {
@@ -76,12 +77,17 @@ fn check_names(options: &Value) -> Result<(), EngineError> {
             NAMES.join(", ")
         )));
     }
-    match object.get("sql_mode") {
-        None | Some(Value::Null | Value::String(_)) => Ok(()),
-        Some(other) => Err(EngineError::permanent(format!(
-            "engine option sql_mode is {other}; it takes a text, as the server's variable does"
-        ))),
+    for name in ["sql_mode", "time_zone"] {
+        match object.get(name) {
+            None | Some(Value::Null | Value::String(_)) => {}
+            Some(other) => {
+                return Err(EngineError::permanent(format!(
+                    "engine option {name} is {other}; it takes a text, as the server's variable does"
+                )));
+            }
+        }
     }
+    Ok(())
 }
 
 /// The option that cannot be read; serde's message does not say.

@@ -20,7 +20,7 @@ use super::swap::SwapOutcome;
 use super::verify::{Different, TableVerify};
 use super::{
     Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, catalog,
-    fail_point, indexes,
+    fail_point, indexes, lossy,
 };
 
 impl Engine {
@@ -238,6 +238,10 @@ impl Engine {
         }
         self.catch_up().await?;
         if self.stage() == Stage::Verify {
+            let (_, control, head) = self.parts()?;
+            for plan in &head.plans {
+                lossy::check_guarded(control, plan).await?;
+            }
             self.verify().instrument(info_span!("verify")).await?;
             self.catch_up().await?;
         }
@@ -280,7 +284,11 @@ impl Engine {
     async fn copy_tables(&mut self) -> Result<(), Halt> {
         let copied = self.copied.clone();
         let (running, _, _) = self.parts()?;
-        running.set_pace(Pace::Gather);
+        // While a value that went from one row to another is on its way, no chunk can bring it.
+        running.set_pace(match running.context.routing.values_meet() {
+            true => Pace::Prompt,
+            false => Pace::Gather,
+        });
         let context = Arc::clone(&running.context);
         self.phase("copy");
         for table in context.copied() {

@@ -1,81 +1,47 @@
 //! Decides how each statement is carried out, by having the server try it on an empty copy.
 
 use std::collections::HashSet;
-
-use sqlx::Row;
+use std::time::Duration;
 
 use super::artifact::Role;
+use super::blocker;
 use super::catalog;
 use super::constraint_names::{self, check_names, on_names_of};
 use super::error::{server_error_kind, server_error_number};
 use super::filler;
-use super::foreign_key::ForeignKeys;
+use super::foreign_key::{self, ForeignKeys};
 use super::gone;
 use super::mapping;
-use super::session::{OUR_SQL_MODE, Owner, Session};
-use super::statement::{Action, Alter, Statement, StatementError};
+use super::session::{Owner, Session};
+use super::statement::{Action, Alter, Clause, Rest, Statement, StatementError};
 use super::table::{TableDefinition, TablePlan, Way, quote};
 use super::token::{Dialect, quote_table};
 use super::trial_keys::TrialKeys;
+use super::user::UserSettings;
 use super::{EngineError, ErrorKind, Job, JobTask};
-
-/// The `sql_mode` that the user's statements are read and executed under: the apply's
-/// `sql_mode` option, else the server's own default.
-pub async fn user_sql_mode(session: &mut Session, job: &Job) -> Result<String, EngineError> {
-    if let Some(mode) = job.options.get("sql_mode").and_then(|mode| mode.as_str()) {
-        return Ok(mode.to_owned());
-    }
-    let rows = session
-        .rows("SELECT @@GLOBAL.sql_mode")
-        .await
-        .map_err(EngineError::while_doing("reading the server's sql_mode"))?;
-    rows.first()
-        .map_or(Ok(String::new()), |row| row.try_get_unchecked(0))
-        .map_err(EngineError::while_doing("reading the server's sql_mode"))
-}
-
-/// Runs the user's statement under the user's `sql_mode`, foreign keys checked.
-///
-/// # Errors
-///
-/// The server's answer to the statement, or a session that broke.
-pub async fn run_as_user(
-    session: &mut Session,
-    sql_mode: &str,
-    statement: &str,
-) -> Result<(), sqlx::Error> {
-    session.set_sql_mode(sql_mode).await?;
-    session.run("SET SESSION foreign_key_checks = 1").await?;
-    let answer = session.run(statement).await.map(drop);
-    // A session that can't go back to our settings is of no more use: that error counts first.
-    session.run("SET SESSION foreign_key_checks = 0").await?;
-    session.set_sql_mode(OUR_SQL_MODE).await?;
-    answer
-}
 
 /// What a statement makes of its table, tried on an empty one.
 pub(super) async fn definition_on_trial(
     session: &mut Session,
     job: &Job,
     owner: &Owner,
-    sql_mode: &str,
+    user: &UserSettings,
     planned: &TablePlan,
 ) -> Result<Option<TableDefinition>, EngineError> {
     let planner = Planner {
         schema: &job.schema_name,
         owner,
-        sql_mode,
+        user,
         task: &planned.task,
     };
-    let statement = Statement::parse(&planned.task.statement, Dialect::of_sql_mode(sql_mode))
-        .map_err(|error| refused(&planned.task, &error))?;
+    let statement = Statement::parse(
+        &planned.task.statement,
+        Dialect::of_sql_mode(&user.sql_mode),
+    )
+    .map_err(|error| refused(&planned.task, &error))?;
     let trial = owner.table(Role::Trial(planned.task.position));
-    planner.drop(session, &trial).await?;
     match &statement {
-        Statement::Create(create) => {
-            let on_trial = create.on(&job.schema_name, &trial);
-            planner.made_by(session, &on_trial, &trial).await
-        }
+        Statement::Create(create) => planner.created(session, create).await,
         Statement::Alter(alter) => {
             let original = planner.original(session, &alter.table.table).await?;
             let keys = planner.trial_keys(session, &original).await?;
@@ -140,13 +106,13 @@ pub async fn plan(
     job: &Job,
     owner: &Owner,
 ) -> Result<Vec<TablePlan>, EngineError> {
-    let sql_mode = user_sql_mode(session, job).await?;
+    let user = UserSettings::of(session, job).await?;
     let mut plans = Vec::new();
-    for (task, statement) in parse(job, &sql_mode)? {
+    for (task, statement) in parse(job, &user.sql_mode)? {
         let planner = Planner {
             schema: &job.schema_name,
             owner,
-            sql_mode: &sql_mode,
+            user: &user,
             task: &task,
         };
         plans.push(planner.plan(session, &statement).await?);
@@ -183,7 +149,7 @@ pub async fn resume(
 struct Planner<'a> {
     schema: &'a str,
     owner: &'a Owner,
-    sql_mode: &'a str,
+    user: &'a UserSettings,
     task: &'a JobTask,
 }
 
@@ -195,12 +161,7 @@ impl Planner<'_> {
     ) -> Result<TablePlan, EngineError> {
         match statement {
             Statement::Create(create) => {
-                let trial = self.owner.table(Role::Trial(self.task.position));
-                self.drop(session, &trial).await?;
-                self.run_as_user(session, &create.on(self.schema, &trial))
-                    .await?
-                    .map_err(|error| self.refused_by_server(&error))?;
-                self.drop(session, &trial).await?;
+                self.created(session, create).await?;
                 let executable = create.on(self.schema, &create.table.table);
                 Ok(self.at_cutover(Way::Create, None, Some(executable)))
             }
@@ -220,6 +181,11 @@ impl Planner<'_> {
         session: &mut Session,
         alter: &Alter,
     ) -> Result<TablePlan, EngineError> {
+        // Before it is tried: the server would lock the parent.
+        let adds_key = |clause: &Clause| clause.action == Action::AddForeignKey;
+        if alter.clauses.iter().any(adds_key) {
+            return Err(foreign_key::not_added_online());
+        }
         let original = self.original(session, &alter.table.table).await?;
         let keys = self.trial_keys(session, &original).await?;
         let plan = self.try_ways(session, alter, original, &keys).await;
@@ -308,7 +274,7 @@ impl Planner<'_> {
         let foreign_keys = keys.take_off(session, &name).await?;
         let shadow = self.shadow(session).await?;
         let carried = mapping::carried(alter, &original, &shadow)?;
-        let fillers = filler::needed(&shadow, &carried, self.sql_mode)?;
+        let fillers = filler::needed(&shadow, &carried, &self.user.sql_mode)?;
         filler::set(session, self.schema, &shadow.name, &fillers).await?;
         self.settle_expressions(session, &shadow).await?;
         let shadow = self.shadow(session).await?;
@@ -357,6 +323,7 @@ impl Planner<'_> {
             key: Some(key),
             executable: None,
             foreign_keys: ForeignKeys::default(),
+            guarded: Vec::new(),
         })
     }
 
@@ -375,6 +342,7 @@ impl Planner<'_> {
             key: None,
             executable,
             foreign_keys: ForeignKeys::default(),
+            guarded: Vec::new(),
         }
     }
 
@@ -434,6 +402,39 @@ impl Planner<'_> {
         let on_trial = on_names_of(alter, original, trial, keys)?;
         self.made_by(session, &on_trial.on(self.schema, trial, ""), trial)
             .await
+    }
+
+    /// What a CREATE TABLE makes, tried under another name.
+    async fn created(
+        &self,
+        session: &mut Session,
+        create: &Rest,
+    ) -> Result<Option<TableDefinition>, EngineError> {
+        let trial = self.owner.table(Role::Trial(self.task.position));
+        let dialect = Dialect::of_sql_mode(&self.user.sql_mode);
+        let parents = create.parents(self.schema, dialect);
+        let tables: Vec<(&str, &str)> = parents.iter().map(|(s, t)| (&**s, &**t)).collect();
+        // Whoever comes to a parent meanwhile waits behind us, and we behind whoever has used it for long.
+        let longest = Duration::from_secs(1);
+        if let Some(blocker) = blocker::holding(session, &tables, longest).await?.first() {
+            return Err(EngineError::retryable(format!(
+                "statement {} has to lock the parents of its foreign keys for a moment, and {}; it is tried again",
+                self.task.number(),
+                blocker.describe()
+            )));
+        }
+        let limit = EngineError::while_doing("setting a lock's limit");
+        session
+            .set_lock_waits(longest, longest)
+            .await
+            .map_err(limit)?;
+        self.drop(session, &trial).await?;
+        let on_trial = create.on(self.schema, &trial);
+        let made = self.made_by(session, &on_trial, &trial).await;
+        let limit = EngineError::while_doing("setting a lock's limit");
+        let usual = Duration::from_secs(30);
+        session.set_lock_waits(usual, usual).await.map_err(limit)?;
+        made
     }
 
     async fn made_by(
@@ -508,14 +509,14 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Runs the user's statement under the user's `sql_mode`. The inner error is the server's
+    /// Runs the user's statement under the user's settings. The inner error is the server's
     /// answer to the statement; the outer one is a session that broke.
     async fn run_as_user(
         &self,
         session: &mut Session,
         statement: &str,
     ) -> Result<Result<(), sqlx::Error>, EngineError> {
-        match run_as_user(session, self.sql_mode, statement).await {
+        match self.user.run(session, statement).await {
             Err(error) if server_error_kind(&error) == ErrorKind::Retryable => Err(
                 EngineError::while_doing("trying the statement on an empty copy")(error),
             ),
@@ -558,6 +559,7 @@ impl Planner<'_> {
         // A default that only an older, laxer sql_mode took.
         let way_out = match number {
             1067 => "; the engine option sql_mode says under which one the statement is read",
+            1298 => "; the engine option time_zone takes what the server's variable takes",
             _ => "",
         };
         EngineError::permanent(format!(

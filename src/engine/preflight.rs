@@ -10,9 +10,11 @@ use super::error::server_error_number;
 use super::lossy;
 use super::plan;
 use super::session::{Owner, Session};
+use super::staging::{Staging, WayBack};
 use super::statement::Statement;
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
 use super::token::quote_table;
+use super::user::UserSettings;
 use super::{EngineError, Job, privilege, rehearsal, server_fit, verify};
 
 /// The oldest server that this is tested with.
@@ -37,8 +39,8 @@ pub async fn plan(
         options.kill_blockers_after.is_some(),
     )
     .await?;
-    let sql_mode = plan::user_sql_mode(session, job).await?;
-    let parsed = plan::parse(job, &sql_mode)?;
+    let user = UserSettings::of(session, job).await?;
+    let parsed = plan::parse(job, &user.sql_mode)?;
     for (task, statement) in &parsed {
         let table = &statement.table().table;
         let around = catalog::surroundings(session, &job.schema_name, table).await?;
@@ -46,9 +48,14 @@ pub async fn plan(
             any_way(job, task.number(), statement, &around)?;
         }
     }
-    let plans = plan::plan(session, job, owner).await?;
-    match for_their_ways(session, job, owner, &plans).await {
-        Ok(()) => Ok(plans),
+    let mut plans = plan::plan(session, job, owner).await?;
+    match for_their_ways(session, job, owner, &user, &plans).await {
+        Ok(()) => {
+            for plan in &mut plans {
+                plan.guarded = lossy::guarded(job, plan)?;
+            }
+            Ok(plans)
+        }
         Err(refusal) => {
             drop_shadows(session, job, owner, &plans).await?;
             Err(refusal)
@@ -60,6 +67,7 @@ async fn for_their_ways(
     session: &mut Session,
     job: &Job,
     owner: &Owner,
+    user: &UserSettings,
     plans: &[TablePlan],
 ) -> Result<(), EngineError> {
     if plans.iter().any(|plan| plan.way == Way::Copy) {
@@ -86,6 +94,8 @@ async fn for_their_ways(
             child(session, job, plan).await?;
         }
         numbers_documents(plan)?;
+        can_be_staged(session, owner, plan).await?;
+        user.check_moments(session, plan).await?;
         lossy::check(session, job, plan).await?;
         rehearsal::check(session, owner, plan).await?;
     }
@@ -242,6 +252,30 @@ fn numbers_documents(plan: &TablePlan) -> Result<(), EngineError> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// The table through which changes go has a few bytes more in a row than the original: those may be too many.
+async fn can_be_staged(
+    session: &mut Session,
+    owner: &Owner,
+    plan: &TablePlan,
+) -> Result<(), EngineError> {
+    let Some(original) = &plan.original else {
+        return Ok(());
+    };
+    let staging = Staging::of_plan(plan, &owner.artifact("stage_trial"), &WayBack::default())?;
+    let mut answer = Ok(());
+    for create in &staging.create {
+        answer = answer.and(session.run(create).await.map(drop));
+    }
+    session
+        .run(&staging.remove)
+        .await
+        .map_err(EngineError::while_doing("removing an empty staging table"))?;
+    answer.map_err(EngineError::while_doing(format!(
+        "making the table through which the changes of {} would go",
+        original.quoted()
+    )))
 }
 
 /// What no way can do.

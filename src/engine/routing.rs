@@ -81,6 +81,8 @@ struct Inner {
 #[derive(Debug)]
 struct TableRanges {
     ordered: bool,
+    /// The target keeps another unique key than the one that rows go by.
+    stays_unique: bool,
     /// All of it is copied.
     complete: bool,
     /// Copied ranges, sorted and joined; after the first bound, up to and including the second.
@@ -181,6 +183,7 @@ impl Routing {
             .into_iter()
             .map(|ordered| TableRanges {
                 ordered,
+                stays_unique: false,
                 complete: false,
                 copied: Vec::new(),
                 flights: Vec::new(),
@@ -320,6 +323,18 @@ impl Routing {
     /// compared, as changes go ahead of the copy there.
     pub fn chunks_meet_changes(&self) -> bool {
         self.lock().tables.iter().any(|t| !t.ordered && !t.complete)
+    }
+
+    /// From now on see [`Routing::values_meet`].
+    pub fn stays_unique(&self, table: usize) {
+        self.lock().tables[table].stays_unique = true;
+    }
+
+    /// Whether two rows may have one value of a unique key for a moment: the change that takes it from the one is held, or on
+    /// its way, while the other comes.
+    pub fn values_meet(&self) -> bool {
+        let inner = self.lock();
+        inner.tables.iter().any(|t| t.stays_unique && !t.complete)
     }
 
     /// How much is held.

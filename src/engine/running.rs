@@ -15,11 +15,12 @@ use super::apply::{Applied, Applier, Pace, Parts};
 use super::binlog::capture::Capture;
 use super::binlog::gtid::Position;
 use super::catalog;
+use super::checkpoint::run;
 use super::context::{Context, lease_is_lost, no_answer};
 use super::drain::Drain;
 use super::position::{self, Place};
 use super::session::Session;
-use super::staging::{Staging, WayBack};
+use super::staging::Staging;
 use super::table::{TableDefinition, Way};
 use super::way_back;
 use super::{courtesy, newcomers, throttle};
@@ -72,7 +73,7 @@ impl Running {
             staging.push(match plan.way {
                 Way::Copy => {
                     let back = match flow {
-                        Flow::Forward => WayBack::default(),
+                        Flow::Forward => way_back::guards(plan),
                         Flow::Back => way_back::extras(plan),
                     };
                     let name = owner.artifact(&format!("stage_{index}"));
@@ -99,7 +100,8 @@ impl Running {
             position: from,
             pace: pace_receiver,
             suspicious,
-            names_rows: flow == Flow::Back,
+            names_rows: flow == Flow::Back
+                || context.plans.iter().any(|plan| !plan.guarded.is_empty()),
         });
         let place = Arc::new(Place::new(applied.clone(), context.gtid));
         let watcher = tokio::spawn(watch_originals(Arc::clone(context), statements));
@@ -255,6 +257,10 @@ pub async fn difference(
     Ok((!same).then_some("was emptied or replaced by somebody else, or a partition of it"))
 }
 
+/// Without GTIDs a place may be the beginning of a file that nothing was written to yet: a change of ours after it shows that
+/// all before it has come.
+const PASSING: &str = "passing the place that is to be reached";
+
 /// The rest of the stream, for the swap.
 pub struct SwapDrain<'a> {
     pub applier: &'a mut Applier,
@@ -272,6 +278,10 @@ impl Drain for SwapDrain<'_> {
             // Twice: the second round is short, so that little is left for the lock.
             for _ in 0..2 {
                 let target = position::current(helper, self.context.gtid).await?;
+                if !self.context.gtid {
+                    let mark = self.context.store.mark()?;
+                    run(helper.connection(), mark, PASSING).await?;
+                }
                 self.applier.catch_up(&target).await?;
             }
             self.applier.prepare(session).await
@@ -294,6 +304,10 @@ impl Drain for SwapDrain<'_> {
         Box::pin(async move {
             let helper = self.helper.get_mut();
             let target = position::current(helper, self.context.gtid).await?;
+            if !self.context.gtid {
+                let mark = format!("{}; COMMIT", self.context.store.mark()?);
+                run(session, mark, PASSING).await?;
+            }
             self.applier
                 .drain(session, &target, deadline.into())
                 .await?;

@@ -22,6 +22,9 @@ use super::{EngineError, ErrorKind, LeaseHolder, Target, Tls};
 pub const OUR_SQL_MODE: &str =
     "STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES";
 
+/// TIMESTAMP values are moments: in UTC each has one text.
+pub const OUR_TIME_ZONE: &str = "+00:00";
+
 /// Sessions of one owner have numbers below this; a successor looks at each.
 const MAX_SESSIONS: u32 = 64;
 
@@ -313,6 +316,15 @@ impl Session {
             .map(drop)
     }
 
+    /// As [`Session::set_sql_mode`], for what is local time.
+    pub async fn set_time_zone(&mut self, time_zone: &str) -> Result<(), sqlx::Error> {
+        sqlx::query("SET SESSION time_zone = ?")
+            .bind(time_zone)
+            .execute(&mut self.connection)
+            .await
+            .map(drop)
+    }
+
     /// How long a statement waits for a table (whole seconds, at least 1) and for a row.
     pub async fn set_lock_waits(
         &mut self,
@@ -393,7 +405,6 @@ fn options(target: &Target) -> MySqlConnectOptions {
 
 /// Settings that every session of ours needs and every account may set.
 const SETTINGS: &str = "SET NAMES utf8mb4, \
-     time_zone = '+00:00', \
      transaction_isolation = 'READ-COMMITTED', \
      transaction_read_only = 0, \
      autocommit = 1, \
@@ -427,7 +438,8 @@ const OPTIONAL_SETTINGS: [&str; 6] = [
 ];
 
 async fn set_up(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    let settings = format!("{SETTINGS}, sql_mode = '{OUR_SQL_MODE}'");
+    let settings =
+        format!("{SETTINGS}, sql_mode = '{OUR_SQL_MODE}', time_zone = '{OUR_TIME_ZONE}'");
     sqlx::raw_sql(AssertSqlSafe(settings))
         .execute(&mut *connection)
         .await?;

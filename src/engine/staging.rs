@@ -7,6 +7,7 @@
 //! decided by the shadow's own key.
 
 use super::EngineError;
+use super::losses;
 use super::table::{Column, DataType, TablePlan, quote};
 
 /// The statements of one table's way from image to shadow.
@@ -16,6 +17,8 @@ pub struct Staging {
     pub create: Vec<String>,
     /// Empties the staging tables.
     pub clear: String,
+    /// Drops them, as far as they are there.
+    pub remove: String,
     /// What comes before the tuples of an `INSERT`.
     pub insert_prefix: String,
     /// Takes the staged rows over.
@@ -27,7 +30,7 @@ pub struct Staging {
 /// The column whose name the server's refusal quotes when a value does not survive its conversion.
 pub const CHANGED: &str = "value_changed_by_conversion";
 
-/// What a way back needs besides what every way does.
+/// What a way needs besides what every way does.
 #[derive(Debug, Clone, Default)]
 pub struct WayBack {
     /// Columns of the target that no image has a value for: a row keeps what it has there.
@@ -35,6 +38,8 @@ pub struct WayBack {
     /// Pairs whose values may be other ones after the conversion without an error of the
     /// server's: they are compared.
     pub compared: Vec<(usize, usize)>,
+    /// Pairs of whose values [`losses`] knows which ones the server would change without an error: those are refused.
+    pub guarded: Vec<(usize, usize)>,
 }
 
 /// A table that rows are read from or written to.
@@ -170,12 +175,29 @@ impl Staging {
                 .collect();
             take_over.push(insert(&names, &values, " AND lk_had = 1"));
         }
-        if !back.compared.is_empty() {
-            let changed = format!("{}.{}", quote(schema), quote(&format!("{name}_v")));
+        let changed = format!("{}.{}", quote(schema), quote(&format!("{name}_v")));
+        if !back.compared.is_empty() || !back.guarded.is_empty() {
             create.push(format!(
                 "CREATE TEMPORARY TABLE IF NOT EXISTS {changed} ({CHANGED} INT NOT NULL PRIMARY KEY) \
                  ENGINE=InnoDB"
             ));
+        }
+        if !back.guarded.is_empty() {
+            let lost: Vec<String> = back
+                .guarded
+                .iter()
+                .flat_map(|&(s, t)| {
+                    let value = format!("c{}", column_of(s));
+                    losses::silent_losses(&value, &from.columns[s], &to.columns[t])
+                })
+                .map(|condition| format!("({condition})"))
+                .collect();
+            take_over.push(format!(
+                "INSERT INTO {changed} SELECT NULL FROM {stage} WHERE lk_there = 1 AND ({}) LIMIT 1",
+                lost.join(" OR ")
+            ));
+        }
+        if !back.compared.is_empty() {
             let differs: Vec<String> = back
                 .compared
                 .iter()
@@ -214,9 +236,13 @@ impl Staging {
             .collect();
         let mut list = "lk_there".to_owned();
         (0..carried.len()).for_each(|at| list.push_str(&format!(", c{at}")));
+        let remove: Vec<String> = ["", "_k", "_v"]
+            .map(|part| format!("{}.{}", quote(schema), quote(&format!("{name}{part}"))))
+            .to_vec();
         Self {
             create,
             clear,
+            remove: format!("DROP TEMPORARY TABLE IF EXISTS {}", remove.join(", ")),
             insert_prefix: format!("INSERT INTO {stage} ({list}) VALUES "),
             take_over,
             key_text: format!("SELECT CONCAT_WS(', ', {}) FROM {stage}", shown.join(", ")),

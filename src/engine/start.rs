@@ -44,6 +44,11 @@ impl Engine {
             .iter()
             .map(|l| l.as_ref().is_none_or(|l| l.ordered()));
         let routing = Arc::new(Routing::new(ordered));
+        for (table, plan) in head.plans.iter().enumerate() {
+            if indexes::stays_unique(plan) {
+                routing.stays_unique(table);
+            }
+        }
         if head.stage > Stage::Copy {
             (0..layouts.len()).for_each(|table| routing.complete(table));
         }

@@ -43,6 +43,26 @@ impl Rest {
             self.after
         )
     }
+
+    /// The tables that foreign keys of the new table point at, itself aside, as (schema, table): their definitions are
+    /// locked while it is made.
+    pub fn parents(&self, schema: &str, dialect: Dialect) -> Vec<(String, String)> {
+        let words = tokens(&self.after, dialect).unwrap_or_default();
+        let references = words.iter().enumerate().filter(|(_, t)| t.is("REFERENCES"));
+        let mut parents: Vec<(String, String)> = references
+            .filter_map(|(at, _)| {
+                let first = words.get(at + 1)?.identifier()?.to_owned();
+                match words.get(at + 2).filter(|t| t.is_mark('.')) {
+                    Some(_) => Some((first, words.get(at + 3)?.identifier()?.to_owned())),
+                    None => Some((schema.to_owned(), first)),
+                }
+            })
+            .filter(|(_, parent)| *parent != self.table.table)
+            .collect();
+        parents.sort_unstable();
+        parents.dedup();
+        parents
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,21 +14,21 @@ use super::create_text::{CreateText, ElementKind};
 use super::error::server_error_number;
 use super::fail_point;
 use super::fence::{Fence, StepRecord, SwapRecord};
-use super::foreign_key::ForeignKey;
+use super::foreign_key::{self, ForeignKey};
 use super::session::{Session, Sessions};
 use super::statement::Statement;
 use super::swap;
-use super::table::{TablePlan, Way};
+use super::table::{TablePlan, Way, quote};
 use super::token::{Dialect, quote_table};
-use super::{EngineError, Job, catalog, plan};
+use super::user::UserSettings;
+use super::{EngineError, ErrorKind, Job, catalog, plan};
 
 pub(super) struct Step<'a> {
     pub sessions: &'a Sessions,
     pub fence: &'a Fence,
     pub job: &'a Job,
     pub plan: &'a TablePlan,
-    /// What the user's statements are read and executed under.
-    pub sql_mode: &'a str,
+    pub user: &'a UserSettings,
     pub lock_wait: Duration,
     pub give_up_after: Duration,
     /// How long a dropped table stays in its holding name.
@@ -90,6 +90,9 @@ impl Step<'_> {
             if !self.has_happened(session, &record.steps[index]).await? {
                 self.run(session).await?;
             }
+            if self.plan.way == Way::Drop {
+                self.let_go(session).await?;
+            }
             record.steps[index].done = true;
             self.fence.write_swap(session, record).await?;
         }
@@ -100,14 +103,16 @@ impl Step<'_> {
         self.fence.schema()
     }
 
+    fn statement(&self) -> Result<Statement, EngineError> {
+        let dialect = Dialect::of_sql_mode(&self.user.sql_mode);
+        Statement::parse(&self.plan.task.statement, dialect).map_err(|error| {
+            EngineError::permanent(format!("statement {}: {error}", self.plan.task.number()))
+        })
+    }
+
     /// The table's own name.
     fn table(&self) -> Result<String, EngineError> {
-        let dialect = Dialect::of_sql_mode(self.sql_mode);
-        Statement::parse(&self.plan.task.statement, dialect)
-            .map(|statement| statement.table().table.clone())
-            .map_err(|error| {
-                EngineError::permanent(format!("statement {}: {error}", self.plan.task.number()))
-            })
+        Ok(self.statement()?.table().table.clone())
     }
 
     /// What the definition is, and what the statement will make of it.
@@ -119,7 +124,7 @@ impl Step<'_> {
                 session,
                 self.job,
                 self.fence.owner(),
-                self.sql_mode,
+                self.user,
                 self.plan,
             )
             .await?
@@ -144,13 +149,7 @@ impl Step<'_> {
         if self.plan.way == Way::Drop {
             return match step.before {
                 None => Ok(true),
-                Some(_) => Ok(artifact::holds(
-                    session,
-                    self.schema(),
-                    self.fence.owner(),
-                    self.plan.task.position,
-                )
-                .await?),
+                Some(_) => Ok(self.held(session).await?.is_some()),
             };
         }
         let now = catalog::create_statement(session, self.schema(), &table).await?;
@@ -164,6 +163,58 @@ impl Step<'_> {
             return Ok(true);
         }
         Err(changed_by_others(self.schema(), &table))
+    }
+
+    async fn held(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
+        let (owner, position) = (self.fence.owner(), self.plan.task.position);
+        artifact::held(session, self.schema(), owner, position).await
+    }
+
+    /// Takes from a dropped table, in its holding name, what DROP TABLE would have ended at once: foreign keys would hold back
+    /// deletes of their parents, and names that are unique in a schema could not be used again.
+    async fn let_go(&self, session: &mut Session) -> Result<(), EngineError> {
+        let Some(table) = self.held(session).await? else {
+            return Ok(());
+        };
+        let (started, mut attempts) = (Instant::now(), 0u32);
+        loop {
+            match self.drop_parts(session, &table).await {
+                Err(error) if error.kind() == ErrorKind::Retryable => {
+                    self.pause(&mut attempts, started, &error.message()).await?;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn drop_parts(&self, session: &mut Session, table: &str) -> Result<(), EngineError> {
+        let schema = self.schema();
+        foreign_key::drop_all(session, schema, table).await?;
+        let Some(around) = catalog::surroundings(session, schema, table).await? else {
+            return Ok(());
+        };
+        let checks = around.checks.iter().map(|(name, _)| name);
+        let mut statements: Vec<String> = checks
+            // The others were renamed with the table.
+            .filter(|name| !name.starts_with(table))
+            .map(|name| {
+                format!(
+                    "ALTER TABLE {} DROP CHECK {}",
+                    quote_table(schema, table),
+                    quote(name)
+                )
+            })
+            .collect();
+        let triggers = around.triggers.iter();
+        statements.extend(
+            triggers.map(|name| format!("DROP TRIGGER IF EXISTS {}", quote_table(schema, name))),
+        );
+        for statement in statements {
+            fail_point::at("step.part.before");
+            let doing = EngineError::while_doing(format!("taking its parts from {table}"));
+            session.run(&statement).await.map_err(doing)?;
+        }
+        Ok(())
     }
 
     async fn run(&self, session: &mut Session) -> Result<(), EngineError> {
@@ -212,7 +263,7 @@ impl Step<'_> {
                 .await
                 .map_err(EngineError::while_doing("setting a lock's limit"))?;
             fail_point::at("step.execute.before");
-            let answer = plan::run_as_user(session, self.sql_mode, &statement).await;
+            let answer = self.user.run(session, &statement).await;
             fail_point::at("step.execute.after");
             match answer {
                 Ok(()) => return Ok(()),
@@ -232,11 +283,23 @@ impl Step<'_> {
 
     /// A session that has used the table for long makes everybody else wait behind us.
     async fn blocked_by(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
-        if self.plan.way == Way::Create {
-            return Ok(None);
+        let mut tables = match self.statement()? {
+            // There is no such table yet.
+            Statement::Create(create) => {
+                let dialect = Dialect::of_sql_mode(&self.user.sql_mode);
+                create.parents(self.schema(), dialect)
+            }
+            statement => vec![(self.schema().to_owned(), statement.table().table.clone())],
+        };
+        if self.plan.way == Way::Drop {
+            // Its keys are dropped with it.
+            let keys = ForeignKey::of_table(session, self.schema(), &tables[0].1).await?;
+            tables.extend(
+                keys.into_iter()
+                    .map(|key| (key.parent_schema, key.parent_table)),
+            );
         }
-        let table = self.table()?;
-        let tables = [(self.schema(), table.as_str())];
+        let tables: Vec<(&str, &str)> = tables.iter().map(|(s, t)| (&**s, &**t)).collect();
         let found = blocker::holding(session, &tables, self.lock_wait).await?;
         Ok(found.first().map(blocker::Blocker::describe))
     }

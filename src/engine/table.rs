@@ -223,4 +223,8 @@ pub struct TablePlan {
     /// What becomes of the table's foreign keys; only for [`Way::Copy`]. The shadow has none.
     #[serde(default)]
     pub foreign_keys: ForeignKeys,
+    /// Of `carried`, those whose values the server may change without an error, which nobody consented to: each change that
+    /// is applied is compared with what became of it.
+    #[serde(default)]
+    pub guarded: Vec<Carried>,
 }

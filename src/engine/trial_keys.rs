@@ -143,10 +143,7 @@ impl<'a> TrialKeys<'a> {
             let nth = foreign_key::number(&found.name, copy)
                 .and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
             let Some(former) = nth.and_then(|nth| self.keys.get(nth)) else {
-                return Err(EngineError::permanent(
-                    "a foreign key can't be added online, because rows of the copy would hold back \
-                     deletes of their parents; add it by hand with foreign_key_checks = 0",
-                ));
+                return Err(foreign_key::not_added_online());
             };
             changed.push(ForeignKey {
                 name: former.name.clone(),

@@ -46,6 +46,7 @@ pub fn plan(
         key: Some(key),
         executable: None,
         foreign_keys: forward.foreign_keys.clone(),
+        guarded: Vec::new(),
     })
 }
 
@@ -80,6 +81,14 @@ fn pairs(forward: &TablePlan, live: &TableDefinition, former: &TableDefinition) 
     pairs
 }
 
+/// What the staging of the way there needs.
+pub fn guards(plan: &TablePlan) -> WayBack {
+    WayBack {
+        guarded: plan.guarded.iter().map(|c| (c.source, c.target)).collect(),
+        ..WayBack::default()
+    }
+}
+
 /// What the staging of a way back needs.
 pub fn extras(plan: &TablePlan) -> WayBack {
     let (Some(live), Some(former)) = (&plan.original, &plan.shadow) else {
@@ -94,6 +103,7 @@ pub fn extras(plan: &TablePlan) -> WayBack {
             .map(|c| (c.source, c.target))
             .filter(|&(s, t)| !same_type(&live.columns[s], &former.columns[t]))
             .collect(),
+        guarded: Vec::new(),
     }
 }
 

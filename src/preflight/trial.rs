@@ -14,6 +14,7 @@ use crate::engine::error::server_error_number;
 use crate::engine::session::{Owner, Session};
 use crate::engine::table::{TablePlan, Way};
 use crate::engine::token::quote_table;
+use crate::engine::user::UserSettings;
 use crate::engine::{
     EngineError, Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, artifact, plan, preflight,
 };
@@ -102,8 +103,8 @@ async fn plans(
     owner: &Owner,
     examination: &mut Examination,
 ) -> Result<Vec<TablePlan>, EngineError> {
-    let sql_mode = plan::user_sql_mode(session, job).await?;
-    for (_, statement) in plan::parse(job, &sql_mode)? {
+    let user = UserSettings::of(session, job).await?;
+    for (_, statement) in plan::parse(job, &user.sql_mode)? {
         let table = statement.table().table.clone();
         let create = create_text(session, &job.schema_name, &table).await?;
         examination.tables.push(TableText { table, create });

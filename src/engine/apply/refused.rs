@@ -53,7 +53,7 @@ impl Applier {
         let key: String = key.unwrap_or_default();
         let said = error.message();
         let said = match said.contains(CHANGED) {
-            true => "a value would become another one in the former type",
+            true => "a value would become another one by its conversion",
             false => said.rsplit("): ").next().unwrap_or(&said),
         };
         EngineError::permanent(format!("the row {key} is refused: {said}"))

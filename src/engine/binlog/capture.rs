@@ -346,6 +346,9 @@ fn stream_error(error: mysql_async::Error) -> Broken {
     }
 }
 
+/// What the server itself sends at most to a replica.
+const LARGEST_PACKET: usize = 1 << 30;
+
 async fn connect(target: &Target) -> Result<Conn, mysql_async::Error> {
     let plain = OptsBuilder::default()
         .ip_or_hostname(target.host.clone())
@@ -353,7 +356,9 @@ async fn connect(target: &Target) -> Result<Conn, mysql_async::Error> {
         .user(Some(target.user.clone()))
         .pass(Some(target.password.reveal()))
         .prefer_socket(false)
-        .tcp_nodelay(true);
+        .tcp_nodelay(true)
+        // The server's own variable is no limit for what it streams: an update's event has both images of a row.
+        .max_allowed_packet(Some(LARGEST_PACKET));
     let unchecked = || {
         SslOpts::default()
             .with_danger_accept_invalid_certs(true)

@@ -1,0 +1,162 @@
+//! Rows that came after preflight had looked: values that would be changed silently, and values of a unique key on their way from
+//! one row to another.
+
+mod deployment;
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deployment::{Deployment, TestLease};
+use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Outcome};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor as _};
+use tokio::task::JoinHandle;
+
+async fn open(db: &Deployment, statement: &str, options: Value) -> Engine {
+    let job = Job {
+        options,
+        ..db.job(&[statement])
+    };
+    Engine::open(db.target(), job, TestLease::held())
+        .await
+        .expect("the engine")
+}
+
+const PRICES: &str = "CREATE TABLE t (id INT PRIMARY KEY, price DECIMAL(10,4), code VARCHAR(9)); \
+    INSERT INTO t VALUES (1, 1.25, '7'), (2, 2.5, '8'); CREATE TABLE gate (shut INT); INSERT INTO gate VALUES (1)";
+
+const CHANGE: &str = "ALTER TABLE t MODIFY price DECIMAL(10,2), MODIFY code INT";
+
+/// What preflight found was so for the rows of then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_would_be_rounded_is_refused_when_the_stream_brings_it() {
+    let mut db = Deployment::fresh().await;
+    db.run(PRICES).await;
+    let mut engine = open(&db, CHANGE, Value::Null).await;
+    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    // The server takes these as they are.
+    db.run(
+        "UPDATE t SET price = 9.75, code = '009' WHERE id = 2; INSERT INTO t VALUES (3, 3, NULL)",
+    )
+    .await;
+    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    db.run("UPDATE t SET price = 1.2399 WHERE id = 2").await;
+    let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
+    let error = kept
+        .expect("within seconds")
+        .expect_err("a value was rounded");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(
+        error.message().contains("id = 2") && error.message().contains("another one"),
+        "{error}"
+    );
+    engine.close().await;
+}
+
+/// The stream tells nothing of rows that came before their chunk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_would_be_rounded_is_found_after_the_copy() {
+    for (consent, rounded) in [(json!(false), false), (json!(["price"]), true)] {
+        let mut db = Deployment::fresh().await;
+        db.run(PRICES).await;
+        let lease = TestLease::held();
+        let query = format!("SELECT shut FROM `{}`.gate", db.schema);
+        let job = Job {
+            options: json!({ "throttle": { "query": query }, "allow_lossy": consent }),
+            ..db.job(&[CHANGE])
+        };
+        let (target, held) = (db.target(), Arc::clone(&lease));
+        let copy: JoinHandle<Result<Outcome, EngineError>> = tokio::spawn(async move {
+            let mut engine = Engine::open(target, job, held).await?;
+            let outcome = engine.copy().await;
+            engine.close().await;
+            outcome
+        });
+        support::eventually(
+            "nothing is copied yet",
+            Duration::from_secs(120),
+            async || lease.progress().throttled_by.is_some(),
+        )
+        .await;
+        db.run("INSERT INTO t VALUES (5, 1.2399, '5')").await;
+        db.run("UPDATE gate SET shut = 0").await;
+        let outcome = tokio::time::timeout(Duration::from_secs(120), copy).await;
+        match outcome.expect("in time").expect("the copy") {
+            Ok(outcome) => {
+                assert!(rounded, "a value was rounded");
+                assert_eq!(outcome, Outcome::Verified);
+            }
+            Err(error) => {
+                assert!(!rounded, "{error}");
+                let text = error.message();
+                assert!(
+                    text.contains("id = 5") && text.contains("allow_lossy"),
+                    "{text}"
+                );
+            }
+        }
+    }
+}
+
+/// Moves codes from one row to another, the row in between without one; knows which row has which.
+async fn move_codes(mut session: sqlx::MySqlConnection, stop: Arc<AtomicBool>) -> Vec<i64> {
+    let mut codes: Vec<i64> = (1..=4000).collect();
+    let mut random = StdRng::seed_from_u64(support::seed());
+    let mut spare = 1_000_000;
+    let mut pace = tokio::time::interval(Duration::from_millis(3));
+    while !stop.load(Ordering::Relaxed) {
+        pace.tick().await;
+        let mut row = || random.random_range(0..codes.len());
+        let (from, to) = (row(), row());
+        if from == to {
+            continue;
+        }
+        spare += 1;
+        for (code, row) in [(spare, from), (codes[from], to)] {
+            let sql = format!("UPDATE t SET code = {code} WHERE id = {}", row + 1);
+            session
+                .execute(AssertSqlSafe(sql))
+                .await
+                .expect("a code moves");
+        }
+        codes[to] = codes[from];
+        codes[from] = spare;
+    }
+    codes
+}
+
+/// The original lets two rows have one code, but never has such rows; the shadow, whose primary key it becomes, refuses them.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_the_new_primary_key_may_move_between_rows() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE t (id INT PRIMARY KEY, code BIGINT NOT NULL, body VARCHAR(200)); \
+         SET SESSION cte_max_recursion_depth = 5000; \
+         INSERT INTO t WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 4000) \
+         SELECT i, i, REPEAT('x', 100) FROM n",
+    )
+    .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let session = settings.connect().await.expect("a session");
+    let writer = tokio::spawn(move_codes(session, Arc::clone(&stop)));
+    let change =
+        "ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (code), ADD UNIQUE KEY by_id (id)";
+    let mut engine = open(&db, change, json!({ "chunk_seconds": 0.01 })).await;
+    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    engine.cut_over().await.expect("the swap");
+    stop.store(true, Ordering::Relaxed);
+    let codes = writer.await.expect("the writer");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    db.run("SET SESSION group_concat_max_len = 1000000").await;
+    let found = db
+        .text("SELECT GROUP_CONCAT(code ORDER BY id) FROM t")
+        .await;
+    let expected: Vec<String> = codes.iter().map(i64::to_string).collect();
+    assert_eq!(found, expected.join(","));
+}
