@@ -26,10 +26,10 @@ async fn open(db: &Deployment, statement: &str, options: Value) -> Engine {
         .expect("the engine")
 }
 
-const PRICES: &str = "CREATE TABLE t (id INT PRIMARY KEY, price DECIMAL(10,4), code VARCHAR(9)); \
-    INSERT INTO t VALUES (1, 1.25, '7'), (2, 2.5, '8'); CREATE TABLE gate (shut INT); INSERT INTO gate VALUES (1)";
+const PRICES: &str = "CREATE TABLE t (id INT PRIMARY KEY, price DECIMAL(10,4), code VARCHAR(9), due VARCHAR(30), day VARCHAR(30)); \
+    INSERT INTO t VALUES (1, 1.25, '7', '2024-01-01 10:00:00', '2024-01-01'), (2, 2.5, '8', NULL, NULL); CREATE TABLE gate (shut INT); INSERT INTO gate VALUES (1)";
 
-const CHANGE: &str = "ALTER TABLE t MODIFY price DECIMAL(10,2), MODIFY code INT";
+const CHANGE: &str = "ALTER TABLE t MODIFY price DECIMAL(10,2), MODIFY code INT, MODIFY due DATETIME, MODIFY day DATE";
 
 /// What preflight found was so for the rows of then.
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +40,8 @@ async fn a_value_that_would_be_rounded_is_refused_when_the_stream_brings_it() {
     assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
     // The server takes these as they are.
     db.run(
-        "UPDATE t SET price = 9.75, code = '009' WHERE id = 2; INSERT INTO t VALUES (3, 3, NULL)",
+        "UPDATE t SET price = 9.75, code = '009', due = '2024-02-03', day = '20240203' WHERE id = 2; \
+         INSERT INTO t VALUES (3, 3, NULL, '2024-02-03 04:05:06', '2024-02-03')",
     )
     .await;
     assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
@@ -82,7 +83,7 @@ async fn a_value_that_would_be_rounded_is_found_after_the_copy() {
             async || lease.progress().throttled_by.is_some(),
         )
         .await;
-        db.run("INSERT INTO t VALUES (5, 1.2399, '5')").await;
+        db.run("INSERT INTO t VALUES (5, 1.2399, '5', NULL, NULL)").await;
         db.run("UPDATE gate SET shut = 0").await;
         let outcome = tokio::time::timeout(Duration::from_secs(120), copy).await;
         match outcome.expect("in time").expect("the copy") {

@@ -273,7 +273,7 @@ async fn every_change_ends_as_the_servers_own(streamed: bool) {
         let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
         let mut job = db.job(&statements);
         job.operation_id = 1000 + number as u64;
-        job.options = serde_json::json!({"hold_old_table_seconds": 0});
+        job.options = serde_json::json!({"hold_old_table_seconds": 0, "allow_lossy": true});
         let mut engine = Engine::open(db.target(), job, TestLease::held())
             .await
             .unwrap();
