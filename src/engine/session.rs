@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 use super::artifact::PREFIX;
 use super::error::server_error_number;
-use super::{EngineError, ErrorKind, LeaseHolder, Target, Tls};
+use super::{EngineError, ErrorKind, LeaseHolder, Target};
 
 /// Strict, so that nothing is cut silently; a zero stays a zero; dates that an application was
 /// allowed to store can be stored again.
@@ -389,17 +389,11 @@ fn options(target: &Target) -> MySqlConnectOptions {
         .timezone(None)
         .set_names(false)
         .disable_statement_logging();
-    match &target.tls {
-        Tls::Disabled => options.ssl_mode(MySqlSslMode::Disabled),
-        Tls::Preferred => options.ssl_mode(MySqlSslMode::Preferred),
-        Tls::Required => options.ssl_mode(MySqlSslMode::Required),
-        Tls::VerifyIdentity { ca_file } => {
-            let options = options.ssl_mode(MySqlSslMode::VerifyIdentity);
-            match ca_file {
-                Some(file) => options.ssl_ca(file),
-                None => options,
-            }
-        }
+    let tls = target.tls.settings();
+    let options = options.ssl_mode(tls.mode.into());
+    match tls.authority {
+        Some(file) => options.ssl_ca(file),
+        None => options,
     }
 }
 

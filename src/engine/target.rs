@@ -1,6 +1,9 @@
 //! Where a deployment is, and how to get in.
 
 use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::{self, TlsMode};
 
 /// A text that no log, error or debug output shows.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -34,11 +37,30 @@ pub enum Tls {
     Preferred,
     /// Always; the certificate is not checked.
     Required,
-    /// Always; the certificate must come from this authority (PEM file) and name the host.
-    VerifyIdentity {
-        /// The authority's certificate, or the system's when absent.
-        ca_file: Option<std::path::PathBuf>,
+    /// Always; the certificate must come from this authority, whatever name it has.
+    VerifyCa {
+        /// The authority's certificate, a PEM file.
+        ca_file: Option<PathBuf>,
     },
+    /// Always; the certificate must come from this authority and name the host.
+    VerifyIdentity {
+        /// The authority's certificate, a PEM file.
+        ca_file: Option<PathBuf>,
+    },
+}
+
+impl Tls {
+    /// The same in the words of the settings, which both client libraries have their options from.
+    pub(super) fn settings(&self) -> config::Tls {
+        let (mode, authority) = match self {
+            Self::Disabled => (TlsMode::Disabled, None),
+            Self::Preferred => (TlsMode::Preferred, None),
+            Self::Required => (TlsMode::Required, None),
+            Self::VerifyCa { ca_file } => (TlsMode::VerifyCa, ca_file.clone()),
+            Self::VerifyIdentity { ca_file } => (TlsMode::VerifyIdentity, ca_file.clone()),
+        };
+        config::Tls { mode, authority }
+    }
 }
 
 /// A deployment's address and credentials.
@@ -56,9 +78,8 @@ pub struct Target {
     pub tls: Tls,
 }
 
-impl From<crate::config::ConnectionSettings> for Target {
-    fn from(settings: crate::config::ConnectionSettings) -> Self {
-        use crate::config::TlsMode;
+impl From<config::ConnectionSettings> for Target {
+    fn from(settings: config::ConnectionSettings) -> Self {
         let ca_file = settings.tls.authority.clone();
         Self {
             host: settings.host,
@@ -69,7 +90,8 @@ impl From<crate::config::ConnectionSettings> for Target {
                 TlsMode::Disabled => Tls::Disabled,
                 TlsMode::Preferred => Tls::Preferred,
                 TlsMode::Required => Tls::Required,
-                TlsMode::VerifyCa | TlsMode::VerifyIdentity => Tls::VerifyIdentity { ca_file },
+                TlsMode::VerifyCa => Tls::VerifyCa { ca_file },
+                TlsMode::VerifyIdentity => Tls::VerifyIdentity { ca_file },
             },
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder, SslOpts};
+use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -359,26 +359,13 @@ async fn connect(target: &Target) -> Result<Conn, mysql_async::Error> {
         .tcp_nodelay(true)
         // The server's own variable is no limit for what it streams: an update's event has both images of a row.
         .max_allowed_packet(Some(LARGEST_PACKET));
-    let unchecked = || {
-        SslOpts::default()
-            .with_danger_accept_invalid_certs(true)
-            .with_danger_skip_domain_validation(true)
-    };
-    match &target.tls {
-        Tls::Disabled => Conn::new(plain).await,
-        Tls::Required => Conn::new(plain.ssl_opts(unchecked())).await,
-        Tls::Preferred => match Conn::new(plain.clone().ssl_opts(unchecked())).await {
-            Err(mysql_async::Error::Driver(
-                mysql_async::DriverError::NoClientSslFlagFromServer,
-            )) => Conn::new(plain).await,
-            other => other,
-        },
-        Tls::VerifyIdentity { ca_file } => {
-            let mut options = SslOpts::default();
-            if let Some(file) = ca_file {
-                options = options.with_root_certs(vec![file.clone().into()]);
-            }
-            Conn::new(plain.ssl_opts(options)).await
+    let protected = plain.clone().ssl_opts(target.tls.settings().mysql_async());
+    match Conn::new(protected).await {
+        Err(mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer))
+            if target.tls == Tls::Preferred =>
+        {
+            Conn::new(plain).await
         }
+        other => other,
     }
 }
