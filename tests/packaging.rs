@@ -60,6 +60,30 @@ fn the_image_is_built_with_a_compiler_that_the_crate_takes() {
     assert!(image.contains(&format!("FROM rust:{version}-")), "{image}");
 }
 
+/// The environment beats the file: what the unit sets, nobody could change there.
+#[test]
+fn the_service_is_set_up_by_its_file_alone() {
+    let unit = std::fs::read_to_string(root().join("packaging/lockkeeper.service")).expect("read");
+    assert!(!unit.contains("LOCKKEEPER_"), "{unit}");
+    let shipped = std::fs::read_to_string(root().join("packaging/config.toml")).expect("read");
+    assert!(shipped.contains("\nlog = \"info\"\n"), "{shipped}");
+
+    // With everything in it that it shows as an example.
+    let uncommented = shipped.lines().map(|line| match line.strip_prefix("# ") {
+        Some(example) if example.starts_with('[') || example.contains(" = ") => example,
+        _ => line,
+    });
+    let uncommented: String = uncommented.map(|line| format!("{line}\n")).collect();
+    assert!(uncommented.contains("\n[deployment]\n"), "{uncommented}");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), uncommented).expect("written");
+    let path = file.path().to_str().expect("a plain path");
+    run(
+        env!("CARGO_BIN_EXE_lockkeeper"),
+        &["--config", path, "completions", "bash"],
+    );
+}
+
 #[test]
 fn there_is_a_manual_page_for_each_command() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -25,12 +25,7 @@ pub(super) struct Log {
 impl Log {
     /// Starts both. A collector that does not answer is a line in the log, and holds nothing up.
     pub(super) fn start(settings: &Settings) -> Result<Self, CliError> {
-        let filter = settings.log.as_deref().unwrap_or("warn,sqlx::query=error");
-        let filter = EnvFilter::try_new(filter).map_err(|error| {
-            CliError::usage(format!(
-                "log filter '{filter}' is refused ({error}); write warn, info, or lockkeeper=debug"
-            ))
-        })?;
+        let filter = filter(settings.log.as_deref().unwrap_or("warn,sqlx::query=error"))?;
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(|| crate::progress::AboveBars)
             .with_ansi(std::io::stderr().is_terminal() && output::wants_colours());
@@ -66,6 +61,29 @@ impl Drop for Log {
     }
 }
 
+/// A word alone is a level or a part of ours: of anything else it would be the name, and all that matters would be silenced.
+fn filter(text: &str) -> Result<EnvFilter, CliError> {
+    let refused = |why: String| {
+        CliError::usage(format!(
+            "log '{text}' is refused ({why}); write warn, info or lockkeeper=debug, and a level for another library, as in \
+             info,sqlx=debug"
+        ))
+    };
+    let is_known =
+        |word: &str| word.starts_with("lockkeeper") || word.parse::<LevelFilter>().is_ok();
+    let is_word = |part: &&str| {
+        let mut characters = part.chars();
+        !part.is_empty() && characters.all(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '-'))
+    };
+    let mut words = text.split(',').map(str::trim).filter(is_word);
+    if let Some(word) = words.find(|word| !is_known(word)) {
+        return Err(refused(format!(
+            "'{word}' is none of off, error, warn, info, debug and trace"
+        )));
+    }
+    EnvFilter::try_new(text).map_err(|error| refused(error.to_string()))
+}
+
 fn provider(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
     let exporter = SpanExporter::builder()
         .with_tonic()
@@ -84,4 +102,41 @@ fn provider(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
         .with_resource(resource)
         .with_batch_exporter(exporter)
         .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn levels_our_own_parts_and_named_libraries_are_filters() {
+        for text in [
+            "warn",
+            "INFO",
+            "off",
+            "warn,sqlx::query=error",
+            "lockkeeper=debug",
+            "lockkeeper::engine",
+            "info,lockkeeper[operation{deployment=eu-1}]=trace",
+            "info,sqlx=debug",
+        ] {
+            assert!(filter(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_level_is_refused_and_silences_nothing() {
+        for (text, word) in [
+            ("warning", "'warning'"),
+            ("verbose", "'verbose'"),
+            ("info, sqlx", "'sqlx'"),
+            ("lockkeeper=verbose", "lockkeeper=verbose"),
+        ] {
+            let refused = filter(text).expect_err(text).to_string();
+            assert!(
+                refused.contains(word) && refused.contains("write warn, info"),
+                "{refused}"
+            );
+        }
+    }
 }
