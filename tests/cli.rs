@@ -184,6 +184,13 @@ async fn statements_come_from_a_file_or_from_standard_input_too() {
     ));
     assert_eq!(answered["operations"], 1);
 
+    let missing = ["submit", "--schema", "one", "-f", "/nonexistent.sql", "-y"];
+    let said = refused(&database, 1, &missing);
+    assert!(
+        said.contains("/nonexistent.sql: No such file") && said.contains("correct --file"),
+        "{said}"
+    );
+
     let mut command = lockkeeper(&[
         "submit",
         "--schema",

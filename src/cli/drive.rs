@@ -1,5 +1,4 @@
 use std::io::Write as _;
-use std::net::SocketAddr;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -35,7 +34,7 @@ pub(super) struct Args {
     access: AccessFlags,
     /// Prometheus reads the driver's metrics here, for example 127.0.0.1:9187
     #[arg(long, value_name = "ADDRESS:PORT")]
-    metrics_listen: Option<SocketAddr>,
+    metrics_listen: Option<String>,
     /// A collector gets a trace of each operation here, by OTLP over gRPC, for example http://127.0.0.1:4317
     #[arg(long, value_name = "URL")]
     otlp_endpoint: Option<String>,
@@ -62,10 +61,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         .layer()
         .with("driver", args.name.clone())
         .with("concurrency", args.concurrency)
-        .with(
-            "metrics_listen",
-            args.metrics_listen.map(|at| at.to_string()),
-        );
+        .with("metrics_listen", args.metrics_listen.clone());
     let given = global.load(flags)?;
     let settings = global.settings()?;
     let options = DriveOptions {
@@ -74,7 +70,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             .clone()
             .map_or_else(|| drive::unique_name(""), DriverName),
         scope: scope(&args)?,
-        concurrency: given.concurrency.unwrap_or(CONCURRENCY).max(1).into(),
+        concurrency: given.concurrency.unwrap_or(CONCURRENCY).into(),
         access: Access::new(&given, &settings.credentials).map_err(CliError::usage)?,
         until_idle: args.until_idle,
     };

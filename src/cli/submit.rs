@@ -156,10 +156,11 @@ fn statements(args: &Args) -> Result<Vec<String>, CliError> {
         }
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| {
-                CliError::failed(format!(
-                    "{}: {error}; a file of statements is text in UTF-8",
-                    path.display()
-                ))
+                let next = match error.kind() {
+                    std::io::ErrorKind::InvalidData => "save it as text in UTF-8",
+                    _ => "correct --file",
+                };
+                CliError::failed(format!("{}: {error}; {next}", path.display()))
             })?;
             split(&text)
         }

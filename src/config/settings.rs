@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::Deserialize;
+use serde::de::Error as _;
 
 use super::{ConfigError, Secret, private_file};
 
@@ -146,13 +147,35 @@ pub struct Settings {
     pub log: Option<String>,
     pub log_format: LogFormat,
     pub driver: Option<String>,
+    #[serde(deserialize_with = "concurrency")]
     pub concurrency: Option<u16>,
+    #[serde(deserialize_with = "metrics_listen")]
     pub metrics_listen: Option<SocketAddr>,
     pub otlp_endpoint: Option<String>,
     /// For every deployment that has no settings of its own.
     pub deployment: DeploymentSettings,
     /// By the deployment's name.
     pub deployments: BTreeMap<String, DeploymentSettings>,
+}
+
+fn concurrency<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    let number = i64::deserialize(from)?;
+    let fits = u16::try_from(number)
+        .ok()
+        .filter(|n| (1..=1000).contains(n));
+    let refused = || format!("{number} is refused; it is a number from 1 to 1000");
+    fits.map(Some).ok_or_else(|| D::Error::custom(refused()))
+}
+
+fn metrics_listen<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(from)?;
+    let refused =
+        || format!("'{text}' is refused; it is an IP address and a port, such as 127.0.0.1:9187");
+    text.parse()
+        .map(Some)
+        .map_err(|_| D::Error::custom(refused()))
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
