@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::{ConnectionSettings, Layer, Secret, Settings};
+use crate::config::{ConfigError, ConnectionSettings, Layer, Secret, Settings};
 use crate::install::{API_VERSION, PROGRAM_VERSION};
 
 pub use error::CliError;
@@ -80,7 +80,7 @@ impl Global {
             .map(Secret::expose)
         {
             None | Some("") => Ok(None),
-            Some(url) => url.parse().map(Some).map_err(CliError::usage),
+            Some(url) => control(url).map(Some).map_err(CliError::usage),
         }
     }
 
@@ -92,6 +92,13 @@ impl Global {
             .with("log_format", self.log_format.clone());
         Settings::load(flags, self.config.as_deref()).map_err(CliError::usage)
     }
+}
+
+fn control(url: &str) -> Result<ConnectionSettings, ConfigError> {
+    let settings: ConnectionSettings = url.parse()?;
+    let tls = settings.tls.with_readable_authority();
+    let tls = tls.map_err(|error| error.at("the address of the control database"))?;
+    Ok(ConnectionSettings { tls, ..settings })
 }
 
 /// Ordered online schema changes for fleets of MySQL servers.

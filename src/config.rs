@@ -21,7 +21,7 @@ use url::Url;
 pub use access::Access;
 pub use secret::Secret;
 pub use settings::{DeploymentSettings, Layer, LogFormat, OPTIONS, Settings};
-pub use tls::{Tls, TlsMode};
+pub use tls::{Tls, TlsMode, tls_refusal};
 
 /// The schema that Lockkeeper lives in unless the address names another.
 pub const DEFAULT_SCHEMA: &str = "lockkeeper";
@@ -75,15 +75,26 @@ pub enum ConfigError {
     )]
     TlsMode { value: String },
     #[error(
-        "ssl-mode {mode} checks the server's certificate; name the authority's file with ssl-ca=FILE"
+        "ssl-mode {mode} checks the server's certificate; name the authority's file, with ssl-ca=FILE in an address and \
+         ssl_ca in the configuration file"
     )]
     TlsAuthorityMissing { mode: TlsMode },
     #[error(
         "ssl-ca is given but ssl-mode is {mode}, which checks no certificate; use VERIFY_CA or VERIFY_IDENTITY"
     )]
     TlsAuthorityUnused { mode: TlsMode },
+    #[error(
+        "ssl-ca {}: {reason}; name a PEM file with the certificate of the authority that signs the servers' ones",
+        path.display()
+    )]
+    TlsAuthorityFile { path: PathBuf, reason: String },
     #[error("{reason}")]
     Setting { reason: String },
+    #[error("{place}: {source}")]
+    At {
+        place: String,
+        source: Box<ConfigError>,
+    },
     #[error("{}: {source}; correct --config or LOCKKEEPER_CONFIG", path.display())]
     File {
         path: PathBuf,
@@ -98,17 +109,27 @@ pub enum ConfigError {
         path.display(), path.display()
     )]
     FileOwner { path: PathBuf, owner: u32, us: u32 },
-    #[error(
-        "{table} has more than one of password, password_file and credentials_command (in the file and the environment \
-         together); keep one"
-    )]
-    TwoCredentials { table: String },
+    #[error("more than one of password, password_file and credentials_command is given; keep one")]
+    TwoCredentials,
     #[error("no credentials for {deployment}: {program}: {reason}; run the command by hand")]
     Command {
         deployment: String,
         program: String,
         reason: String,
     },
+}
+
+impl ConfigError {
+    /// The same, with the setting that it is about.
+    pub fn at(self, place: &str) -> Self {
+        if place.is_empty() {
+            return self;
+        }
+        Self::At {
+            place: place.to_owned(),
+            source: Box::new(self),
+        }
+    }
 }
 
 impl ConnectionSettings {

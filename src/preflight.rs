@@ -8,7 +8,7 @@ mod trial;
 
 use std::time::Duration;
 
-use crate::config::{Access, ConnectionSettings};
+use crate::config::{Access, ConnectionSettings, tls_refusal};
 use crate::engine::EngineError;
 use crate::engine::session::{Owner, Session, Sessions};
 
@@ -67,6 +67,12 @@ impl Place {
 
 /// With the next step, as far as it can be told from here.
 fn refused_by(settings: &ConnectionSettings, error: &sqlx::Error) -> Unreachable {
+    if let Some(why) = tls_refusal(error) {
+        return Unreachable(format!(
+            "{settings}: no protected connection ({why}); check --deployment-ssl-mode and --deployment-ssl-ca, or ssl_mode \
+             and ssl_ca of the configuration file"
+        ));
+    }
     let database = error.as_database_error();
     let number = database
         .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
@@ -80,10 +86,6 @@ fn refused_by(settings: &ConnectionSettings, error: &sqlx::Error) -> Unreachable
         (_, sqlx::Error::Io(source)) => (
             format!("no MySQL server answers ({source})"),
             "is it running, and is its address right in `lockkeeper deployment list`?",
-        ),
-        (_, sqlx::Error::Tls(source)) => (
-            format!("no protected connection ({source})"),
-            "check --deployment-ssl-mode and --deployment-ssl-ca",
         ),
         (_, other) => return Unreachable(format!("{settings}: {other}")),
     };

@@ -405,6 +405,39 @@ async fn what_is_not_understood_exits_with_two() {
     assert!(nameless.err.contains("LOCKKEEPER_URL"), "{}", nameless.err);
 }
 
+#[test]
+fn a_setting_that_is_refused_is_named_with_its_rule() {
+    for (arguments, variable, said) in [
+        (
+            &["drive", "--metrics-listen", "localhost:9187"][..],
+            None,
+            "metrics_listen (the command line): 'localhost:9187' is refused",
+        ),
+        (
+            &["status"],
+            Some(("LOCKKEEPER_CONCURRENCY", "0")),
+            "concurrency (the environment): 0 is refused; it is a number from 1 to 1000",
+        ),
+        (
+            &["status"],
+            Some(("LOCKKEEPER_LOG", "verbose")),
+            "log 'verbose' is refused",
+        ),
+        (
+            &["drive", "--deployment-ssl-mode", "VERIFY_CA"],
+            Some(("LOCKKEEPER_URL", "mysql://root@127.0.0.1:1")),
+            "deployment (the command line): ssl-mode VERIFY_CA checks",
+        ),
+    ] {
+        let mut command = lockkeeper(arguments);
+        command.envs(variable);
+        let answer = answer(command);
+        let unfolded = answer.err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(answer.code, 2, "{unfolded}");
+        assert!(unfolded.contains(said), "{unfolded}");
+    }
+}
+
 #[tokio::test]
 async fn a_database_that_cannot_be_used_says_the_next_step_and_never_the_password() {
     let database = TestDatabase::bare().await;

@@ -3,12 +3,14 @@
 mod deployment;
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::config::{ConnectionSettings, Tls, TlsMode};
 use lockkeeper::engine::session::Sessions;
 use lockkeeper::engine::{Engine, Outcome, Target};
+use support::TestDatabase;
 
 /// A file of the server's own data folder.
 async fn file_of_the_server(name: &str) -> Option<PathBuf> {
@@ -62,7 +64,8 @@ async fn verify_ca_asks_for_the_authority_and_for_no_name() {
     engine.finish().await.expect("the end");
     engine.close().await;
     assert_eq!(
-        db.text("SELECT GROUP_CONCAT(o.id ORDER BY o.id) FROM orders AS o").await,
+        db.text("SELECT GROUP_CONCAT(o.id ORDER BY o.id) FROM orders AS o")
+            .await,
         "1,2,3"
     );
 }
@@ -88,4 +91,70 @@ async fn verify_identity_refuses_a_certificate_that_does_not_name_the_host() {
     for said in refusals(&db, with(&db, TlsMode::VerifyIdentity, authority)).await {
         assert!(said.contains("not valid for name \"127.0.0.1\""), "{said}");
     }
+}
+
+/// `lockkeeper status`: its exit code, and its complaint. `machine` has the authorities that the machine trusts.
+fn status(
+    database: &TestDatabase,
+    mode: TlsMode,
+    authority: &Path,
+    machine: Option<&Path>,
+) -> (Option<i32>, String) {
+    let tls = Tls::new(Some(mode), Some(authority.to_owned())).expect("a mode that checks");
+    let settings = ConnectionSettings {
+        tls,
+        ..database.settings().clone()
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockkeeper"));
+    command
+        .arg("status")
+        .env_remove("LOCKKEEPER_CONFIG")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env("LOCKKEEPER_URL", settings.url().expose());
+    if let Some(file) = machine {
+        command.env("SSL_CERT_FILE", file);
+    }
+    let output = command.output().expect("the program runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    (output.status.code(), said)
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_refused_is_no_server_that_is_away() {
+    let (Some(authority), Some(other)) = (
+        file_of_the_server("ca.pem").await,
+        file_of_the_server("client-cert.pem").await,
+    ) else {
+        return;
+    };
+    let database = TestDatabase::fresh().await;
+    assert_eq!(
+        status(&database, TlsMode::VerifyCa, &authority, None),
+        (Some(0), String::new())
+    );
+    for (mode, authority) in [
+        (TlsMode::VerifyIdentity, &authority),
+        (TlsMode::VerifyCa, &other),
+    ] {
+        let (code, said) = status(&database, mode, authority, None);
+        assert!(
+            code == Some(1) && said.contains("no protected connection") && said.contains("ssl-ca"),
+            "{said}"
+        );
+    }
+    // docs/configuration.md says how to trust the named one alone.
+    let trusted = status(&database, TlsMode::VerifyCa, &other, Some(&authority));
+    assert_eq!(trusted, (Some(0), String::new()));
+}
+
+#[tokio::test]
+async fn a_mistyped_authority_is_named_before_anybody_is_asked() {
+    let database = TestDatabase::bare().await;
+    let missing = Path::new("/nonexistent/ca.pem");
+    let (code, said) = status(&database, TlsMode::VerifyCa, missing, None);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("ssl-ca /nonexistent/ca.pem: No such file"),
+        "{said}"
+    );
 }

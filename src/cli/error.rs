@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::ConnectionSettings;
+use crate::config::{ConnectionSettings, tls_refusal};
 use crate::control::{ControlError, ErrorCode};
 use crate::drive::DriveError;
 use crate::install::{InstallError, role_name};
@@ -182,12 +182,14 @@ impl CliError {
             };
             return Self::refused(refusal.number(), format!("{message}; {next}"));
         }
+        if let Some(why) = tls_refusal(error) {
+            return Self::failed(format!(
+                "no protected connection to {host}:{port} ({why}); check ssl-mode and ssl-ca of the address"
+            ));
+        }
         match error {
             sqlx::Error::Io(source) => Self::failed(format!(
                 "no MySQL server answers at {host}:{port} ({source}); is it running, and are host and port right?"
-            )),
-            sqlx::Error::Tls(source) => Self::failed(format!(
-                "no protected connection to {host}:{port} ({source}); check ssl-mode and ssl-ca of the address"
             )),
             sqlx::Error::Configuration(source) if source.to_string().contains("RSA") => {
                 Self::failed(format!(

@@ -110,13 +110,10 @@ impl Entry {
         } else {
             self.password.clone()
         };
-        let tls = match (&own.ssl_mode, &own.ssl_ca) {
-            (None, None) => self.tls.clone(),
-            (mode, authority) => Tls::new(
-                mode.as_deref().map(str::parse).transpose()?,
-                authority.clone().or_else(|| self.tls.authority.clone()),
-            )?,
-        };
+        let tls = self.tls.over(own.ssl_mode, own.ssl_ca.clone());
+        let tls = tls
+            .and_then(Tls::with_readable_authority)
+            .map_err(|error| error.at(&own.place))?;
         Ok(Self {
             user: own.user.clone().unwrap_or_else(|| self.user.clone()),
             password,
@@ -185,6 +182,7 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsMode;
 
     fn control() -> Credentials {
         Credentials {
@@ -210,7 +208,7 @@ mod tests {
         Settings {
             deployment: DeploymentSettings {
                 user: Some("all".to_owned()),
-                ssl_mode: Some("REQUIRED".to_owned()),
+                ssl_mode: Some(TlsMode::Required),
                 ..DeploymentSettings::default()
             },
             deployments: [("eu-1".to_owned(), own)].into(),
@@ -225,6 +223,53 @@ mod tests {
         let nothing_said = Settings::default();
         let access = Access::to_control(&nothing_said, &address).expect("good settings");
         assert_eq!(shown(&access, "db:3306").await, "dba:own REQUIRED");
+    }
+
+    /// The refusal of settings for all and for eu-1.
+    fn refusal(all: DeploymentSettings, own: DeploymentSettings) -> String {
+        let at = |place: &str, said| DeploymentSettings {
+            place: place.to_owned(),
+            ..said
+        };
+        let settings = Settings {
+            deployment: at("deployment", all),
+            deployments: [("eu-1".to_owned(), at("deployments.eu-1", own))].into(),
+            ..Settings::default()
+        };
+        let access = Access::new(&settings, &control());
+        access.expect_err("not good").to_string()
+    }
+
+    #[test]
+    fn what_is_said_of_tls_in_vain_is_refused_where_it_stands() {
+        let said = |ssl_mode, authority: Option<&str>| DeploymentSettings {
+            ssl_mode,
+            ssl_ca: authority.map(Into::into),
+            ..DeploymentSettings::default()
+        };
+        let nothing = || said(None, None);
+        let lacks = || said(Some(TlsMode::VerifyCa), None);
+        for (all, own, place) in [
+            (lacks(), nothing(), "deployment: ssl-mode VERIFY_CA checks"),
+            (
+                nothing(),
+                lacks(),
+                "deployments.eu-1: ssl-mode VERIFY_CA checks",
+            ),
+            (
+                nothing(),
+                said(Some(TlsMode::Required), Some("/nonexistent/ca.pem")),
+                "deployments.eu-1: ssl-ca is given",
+            ),
+            (
+                nothing(),
+                said(None, Some("/nonexistent/ca.pem")),
+                "deployments.eu-1: ssl-ca /nonexistent/ca.pem: No such file",
+            ),
+        ] {
+            let refused = refusal(all, own);
+            assert!(refused.starts_with(place), "{refused}");
+        }
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::Deserialize;
 use serde::de::Error as _;
 
-use super::{ConfigError, Secret, private_file};
+use super::{ConfigError, Secret, TlsMode, private_file};
 
 /// Where a setting may come from. `docs/configuration.md` is checked against this table.
 pub struct Setting {
@@ -185,8 +185,11 @@ pub struct DeploymentSettings {
     pub password: Option<Secret>,
     pub password_file: Option<PathBuf>,
     pub credentials_command: Option<Vec<String>>,
-    pub ssl_mode: Option<String>,
+    pub ssl_mode: Option<TlsMode>,
     pub ssl_ca: Option<PathBuf>,
+    /// How messages name it: the table, and what has said something in it.
+    #[serde(skip)]
+    pub place: String,
 }
 
 /// What one source says: values by the keys of [`OPTIONS`].
@@ -234,6 +237,34 @@ impl Layer {
     }
 }
 
+impl Layer {
+    fn tls(&self) -> (Option<TlsMode>, bool) {
+        let Some(Value::Dict(_, table)) = self.values.get("deployment") else {
+            return (None, false);
+        };
+        let mode = table.get("ssl_mode").and_then(Value::as_str);
+        (
+            mode.and_then(|text| text.parse().ok()),
+            table.contains_key("ssl_ca"),
+        )
+    }
+
+    /// Without what an upper layer takes the meaning from: the authority under a mode that checks nothing, and such a mode
+    /// under an authority.
+    #[must_use]
+    fn without_tls_void_by(mut self, upper: &Self) -> Self {
+        let void = match (upper.tls(), self.tls()) {
+            ((Some(mode), false), (_, true)) if !mode.checks() => "ssl_ca",
+            ((None, true), (Some(mode), _)) if !mode.checks() => "ssl_mode",
+            _ => return self,
+        };
+        if let Some(Value::Dict(_, table)) = self.values.get_mut("deployment") {
+            table.remove(void);
+        }
+        self
+    }
+}
+
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
         Metadata::named(self.name.clone())
@@ -263,24 +294,49 @@ impl Settings {
     }
 
     fn of(flags: Layer, environment: Layer, file: Layer) -> Result<Self, ConfigError> {
-        let settings: Self = Figment::new()
-            .merge(file)
-            .merge(environment)
-            .merge(flags)
-            .extract()
-            .map_err(refused)?;
-        let named = settings.deployments.iter();
-        let named = named.map(|(name, one)| (format!("deployments.{name}"), one));
-        for (table, one) in named.chain([("deployment".to_owned(), &settings.deployment)]) {
+        let file = file
+            .without_tls_void_by(&environment)
+            .without_tls_void_by(&flags);
+        let environment = environment.without_tls_void_by(&flags);
+        let figment = Figment::new().merge(file).merge(environment).merge(flags);
+        let mut settings: Self = figment.extract().map_err(refused)?;
+        settings.deployment.place = place(&figment, "deployment", None);
+        for (name, one) in &mut settings.deployments {
+            one.place = place(&figment, "deployments", Some(name));
+        }
+        for one in settings.deployments.values().chain([&settings.deployment]) {
             let sources = usize::from(one.password.is_some())
                 + usize::from(one.password_file.is_some())
                 + usize::from(one.credentials_command.is_some());
             if sources > 1 {
-                return Err(ConfigError::TwoCredentials { table });
+                return Err(ConfigError::TwoCredentials.at(&one.place));
             }
         }
         Ok(settings)
     }
+}
+
+/// `deployment (the environment, /etc/lockkeeper/config.toml)`: a table, and what has said something in it.
+fn place(figment: &Figment, table: &str, name: Option<&String>) -> String {
+    let value = figment.find_value(table).ok();
+    // A deployment's name may have a dot, which a path would part.
+    let value = match (value, name) {
+        (Some(Value::Dict(_, mut tables)), Some(name)) => tables.remove(name),
+        (value, _) => value,
+    };
+    let values = value.and_then(Value::into_dict).unwrap_or_default();
+    let mut sources: Vec<&str> = values
+        .values()
+        .filter_map(|value| figment.get_metadata(value.tag()))
+        .map(|metadata| metadata.name.as_ref())
+        .collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let table = match name {
+        Some(name) => format!("{table}.{name}"),
+        None => table.to_owned(),
+    };
+    format!("{table} ({})", sources.join(", "))
 }
 
 /// Which setting, where, and what is wrong with it. A value is repeated only where it can hold no secret.

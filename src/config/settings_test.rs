@@ -27,12 +27,93 @@ fn a_flag_beats_the_environment_which_beats_the_file() {
     let settings = Settings::of(flags, environment(variables).expect("good"), file).expect("good");
     assert_eq!(settings.concurrency, Some(4));
     assert_eq!(settings.deployment.user.as_deref(), Some("of-environment"));
-    assert_eq!(settings.deployment.ssl_mode.as_deref(), Some("REQUIRED"));
+    assert_eq!(settings.deployment.ssl_mode, Some(TlsMode::Required));
     assert_eq!(
         settings.driver.as_deref(),
         Some("of-file"),
         "an empty variable is none"
     );
+}
+
+/// What is said of TLS in the file, in the environment and by flags.
+fn tls_of(sources: [(Option<&str>, Option<&str>); 3]) -> (Option<TlsMode>, Option<String>) {
+    let [file, environment, flags] = sources.map(|(mode, authority)| {
+        Layer::named("one")
+            .with("deployment.ssl_mode", mode)
+            .with("deployment.ssl_ca", authority)
+    });
+    let settings = Settings::of(flags, environment, file).expect("good settings");
+    let authority = settings.deployment.ssl_ca;
+    (
+        settings.deployment.ssl_mode,
+        authority.map(|path| path.display().to_string()),
+    )
+}
+
+#[test]
+fn a_mode_and_an_authority_that_void_each_other_do_not_come_together_from_two_sources() {
+    let none = (None, None);
+    let checks = (Some("VERIFY_IDENTITY"), Some("A"));
+    let not = (Some("REQUIRED"), None);
+    let authority = (None, Some("B"));
+    let required = (Some(TlsMode::Required), None);
+    assert_eq!(tls_of([checks, none, not]), required);
+    assert_eq!(tls_of([checks, not, none]), required);
+    assert_eq!(tls_of([none, checks, not]), required);
+    assert_eq!(tls_of([not, none, authority]), (None, Some("B".to_owned())));
+    let other = (Some(TlsMode::VerifyIdentity), Some("B".to_owned()));
+    assert_eq!(tls_of([checks, none, authority]), other);
+    assert_eq!(tls_of([checks, not, authority]), other);
+}
+
+#[test]
+fn numbers_and_addresses_within_their_bounds_are_taken() {
+    for number in [1, 1000] {
+        let settings = file(&format!("concurrency = {number}\n")).expect("good");
+        assert_eq!(settings.concurrency, Some(number));
+    }
+    let settings = file("metrics_listen = \"[::1]:9187\"\n").expect("good");
+    assert_eq!(settings.metrics_listen, "[::1]:9187".parse().ok());
+}
+
+#[test]
+fn a_refusal_names_the_key_and_where_it_stands() {
+    for (text, key) in [
+        (
+            "[deployment]\nssl_mode = \"REQUIERD\"\n",
+            "deployment.ssl_mode",
+        ),
+        (
+            "[deployments.eu-1]\nssl_mode = \"REQUIERD\"\n",
+            "deployments.eu-1.ssl_mode",
+        ),
+    ] {
+        let refused = file(text).expect_err(text).to_string();
+        assert!(refused.starts_with(&format!("{key} (/")), "{refused}");
+        assert!(refused.contains("'REQUIERD' is unknown"), "{refused}");
+    }
+    for (text, said) in [
+        (
+            "concurrency = 0\n",
+            "0 is refused; it is a number from 1 to 1000",
+        ),
+        (
+            "concurrency = 60000\n",
+            "60000 is refused; it is a number from 1 to 1000",
+        ),
+        (
+            "metrics_listen = \"localhost:9187\"\n",
+            "'localhost:9187' is refused; it is an IP address and a port, such as 127.0.0.1:9187",
+        ),
+    ] {
+        let refused = file(text).expect_err(text).to_string();
+        let (key, _) = text.split_once(' ').expect("a key");
+        assert!(refused.starts_with(&format!("{key} (/")), "{refused}");
+        assert!(refused.ends_with(said), "{refused}");
+    }
+    let text = "[deployments.\"db-1.eu\"]\npassword_file = \"a\"\npassword = \"b\"\n";
+    let refused = file(text).expect_err(text).to_string();
+    assert!(refused.starts_with("deployments.db-1.eu (/"), "{refused}");
 }
 
 #[test]

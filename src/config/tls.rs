@@ -11,7 +11,8 @@ use super::ConfigError;
 /// DISABLED does not go together with an account of `caching_sha2_password`, the server's default: without
 /// TLS its password would have to be encrypted with a key that an unknown server sends. Such a login is
 /// refused by the client unless the server still has it in its cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub enum TlsMode {
     Disabled,
     #[default]
@@ -25,6 +26,16 @@ pub enum TlsMode {
 /// writes the host's name there instead (<https://github.com/blackbeam/mysql_async/issues/404>). Under VERIFY_CA the name
 /// means nothing, so the host is given this one. To be removed with the release that looks at the error itself.
 const ANY_NAME: &str = "NotValidForName";
+
+impl TlsMode {
+    /// Whether an authority's word is asked for.
+    pub fn checks(self) -> bool {
+        match self {
+            Self::Disabled | Self::Preferred | Self::Required => false,
+            Self::VerifyCa | Self::VerifyIdentity => true,
+        }
+    }
+}
 
 /// A mode, and the authority whose signature it asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,19 +53,42 @@ impl Tls {
             (None, Some(_)) => TlsMode::VerifyCa,
             (None, None) => TlsMode::Preferred,
         };
-        match mode {
-            TlsMode::VerifyCa | TlsMode::VerifyIdentity if authority.is_none() => {
-                Err(ConfigError::TlsAuthorityMissing { mode })
-            }
-            TlsMode::Disabled | TlsMode::Preferred | TlsMode::Required if authority.is_some() => {
-                Err(ConfigError::TlsAuthorityUnused { mode })
-            }
-            TlsMode::Disabled
-            | TlsMode::Preferred
-            | TlsMode::Required
-            | TlsMode::VerifyCa
-            | TlsMode::VerifyIdentity => Ok(Self { mode, authority }),
+        match (mode.checks(), &authority) {
+            (true, None) => Err(ConfigError::TlsAuthorityMissing { mode }),
+            (false, Some(_)) => Err(ConfigError::TlsAuthorityUnused { mode }),
+            (true, Some(_)) | (false, None) => Ok(Self { mode, authority }),
         }
+    }
+
+    /// What is said of one place, over what is said of all: what it leaves out is as there, as far as it has a meaning.
+    pub(super) fn over(
+        &self,
+        mode: Option<TlsMode>,
+        authority: Option<PathBuf>,
+    ) -> Result<Self, ConfigError> {
+        match (mode, authority) {
+            (None, None) => Ok(self.clone()),
+            (None, authority) => Self::new(Some(self.mode).filter(|mode| mode.checks()), authority),
+            (Some(mode), None) if mode.checks() => Self::new(Some(mode), self.authority.clone()),
+            (Some(mode), authority) => Self::new(Some(mode), authority),
+        }
+    }
+
+    /// The same, if the authority's file can be read: the client libraries open it as they connect, and then it looks as if
+    /// the server were to blame.
+    pub fn with_readable_authority(self) -> Result<Self, ConfigError> {
+        let Some(path) = &self.authority else {
+            return Ok(self);
+        };
+        let refused = |reason: String| ConfigError::TlsAuthorityFile {
+            path: path.clone(),
+            reason,
+        };
+        let content = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+        if !String::from_utf8_lossy(&content).contains("-----BEGIN CERTIFICATE-----") {
+            return Err(refused("it holds no certificate".to_owned()));
+        }
+        Ok(self)
     }
 
     pub(crate) fn mysql_async(&self) -> Option<mysql_async::SslOpts> {
@@ -78,6 +112,17 @@ impl Tls {
     }
 }
 
+/// What a session was refused for, if it was for its protection: sqlx tells of a certificate as of a broken connection.
+pub fn tls_refusal(error: &sqlx::Error) -> Option<String> {
+    match error {
+        sqlx::Error::Tls(source) => Some(source.to_string()),
+        sqlx::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
+            Some(source.to_string())
+        }
+        _ => None,
+    }
+}
+
 impl From<TlsMode> for MySqlSslMode {
     fn from(mode: TlsMode) -> Self {
         match mode {
@@ -87,6 +132,14 @@ impl From<TlsMode> for MySqlSslMode {
             TlsMode::VerifyCa => Self::VerifyCa,
             TlsMode::VerifyIdentity => Self::VerifyIdentity,
         }
+    }
+}
+
+impl TryFrom<String> for TlsMode {
+    type Error = ConfigError;
+
+    fn try_from(text: String) -> Result<Self, ConfigError> {
+        text.parse()
     }
 }
 
@@ -116,5 +169,71 @@ impl fmt::Display for TlsMode {
             Self::VerifyCa => "VERIFY_CA",
             Self::VerifyIdentity => "VERIFY_IDENTITY",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_of_its_own_lowers_no_mode_and_a_mode_that_checks_nothing_needs_none() {
+        use TlsMode::{Preferred, Required, VerifyCa, VerifyIdentity};
+        let tls = |mode, authority: Option<&str>| Tls {
+            mode,
+            authority: authority.map(Into::into),
+        };
+        for (base, mode, authority, expected) in [
+            (
+                tls(VerifyIdentity, Some("a")),
+                None,
+                Some("b"),
+                tls(VerifyIdentity, Some("b")),
+            ),
+            (
+                tls(VerifyCa, Some("a")),
+                Some(VerifyIdentity),
+                None,
+                tls(VerifyIdentity, Some("a")),
+            ),
+            (
+                tls(VerifyIdentity, Some("a")),
+                Some(Required),
+                None,
+                tls(Required, None),
+            ),
+            (
+                tls(VerifyIdentity, Some("a")),
+                None,
+                None,
+                tls(VerifyIdentity, Some("a")),
+            ),
+            (
+                tls(Required, None),
+                None,
+                Some("b"),
+                tls(VerifyCa, Some("b")),
+            ),
+            (
+                tls(Preferred, None),
+                Some(Required),
+                None,
+                tls(Required, None),
+            ),
+        ] {
+            let over = base.over(mode, authority.map(Into::into));
+            assert_eq!(over.expect("good settings"), expected, "over {base:?}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_a_file_with_a_certificate() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let tls = Tls::new(None, Some(file.path().to_owned())).expect("a mode");
+        let refused = tls.clone().with_readable_authority().unwrap_err();
+        let path = file.path().display().to_string();
+        assert!(refused.to_string().contains(&path), "{refused}");
+        std::fs::write(file.path(), "-----BEGIN CERTIFICATE-----\n").expect("written");
+        assert_eq!(tls.clone().with_readable_authority().expect("read"), tls);
     }
 }
