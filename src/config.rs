@@ -95,9 +95,10 @@ pub enum ConfigError {
         place: String,
         source: Box<ConfigError>,
     },
-    #[error("{}: {source}; correct --config or LOCKKEEPER_CONFIG", path.display())]
+    #[error("{}: {source}; correct {setting}", path.display())]
     File {
         path: PathBuf,
+        setting: String,
         source: std::io::Error,
     },
     #[error(
@@ -105,8 +106,9 @@ pub enum ConfigError {
     )]
     FileOpen { path: PathBuf, mode: u32 },
     #[error(
-        "{} holds a secret and belongs to user {owner}, this is user {us}; it must be ours: chown {us} {}",
-        path.display(), path.display()
+        "{} is for user {owner} alone, and this is user {us}; run as that user: sudo -u '#{owner}' lockkeeper …, or name a \
+         file of your own",
+        path.display()
     )]
     FileOwner { path: PathBuf, owner: u32, us: u32 },
     #[error("more than one of password, password_file and credentials_command is given; keep one")]

@@ -1,6 +1,7 @@
 //! How a deployment is entered: its own credentials or those for all, from the settings, a file, or a command.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ struct Entry {
 #[derive(Debug, Clone)]
 enum Source {
     Given(Secret),
-    File(std::path::PathBuf),
+    File { path: PathBuf, setting: String },
     Command(Vec<String>),
 }
 
@@ -83,9 +84,10 @@ impl Access {
                 user: entry.user.clone(),
                 password: password.clone(),
             },
-            Source::File(path) => Credentials {
+            Source::File { path, setting } => Credentials {
                 user: entry.user.clone(),
-                password: private_file::read_secret(path)?,
+                password: private_file::read_secret(path, setting)
+                    .map_err(|error| error.at(&format!("no password for {deployment}")))?,
             },
             Source::Command(words) => ask(words, deployment, host, port, &entry.user).await?,
         };
@@ -104,7 +106,10 @@ impl Entry {
         let password = if let Some(password) = &own.password {
             Source::Given(password.clone())
         } else if let Some(path) = &own.password_file {
-            Source::File(path.clone())
+            Source::File {
+                path: path.clone(),
+                setting: format!("password_file of {}", own.place),
+            }
         } else if let Some(words) = &own.credentials_command {
             Source::Command(words.clone())
         } else {
@@ -324,11 +329,21 @@ mod tests {
         std::fs::write(file.path(), "of-file\n").expect("written");
         let access = access(with(DeploymentSettings {
             password_file: Some(file.path().to_owned()),
+            place: "deployments.eu-1".to_owned(),
             ..DeploymentSettings::default()
         }));
         assert_eq!(shown(&access, "eu-1").await, "all:of-file REQUIRED");
         let open = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(file.path(), open).expect("set");
-        assert!(access.to("eu-1", "db", 1).await.is_err());
+        let refused = access.to("eu-1", "db", 1).await.expect_err("open to all");
+        assert!(refused.to_string().contains("chmod 600"), "{refused}");
+        drop(file);
+        let refused = access.to("eu-1", "db", 1).await.expect_err("no file");
+        let said = refused.to_string();
+        assert!(
+            said.starts_with("no password for eu-1: ")
+                && said.ends_with("correct password_file of deployments.eu-1"),
+            "{said}"
+        );
     }
 }

@@ -98,7 +98,7 @@ pub const OPTIONS: &[Setting] = &[
         "deployment.password_file",
         "LOCKKEEPER_DEPLOYMENT_PASSWORD_FILE",
         "",
-        "a file with the password, mode 0600, ours",
+        "a file with the password: mode 0600 and ours, or a credential of systemd",
     ),
     option(
         "deployment.credentials_command",
@@ -409,10 +409,7 @@ fn environment(get: impl Fn(&str) -> Option<String>) -> Result<Layer, ConfigErro
 
 fn read(path: &Path) -> Result<Layer, ConfigError> {
     use figment::providers::{Format as _, Toml};
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    let (text, metadata) = private_file::read(path, "--config or LOCKKEEPER_CONFIG")?;
     // Its own message would repeat the line, password included.
     let values: Dict = Toml::from_str(&text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
@@ -425,7 +422,7 @@ fn read(path: &Path) -> Result<Layer, ConfigError> {
         }
     })?;
     if has_secret(&values) {
-        private_file::check(path)?;
+        private_file::check(path, &metadata)?;
     }
     Ok(Layer {
         name: path.display().to_string(),
