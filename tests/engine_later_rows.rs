@@ -83,7 +83,8 @@ async fn a_value_that_would_be_rounded_is_found_after_the_copy() {
             async || lease.progress().throttled_by.is_some(),
         )
         .await;
-        db.run("INSERT INTO t VALUES (5, 1.2399, '5', NULL, NULL)").await;
+        db.run("INSERT INTO t VALUES (5, 1.2399, '5', NULL, NULL)")
+            .await;
         db.run("UPDATE gate SET shut = 0").await;
         let outcome = tokio::time::timeout(Duration::from_secs(120), copy).await;
         match outcome.expect("in time").expect("the copy") {
