@@ -25,6 +25,8 @@ SELECT ended.request_id,
                                IF(g.can_swap, NULL, IF(now.swapped + now.reverted > 0, 'done', 'moot'))
                           WHEN bound.state IN ('revert_window', 'reverting', 'completed', 'reverted') THEN 'done'
                           WHEN bound.state IN ('failed', 'cancelled', 'cancelling', 'stopped') THEN 'moot'
+                          -- Its swap never comes behind a sibling that blocks for good.
+                          WHEN bound.position > g.cutover_for_good_position         THEN 'moot'
                       END
                   WHEN 'revert'      THEN IF(now.can_revert = 0, IF(now.reverted > 0, 'done', 'moot'), NULL)
                   WHEN 'skip_revert' THEN IF(now.can_skip   = 0, 'done', NULL)

@@ -11,6 +11,7 @@ mod copy_gate;
 mod crowd;
 mod cutover_gate;
 mod drivers;
+mod edges;
 mod hostile;
 mod leases;
 mod on_failure;

@@ -251,15 +251,18 @@ impl Model {
         if !ahead && !any(&[CuttingOver, Cancelling]) {
             ended.insert("cancel", "done");
         }
-        match self.cutover_bound.map(|at| self.operations[at].state) {
+        let bound = self
+            .cutover_bound
+            .map(|at| (self.operations[at].state, self.blocked_for_good(at)));
+        match bound {
             None if !self.swap_may_come() && !any(&[CuttingOver]) => {
                 let swapped = any(&[RevertWindow, Reverting, Completed, Reverted]);
                 ended.insert("cutover", if swapped { "done" } else { "moot" });
             }
-            Some(RevertWindow | Reverting | Completed | Reverted) => {
+            Some((RevertWindow | Reverting | Completed | Reverted, _)) => {
                 ended.insert("cutover", "done");
             }
-            Some(Failed | Cancelled | Cancelling | Stopped) => {
+            Some((Failed | Cancelled | Cancelling | Stopped, _) | (_, true)) => {
                 ended.insert("cutover", "moot");
             }
             _ => {}
