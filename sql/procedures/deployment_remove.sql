@@ -2,7 +2,7 @@
 --
 -- Removes a deployment that no unsettled apply uses; what was done on it stays in the history. Answers deployment, position.
 --
--- Owns its transaction. Errors 50002, 50003, 50501. Example: CALL deployment_remove('cell-1');
+-- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL deployment_remove('cell-1');
 CREATE PROCEDURE deployment_remove (IN in_name LONGTEXT CHARACTER SET utf8mb4)
     COMMENT 'Removes a deployment that no unsettled apply uses.'
     SQL SECURITY DEFINER

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Fleet, arguments, refused};
+use crate::catalogue::procedures;
+use crate::support::control::{Fleet, refused};
 
 /// SPEC.md section 6: a request ends. The swap that it was bound to never comes behind one that was swapped back.
 #[tokio::test]
@@ -63,4 +64,52 @@ async fn a_cutover_behind_a_failure_that_can_be_released_stays_pending() {
     assert_eq!(fleet.request_status(&bound).await, "pending");
     fleet.release_pause(&apply).await;
     assert_eq!(fleet.directive(&second).await, "cutover");
+}
+
+/// SPEC.md section 2: times are the server's own. With `SET timestamp` a session has a clock of its own, by which a live lease
+/// would have run out long ago, and a claim would begin with one that has.
+#[tokio::test]
+async fn a_session_with_a_clock_of_its_own_is_refused_by_every_procedure() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"deployments": ["d1"]})).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    let before = (
+        fleet.trace().await,
+        fleet.everything_of(claim.operation).await,
+    );
+    let mut session = fleet.session().await;
+    for offset in ["+ 3600", "- 3600", "+ 30"] {
+        for procedure in procedures(claim.apply, claim.operation, &claim.token) {
+            session
+                .run(&format!(
+                    "SET SESSION timestamp = UNIX_TIMESTAMP(SYSDATE(6)) {offset}"
+                ))
+                .await
+                .unwrap();
+            let outcome = session.call(procedure.name, &procedure.arguments).await;
+            let refusal = refused(50001, outcome);
+            assert!(
+                refusal.message.contains("timestamp of this session is 20")
+                    && refusal
+                        .message
+                        .ends_with("SET timestamp = DEFAULT and call again"),
+                "{}: {refusal:?}",
+                procedure.name
+            );
+        }
+    }
+    let after = (
+        fleet.trace().await,
+        fleet.everything_of(claim.operation).await,
+    );
+    assert_eq!(after, before);
+
+    session
+        .run("SET SESSION timestamp = DEFAULT")
+        .await
+        .unwrap();
+    let beat = session.heartbeat(&claim, Value::Null, Value::Null).await;
+    assert_eq!(beat.unwrap().state, "running");
+    let nothing = session.claim_copy("beta").await.unwrap();
+    assert!(nothing.is_none(), "{nothing:?}");
 }

@@ -262,7 +262,6 @@ async fn a_rollout_goes_its_way_whatever_the_session_has_set() {
         "SET SESSION auto_increment_increment = 7, SESSION auto_increment_offset = 3",
         "SET SESSION div_precision_increment = 0",
         "SET SESSION lc_time_names = 'de_DE', SESSION lc_messages = 'en_US'",
-        "SET SESSION timestamp = 1000000000",
         "SET SESSION foreign_key_checks = 0, SESSION unique_checks = 0",
         "SET SESSION innodb_lock_wait_timeout = 1",
         "SET SESSION max_join_size = 1000, SESSION sql_big_selects = 0",
