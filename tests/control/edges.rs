@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::catalogue::procedures;
-use crate::support::control::{Fleet, refused};
+use crate::support::control::{Fleet, arguments, refused};
 
 /// SPEC.md section 6: a request ends. The swap that it was bound to never comes behind one that was swapped back.
 #[tokio::test]
@@ -112,4 +112,24 @@ async fn a_session_with_a_clock_of_its_own_is_refused_by_every_procedure() {
     assert_eq!(beat.unwrap().state, "running");
     let nothing = session.claim_copy("beta").await.unwrap();
     assert!(nothing.is_none(), "{nothing:?}");
+}
+
+/// A deployment's name may have 64 characters, and the refusal that names the blocker is longer than other refusals.
+#[tokio::test]
+async fn a_blocker_with_the_longest_name_is_named_in_the_refusal() {
+    let fleet = Fleet::of(1).await;
+    let longest = "ö".repeat(64);
+    let place = arguments![&longest, 9u64, "db9.example", 3309u64, Value::Null];
+    fleet.call("deployment_register", place).await;
+    let options = json!({"deployments": [longest, "d1"], "cutover_policy": "parallel", "defer_cutover": true});
+    let [o1, o2] = fleet.submit(options).await.all();
+    fleet.hold(o1).await;
+    let claim = fleet.hold(o2).await;
+    let early = fleet
+        .sql()
+        .await
+        .report("operation_begin_cutover", &claim)
+        .await;
+    let refusal = refused(50201, early);
+    assert!(refusal.message.contains(&"ö".repeat(50)), "{refusal:?}");
 }
