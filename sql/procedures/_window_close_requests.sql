@@ -1,12 +1,13 @@
 -- Procedure: _window_close_requests
 --
--- A revert window had to close early: a revert that was asked for it is refused, with the reason; a skip has what it wanted.
+-- A revert window had to close early, or the swap back has failed for good: the revert that was asked for is refused, with the
+-- reason, and what swapped earlier keeps its window. A skip has what it wanted.
 CREATE PROCEDURE _window_close_requests (
     IN in_operation_id BIGINT UNSIGNED,
     IN in_why          MEDIUMTEXT CHARACTER SET utf8mb4,
     IN in_actor        VARCHAR(288)
 )
-    COMMENT 'Refuses the revert of a window that had to close.'
+    COMMENT 'Refuses a revert that cannot be carried out.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN

@@ -3,7 +3,8 @@
 -- Reports a failure. A transient one is retried while the budget lasts: two retries at once, then with growing waits. So may
 -- a swap fail that is known not to have happened. Answers state, next_attempt_at.
 -- While it cleans up, keeps a revert window or swaps back, a transient failure ends the lease only, and a permanent one of a
--- revert window closes the window: the change stays, the error says why.
+-- revert window closes the window: the change stays, the error says why. After that, or a permanent failure of the swap back,
+-- the revert that was asked for is refused with the message.
 --
 -- in_operation_id  from the claim
 -- in_lease_token   from the claim
@@ -84,7 +85,7 @@ BEGIN
                    l.error           = in_message,
                    l.next_attempt_at = v_next_at
              WHERE l.operation_id = v_id;
-            IF v_state = 'revert_window' AND v_to_state = 'completed' THEN
+            IF v_state IN ('revert_window', 'reverting') AND v_to_state <> v_state THEN
                 CALL _window_close_requests(v_id, in_message, v_driver);
             END IF;
             IF v_to_state = v_state THEN

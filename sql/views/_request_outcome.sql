@@ -28,7 +28,8 @@ SELECT ended.request_id,
                           -- Its swap never comes behind a sibling that blocks for good.
                           WHEN bound.position > g.cutover_for_good_position         THEN 'moot'
                       END
-                  WHEN 'revert'      THEN IF(now.can_revert = 0, IF(now.reverted > 0, 'done', 'moot'), NULL)
+                  -- One that could not be carried out was refused before: see _window_close_requests.
+                  WHEN 'revert'      THEN IF(now.can_revert = 0, 'done', NULL)
                   WHEN 'skip_revert' THEN IF(now.can_skip   = 0, 'done', NULL)
               END AS status
          FROM control_request AS r

@@ -175,11 +175,12 @@ impl Model {
                 self.operations[at].lease_age = None;
                 self.operations[at].due_in = wait(attempt);
             }
-            (RevertWindow, false) => {
+            (state @ (RevertWindow | Reverting), false) => {
                 if self.operations[at].revert_asked {
                     self.close("revert", "refused");
                 }
-                self.end(at, Completed);
+                let change_stays = state == RevertWindow;
+                self.end(at, if change_stays { Completed } else { Failed });
             }
             (_, false) => self.end(at, Failed),
             (_, true) if self.is_pending("cancel") => {

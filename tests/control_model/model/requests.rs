@@ -268,8 +268,7 @@ impl Model {
             _ => {}
         }
         if !self.operations.iter().any(|o| o.revert_asked) {
-            let status = if any(&[Reverted]) { "done" } else { "moot" };
-            ended.insert("revert", status);
+            ended.insert("revert", "done");
         }
         if !self.operations.iter().any(|o| o.skip_asked) {
             ended.insert("skip_revert", "done");
