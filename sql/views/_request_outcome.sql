@@ -22,7 +22,18 @@ SELECT ended.request_id,
                   WHEN 'cutover'     THEN
                       CASE
                           WHEN r.operation_id IS NULL                               THEN
-                               IF(g.can_swap, NULL, IF(now.swapped + now.reverted > 0, 'done', 'moot'))
+                               IF(g.can_swap, NULL,
+                                  -- What had swapped before it was asked for is not its doing; the log knows which came first.
+                                  IF(EXISTS (SELECT 1
+                                               FROM event AS e
+                                              WHERE e.apply_id   = r.apply_id
+                                                AND e.from_state = 'cutting_over'
+                                                AND e.to_state  IN ('revert_window', 'completed')
+                                                AND e.event_id   > (SELECT MAX(q.event_id)
+                                                                      FROM event AS q
+                                                                     WHERE q.apply_id = r.apply_id
+                                                                       AND q.event    = 'requested'
+                                                                       AND q.detail LIKE 'cutover%')), 'done', 'moot'))
                           WHEN bound.state IN ('revert_window', 'reverting', 'completed', 'reverted') THEN 'done'
                           WHEN bound.state IN ('failed', 'cancelled', 'cancelling', 'stopped') THEN 'moot'
                           -- Its swap never comes behind a sibling that blocks for good.

@@ -191,3 +191,30 @@ async fn a_swap_back_that_fails_for_good_leaves_the_earlier_windows_open() {
     fleet.report("operation_reverted", &first).await;
     assert_eq!(fleet.request_status(&again).await, "done");
 }
+
+/// What had swapped before is not the doing of a request for all of the rest.
+#[tokio::test]
+async fn a_cutover_of_all_that_swapped_nothing_is_moot_whatever_swapped_before() {
+    for (swaps, status) in [(false, "moot"), (true, "done")] {
+        let fleet = Fleet::of(3).await;
+        let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+        let apply = fleet.submit(options).await;
+        let mut claims = Vec::new();
+        for operation in apply.all::<3>() {
+            claims.push(fleet.hold(operation).await);
+        }
+        fleet.cutover(&apply).await;
+        fleet.report("operation_begin_cutover", &claims[0]).await;
+        fleet.swapped(&claims[0]).await;
+
+        let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+        let all = all.expect("two swaps are left");
+        if swaps {
+            fleet.report("operation_begin_cutover", &claims[1]).await;
+            fleet.swapped(&claims[1]).await;
+        }
+        assert_eq!(fleet.request_status(&all).await, "pending");
+        fleet.fail_for_good(&claims[1 + usize::from(swaps)]).await;
+        assert_eq!(fleet.request_status(&all).await, status);
+    }
+}

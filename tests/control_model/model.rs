@@ -165,6 +165,9 @@ pub struct Model {
     opened_for_all: bool,
     /// The one that a pending cutover request is bound to; None: all.
     cutover_bound: Option<usize>,
+    /// How often anything has swapped, in all and when a cutover was asked for last.
+    swaps: usize,
+    swaps_when_asked: usize,
 }
 
 const LEASE_SECONDS: i64 = 60;
@@ -195,6 +198,8 @@ impl Model {
             released: false,
             opened_for_all: false,
             cutover_bound: None,
+            swaps: 0,
+            swaps_when_asked: 0,
         }
     }
 

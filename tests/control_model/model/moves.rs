@@ -73,6 +73,7 @@ impl Model {
             CuttingOver => {}
             _ => return Err(Refused),
         }
+        self.swaps += 1;
         let window = self.policies.window_seconds;
         if window == 0 {
             self.end(at, Completed);

@@ -160,6 +160,7 @@ impl Model {
             return Err(Refused);
         }
         self.ask("cutover");
+        self.swaps_when_asked = self.swaps;
         self.opened_for_all = all;
         self.cutover_bound = if all { None } else { waits };
         if let Some(at) = self.cutover_bound {
@@ -256,7 +257,8 @@ impl Model {
             .map(|at| (self.operations[at].state, self.blocked_for_good(at)));
         match bound {
             None if !self.swap_may_come() && !any(&[CuttingOver]) => {
-                let swapped = any(&[RevertWindow, Reverting, Completed, Reverted]);
+                // What had swapped before is not its doing.
+                let swapped = self.swaps > self.swaps_when_asked;
                 ended.insert("cutover", if swapped { "done" } else { "moot" });
             }
             Some((RevertWindow | Reverting | Completed | Reverted, _)) => {
