@@ -5,7 +5,7 @@
 -- and directive; operation_blocked shows the cause; consistency compares. Nobody else decides.
 --
 -- cause  NULL (open), 'cancel', 'stop', 'revert' (a request closes it), 'order' (an earlier sibling), 'all_parked' (any
---        sibling), 'max_copies', 'not_due', 'defer'
+--        sibling), 'max_copies', 'not_due' (without a slot besides; with one only the time is in the way, and no gate), 'defer'
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _operation_gate (
@@ -71,7 +71,9 @@ SELECT judged.operation_id,
                   WHEN l.state IN ('failed_retryable', 'stopped', 'pending')
                    AND s.gate_now = 'copy' AND l.position > g.copy_blocker_position                  THEN 'order'
                   WHEN l.state IN ('failed_retryable', 'stopped', 'pending')                         THEN
-                       IF(g.running_operations >= g.max_copies, 'max_copies', NULL)
+                       -- A retry has to wait for its time first, whoever has the slot then.
+                       IF(g.running_operations >= g.max_copies,
+                          IF(l.next_attempt_at > UTC_TIMESTAMP(6), 'not_due', 'max_copies'), NULL)
                   WHEN g.revert_request_id IS NOT NULL                                               THEN 'revert'
                   WHEN l.position > g.cutover_blocker_position                                       THEN 'order'
                   WHEN g.first_copy_ahead_position IS NOT NULL                                       THEN 'all_parked'

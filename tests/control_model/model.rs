@@ -362,8 +362,8 @@ impl Model {
                 .map(|cause| ("copy", cause)),
             FailedRetryable => self
                 .closed_by_request()
-                .or_else(|| self.no_slot())
                 .or((operation.due_in > 0).then_some(Cause::NotDue))
+                .or_else(|| self.no_slot())
                 .map(|cause| ("copy", cause)),
             Stopped if operation.start_asked => self.no_slot().map(|cause| ("copy", cause)),
             WaitingForCutover if self.parked(at) => {
