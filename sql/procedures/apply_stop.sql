@@ -1,8 +1,8 @@
 -- Procedure: apply_stop
 --
--- Stops an apply. What waits or is parked is `stopped` when the call returns; a driver that copies, or the one that takes over from
--- it, is told by its next heartbeat; a swap under way finishes; a revert window stays open. Once the call has returned no copy
--- and no swap of the apply starts.
+-- Stops an apply. What waits or is parked, or copies or is on hold without a driver, is `stopped` when the call returns; a driver
+-- that copies, or the one that takes over from it, is told by its next heartbeat; a swap under way finishes; a revert window stays
+-- open. Once the call has returned no copy and no swap of the apply starts.
 -- Answers request_id, command, status, message. `CALL apply_start` resumes.
 --
 -- in_apply_id  see apply_status
@@ -24,12 +24,13 @@ BEGIN
     CALL _own_transaction();
     BEGIN
         DECLARE v_is_done BOOLEAN DEFAULT FALSE;
-        DECLARE c_waiting CURSOR FOR
+        DECLARE c_unleased CURSOR FOR
             SELECT l.operation_id
               FROM operation_live AS l
              WHERE l.apply_id     = v_id
-               AND (   l.state IN ('pending', 'failed_retryable')
-                    OR (l.state = 'waiting_for_cutover' AND NOT l.is_held))
+               -- A lease that was given back or taken away is nobody's; one that ran out may still be somebody's.
+               AND l.lease_token IS NULL
+               AND l.state       IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable')
              ORDER BY l.operation_id;
         DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -63,15 +64,15 @@ BEGIN
                    a.is_cutover_opened = FALSE
              WHERE a.apply_id = v_id;
 
-            OPEN c_waiting;
+            OPEN c_unleased;
             halt: LOOP
-                FETCH c_waiting INTO v_operation_id;
+                FETCH c_unleased INTO v_operation_id;
                 IF v_is_done THEN
                     LEAVE halt;
                 END IF;
                 CALL _operation_move(v_operation_id, 'stopped', USER(), COALESCE(in_reason, 'apply_stop'), FALSE, NULL, NULL);
             END LOOP;
-            CLOSE c_waiting;
+            CLOSE c_unleased;
             CALL _apply_refresh(v_id, USER());
         END IF;
         CALL _request_answer(v_request_id, v_status, v_message);

@@ -247,3 +247,68 @@ async fn a_retry_that_is_not_due_yet_names_no_blocker_though_no_slot_is_free() {
     assert!(blocked.reason.contains("max_copies"), "{}", blocked.reason);
     assert_eq!(fleet.claim_copy("beta").await.map(|c| c.operation), None);
 }
+
+/// Case 41: nothing is leased, so the stop is done in the same call, also where a driver has left its work in the middle.
+#[tokio::test]
+async fn a_stop_stops_at_once_what_a_driver_gave_back_or_a_dba_took_away() {
+    for (reached, taken) in [
+        ("running", false),
+        ("running", true),
+        ("hold", false),
+        ("hold", true),
+    ] {
+        let fleet = Fleet::of(2).await;
+        let options = json!({"cutover_policy": "parallel", "defer_cutover": reached == "hold"});
+        let apply = fleet.submit(options).await;
+        let [o1, o2] = apply.all();
+        let claim = match reached {
+            "hold" => fleet.hold(o1).await,
+            _ => fleet.run(o1).await,
+        };
+        if taken {
+            let gone = arguments![o1, "gone"];
+            fleet.call("operation_release_lease", gone).await;
+        } else {
+            assert!(fleet.release(&claim).await);
+        }
+
+        let stop = fleet.stop(&apply).await;
+
+        let said = format!("{reached}, taken away: {taken}");
+        assert_eq!(stop.status, "done", "{said}");
+        assert_eq!(fleet.states(&apply).await, ["stopped", "stopped"], "{said}");
+        assert_eq!(fleet.column(o1, "completed_at").await, "NULL");
+        fleet.nothing_is_claimable().await;
+        fleet.check_history().await;
+
+        // As after a stop that its driver has obeyed: it copies on, ungated.
+        let start = fleet.start(&apply).await;
+        assert_eq!(start.status, "pending", "{said}");
+        assert_eq!(fleet.state(o2).await, "pending");
+        let again = fleet.run(o1).await;
+        assert_eq!(again.moved(), ("stopped", "running"), "{said}");
+        assert_eq!(fleet.request_status(&start).await, "done");
+    }
+}
+
+/// A lease that ran out may still be somebody's: that one hears of the stop, or who takes over from it.
+#[tokio::test]
+async fn a_stop_leaves_a_lease_that_ran_out_to_its_driver_or_the_next_one() {
+    for reached in ["running", "hold"] {
+        let fleet = Fleet::of(1).await;
+        let apply = fleet
+            .submit(json!({"defer_cutover": reached == "hold"}))
+            .await;
+        let [o1] = apply.all();
+        let claim = match reached {
+            "hold" => fleet.hold(o1).await,
+            _ => fleet.run(o1).await,
+        };
+        fleet.age(o1, 61).await;
+        let stop = fleet.stop(&apply).await;
+        assert_eq!(stop.status, "pending", "{reached}");
+        assert_eq!(fleet.directive(&claim).await, "stop", "{reached}");
+        assert_eq!(fleet.report("operation_stopped", &claim).await, "stopped");
+        assert_eq!(fleet.request_status(&stop).await, "done");
+    }
+}

@@ -48,11 +48,13 @@ impl Model {
         self.stop_latch = true;
         self.opened_for_all = false;
         for at in 0..self.operations.len() {
-            // What was running or on hold is stopped by whoever takes it over.
+            // A driver that copies or holds is told; so is who takes over from one whose lease ran out.
             let operation = &self.operations[at];
-            if matches!(operation.state, Pending | FailedRetryable)
-                || (operation.state == WaitingForCutover && !operation.held)
-            {
+            let stoppable = matches!(
+                operation.state,
+                Pending | Running | WaitingForCutover | FailedRetryable
+            );
+            if stoppable && operation.lease_age.is_none() {
                 self.stop_one(at);
             }
         }
