@@ -1,8 +1,9 @@
 -- Procedure: apply_cutover
 --
 -- Under defer_cutover: opens the cutover gate, for the one operation whose turn it is (one request, one swap), or with
--- {"all": true} for all of them, in order. Answers request_id, command, status, message and operation_id, the one it is
--- bound to (NULL with all).
+-- {"all": true} for all of them, in order. Refused for one that was on hold for longer than defer_timeout_seconds, and with all
+-- while there is such a one. Answers request_id, command, status, message and operation_id, the one it is bound to (NULL with
+-- all).
 --
 -- in_apply_id  see apply_status
 -- in_options   NULL, or {"all": true}
@@ -24,6 +25,8 @@ BEGIN
     DECLARE v_cause        VARCHAR(16);
     DECLARE v_is_deferred  BOOLEAN;
     DECLARE v_can_swap     BOOLEAN;
+    DECLARE v_late_id      BIGINT UNSIGNED;
+    DECLARE v_timeout_seconds INT UNSIGNED;
     DECLARE v_status       VARCHAR(16);
     DECLARE v_message      VARCHAR(1024);
 
@@ -96,6 +99,17 @@ BEGIN
             ELSEIF NOT (v_state <=> 'waiting_for_cutover' AND v_cause <=> 'defer') THEN
                 CALL _refuse(50501, CONCAT('operation ', COALESCE(v_operation_id, 'NULL'), ' on ', COALESCE(v_deployment, 'none'),
                                            ' has the turn and is ', COALESCE(v_state, 'none'), '; ask when it waits for its cutover'));
+            END IF;
+
+            -- The next heartbeat carries the time-out out (see _defer_timeout): it must not find that somebody has asked after all.
+            SELECT MIN(d.operation_id), MAX(d.timeout_seconds)
+              INTO v_late_id, v_timeout_seconds
+              FROM _deferral_overdue AS d
+             WHERE d.apply_id = v_id
+               AND (v_is_all OR d.operation_id = v_operation_id);
+            IF v_late_id IS NOT NULL THEN
+                CALL _refuse(50501, CONCAT('operation ', v_late_id, ' was on hold for over ', v_timeout_seconds,
+                                           ' s; its driver cancels it (see operation_status); submit a new apply'));
             END IF;
 
             CALL _request_record(v_id, v_operation_id, 'cutover', in_options, in_reason, v_request_id);

@@ -165,12 +165,12 @@ async fn a_revert_whose_swap_back_fails_for_good_is_refused_with_the_drivers_wor
     fleet.report("operation_reverted", &second).await;
     assert_eq!(fleet.request_status(&done).await, "done");
 
-    let refused = fleet.revert(&apply).await;
+    let next = fleet.revert(&apply).await;
     fleet.report("operation_begin_revert", &first).await;
     assert_eq!(fleet.fail_for_good(&first).await, "failed");
 
-    assert_eq!(fleet.request_status(&refused).await, "refused");
-    let outcome = outcome(&fleet, &refused).await;
+    assert_eq!(fleet.request_status(&next).await, "refused");
+    let outcome = outcome(&fleet, &next).await;
     assert!(outcome.contains("duplicate key"), "{outcome}");
 }
 
@@ -311,4 +311,47 @@ async fn a_stop_leaves_a_lease_that_ran_out_to_its_driver_or_the_next_one() {
         assert_eq!(fleet.report("operation_stopped", &claim).await, "stopped");
         assert_eq!(fleet.request_status(&stop).await, "done");
     }
+}
+
+/// SPEC.md section 3: the time-out cancels it. Whoever asks after that, and before its driver has carried it out, is told so.
+#[tokio::test]
+async fn a_cutover_comes_too_late_for_a_hold_that_has_timed_out() {
+    for options in [Value::Null, json!({"all": true})] {
+        let fleet = Fleet::of(1).await;
+        let deferred = json!({"defer_cutover": true, "defer_timeout_seconds": 900});
+        let apply = fleet.submit(deferred).await;
+        let claim = fleet.hold(apply.operations[0]).await;
+        fleet.age(claim.operation, 901).await;
+        let before = fleet.trace().await;
+
+        let refusal = refused(50501, fleet.try_cutover(&apply, options).await);
+
+        let names = [claim.operation.to_string(), "900 s".to_owned()];
+        assert!(
+            names.iter().all(|name| refusal.message.contains(name)),
+            "{refusal:?}"
+        );
+        assert_eq!(fleet.trace().await, before, "nothing recorded");
+        assert_eq!(fleet.directive(&claim).await, "cancel");
+        fleet.report("operation_cancelled", &claim).await;
+        assert_eq!(fleet.apply_state(&apply).await, "cancelled");
+    }
+}
+
+/// A later one that has timed out is no reason to refuse the swap of the one that has the turn.
+#[tokio::test]
+async fn a_cutover_of_one_is_bound_though_a_later_hold_has_timed_out() {
+    let fleet = Fleet::of(2).await;
+    let deferred =
+        json!({"cutover_policy": "parallel", "defer_cutover": true, "defer_timeout_seconds": 900});
+    let apply = fleet.submit(deferred).await;
+    let [o1, o2] = apply.all();
+    fleet.hold(o1).await;
+    let late = fleet.hold(o2).await;
+    fleet.age(o2, 901).await;
+    let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+    let refusal = refused(50501, all);
+    assert!(refusal.message.contains(&o2.to_string()), "{refusal:?}");
+    assert_eq!(fleet.cutover(&apply).await.operation, Some(o1));
+    assert_eq!(fleet.directive(&late).await, "cancel");
 }
