@@ -2,6 +2,7 @@
 --
 -- How every command of a DBA begins, inside its transaction: checks the arguments, locks the apply's row and then its
 -- operations in order, so that claims in flight are over and none begins meanwhile, and finds the request that is pending already.
+-- A throttle leaves the operations alone: it shuts no gate, and a claim passes over what is locked and says "nothing".
 -- Lock order everywhere: installation, apply, operations by id.
 --
 -- out_request_id  the pending request of this command, or NULL
@@ -34,13 +35,15 @@ BEGIN
         SELECT s.state INTO v_state FROM apply_status AS s WHERE s.apply_id = in_apply_id;
         CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' is ', v_state, ' and settled; nothing can be asked of it; submit a new one'));
     END IF;
-    SELECT COUNT(*)
-      INTO v_locked
-      FROM (SELECT l.operation_id
-              FROM operation_live AS l
-             WHERE l.apply_id = in_apply_id
-             ORDER BY l.position
-               FOR UPDATE) AS locked;
+    IF in_command <> 'throttle' THEN
+        SELECT COUNT(*)
+          INTO v_locked
+          FROM (SELECT l.operation_id
+                  FROM operation_live AS l
+                 WHERE l.apply_id = in_apply_id
+                 ORDER BY l.position
+                   FOR UPDATE) AS locked;
+    END IF;
     SELECT MAX(r.request_id)
       INTO out_request_id
       FROM control_request AS r
