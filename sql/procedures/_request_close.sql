@@ -32,6 +32,13 @@ BEGIN
         CALL _event_record(v_apply_id, v_operation_id, in_actor, 'resolved', CONCAT(v_command, ' ', in_status, ': ', in_outcome));
     END IF;
 
+    -- The gate was open for all that could still swap: what is left on hold never can, and its deferral times out again.
+    IF v_command = 'cutover' AND v_operation_id IS NULL THEN
+        UPDATE apply AS a
+           SET a.is_cutover_opened = FALSE
+         WHERE a.apply_id = v_apply_id;
+    END IF;
+
     -- Only where there can be marks: a row locked for a moment is a row that a claim passes over.
     IF v_command IN ('start', 'cutover', 'revert', 'skip_revert') THEN
         UPDATE operation_live AS l

@@ -39,6 +39,26 @@ async fn a_cutover_whose_swap_can_never_come_is_moot_in_the_call_that_made_it_so
     assert_eq!(fleet.directive(&second).await, "cancel");
 }
 
+/// Nor does a request for all keep the deferral open of what never swaps, once it has come to its end.
+#[tokio::test]
+async fn a_deferral_times_out_again_after_a_cutover_of_all_that_is_moot() {
+    let fleet = Fleet::of(2).await;
+    let options =
+        json!({"cutover_policy": "parallel", "defer_cutover": true, "defer_timeout_seconds": 900});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.hold(o1).await;
+    let second = fleet.hold(o2).await;
+    let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+    let all = all.expect("two swaps are left");
+    fleet.age(o2, 901).await;
+    assert_eq!(fleet.directive(&second).await, "none", "asked for");
+    fleet.report("operation_begin_cutover", &first).await;
+    assert_eq!(fleet.fail_for_good(&first).await, "failed");
+    assert_eq!(fleet.request_status(&all).await, "moot");
+    assert_eq!(fleet.directive(&second).await, "cancel");
+}
+
 /// A failure under `pause` blocks until its release, not for good: the request goes on.
 #[tokio::test]
 async fn a_cutover_behind_a_failure_that_can_be_released_stays_pending() {

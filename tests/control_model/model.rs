@@ -220,6 +220,9 @@ impl Model {
     fn close(&mut self, command: &str, status: &'static str) {
         if let Some(at) = self.pending_request(command) {
             self.requests[at].1 = status;
+            if command == "cutover" && self.cutover_bound.is_none() {
+                self.opened_for_all = false;
+            }
             for operation in &mut self.operations {
                 match command {
                     "start" => operation.start_asked = false,
