@@ -2,24 +2,14 @@
 //! ends the change, and the late one changes nothing when it wakes up.
 
 mod deployment;
+mod driver_process;
 mod support;
 mod writers;
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
-use std::time::Duration;
-
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Engine, EngineError, Outcome};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use deployment::Deployment;
+use driver_process::{dies_at, ends, freezes_at};
+use lockkeeper::engine::Outcome;
 use writers::Writers;
-
-const TABLE: &str = "CREATE TABLE orders (\
-    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, worker INT NOT NULL, amount DECIMAL(12,4) NULL, \
-    note VARCHAR(80) NULL, body JSON NULL, ratio DOUBLE NULL, small FLOAT NULL, at DATETIME(6) NULL, \
-    touched TIMESTAMP(3) NULL, raw VARBINARY(40) NULL, KEY by_note (note), KEY by_worker (worker, at)); \
-    CREATE TABLE side (id INT PRIMARY KEY, n INT); CREATE TABLE gone (id INT PRIMARY KEY)";
 
 const STATEMENTS: [&str; 4] = [
     "ALTER TABLE side ADD COLUMN m INT DEFAULT 3",
@@ -76,59 +66,30 @@ fn steps() -> impl Iterator<Item = Vec<&'static str>> {
     lists.filter(|list: &Vec<_>| !list.is_empty())
 }
 
-const CHILD: &str = "LOCKKEEPER_TEST_CUTOVER";
-
-/// Not a test of its own: what the other tests run in a child process.
+/// Not a test of its own: what the drivers of the others do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by the other tests"]
 async fn child() {
-    let Ok(text) = std::env::var(CHILD) else {
-        return;
-    };
-    match run(&text).await {
-        Ok(()) => std::process::exit(0),
-        Err(error) => {
-            eprintln!("{:?}: {}", error.kind(), error.message());
-            std::process::exit(3);
+    let options = serde_json::json!({});
+    driver_process::child(&STATEMENTS, options, async |engine, _, epoch| {
+        if epoch == 1 {
+            assert_eq!(engine.copy().await?, Outcome::Verified);
         }
-    }
-}
-
-async fn run(text: &str) -> Result<(), EngineError> {
-    let parts: Vec<&str> = text.split(' ').collect();
-    let epoch: u64 = parts[2].parse().expect("an epoch");
-    let settings = support::server().await.administrator().clone();
-    let (target, job) = deployment::job_of(&settings, parts[0], parts[1], epoch, &STATEMENTS);
-    let mut engine = Engine::open(target, job, TestLease::held()).await?;
-    if epoch == 1 {
-        assert_eq!(engine.copy().await?, Outcome::Verified);
-    }
-    // What a driver does that claims an operation in `cutting_over`.
-    engine.cut_over().await?;
-    engine.finish().await?;
-    engine.close().await;
-    Ok(())
-}
-
-fn spawn(db: &Deployment, epoch: u64, fail_at: &str) -> Child {
-    let server = db.settings.clone().without_schema();
-    Command::new(std::env::current_exe().expect("this test"))
-        .args(["--ignored", "--exact", "child", "--nocapture"])
-        .env(CHILD, format!("{} {} {epoch}", db.schema, db.installation))
-        .env("LOCKKEEPER_FAIL_AT", fail_at)
-        // A container is not shared by processes that find it themselves.
-        .env("LOCKKEEPER_TEST_URL", server.url().expose())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("a child")
+        // What a driver does that claims an operation in `cutting_over`.
+        engine.cut_over().await?;
+        engine.finish().await
+    })
+    .await;
 }
 
 async fn prepared() -> (Deployment, Writers) {
     let mut db = Deployment::fresh().await;
-    db.run(TABLE).await;
-    db.run("INSERT INTO side VALUES (1, 1)").await;
-    writers::fill(&mut db, 500).await;
+    db.run(
+        "CREATE TABLE side (id INT PRIMARY KEY, n INT); INSERT INTO side VALUES (1, 1); \
+         CREATE TABLE gone (id INT PRIMARY KEY)",
+    )
+    .await;
+    writers::create(&mut db, 500).await;
     let writers = Writers::start(&db, 2).await;
     (db, writers)
 }
@@ -162,29 +123,14 @@ async fn a_driver_killed_at_any_step_of_its_cutover_is_followed_by_one_that_ends
         let (mut db, writers) = prepared().await;
         let mut epochs = 1..;
         for (step, epoch) in list.iter().zip(&mut epochs) {
-            let mut killed = spawn(&db, epoch, &format!("{step}=abort"));
-            let status = killed.wait().await.expect("a status");
-            let aborted = Some(Signal::ABORT.as_raw());
-            assert_eq!(status.signal(), aborted, "{step} was not reached: {status}");
+            dies_at(&db, epoch, step).await;
             assert!(db.tables().await.contains("orders"), "{step}");
         }
-        let last = epochs.next().expect("an epoch");
-        let status = spawn(&db, last, "").wait().await.expect("a status");
-        assert!(status.success(), "the successor failed after {list:?}");
+        ends(&db, epochs.start).await;
         shape(&mut db).await;
-        let expected = writers.stop().await;
-        writers::check(&mut db, &expected).await;
+        writers.check(&db).await;
     }
 }
-
-fn state_of(pid: u32) -> char {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|text| text.rsplit_once(')')?.1.trim().chars().next())
-        .unwrap_or('-')
-}
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_frozen_at_any_step_of_its_cutover_changes_nothing_when_it_wakes_up() {
@@ -193,23 +139,18 @@ async fn a_driver_frozen_at_any_step_of_its_cutover_changes_nothing_when_it_wake
         let mut frozen = Vec::new();
         let mut epochs = 1..;
         for (step, epoch) in list.iter().zip(&mut epochs) {
-            let driver = spawn(&db, epoch, &format!("{step}=stop"));
-            let pid = driver.id().expect("a running child");
-            support::eventually(step, PATIENCE, || async { state_of(pid) == 'T' }).await;
-            frozen.push((step, pid, driver));
+            frozen.push((step, freezes_at(&db, epoch, step).await));
         }
-        let last = epochs.next().expect("an epoch");
-        let status = spawn(&db, last, "").wait().await.expect("a status");
-        assert!(
-            status.success(),
-            "the successor failed beside those frozen at {list:?}"
-        );
+        ends(&db, epochs.start).await;
+        // Somebody has no use for the former table.
+        let held = db.tables().await.into_iter().find(|t| t.contains("_drop"));
+        if let Some(held) = held {
+            db.run(&format!("DROP TABLE `{held}`")).await;
+        }
         let before = shape(&mut db).await;
-        for (step, pid, mut driver) in frozen {
-            let number = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-            kill_process(number, Signal::CONT).expect("a signal");
-            let late = tokio::time::timeout(PATIENCE, driver.wait()).await;
-            let late = late.expect("the late driver ends").expect("a status");
+        for (step, mut driver) in frozen {
+            driver.wake();
+            let late = driver.end().await;
             // Past the last statement there is nothing left that it could fail at.
             assert!(
                 !late.success() || *step == "artifact.remove.after",
@@ -217,8 +158,7 @@ async fn a_driver_frozen_at_any_step_of_its_cutover_changes_nothing_when_it_wake
             );
             assert_eq!(shape(&mut db).await, before, "{step}");
         }
-        let expected = writers.stop().await;
-        writers::check(&mut db, &expected).await;
+        writers.check(&db).await;
     }
 }
 
@@ -226,22 +166,16 @@ async fn a_driver_frozen_at_any_step_of_its_cutover_changes_nothing_when_it_wake
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_frozen_under_its_lock_keeps_the_application_waiting_for_seconds_only() {
     let (mut db, writers) = prepared().await;
-    let mut frozen = spawn(&db, 1, "cutover.drain.after=stop");
-    let pid = frozen.id().expect("a running child");
-    support::eventually("frozen", PATIENCE, || async { state_of(pid) == 'T' }).await;
+    let mut frozen = freezes_at(&db, 1, "cutover.drain.after").await;
     db.run("SET SESSION lock_wait_timeout = 120; INSERT INTO orders (id, worker) VALUES (-77, 99)")
         .await;
-    let number = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-    kill_process(number, Signal::CONT).expect("a signal");
-    let late = tokio::time::timeout(PATIENCE, frozen.wait()).await;
-    late.expect("the late driver ends").expect("a status");
-    let status = spawn(&db, 2, "").wait().await.expect("a status");
-    assert!(status.success());
+    frozen.wake();
+    frozen.end().await;
+    ends(&db, 2).await;
     assert_eq!(
         db.text("SELECT COUNT(*) FROM orders WHERE id = -77").await,
         "1"
     );
     db.run("DELETE FROM orders WHERE id = -77").await;
-    let expected = writers.stop().await;
-    writers::check(&mut db, &expected).await;
+    writers.check(&db).await;
 }

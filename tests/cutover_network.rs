@@ -4,12 +4,12 @@ mod deployment;
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use deployment::{Deployment, TestLease};
+use deployment::{Deployment, TestLease, copy};
 use lockkeeper::engine::session::Sessions;
 use lockkeeper::engine::target::Tls;
-use lockkeeper::engine::{Engine, EngineError, ErrorKind, Outcome};
+use lockkeeper::engine::{Engine, EngineError, ErrorKind};
+use support::PATIENCE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -104,19 +104,18 @@ async fn a_rename_meets(fault: Fault) {
     let mut job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
     job.options = serde_json::json!({"cutover_lock_seconds": 0.5});
     let mut engine = Engine::open(target, job, TestLease::held()).await.unwrap();
-    assert_eq!(engine.copy().await.unwrap(), Outcome::Verified);
-    let swap = tokio::time::timeout(Duration::from_secs(60), engine.cut_over());
+    copy(&mut engine).await;
+    let swap = tokio::time::timeout(PATIENCE, engine.cut_over());
     let result: Result<_, EngineError> = swap.await.expect("it ends");
-    let kind = "SELECT CONCAT(COLUMN_TYPE, '') FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 't' AND COLUMN_NAME = 'n'";
     if let Err(error) = result {
         assert_eq!(error.kind(), ErrorKind::Retryable, "{fault:?}: {error}");
-        assert_eq!(db.text(kind).await, "int", "{fault:?}");
+        assert_eq!(db.column_type("t", "n").await, "int", "{fault:?}");
         engine
             .cut_over()
             .await
             .unwrap_or_else(|e| panic!("{fault:?}: {}", e.message()));
     }
-    assert_eq!(db.text(kind).await, "bigint", "{fault:?}");
+    assert_eq!(db.column_type("t", "n").await, "bigint", "{fault:?}");
     db.run("SET lock_wait_timeout = 5; INSERT INTO t VALUES (3, 3)")
         .await;
     assert_eq!(db.text("SELECT COUNT(*) FROM t").await, "3", "{fault:?}");

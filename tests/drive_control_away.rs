@@ -5,15 +5,13 @@ mod deployment;
 mod support;
 
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use deployment::Deployment;
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::server::{Server, ServerOptions};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
-use support::eventually;
+use support::{PATIENCE, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(120);
 const ROWS: u32 = 30_000;
 
 /// Ends with the test, however that ends.

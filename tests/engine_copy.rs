@@ -4,70 +4,31 @@ mod deployment;
 mod support;
 mod writers;
 
-use std::time::Duration;
-
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Engine, Outcome};
+use deployment::{Deployment, copied, swap};
+use lockkeeper::engine::Engine;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder};
 use writers::Writers;
 
-const TABLE: &str = "CREATE TABLE orders (\
-    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, \
-    worker INT NOT NULL, \
-    amount DECIMAL(12,4) NULL, \
-    note VARCHAR(80) NULL, \
-    body JSON NULL, \
-    ratio DOUBLE NULL, \
-    small FLOAT NULL, \
-    at DATETIME(6) NULL, \
-    touched TIMESTAMP(3) NULL, \
-    raw VARBINARY(40) NULL, \
-    KEY by_note (note), KEY by_worker (worker, at))";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_type_change_under_writers_loses_no_acknowledged_write() {
-    let mut deployment = Deployment::fresh().await;
-    deployment.run(TABLE).await;
-    writers::fill(&mut deployment, 20_000).await;
-    let writers = Writers::start(&deployment, 4).await;
-
-    let job = deployment.job(&[
+    let mut db = Deployment::fresh().await;
+    writers::create(&mut db, 20_000).await;
+    let writers = Writers::start(&db, 4).await;
+    let job = db.job(&[
         "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT, ADD flag INT NOT NULL DEFAULT 7, ADD KEY by_at (at)",
     ]);
-    let mut engine = Engine::open(deployment.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
-    let copied = writers.count();
-    support::eventually(
-        "writes after the copy",
-        Duration::from_secs(120),
-        async || writers.count() > copied + 50,
-    )
-    .await;
+    let (mut engine, _lease) = copied(&db, job).await;
+    writers.more(50).await;
     let swapped = engine.cut_over().await.expect("the swap");
     eprintln!("locked for {:?}", swapped.locked_for);
-    let writes = writers.count();
-    support::eventually("writes go on", Duration::from_secs(120), async || {
-        writers.count() > writes + 50
-    })
-    .await;
-    let expected = writers.stop().await;
-    engine.finish().await.expect("the end");
-    engine.close().await;
-
-    writers::check(&mut deployment, &expected).await;
-    assert_eq!(
-        deployment.text("SELECT data_type FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'orders' AND column_name = 'id'").await,
-        "bigint"
-    );
-    assert_eq!(
-        deployment
-            .text("SELECT COUNT(*) FROM orders WHERE flag <> 7")
-            .await,
-        "0"
-    );
+    writers.more(50).await;
+    let known = writers.stop().await;
+    swap(engine).await;
+    known.check(&db).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
+    let without = "SELECT COUNT(*) FROM orders WHERE flag <> 7";
+    assert_eq!(db.text(without).await, "0");
 }
 
 /// Our own streams are no replicas: a second change on a server is not slower than the first.
@@ -83,31 +44,25 @@ async fn plain_indexes_are_built_after_the_copy_unless_somebody_else_reads_the_b
         .run("TRUNCATE performance_schema.events_statements_summary_by_digest")
         .await;
     // Its stream goes on until it is closed.
-    let captures = copied(&mut first).await;
+    let captures = small(&mut first).await;
     assert!(built_later(&mut first).await, "the first");
-    let second_engine = copied(&mut second).await;
+    let second_engine = small(&mut second).await;
     assert!(built_later(&mut second).await, "beside our own stream");
     second_engine.close().await;
     captures.close().await;
 
     let replica = binlog_stream(&third).await;
-    let third_engine = copied(&mut third).await;
+    let third_engine = small(&mut third).await;
     assert!(!built_later(&mut third).await, "beside a replica");
     third_engine.close().await;
     drop(replica);
 }
 
-async fn copied(deployment: &mut Deployment) -> Engine {
-    deployment.run(TABLE).await;
-    deployment
-        .run("INSERT INTO orders (worker) VALUES (1), (2)")
-        .await;
-    let job = deployment.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT"]);
-    let mut engine = Engine::open(deployment.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
-    engine
+async fn small(db: &mut Deployment) -> Engine {
+    db.run(writers::TABLE).await;
+    db.run("INSERT INTO orders (worker) VALUES (1), (2)").await;
+    let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT"]);
+    copied(db, job).await.0
 }
 
 /// Reads the binlogs as a replica does, or would: nothing is taken from it.

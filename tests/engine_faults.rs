@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use deployment::{Deployment, TestLease};
+use deployment::{Deployment, TestLease, copied, copy, swapped_alike};
 use lockkeeper::engine::session::Sessions;
 use lockkeeper::engine::target::Password;
 use lockkeeper::engine::{
@@ -18,11 +18,9 @@ use lockkeeper::load::{self, Before, Traffic};
 use lockkeeper::server::{Server, ServerOptions};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use sqlx::Executor as _;
-use support::eventually;
+use support::{PATIENCE, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn private(flags: &[&str]) -> Server {
     let options = ServerOptions::relaxed("faults");
@@ -299,26 +297,15 @@ async fn a_stream_that_goes_silent_is_opened_again_and_nothing_is_missed() {
     let mut engine = Engine::open(target, db.job(&[CHANGE]), TestLease::held())
         .await
         .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    copy(&mut engine).await;
     proxy.silent.store(true, Ordering::SeqCst);
     db.run(
         "UPDATE orders SET n = n + 1 WHERE id % 3 = 0; DELETE FROM orders WHERE id % 7 = 0; \
          INSERT INTO orders VALUES (-5, 1, 'new')",
     )
     .await;
-    let expected = db.text(CONTENT).await;
-    let swapped = tokio::time::timeout(PATIENCE, engine.cut_over()).await;
-    swapped.expect("in bounded time").expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
+    swapped_alike(&mut db, engine, CONTENT).await;
     assert!(proxy.streams.load(Ordering::SeqCst) >= 2);
-    assert_eq!(db.text(CONTENT).await, expected);
-}
-
-async fn ours(db: &mut Deployment, role: &str) -> String {
-    let tables = db.tables().await;
-    let found = tables.into_iter().find(|name| name.ends_with(role));
-    found.unwrap_or_else(|| panic!("no table {role}"))
 }
 
 fn is_explained(error: &EngineError) {
@@ -344,7 +331,7 @@ async fn a_shadow_that_somebody_drops_in_mid_copy_is_named() {
         lease.progress().throttled_by.is_some()
     })
     .await;
-    let shadow = ours(&mut db, "_new").await;
+    let shadow = db.ours("_new").await;
     db.run(&format!("DROP TABLE `{shadow}`")).await;
     pace(&lease, 0);
     let error = work.await.expect("no panic").expect_err("no shadow");
@@ -365,11 +352,8 @@ async fn a_shadow_that_somebody_drops_in_mid_copy_is_named() {
 async fn a_shadow_that_somebody_drops_while_the_cutover_waits_is_named_within_seconds() {
     let mut db = Deployment::fresh().await;
     db.run(TABLE).await;
-    let mut engine = Engine::open(db.target(), db.job(&[CHANGE]), TestLease::held())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
-    let shadow = ours(&mut db, "_new").await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    let shadow = db.ours("_new").await;
     db.run(&format!("DROP TABLE `{shadow}`")).await;
     let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
     is_explained(&kept.expect("in time").expect_err("no shadow"));
@@ -383,12 +367,9 @@ async fn a_former_table_is_dropped(while_open: bool) {
         revert_window_seconds: 600,
         ..db.job(&[CHANGE])
     };
-    let mut engine = Engine::open(db.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    let (mut engine, _lease) = copied(&db, job).await;
     engine.cut_over().await.expect("the swap");
-    let former = ours(&mut db, "_old").await;
+    let former = db.ours("_old").await;
     if while_open {
         // Once it has carried something back it has begun.
         db.run("INSERT INTO orders VALUES (9000, 1, 'back')").await;

@@ -5,43 +5,25 @@ mod deployment;
 mod family;
 mod support;
 
-use std::time::Duration;
-
-use deployment::{Deployment, TestLease};
+use deployment::{Deployment, copied, swap};
 use family::Families;
 use futures_util::StreamExt as _;
-use lockkeeper::engine::{Directive, Engine, ErrorKind, Job, Orders, Outcome};
+use lockkeeper::engine::{Directive, ErrorKind, Job, Outcome};
 use lockkeeper::server::{Server, ServerOptions};
 use mysql_async::binlog::{BinlogVersion, EventType};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinlogStreamRequest, Conn, OptsBuilder};
+use support::PATIENCE;
 use tokio::sync::watch;
 
 const CHANGE: &str = "ALTER TABLE child MODIFY note VARCHAR(300) NULL, ADD KEY by_note (note)";
 
 async fn more(families: &Families, number: u64) {
     let before = families.count();
-    support::eventually("more writes", Duration::from_secs(60), || async {
+    support::eventually("more writes", PATIENCE, || async {
         families.count() > before + number
     })
     .await;
-}
-
-async fn copied(db: &Deployment, job: Job) -> (Engine, std::sync::Arc<TestLease>) {
-    let lease = TestLease::held();
-    let mut engine = Engine::open(db.target(), job, lease.clone())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
-    (engine, lease)
-}
-
-async fn note_type(db: &mut Deployment) -> String {
-    db.text(
-        "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
-          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'child' AND COLUMN_NAME = 'note'",
-    )
-    .await
 }
 
 /// All foreign keys of the schema, by table.
@@ -76,7 +58,7 @@ async fn cascades_into_a_child_are_carried_and_its_keys_are_handed_over() {
         );
         engine.finish().await.expect("the end");
         engine.close().await;
-        assert_eq!(note_type(&mut db).await, "varchar(300)");
+        assert_eq!(db.column_type("child", "note").await, "varchar(300)");
         expected.push("KEY `by_note` (`note`)".to_owned());
         expected.sort();
         assert_eq!(family::keys(&mut db).await, expected);
@@ -104,10 +86,7 @@ async fn a_revert_gives_the_former_table_its_keys_back() {
         (engine, outcome)
     });
     more(&families, 500).await;
-    lease.order(Orders {
-        directive: Directive::Revert,
-        ..Orders::default()
-    });
+    lease.direct(Directive::Revert);
     let (mut engine, outcome) = kept.await.expect("the window");
     assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
     engine.revert().await.expect("the swap back");
@@ -115,7 +94,7 @@ async fn a_revert_gives_the_former_table_its_keys_back() {
     families.stop().await;
     engine.remove_artifacts().await.expect("removal");
     engine.close().await;
-    assert_eq!(note_type(&mut db).await, "varchar(40)");
+    assert_eq!(db.column_type("child", "note").await, "varchar(40)");
     assert_eq!(family::keys(&mut db).await, expected);
     assert_eq!(all_keys(&mut db).await, ALL_KEYS);
     family::compare(&mut db).await;
@@ -134,13 +113,11 @@ async fn a_long_transaction_on_a_parent_makes_the_cutover_give_way_and_leaves_al
     let error = engine.cut_over().await.expect_err("the parent is in use");
     assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
     assert!(error.message().contains("gave way"), "{error}");
-    assert_eq!(note_type(&mut db).await, "varchar(40)");
+    assert_eq!(db.column_type("child", "note").await, "varchar(40)");
     assert_eq!(all_keys(&mut db).await, ALL_KEYS);
     db.run("COMMIT").await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(note_type(&mut db).await, "varchar(300)");
+    swap(engine).await;
+    assert_eq!(db.column_type("child", "note").await, "varchar(300)");
     assert_eq!(all_keys(&mut db).await, ALL_KEYS);
     family::compare(&mut db).await;
     family::is_enforced(&mut db).await;
@@ -185,12 +162,10 @@ async fn what_a_statement_makes_of_the_keys_is_what_the_server_makes_of_them() {
             .filter(|statement| !statement.is_empty())
             .collect();
         let before = family::keys_of(&mut db, "x-y").await;
-        let (mut engine, _lease) = copied(&db, db.job(&statements)).await;
+        let (engine, _lease) = copied(&db, db.job(&statements)).await;
         db.run(&format!("UPDATE {far}.`a b` SET k = 20 WHERE id = 2"))
             .await;
-        engine.cut_over().await.expect("the swap");
-        engine.finish().await.expect("the end");
-        engine.close().await;
+        swap(engine).await;
         let mut native = Deployment::fresh().await;
         family::create(&mut native).await;
         native.run(&change).await;
@@ -225,14 +200,14 @@ async fn changes_from_a_source_that_cascades_in_its_engine_stop_the_change() {
     for change in &changes {
         db.run(change).await;
     }
-    let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
     let error = kept.expect("within seconds").expect_err("an unseen change");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(error.message().contains("cascades"), "{error}");
     engine.close().await;
     let left = db.text("SELECT COUNT(*) FROM child WHERE p = -7").await;
     assert_eq!(left, "0", "the server did cascade");
-    assert_eq!(note_type(&mut db).await, "varchar(40)");
+    assert_eq!(db.column_type("child", "note").await, "varchar(40)");
 }
 
 /// Executes a change of rows, and what makes another server do the same, as mysqlbinlog writes it.

@@ -5,11 +5,11 @@ mod deployment;
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use deployment::{Deployment, TestLease};
+use deployment::{Deployment, TestLease, copied, open, swapped_alike};
 use lockkeeper::engine::{Directive, Engine, EngineError, ErrorKind, Job, Orders, Outcome};
 use sqlx::{AssertSqlSafe, Executor as _};
+use support::PATIENCE;
 use tokio::sync::watch;
 
 const TABLE: &str = "CREATE TABLE orders (id INT PRIMARY KEY, n INT, note VARCHAR(40)); \
@@ -26,36 +26,6 @@ async fn filled() -> Deployment {
     let mut db = Deployment::fresh().await;
     db.run(TABLE).await;
     db
-}
-
-async fn open(db: &Deployment, job: Job) -> (Engine, Arc<TestLease>) {
-    let lease = TestLease::held();
-    let engine = Engine::open(db.target(), job, lease.clone())
-        .await
-        .expect("the engine");
-    (engine, lease)
-}
-
-async fn copied(db: &Deployment, job: Job) -> (Engine, Arc<TestLease>) {
-    let (mut engine, lease) = open(db, job).await;
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
-    (engine, lease)
-}
-
-async fn n_type(db: &mut Deployment) -> String {
-    db.text(
-        "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
-          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'n'",
-    )
-    .await
-}
-
-async fn ours(db: &mut Deployment, end: &str) -> String {
-    let tables = db.tables().await;
-    let found = tables
-        .into_iter()
-        .find(|name| name.starts_with("_lk_") && name.ends_with(end));
-    found.unwrap_or_else(|| panic!("no table {end}"))
 }
 
 fn is_told(error: &EngineError, table: &str) {
@@ -78,12 +48,12 @@ async fn a_row_of_the_copy_that_somebody_changes_after_verification_stops_the_ch
     ] {
         let mut db = filled().await;
         let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
-        let copy = ours(&mut db, "_new").await;
+        let copy = db.ours("_new").await;
         db.run(&write.replace("{copy}", &copy)).await;
         let error = engine.cut_over().await.expect_err(write);
         is_told(&error, &copy);
         engine.close().await;
-        assert_eq!(n_type(&mut db).await, "int", "{write}");
+        assert_eq!(db.column_type("orders", "n").await, "int", "{write}");
     }
 }
 
@@ -97,10 +67,10 @@ async fn a_row_of_the_former_table_that_somebody_changes_closes_the_window() {
     let (mut engine, _lease) = copied(&db, job).await;
     engine.cut_over().await.expect("the swap");
     let (_ends, window) = watch::channel(Some(600.0));
-    let former = ours(&mut db, "_old").await;
+    let former = db.ours("_old").await;
     db.run(&format!("UPDATE {former} SET n = -1 WHERE id = 5"))
         .await;
-    let kept = tokio::time::timeout(Duration::from_secs(60), engine.keep_reverse(window)).await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_reverse(window)).await;
     match kept.expect("within seconds").expect("the window's end") {
         Outcome::WindowClosed(reason) => assert!(
             reason.contains("somebody else changed rows") && reason.contains(&former),
@@ -110,7 +80,7 @@ async fn a_row_of_the_former_table_that_somebody_changes_closes_the_window() {
     }
     engine.finish().await.expect("the end");
     engine.close().await;
-    assert_eq!(n_type(&mut db).await, "bigint");
+    assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
 /// What is ours is known as ours, whoever of us wrote it: chunks, batches, parts of a large transaction, another driver.
@@ -132,14 +102,10 @@ async fn what_a_former_driver_wrote_is_not_taken_for_somebody_elses() {
         lease_epoch: 2,
         ..db.job(&[CHANGE])
     };
-    let (mut engine, _lease) = copied(&db, job).await;
+    let (engine, _lease) = copied(&db, job).await;
     db.run("UPDATE orders SET n = -5 WHERE id = 5").await;
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(n_type(&mut db).await, "bigint");
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
 /// Sessions of the server that have waited a while with such a statement.
@@ -153,7 +119,7 @@ async fn waiting_with(db: &mut Deployment, statement: &str) -> Vec<u64> {
 }
 
 async fn one_that_waits_with(db: &mut Deployment, statement: &str) -> u64 {
-    let limit = tokio::time::Instant::now() + Duration::from_secs(60);
+    let limit = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(id) = waiting_with(db, statement).await.first() {
             return *id;
@@ -181,7 +147,7 @@ async fn about_to_copy(
         let outcome = engine.copy().await;
         (engine, outcome)
     });
-    support::eventually("the copy begins", Duration::from_secs(60), || async {
+    support::eventually("the copy begins", PATIENCE, || async {
         lease.progress().phase == "copy"
     })
     .await;
@@ -192,7 +158,7 @@ async fn about_to_copy(
 async fn a_copy_whose_connection_is_killed_again_and_again_ends_with_every_row() {
     let mut db = filled().await;
     let (copying, lease) = about_to_copy(&db).await;
-    let copy = ours(&mut db, "_new").await;
+    let copy = db.ours("_new").await;
     let schema = db.schema.clone();
     // Its search for the next chunk's end waits for this one, and then its chunk for that one.
     for (lock, statement, unlock) in [
@@ -212,7 +178,7 @@ async fn a_copy_whose_connection_is_killed_again_and_again_ends_with_every_row()
         for _ in 0..3 {
             let id = one_that_waits_with(&mut db, &statement).await;
             db.run(&format!("KILL {id}")).await;
-            support::eventually("it is gone", Duration::from_secs(120), async || {
+            support::eventually("it is gone", PATIENCE, async || {
                 let mut other = db.settings.connect().await.expect("a session");
                 let still =
                     format!("SELECT 1 FROM performance_schema.processlist AS p WHERE p.ID = {id}");
@@ -229,14 +195,10 @@ async fn a_copy_whose_connection_is_killed_again_and_again_ends_with_every_row()
         }
         db.run(unlock).await;
     }
-    let (mut engine, outcome) = copying.await.expect("the copy");
+    let (engine, outcome) = copying.await.expect("the copy");
     assert_eq!(outcome.expect("the copy"), Outcome::Verified);
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(n_type(&mut db).await, "bigint");
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,8 +206,8 @@ async fn a_chunk_that_is_the_victim_of_a_deadlock_is_copied_again() {
     let mut db = filled().await;
     db.run("CREATE TABLE ballast (id INT PRIMARY KEY)").await;
     let (copying, lease) = about_to_copy(&db).await;
-    let copy = ours(&mut db, "_new").await;
-    let checkpoint = ours(&mut db, "_checkpoint").await;
+    let copy = db.ours("_new").await;
+    let checkpoint = db.ours("_checkpoint").await;
     let deadlocks = "SELECT CAST(c.COUNT AS CHAR) FROM information_schema.INNODB_METRICS AS c \
         WHERE c.NAME = 'lock_deadlocks'";
     let before: u64 = db.text(deadlocks).await.parse().expect("a number");
@@ -263,14 +225,10 @@ async fn a_chunk_that_is_the_victim_of_a_deadlock_is_copied_again() {
         .await;
     let after: u64 = db.text(deadlocks).await.parse().expect("a number");
     assert!(after > before, "no deadlock");
-    let (mut engine, outcome) = copying.await.expect("the copy");
+    let (engine, outcome) = copying.await.expect("the copy");
     assert_eq!(outcome.expect("the copy"), Outcome::Verified);
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(n_type(&mut db).await, "bigint");
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
 /// The names that sessions of ours hold say whose they are. Without them nothing is lost: what holds a driver off is the fence.
@@ -303,7 +261,7 @@ async fn sessions_that_are_killed_with_the_names_they_hold_cost_no_write() {
     // It goes on with other sessions, or ends for the next driver to go on.
     if let Err(error) = engine.cut_over().await {
         assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
-        assert_eq!(n_type(&mut db).await, "int");
+        assert_eq!(db.column_type("orders", "n").await, "int");
     }
     engine.close().await;
     let job = Job {
@@ -316,7 +274,7 @@ async fn sessions_that_are_killed_with_the_names_they_hold_cost_no_write() {
     engine.finish().await.expect("the end");
     engine.close().await;
     assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(n_type(&mut db).await, "bigint");
+    assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
 /// A row that is never at rest is neither taken for a difference nor left out.
@@ -339,10 +297,9 @@ async fn hot_rows_neither_hold_up_a_verification_nor_raise_an_alarm() {
         }
     });
     let mut beside_writes = 0;
-    let patience = Duration::from_secs(120);
-    support::eventually("comparisons beside writes", patience, async || {
+    support::eventually("comparisons beside writes", PATIENCE, async || {
         let before = *written.borrow();
-        let found = tokio::time::timeout(patience, engine.differences()).await;
+        let found = tokio::time::timeout(PATIENCE, engine.differences()).await;
         let found = found.expect("an end").expect("a comparison");
         assert_eq!(found, Vec::<String>::new());
         beside_writes += u32::from(*written.borrow() > before);
@@ -350,7 +307,7 @@ async fn hot_rows_neither_hold_up_a_verification_nor_raise_an_alarm() {
     })
     .await;
     // What is wrong with a row that rests is found beside them.
-    let copy = ours(&mut db, "_new").await;
+    let copy = db.ours("_new").await;
     db.run(&format!(
         "SET SESSION sql_log_bin = 0; UPDATE {copy} SET note = 'spoilt' WHERE id = 3001"
     ))
@@ -361,9 +318,5 @@ async fn hot_rows_neither_hold_up_a_verification_nor_raise_an_alarm() {
         .await;
     stop.send_replace(true);
     writing.await.expect("a writer");
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
+    swapped_alike(&mut db, engine, CONTENT).await;
 }

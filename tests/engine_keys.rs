@@ -3,65 +3,37 @@
 mod deployment;
 mod support;
 
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Engine, ErrorKind, Job, Outcome};
-
-async fn open(deployment: &Deployment, job: Job) -> Engine {
-    Engine::open(deployment.target(), job, TestLease::held())
-        .await
-        .expect("the engine")
-}
+use deployment::{Deployment, copied, half_copied, open};
+use lockkeeper::engine::{ErrorKind, Job};
 
 const NUMBERS: &str = "SET SESSION cte_max_recursion_depth = 10000000; \
     CREATE TEMPORARY TABLE n AS WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 12000) SELECT i FROM n";
 
 /// Changes the table while it is written to, and compares old and new.
 async fn change(table: &str, fill: &str, statement: &str, writes: &[&str]) {
-    let mut deployment = Deployment::fresh().await;
-    deployment.run(NUMBERS).await;
-    deployment.run(table).await;
-    deployment.run(fill).await;
+    let mut db = Deployment::fresh().await;
+    for statements in [NUMBERS, table, fill] {
+        db.run(statements).await;
+    }
     let job = Job {
         options: serde_json::json!({ "chunk_seconds": 0.01 }),
-        ..deployment.job(&[statement])
+        ..db.job(&[statement])
     };
-    let target = deployment.target();
-    let copy = tokio::spawn(async move {
-        let mut engine = Engine::open(target, job, TestLease::held())
-            .await
-            .expect("the engine");
-        let outcome = engine.copy().await;
-        (engine, outcome)
-    });
-    // Until the copy has ended, and once more after it.
-    while !copy.is_finished() {
-        for write in writes {
-            deployment.run(write).await;
-        }
-    }
-    let (mut engine, outcome) = copy.await.expect("the copy");
-    assert_eq!(outcome.expect("the copy"), Outcome::Verified);
+    // On both sides of what is copied, on what is being copied, and once more after the copy.
+    let copying = half_copied(&mut db, job, 7_000).await;
     for write in writes {
-        deployment.run(write).await;
+        db.run(write).await;
     }
-    assert_eq!(
-        engine.differences().await.expect("a comparison"),
-        Vec::<String>::new()
-    );
+    let mut engine = copying.copied().await;
+    for write in writes {
+        db.run(write).await;
+    }
+    let found = engine.differences().await.expect("a comparison");
+    assert_eq!(found, Vec::<String>::new());
     engine.cut_over().await.expect("the swap");
-    let old = deployment
-        .tables()
-        .await
-        .into_iter()
-        .find(|t| t.ends_with("_old"))
-        .expect("the old table");
-    for table in ["orders", old.as_str()] {
-        let other = if table == "orders" {
-            old.as_str()
-        } else {
-            "orders"
-        };
-        let extra = deployment
+    let old = db.ours("_old").await;
+    for (table, other) in [("orders", old.as_str()), (old.as_str(), "orders")] {
+        let extra = db
             .text(&format!(
                 "SELECT CAST(COUNT(*) AS CHAR) FROM `{table}` AS a WHERE NOT EXISTS (SELECT 1 FROM `{other}` AS b \
                  WHERE HEX(a.k) = HEX(b.k) AND a.id = b.id AND a.v <=> b.v)"
@@ -71,6 +43,28 @@ async fn change(table: &str, fill: &str, statement: &str, writes: &[&str]) {
     }
     engine.finish().await.expect("the end");
     engine.close().await;
+}
+
+/// Cases 3 and 8. Rows cross over from what is not copied to what is, and back, and leave and reach the chunk in flight.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_move_between_what_is_copied_and_what_is_not_arrive() {
+    change(
+        "CREATE TABLE orders (k INT NOT NULL PRIMARY KEY, id INT NOT NULL, v INT)",
+        "INSERT INTO orders SELECT i, i, i FROM n",
+        "ALTER TABLE orders MODIFY v BIGINT",
+        &[
+            "DELETE FROM orders WHERE k IN (5, 6, 7, 8, 6990, 7010, 11990, 11991)",
+            "UPDATE orders SET k = 5 WHERE k = 11995",
+            "UPDATE orders SET k = 6 WHERE k = 7005",
+            "UPDATE orders SET k = 11990 WHERE k = 15",
+            "UPDATE orders SET k = 7010 WHERE k = 16",
+            "UPDATE orders SET k = -k WHERE k BETWEEN 11900 AND 11910",
+            "UPDATE orders SET k = k + 50000 WHERE k BETWEEN 20 AND 30",
+            "DELETE FROM orders WHERE k BETWEEN 6995 AND 7004 OR k = 7001",
+            "INSERT INTO orders VALUES (7001, 7001, -1), (11991, 11991, -1), (7, 7, -1)",
+        ],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,11 +152,8 @@ async fn duplicates_under_a_new_unique_key_are_named_and_stay() {
     deployment
         .run("INSERT INTO orders VALUES (1, 'a'), (7, 'x'), (9, 'x')")
         .await;
-    let mut engine = open(
-        &deployment,
-        deployment.job(&["ALTER TABLE orders MODIFY id BIGINT, ADD UNIQUE (c)"]),
-    )
-    .await;
+    let job = deployment.job(&["ALTER TABLE orders MODIFY id BIGINT, ADD UNIQUE (c)"]);
+    let (mut engine, _lease) = open(&deployment, job).await;
     let error = engine.copy().await.expect_err("a refusal");
     assert_eq!(error.kind(), ErrorKind::Permanent);
     let message = error.message();
@@ -186,23 +177,14 @@ async fn a_duplicate_that_comes_after_the_copy_stops_the_change() {
     deployment
         .run("INSERT INTO orders VALUES (1, 'a'), (7, 'x')")
         .await;
-    let mut engine = open(
-        &deployment,
-        deployment.job(&["ALTER TABLE orders MODIFY id BIGINT, ADD UNIQUE (c)"]),
-    )
-    .await;
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    let job = deployment.job(&["ALTER TABLE orders MODIFY id BIGINT, ADD UNIQUE (c)"]);
+    let (mut engine, _lease) = copied(&deployment, job).await;
     deployment.run("INSERT INTO orders VALUES (8, 'X')").await;
     let error = engine.cut_over().await.expect_err("a refusal");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{}", error.message());
     let message = error.message();
     assert!(message.contains('X'), "{message}");
-    let shadow = deployment
-        .tables()
-        .await
-        .into_iter()
-        .find(|t| t.ends_with("_new"))
-        .expect("the shadow");
+    let shadow = deployment.ours("_new").await;
     assert_eq!(
         deployment
             .text(&format!("SELECT CAST(COUNT(*) AS CHAR) FROM `{shadow}`"))
@@ -229,10 +211,7 @@ async fn a_chunk_under_a_large_prefix_reads_no_more_than_its_rows() {
     let mut job = db.job(&["ALTER TABLE orders MODIFY n BIGINT"]);
     // Many small chunks.
     job.options = serde_json::json!({ "chunk_seconds": 0.01, "copy_threads": 1 });
-    let mut engine = Engine::open(db.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    let (engine, _lease) = copied(&db, job).await;
     engine.close().await;
     // Chunks, and the searches for their ends, of this schema alone.
     let schema = db.schema.clone();

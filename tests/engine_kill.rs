@@ -2,101 +2,44 @@
 //! taken up by the next one. Writers go on all the time and every acknowledged write is looked for.
 
 mod deployment;
+mod driver_process;
 mod support;
 mod writers;
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Engine, EngineError, Job, JobTask, Outcome, Password, Target, Tls};
+use deployment::Deployment;
+use driver_process::{Driver, FAILED, died, dies_at, ends, freezes_at};
+use lockkeeper::engine::Outcome;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sqlx::{AssertSqlSafe, Executor as _};
-use tokio::process::{Child, Command};
+use support::PATIENCE;
 use writers::Writers;
-
-const TABLE: &str = "CREATE TABLE orders (\
-    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, worker INT NOT NULL, amount DECIMAL(12,4) NULL, \
-    note VARCHAR(80) NULL, body JSON NULL, ratio DOUBLE NULL, small FLOAT NULL, at DATETIME(6) NULL, \
-    touched TIMESTAMP(3) NULL, raw VARBINARY(40) NULL, KEY by_note (note), KEY by_worker (worker, at))";
 
 const CHANGE: &str =
     "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT, ADD KEY by_at (at)";
 
-/// What a child needs to know, as `host port user schema installation epoch`.
-const CHILD: &str = "LOCKKEEPER_TEST_ENGINE";
-
-/// Not a test of its own: what the other tests run in a child process.
+/// Not a test of its own: what the drivers of the others do.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by the other tests"]
 async fn child() {
-    let Ok(text) = std::env::var(CHILD) else {
-        return;
-    };
-    let parts: Vec<&str> = text.split(' ').collect();
-    let target = Target {
-        host: parts[0].into(),
-        port: parts[1].parse().expect("a port"),
-        user: parts[2].into(),
-        password: Password::new(std::env::var("LOCKKEEPER_TEST_PASSWORD").unwrap_or_default()),
-        tls: Tls::Preferred,
-    };
-    let job = Job {
-        installation: parts[4].into(),
-        operation_id: 7,
-        lease_epoch: parts[5].parse().expect("an epoch"),
-        schema_name: parts[3].into(),
-        tasks: vec![JobTask {
-            task_id: 1,
-            position: 0,
-            statement: CHANGE.into(),
-        }],
-        // Also beside the streams of other tests.
-        options: serde_json::json!({ "chunk_seconds": 0.01, "index_build": "deferred" }),
-        revert_window_seconds: 0,
-    };
-    match run(target, job).await {
-        Ok(()) => std::process::exit(0),
-        Err(error) => {
-            eprintln!("{:?}: {}", error.kind(), error.message());
-            std::process::exit(3);
-        }
-    }
+    // Also beside the streams of other tests.
+    let options = serde_json::json!({ "chunk_seconds": 0.01, "index_build": "deferred" });
+    driver_process::child(&[CHANGE], options, async |engine, _, _| {
+        assert_eq!(engine.copy().await?, Outcome::Verified);
+        engine.cut_over().await?;
+        engine.finish().await
+    })
+    .await;
 }
 
-async fn run(target: Target, job: Job) -> Result<(), EngineError> {
-    let mut engine = Engine::open(target, job, TestLease::held()).await?;
-    assert_eq!(engine.copy().await?, Outcome::Verified);
-    engine.cut_over().await?;
-    engine.finish().await?;
-    engine.close().await;
-    Ok(())
-}
-
-fn spawn(deployment: &Deployment, epoch: u64, fail_at: &str) -> Child {
-    let settings = &deployment.settings;
-    let text = format!(
-        "{} {} {} {} {} {epoch}",
-        settings.host,
-        settings.port,
-        settings.credentials.user,
-        deployment.schema,
-        deployment.installation
-    );
-    Command::new(std::env::current_exe().expect("this test"))
-        .args(["--ignored", "--exact", "child", "--nocapture"])
-        .env(CHILD, text)
-        .env(
-            "LOCKKEEPER_TEST_PASSWORD",
-            settings.credentials.password.expose(),
-        )
-        .env("LOCKKEEPER_FAIL_AT", fail_at)
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("a child")
+async fn filled(rows: u32) -> Deployment {
+    let mut db = Deployment::fresh().await;
+    writers::create(&mut db, rows).await;
+    db
 }
 
 /// Case 41. The copy is spoilt behind the driver's back before it verifies; the driver dies as
@@ -104,92 +47,148 @@ fn spawn(deployment: &Deployment, epoch: u64, fail_at: &str) -> Child {
 /// a repair is swapped by nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_that_failed_stays_failed_for_the_next_driver() {
-    let mut deployment = Deployment::fresh().await;
-    deployment.run(TABLE).await;
-    writers::fill(&mut deployment, 8_000).await;
-    let mut child = spawn(&deployment, 1, "verify.pass.before=stop");
-    spoil(&mut deployment, 1, child.id()).await;
-    child.kill().await.expect("a kill");
+    let mut db = filled(8_000).await;
+    spoilt_at(&mut db, 1, "verify.pass.before").await;
 
-    let status = end_of(&deployment, 2, "verify.failed.after=abort").await;
-    assert!(!status.success(), "nothing found");
-    let failed = "SELECT CAST(JSON_VALUE(value, '$.failed_verification') AS CHAR) FROM `{}` WHERE name = 'head'";
-    let checkpoint = artefact(&mut deployment, "_checkpoint").await;
-    let found = deployment.text(&failed.replace("{}", &checkpoint)).await;
-    assert!(found.contains("differs"), "{found}");
+    died_on_a_spoilt_copy(&db, 2, "verify.failed.after").await;
+    assert!(failed_verification(&mut db).await.contains("differs"));
 
     // Dies in mid-verification, and has forgotten nothing.
-    let status = end_of(&deployment, 3, "verify.chunk.after=abort").await;
-    assert!(!status.success(), "no chunk compared");
-    let checkpoint = artefact(&mut deployment, "_checkpoint").await;
-    let found = deployment.text(&failed.replace("{}", &checkpoint)).await;
-    assert!(found.contains("differs"), "{found}");
+    died_on_a_spoilt_copy(&db, 3, "verify.chunk.after").await;
+    assert!(failed_verification(&mut db).await.contains("differs"));
 
     // Nobody has repaired anything so far. The next driver does, and dies before it could write that down; so does another.
-    let status = end_of(&deployment, 4, "verify.repair.after=abort").await;
-    assert!(!status.success(), "nothing repaired");
-    let mut child = spawn(&deployment, 5, "verify.pass.before=stop");
-    spoil(&mut deployment, 5, child.id()).await;
-    child.kill().await.expect("a kill");
-    let mut child = spawn(&deployment, 6, "verify.repaired.after=stop");
-    spoil(&mut deployment, 6, child.id()).await;
-    child.kill().await.expect("a kill");
+    died_on_a_spoilt_copy(&db, 4, "verify.repair.after").await;
+    spoilt_at(&mut db, 5, "verify.pass.before").await;
+    spoilt_at(&mut db, 6, "verify.repaired.after").await;
 
-    let status = end_of(&deployment, 7, "").await;
-    assert_eq!(status.code(), Some(3), "a spoilt copy was swapped");
-    assert_eq!(id_type(&mut deployment).await, "int");
+    let status = Driver::start_on_a_spoilt_copy(&db, 7, "").end().await;
+    assert_eq!(status.code(), Some(FAILED), "a spoilt copy was swapped");
+    assert_eq!(db.column_type("orders", "id").await, "int");
+}
+
+async fn died_on_a_spoilt_copy(db: &Deployment, epoch: u64, step: &str) {
+    let mut driver = Driver::start_on_a_spoilt_copy(db, epoch, &format!("{step}=abort"));
+    died(driver.end().await, step);
+}
+
+async fn failed_verification(db: &mut Deployment) -> String {
+    let checkpoint = db.ours("_checkpoint").await;
+    db.text(&format!(
+        "SELECT CAST(JSON_VALUE(value, '$.failed_verification') AS CHAR) FROM `{checkpoint}` WHERE name = 'head'"
+    ))
+    .await
 }
 
 /// A fault that no stream shows.
 const UNSEEN: &str = "SET SESSION sql_log_bin = 0";
 
+async fn spoil(db: &mut Deployment, epoch: u64) {
+    let shadow = db.ours(&format!("_{epoch}_0_new")).await;
+    let spoil = format!("{UNSEEN}; UPDATE `{shadow}` SET note = 'spoilt' WHERE id = 5");
+    db.run(&spoil).await;
+}
+
+/// A driver that freezes there, and is killed when a row of its copy has been changed.
+async fn spoilt_at(db: &mut Deployment, epoch: u64, step: &str) {
+    let driver = Driver::start_on_a_spoilt_copy(db, epoch, &format!("{step}=stop"));
+    driver.frozen().await;
+    spoil(db, epoch).await;
+    driver.kill().await;
+}
+
 /// A driver that dies while it compares: the next one compares all rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_killed_in_mid_verification_is_followed_by_one_that_finds_what_is_wrong() {
-    let mut deployment = Deployment::fresh().await;
-    deployment.run(TABLE).await;
-    writers::fill(&mut deployment, 8_000).await;
-    let status = end_of(&deployment, 1, "verify.chunk.after=2:abort").await;
-    assert!(!status.success(), "no chunk compared");
+    let mut db = filled(8_000).await;
+    dies_at(&db, 1, "verify.chunk.after 2").await;
     // In the range that the first driver found equal.
-    let shadow = artefact(&mut deployment, "_new").await;
-    let spoil = format!("{UNSEEN}; UPDATE `{shadow}` SET note = 'spoilt' WHERE id = 5");
-    deployment.run(&spoil).await;
-    let status = end_of(&deployment, 2, "").await;
+    spoil(&mut db, 1).await;
+    let status = Driver::start_on_a_spoilt_copy(&db, 2, "").end().await;
     assert!(status.success(), "it could not be repaired");
-    let note = deployment
-        .text("SELECT note FROM orders WHERE id = 5")
-        .await;
+    let note = db.text("SELECT note FROM orders WHERE id = 5").await;
     assert_eq!(note, "note 5");
-    assert_eq!(id_type(&mut deployment).await, "bigint");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
+}
+
+/// Case 7. Nobody is there when rows go, come and move that were copied, and some that were not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_no_driver_lives_arrives() {
+    let mut db = filled(20_000).await;
+    dies_at(&db, 1, "copy.chunk.after 3").await;
+    let left = "SELECT COUNT(*) BETWEEN 1000 AND 19000 FROM `{}`";
+    let left = left.replace("{}", &db.ours("_new").await);
+    assert_eq!(db.text(&left).await, "1", "the driver died in mid-copy");
+    db.run(
+        "DELETE FROM orders WHERE id BETWEEN 10 AND 40 OR id BETWEEN 19010 AND 19040; \
+         UPDATE orders SET id = 12 WHERE id = 19500; UPDATE orders SET id = 19012 WHERE id = 60; \
+         UPDATE orders SET id = id + 50000 WHERE id BETWEEN 70 AND 80; \
+         UPDATE orders SET id = -id WHERE id BETWEEN 19600 AND 19610; \
+         UPDATE orders SET note = 'later' WHERE id BETWEEN 90 AND 99; \
+         INSERT INTO orders (id, worker) VALUES (13, 1), (19013, 1)",
+    )
+    .await;
+    let rows = writers::digest(&db).await;
+    ends(&db, 2).await;
+    assert_eq!(writers::digest(&db).await, rows);
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
+}
+
+/// Case 39. The driver has received them, and cannot write the first of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_are_queued_in_a_driver_when_it_is_killed_are_read_again() {
+    let mut db = filled(2_000).await;
+    let driver = freezes_at(&db, 1, "verify.pass.before").await;
+    let shadow = db.ours("_new").await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut other = settings.connect().await.expect("a session");
+    let hold = format!("BEGIN; SELECT * FROM `{shadow}` WHERE id = 5 FOR UPDATE");
+    other.execute(AssertSqlSafe(hold)).await.expect("a lock");
+    for id in 5..200 {
+        db.run(&format!(
+            "UPDATE orders SET note = 'queued' WHERE id = {id}; DELETE FROM orders WHERE id = 1000 + {id}"
+        ))
+        .await;
+    }
+    driver.wake();
+    let waits = format!(
+        "SELECT COUNT(*) FROM performance_schema.data_lock_waits AS w \
+           JOIN performance_schema.data_locks AS d ON d.ENGINE_LOCK_ID = w.BLOCKING_ENGINE_LOCK_ID \
+          WHERE d.OBJECT_SCHEMA = DATABASE() AND d.OBJECT_NAME = '{shadow}'"
+    );
+    support::eventually("the driver waits", PATIENCE, async || {
+        db.text(&waits).await != "0"
+    })
+    .await;
+    driver.kill().await;
+    other.execute("COMMIT").await.expect("the lock goes");
+    let rows = writers::digest(&db).await;
+    ends(&db, 2).await;
+    assert_eq!(writers::digest(&db).await, rows);
 }
 
 /// A large transaction makes most rows of a range differ for as long as it is on its way.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_are_behind_by_thousands_are_no_difference() {
-    let mut deployment = Deployment::fresh().await;
-    deployment.run(TABLE).await;
-    writers::fill(&mut deployment, 20_000).await;
-    let steps = "verify.pass.before=stop,verify.failed.after=abort";
-    let mut child = spawn(&deployment, 1, steps);
-    frozen(child.id()).await;
-    let shadow = artefact(&mut deployment, "_new").await;
-    let settings = deployment.settings.clone().with_schema(&deployment.schema);
+    let mut db = filled(20_000).await;
+    let mut driver = freezes_at(&db, 1, "verify.pass.before").await;
+    let shadow = db.ours("_new").await;
+    let settings = db.settings.clone().with_schema(&db.schema);
     let mut other = settings.connect().await.expect("a session");
     // The applier waits for this row, and everything behind it waits too.
     let hold = format!("BEGIN; SELECT * FROM `{shadow}` WHERE id = 5 FOR UPDATE");
     other.execute(AssertSqlSafe(hold)).await.expect("a lock");
     // All that are gone belong to the first range, and so are compared together.
     let all = "UPDATE orders SET id = id + 100000 ORDER BY id DESC";
-    deployment.run(all).await;
-    woken(child.id());
+    db.run(all).await;
+    driver.wake();
     let rows_were_read = format!(
         "SELECT COUNT(*) FROM performance_schema.events_statements_history AS s \
            JOIN performance_schema.metadata_locks AS l ON l.OWNER_THREAD_ID = s.THREAD_ID \
           WHERE l.OBJECT_TYPE = 'USER LEVEL LOCK' AND l.OBJECT_NAME LIKE '%{}%' AND s.ROWS_SENT > 5000",
-        deployment.installation
+        db.installation
     );
-    support::eventually("rows are compared", Duration::from_secs(120), async || {
+    support::eventually("rows are compared", PATIENCE, async || {
         let mut session = settings.connect().await.expect("a session");
         let read = sqlx::query_scalar(AssertSqlSafe(rows_were_read.clone()));
         let read: i64 = read.fetch_one(&mut session).await.expect("a count");
@@ -197,68 +196,20 @@ async fn rows_that_are_behind_by_thousands_are_no_difference() {
     })
     .await;
     other.execute("COMMIT").await.expect("the lock goes");
-    let status = child.wait().await.expect("a status");
+    let status = driver.end().await;
     assert!(status.success(), "rows that were behind count as different");
-    assert_eq!(id_type(&mut deployment).await, "bigint");
-}
-
-/// Waits until the driver has frozen itself.
-async fn frozen(driver: Option<u32>) {
-    let stat = format!("/proc/{}/stat", driver.expect("a driver"));
-    support::eventually("the driver is frozen", Duration::from_secs(120), || async {
-        let stat = std::fs::read_to_string(&stat).expect("a driver that runs");
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('T'))
-    })
-    .await;
-}
-
-fn woken(driver: Option<u32>) {
-    let pid = driver.and_then(|id| i32::try_from(id).ok());
-    let pid = pid
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a process");
-    rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("woken up");
-}
-
-/// Waits until the driver has frozen itself, and changes a row of its copy.
-async fn spoil(deployment: &mut Deployment, epoch: u64, driver: Option<u32>) {
-    frozen(driver).await;
-    let shadow = artefact(deployment, &format!("_{epoch}_0_new")).await;
-    let spoil = format!("{UNSEEN}; UPDATE `{shadow}` SET note = 'spoilt' WHERE id = 5");
-    deployment.run(&spoil).await;
-}
-
-async fn end_of(deployment: &Deployment, epoch: u64, fail_at: &str) -> std::process::ExitStatus {
-    let mut driver = spawn(deployment, epoch, fail_at);
-    driver.wait().await.expect("a status")
-}
-
-async fn artefact(deployment: &mut Deployment, role: &str) -> String {
-    let tables = deployment.tables().await;
-    let found = tables.into_iter().find(|name| name.ends_with(role));
-    found.unwrap_or_else(|| panic!("no table {role}"))
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 async fn prepared(rows: u32) -> (Deployment, Writers) {
-    let mut deployment = Deployment::fresh().await;
-    deployment.run(TABLE).await;
-    writers::fill(&mut deployment, rows).await;
-    let writers = Writers::start(&deployment, 2).await;
-    (deployment, writers)
+    let db = filled(rows).await;
+    let writers = Writers::start(&db, 2).await;
+    (db, writers)
 }
 
-async fn checked(mut deployment: Deployment, writers: Writers) {
-    let expected = writers.stop().await;
-    writers::check(&mut deployment, &expected).await;
-    assert_eq!(id_type(&mut deployment).await, "bigint");
-}
-
-async fn id_type(deployment: &mut Deployment) -> String {
-    deployment
-        .text("SELECT CAST(data_type AS CHAR) FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = 'orders' AND column_name = 'id'")
-        .await
+async fn checked(mut db: Deployment, writers: Writers) {
+    writers.check(&db).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 /// Kills of one change; the next driver ends it.
@@ -281,69 +232,56 @@ async fn a_driver_killed_at_random_moments_loses_nothing() {
     eprintln!("{kills} kills of {changes} changes");
 }
 
-async fn killed_at_random_moments(deployment: &Deployment, random: &mut StdRng) -> u32 {
-    let mut kills = 0;
-    for epoch in 1.. {
-        let mut child = spawn(deployment, epoch, "");
+async fn killed_at_random_moments(db: &Deployment, random: &mut StdRng) -> u32 {
+    for kills in 0..=KILLS_OF_A_CHANGE {
         let wait = match kills < KILLS_OF_A_CHANGE {
             true => Duration::from_millis(random.random_range(200..2500)),
-            false => Duration::from_secs(120),
+            false => PATIENCE,
         };
-        match tokio::time::timeout(wait, child.wait()).await {
-            Ok(status) => {
-                let status = status.expect("a status");
-                assert!(status.success(), "the driver of epoch {epoch} failed");
-                break;
-            }
-            Err(_) => {
-                child.kill().await.expect("a kill");
-                kills += 1;
-                assert!(kills <= KILLS_OF_A_CHANGE, "the change never ends");
-            }
+        let epoch = u64::from(kills) + 1;
+        if let Some(status) = Driver::start(db, epoch, "").killed_after(wait).await {
+            assert!(status.success(), "the driver of epoch {epoch} failed");
+            return kills;
         }
     }
-    kills
+    panic!("the change never ends");
 }
 
-/// Steps of a change, and how often a driver passes each before it meets its fate there. Those of a list are met in one
-/// change: each driver goes on from where the one before was.
-const STEPS: [&[(&str, u32)]; 3] = [
+/// Steps of a change, and at which pass a driver meets its fate there. Those of a list are met in one change: each driver
+/// goes on from where the one before was.
+const STEPS: [&[&str]; 3] = [
     &[
-        ("begin.checkpoint.before", 1),
-        ("begin.checkpoint.after", 1),
-        ("copy.chunk.before", 1),
-        ("copy.chunk.after", 1),
-        ("copy.chunk.before", 5),
-        ("copy.chunk.after", 4),
+        "begin.checkpoint.before",
+        "begin.checkpoint.after",
+        "copy.chunk.before",
+        "copy.chunk.after",
+        "copy.chunk.before 5",
+        "copy.chunk.after 4",
     ],
     &[
-        ("apply.batch.before", 3),
-        ("apply.batch.after", 1),
-        ("apply.batch.before", 1),
+        "apply.batch.before 3",
+        "apply.batch.after",
+        "apply.batch.before",
         // The next driver is not told of the swap: it asks for the copy first, all the same.
-        ("cutover.rename.after", 1),
+        "cutover.rename.after",
     ],
     &[
-        ("index.build.before", 1),
-        ("index.build.after", 1),
-        ("cutover.unlock.after", 1),
+        "index.build.before",
+        "index.build.after",
+        "cutover.unlock.after",
     ],
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_killed_at_any_step_is_followed_by_one_that_ends_the_change() {
     for list in STEPS {
-        let (deployment, writers) = prepared(20_000).await;
+        let (db, writers) = prepared(20_000).await;
         let mut epochs = 1..;
-        for ((step, time), epoch) in list.iter().zip(&mut epochs) {
-            let status = end_of(&deployment, epoch, &format!("{step}={time}:abort")).await;
-            let aborted = Some(rustix::process::Signal::ABORT.as_raw());
-            assert_eq!(status.signal(), aborted, "{step} was not reached: {status}");
+        for (step, epoch) in list.iter().zip(&mut epochs) {
+            dies_at(&db, epoch, step).await;
         }
-        let last = epochs.next().expect("an epoch");
-        let status = end_of(&deployment, last, "").await;
-        assert!(status.success(), "the successor failed after {list:?}");
-        checked(deployment, writers).await;
+        ends(&db, epochs.start).await;
+        checked(db, writers).await;
     }
 }
 
@@ -351,45 +289,35 @@ async fn a_driver_killed_at_any_step_is_followed_by_one_that_ends_the_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_frozen_at_any_step_changes_nothing_when_it_wakes_up() {
     for list in STEPS {
-        let (mut deployment, writers) = prepared(20_000).await;
+        let (mut db, writers) = prepared(20_000).await;
         let mut former = Vec::new();
         let mut epochs = 1..;
-        for ((step, time), epoch) in list.iter().zip(&mut epochs) {
-            let driver = spawn(&deployment, epoch, &format!("{step}={time}:stop"));
-            frozen(driver.id()).await;
-            former.push((step, driver));
+        for (step, epoch) in list.iter().zip(&mut epochs) {
+            former.push((step, freezes_at(&db, epoch, step).await));
         }
-        let last = epochs.next().expect("an epoch");
-        let status = end_of(&deployment, last, "").await;
-        assert!(status.success(), "the successor failed after {list:?}");
-        let expected = writers.stop().await;
-        writers::check(&mut deployment, &expected).await;
-        let tables = deployment.tables().await;
-        let whole = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, worker, note, amount)))) FROM orders";
-        let rows = deployment.text(whole).await;
+        ends(&db, epochs.start).await;
+        writers.check(&db).await;
+        let tables = db.tables().await;
+        let rows = writers::digest(&db).await;
 
         for (step, mut driver) in former {
-            woken(driver.id());
-            let status = tokio::time::timeout(Duration::from_secs(120), driver.wait()).await;
-            let status = status.expect("it gives up").expect("a status");
+            driver.wake();
+            let status = driver.end().await;
             // After its own swap nothing was left to do that a successor had not done.
             let had_swapped = step.starts_with("cutover");
             assert!(had_swapped || !status.success(), "{step}: it went on");
-            assert_eq!(deployment.tables().await, tables, "{step}");
-            assert_eq!(deployment.text(whole).await, rows, "{step}");
+            assert_eq!(db.tables().await, tables, "{step}");
+            assert_eq!(writers::digest(&db).await, rows, "{step}");
         }
-        assert_eq!(id_type(&mut deployment).await, "bigint", "{list:?}");
+        assert_eq!(db.column_type("orders", "id").await, "bigint", "{list:?}");
     }
 }
 
 /// Swaps unique values between rows, in one transaction or in several, and knows which row has which.
-async fn swap_values(
-    mut session: sqlx::MySqlConnection,
-    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
-) -> Vec<i64> {
+async fn swap_values(mut session: sqlx::MySqlConnection, stop: Arc<AtomicBool>) -> Vec<i64> {
     let mut values: Vec<i64> = (1..=300).collect();
     let mut random = StdRng::seed_from_u64(support::seed());
-    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         let mut row = || random.random_range(0..values.len());
         let (a, b) = (row(), row());
         if a == b {
@@ -406,7 +334,7 @@ async fn swap_values(
             true => format!("BEGIN; {swap}; COMMIT"),
             false => swap,
         };
-        sqlx::raw_sql(sqlx::AssertSqlSafe(swap))
+        sqlx::raw_sql(AssertSqlSafe(swap))
             .execute(&mut session)
             .await
             .expect("a swap");
@@ -428,26 +356,23 @@ async fn unique_values_that_move_while_the_driver_dies_between_batches_are_all_t
              SELECT i, i FROM n",
         )
         .await;
-    let stop = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+    let stop = Arc::<AtomicBool>::default();
     let settings = deployment.settings.clone().with_schema(&deployment.schema);
     let session = settings.connect().await.expect("a session");
     let writer = tokio::spawn(swap_values(session, stop.clone()));
     // From the verification on the copy has its unique key.
-    let ends = [
-        "verify.pass.before=abort",
-        "apply.batch.before=2:abort",
-        "apply.batch.after=2:abort",
-        "apply.batch.before=5:abort",
+    let steps = [
+        "verify.pass.before",
+        "apply.batch.before 2",
+        "apply.batch.after 2",
+        "apply.batch.before 5",
     ];
-    let mut epoch = 0;
-    for fail_at in ends {
-        epoch += 1;
-        let status = end_of(&deployment, epoch, fail_at).await;
-        assert!(!status.success(), "{fail_at} was never reached");
+    let mut epochs = 1..;
+    for (step, epoch) in steps.iter().zip(&mut epochs) {
+        dies_at(&deployment, epoch, step).await;
     }
-    let status = end_of(&deployment, epoch + 1, "").await;
-    assert!(status.success(), "the last driver failed");
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    ends(&deployment, epochs.start).await;
+    stop.store(true, Ordering::Relaxed);
     let values = writer.await.expect("the writer");
     deployment
         .run("SET SESSION group_concat_max_len = 100000")
@@ -457,5 +382,5 @@ async fn unique_values_that_move_while_the_driver_dies_between_batches_are_all_t
         .await;
     let expected: Vec<String> = values.iter().map(i64::to_string).collect();
     assert_eq!(found, expected.join(","));
-    assert_eq!(id_type(&mut deployment).await, "bigint");
+    assert_eq!(deployment.column_type("orders", "id").await, "bigint");
 }

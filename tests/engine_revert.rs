@@ -2,23 +2,18 @@
 //! brings all of it into the former one, or the window closes and says why.
 
 mod deployment;
+mod driver_process;
 mod support;
 mod writers;
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
-use std::time::Duration;
+use std::sync::Arc;
 
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Directive, Engine, EngineError, ErrorKind, Job, Orders, Outcome};
-use tokio::process::{Child, Command};
+use deployment::{Deployment, TestLease, copied};
+use driver_process::{dies_at, ends, freezes_at};
+use lockkeeper::engine::{Directive, Engine, EngineError, ErrorKind, Job, Outcome};
+use support::{PATIENCE, eventually};
 use tokio::sync::watch;
 use writers::Writers;
-
-const TABLE: &str = "CREATE TABLE orders (\
-    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, worker INT NOT NULL, amount DECIMAL(12,4) NULL, \
-    note VARCHAR(80) NULL, body JSON NULL, ratio DOUBLE NULL, small FLOAT NULL, at DATETIME(6) NULL, \
-    touched TIMESTAMP(3) NULL, raw VARBINARY(40) NULL, KEY by_note (note), KEY by_worker (worker, at))";
 
 const STATEMENT: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT, \
     MODIFY note VARCHAR(200) NULL, DROP KEY by_note";
@@ -30,19 +25,8 @@ fn job(db: &Deployment, statements: &[&str]) -> Job {
     }
 }
 
-fn order(lease: &TestLease, directive: Directive) {
-    lease.order(Orders {
-        directive,
-        ..Orders::default()
-    });
-}
-
-async fn swapped(db: &Deployment, statements: &[&str]) -> (Engine, std::sync::Arc<TestLease>) {
-    let lease = TestLease::held();
-    let mut engine = Engine::open(db.target(), job(db, statements), lease.clone())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+async fn swapped(db: &Deployment, statements: &[&str]) -> (Engine, Arc<TestLease>) {
+    let (mut engine, lease) = copied(db, job(db, statements)).await;
     engine.cut_over().await.expect("the swap");
     (engine, lease)
 }
@@ -62,14 +46,6 @@ fn keep(
     })
 }
 
-async fn column_type(db: &mut Deployment) -> String {
-    db.text(
-        "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
-          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'",
-    )
-    .await
-}
-
 async fn ours(db: &mut Deployment) -> Vec<String> {
     let tables = db.tables().await;
     tables
@@ -84,7 +60,7 @@ async fn comes_back(db: &Deployment, id: u32) {
         "SELECT 1 FROM `{}`.`_lk_{}_7_1_0_old` WHERE id = {id}",
         db.schema, db.installation
     );
-    support::eventually("the row comes back", Duration::from_secs(120), || async {
+    eventually("the row comes back", PATIENCE, || async {
         let mut session = db.settings.connect().await.expect("a session");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql.clone()));
         row.fetch_optional(&mut session)
@@ -97,34 +73,25 @@ async fn comes_back(db: &Deployment, id: u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revert_under_writers_keeps_every_write() {
     let mut db = Deployment::fresh().await;
-    db.run(TABLE).await;
-    writers::fill(&mut db, 2_000).await;
+    writers::create(&mut db, 2_000).await;
     let writers = Writers::start(&db, 3).await;
     let (engine, lease) = swapped(&db, &[STATEMENT]).await;
-    assert_eq!(column_type(&mut db).await, "bigint");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
     let (_ends, window) = open_window();
-    let before = writers.count();
     let kept = keep(engine, window);
-    support::eventually("writes in the window", Duration::from_secs(60), || async {
-        writers.count() > before + 200
-    })
-    .await;
-    order(&lease, Directive::Revert);
+    writers.more(200).await;
+    lease.direct(Directive::Revert);
     let (mut engine, outcome) = kept.await.expect("the window");
     assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
     engine.revert().await.expect("the swap back");
     engine.revert().await.expect("it is known that it was made");
-    let after = writers.count();
-    support::eventually("writes after it", Duration::from_secs(60), || async {
-        writers.count() > after + 20
-    })
-    .await;
-    let expected = writers.stop().await;
+    writers.more(20).await;
+    let known = writers.stop().await;
     engine.remove_artifacts().await.expect("removal");
     engine.revert().await.expect("still known");
     engine.close().await;
-    assert_eq!(column_type(&mut db).await, "int");
-    writers::check(&mut db, &expected).await;
+    assert_eq!(db.column_type("orders", "id").await, "int");
+    known.check(&db).await;
     let left = ours(&mut db).await;
     assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
     assert_eq!(left.len(), 1, "what was reverted is put aside: {left:?}");
@@ -133,8 +100,7 @@ async fn a_revert_under_writers_keeps_every_write() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_window_ends_by_time_and_may_be_prolonged_after_that() {
     let mut db = Deployment::fresh().await;
-    db.run(TABLE).await;
-    writers::fill(&mut db, 200).await;
+    writers::create(&mut db, 200).await;
     let writers = Writers::start(&db, 1).await;
     let (mut engine, lease) = swapped(&db, &[STATEMENT]).await;
     let (ends, window) = watch::channel(Some(0.0));
@@ -143,19 +109,14 @@ async fn the_window_ends_by_time_and_may_be_prolonged_after_that() {
     // The control database refused the end: a sibling's swap came.
     ends.send_replace(Some(300.0));
     let kept = keep(engine, window);
-    let before = writers.count();
-    support::eventually("more writes", Duration::from_secs(60), || async {
-        writers.count() > before + 20
-    })
-    .await;
+    writers.more(20).await;
     assert!(!kept.is_finished());
-    order(&lease, Directive::SkipRevert);
+    lease.direct(Directive::SkipRevert);
     let (mut engine, outcome) = kept.await.expect("the window");
     assert_eq!(outcome.expect("the window"), Outcome::WindowOver);
     engine.finish().await.expect("the end");
     engine.close().await;
-    let expected = writers.stop().await;
-    writers::check(&mut db, &expected).await;
+    writers.check(&db).await;
     let left = ours(&mut db).await;
     assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
 }
@@ -164,8 +125,7 @@ async fn the_window_ends_by_time_and_may_be_prolonged_after_that() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_no_longer_fits_closes_the_window_and_is_named() {
     let mut db = Deployment::fresh().await;
-    db.run(TABLE).await;
-    writers::fill(&mut db, 50).await;
+    writers::create(&mut db, 50).await;
     let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
     db.run("INSERT INTO orders (id, worker) VALUES (70, 1), (1099511627776, 1), (71, 1)")
         .await;
@@ -179,7 +139,7 @@ async fn a_value_that_no_longer_fits_closes_the_window_and_is_named() {
     let error = engine.revert().await.expect_err("no way back");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     engine.close().await;
-    assert_eq!(column_type(&mut db).await, "bigint");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,7 +204,7 @@ async fn a_dropped_column_keeps_its_values_in_rows_that_are_updated() {
          INSERT INTO orders VALUES (4, 4)",
     )
     .await;
-    order(&lease, Directive::Revert);
+    lease.direct(Directive::Revert);
     let (_ends, window) = open_window();
     let (mut engine, outcome) = keep(engine, window).await.expect("the window");
     assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
@@ -260,8 +220,7 @@ async fn a_dropped_column_keeps_its_values_in_rows_that_are_updated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ddl_of_others_closes_the_window_at_once() {
     let mut db = Deployment::fresh().await;
-    db.run(TABLE).await;
-    writers::fill(&mut db, 50).await;
+    writers::create(&mut db, 50).await;
     let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
     let (_ends, window) = open_window();
     let kept = keep(engine, window);
@@ -269,7 +228,7 @@ async fn ddl_of_others_closes_the_window_at_once() {
         .await;
     comes_back(&db, 5000).await;
     db.run("ALTER TABLE orders ADD COLUMN extra INT").await;
-    let ended = tokio::time::timeout(Duration::from_secs(120), kept).await;
+    let ended = tokio::time::timeout(PATIENCE, kept).await;
     let (engine, outcome) = ended.expect("soon").expect("the window");
     let Ok(Outcome::WindowClosed(why)) = outcome else {
         panic!("{outcome:?}")
@@ -283,21 +242,39 @@ async fn ddl_of_others_closes_the_window_at_once() {
 async fn binlogs_purged_while_nobody_was_there_close_the_window() {
     let servers = support::private_servers(1).await;
     let mut db = Deployment::on(servers[0].administrator().clone()).await;
-    db.run(TABLE).await;
-    writers::fill(&mut db, 50).await;
+    writers::create(&mut db, 50).await;
     let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
-    engine.close().await;
+    let (_ends, window) = open_window();
+    let kept = keep(engine, window);
+    db.run("INSERT INTO orders (id, worker) VALUES (5000, 1)")
+        .await;
+    comes_back(&db, 5000).await;
+    // A stream that breaks is opened again, and nothing is missed.
+    let stream =
+        "SELECT MAX(ID) FROM performance_schema.processlist WHERE COMMAND LIKE 'Binlog Dump%'";
+    let stream = db.text(stream).await;
+    db.run(&format!(
+        "KILL {stream}; INSERT INTO orders (id, worker) VALUES (5001, 1)"
+    ))
+    .await;
+    comes_back(&db, 5001).await;
+    // As a killed process does: nothing more is stored.
+    kept.abort();
+    assert!(kept.await.is_err());
     db.run("INSERT INTO orders (worker) VALUES (1); FLUSH BINARY LOGS")
         .await;
     let file = db.text("SHOW BINARY LOG STATUS").await;
-    db.run(&format!("PURGE BINARY LOGS TO '{file}'")).await;
+    // The server keeps what a stream still reads.
+    eventually("they are purged", PATIENCE, async || {
+        db.run(&format!("PURGE BINARY LOGS TO '{file}'")).await;
+        db.text("SHOW BINARY LOGS").await == file
+    })
+    .await;
     let second = Job {
         lease_epoch: 2,
         ..job(&db, &[STATEMENT])
     };
-    let engine = Engine::open(db.target(), second, TestLease::held())
-        .await
-        .expect("the engine");
+    let (engine, _lease) = deployment::open(&db, second).await;
     let (_ends, window) = open_window();
     let (mut engine, outcome) = keep(engine, window).await.expect("the window");
     let Ok(Outcome::WindowClosed(why)) = outcome else {
@@ -311,7 +288,7 @@ async fn binlogs_purged_while_nobody_was_there_close_the_window() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_without_a_copy_closes_the_window_at_once() {
     let mut db = Deployment::fresh().await;
-    db.run(TABLE).await;
+    db.run(writers::TABLE).await;
     let (engine, _lease) = swapped(&db, &["ALTER TABLE orders ADD COLUMN extra INT"]).await;
     let (_ends, window) = open_window();
     let (engine, outcome) = keep(engine, window).await.expect("the window");
@@ -322,86 +299,53 @@ async fn a_statement_without_a_copy_closes_the_window_at_once() {
     engine.close().await;
 }
 
-const CHILD: &str = "LOCKKEEPER_TEST_REVERT";
-
-/// Not a test of its own: what the others run in a child process.
+/// Not a test of its own: what the drivers of the others do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by the other tests"]
 async fn child() {
-    let Ok(text) = std::env::var(CHILD) else {
-        return;
-    };
-    match run(&text).await {
-        Ok(()) => std::process::exit(0),
-        Err(error) => {
-            eprintln!("{:?}: {}", error.kind(), error.message());
-            std::process::exit(3);
+    let options = serde_json::json!({});
+    driver_process::child(&[STATEMENT], options, async |engine, lease, epoch| {
+        if epoch == 1 {
+            assert_eq!(engine.copy().await?, Outcome::Verified);
+            engine.cut_over().await?;
+            let (_ends, window) = open_window();
+            let ask = async {
+                let window = async || lease.progress().phase == "revert_window";
+                eventually("the window is open", PATIENCE, window).await;
+                lease.direct(Directive::Revert);
+            };
+            let (outcome, ()) = tokio::join!(engine.keep_reverse(window), ask);
+            assert_eq!(outcome?, Outcome::RevertAsked);
         }
-    }
-}
-
-async fn run(text: &str) -> Result<(), EngineError> {
-    let parts: Vec<&str> = text.split(' ').collect();
-    let epoch: u64 = parts[2].parse().expect("an epoch");
-    let settings = support::server().await.administrator().clone();
-    let (target, job) = deployment::job_of(&settings, parts[0], parts[1], epoch, &[STATEMENT]);
-    let lease = TestLease::held();
-    let mut engine = Engine::open(target, job, lease.clone()).await?;
-    if epoch == 1 {
-        assert_eq!(engine.copy().await?, Outcome::Verified);
-        engine.cut_over().await?;
-        let (_ends, window) = watch::channel(Some(600.0));
-        let ask = async {
-            let window = async || lease.progress().phase == "revert_window";
-            support::eventually("the window is open", Duration::from_secs(60), window).await;
-            order(&lease, Directive::Revert);
-        };
-        let (outcome, ()) = tokio::join!(engine.keep_reverse(window), ask);
-        assert_eq!(outcome?, Outcome::RevertAsked);
-    }
-    // What a driver does that claims an operation in `reverting`.
-    engine.revert().await?;
-    engine.remove_artifacts().await?;
-    engine.close().await;
-    Ok(())
-}
-
-fn spawn(db: &Deployment, epoch: u64, fail_at: &str) -> Child {
-    let server = db.settings.clone().without_schema();
-    Command::new(std::env::current_exe().expect("this test"))
-        .args(["--ignored", "--exact", "child", "--nocapture"])
-        .env(CHILD, format!("{} {} {epoch}", db.schema, db.installation))
-        .env("LOCKKEEPER_FAIL_AT", fail_at)
-        // A container is not shared by processes that find it themselves.
-        .env("LOCKKEEPER_TEST_URL", server.url().expose())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("a child")
+        // What a driver does that claims an operation in `reverting`.
+        engine.revert().await?;
+        engine.remove_artifacts().await
+    })
+    .await;
 }
 
 /// Steps of the window and of the swap back; the first driver of a list has passed those of the cutover too. The steps of
 /// a list are met in one change: each driver goes on from where the one before died.
 const STEPS: [&[&str]; 3] = [
     &[
-        "cutover.rename.after=1:",
-        "revert.record.before=1:",
-        "revert.record.after=1:",
-        "cutover.lock.before=1:",
-        "cutover.lock.after=1:",
+        "cutover.rename.after",
+        "revert.record.before",
+        "revert.record.after",
+        "cutover.lock.before",
+        "cutover.lock.after",
     ],
     &[
-        "reverse.start=1:",
-        "cutover.drain.before=1:",
-        "cutover.drain.after=1:",
-        "cutover.rename.before=1:",
-        "cutover.rename.after=1:",
-        "artifact.hold.before=1:",
+        "reverse.start",
+        "cutover.drain.before",
+        "cutover.drain.after",
+        "cutover.rename.before",
+        "cutover.rename.after",
+        "artifact.hold.before",
     ],
     &[
-        "cutover.unlock.after=2:",
-        "artifact.hold.after=1:",
-        "artifact.remove.before=1:",
+        "cutover.unlock.after 2",
+        "artifact.hold.after",
+        "artifact.remove.before",
     ],
 ];
 
@@ -409,22 +353,15 @@ const STEPS: [&[&str]; 3] = [
 async fn a_driver_killed_at_any_step_of_a_revert_is_followed_by_one_that_ends_it() {
     for list in STEPS {
         let mut db = Deployment::fresh().await;
-        db.run(TABLE).await;
-        writers::fill(&mut db, 300).await;
+        writers::create(&mut db, 300).await;
         let writers = Writers::start(&db, 2).await;
         let mut epochs = 1..;
         for (step, epoch) in list.iter().zip(&mut epochs) {
-            let mut killed = spawn(&db, epoch, &format!("{step}abort"));
-            let status = killed.wait().await.expect("a status");
-            let aborted = Some(rustix::process::Signal::ABORT.as_raw());
-            assert_eq!(status.signal(), aborted, "{step} was not reached: {status}");
+            dies_at(&db, epoch, step).await;
         }
-        let last = epochs.next().expect("an epoch");
-        let status = spawn(&db, last, "").wait().await.expect("a status");
-        assert!(status.success(), "the successor failed after {list:?}");
-        let expected = writers.stop().await;
-        assert_eq!(column_type(&mut db).await, "int", "{list:?}");
-        writers::check(&mut db, &expected).await;
+        ends(&db, epochs.start).await;
+        assert_eq!(db.column_type("orders", "id").await, "int", "{list:?}");
+        writers.check(&db).await;
         let left = ours(&mut db).await;
         assert!(
             left.iter().all(|t| t.contains("_drop")),
@@ -436,66 +373,48 @@ async fn a_driver_killed_at_any_step_of_a_revert_is_followed_by_one_that_ends_it
 /// Cases 91 and 94: the former owner wakes up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_frozen_in_the_window_cannot_swap_back_when_it_wakes_up() {
-    use rustix::process::{Pid, Signal, kill_process};
     for step in ["reverse.start", "revert.record.after", "apply.batch.before"] {
         let mut db = Deployment::fresh().await;
-        db.run(TABLE).await;
-        writers::fill(&mut db, 300).await;
+        writers::create(&mut db, 300).await;
         let (engine, lease) = swapped(&db, &[STATEMENT]).await;
         engine.abandon();
         drop(lease);
         let writers = Writers::start(&db, 2).await;
         // Epoch 2 freezes in the window; epoch 3 keeps the change.
-        let mut frozen = spawn(&db, 2, &format!("{step}=stop"));
-        let pid = frozen.id().expect("a running child");
-        support::eventually(step, Duration::from_secs(60), || async {
-            std::fs::read_to_string(format!("/proc/{pid}/stat"))
-                .ok()
-                .and_then(|text| text.rsplit_once(')')?.1.trim().chars().next())
-                == Some('T')
-        })
-        .await;
-        let lease = TestLease::held();
+        let mut frozen = freezes_at(&db, 2, step).await;
         let third = Job {
             lease_epoch: 3,
             ..job(&db, &[STATEMENT])
         };
-        let mut engine = Engine::open(db.target(), third, lease.clone())
-            .await
-            .expect("the engine");
+        let (mut engine, _lease) = deployment::open(&db, third).await;
         let (_ends, window) = watch::channel(Some(0.0));
         let over = engine.keep_reverse(window).await.expect("its end");
         assert_eq!(over, Outcome::WindowOver);
         engine.finish().await.expect("the end");
         engine.close().await;
         let before = db.tables().await;
-        let number = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-        kill_process(number, Signal::CONT).expect("a signal");
-        let late = tokio::time::timeout(Duration::from_secs(60), frozen.wait()).await;
-        let late = late.expect("the late driver ends").expect("a status");
+        frozen.wake();
+        let late = frozen.end().await;
         assert!(
             !late.success(),
             "{step}: the late driver believes it did it"
         );
         assert_eq!(db.tables().await, before, "{step}");
-        assert_eq!(column_type(&mut db).await, "bigint", "{step}");
-        let expected = writers.stop().await;
-        writers::check(&mut db, &expected).await;
+        assert_eq!(db.column_type("orders", "id").await, "bigint", "{step}");
+        writers.check(&db).await;
     }
 }
 
 /// From the control plane's commands to the deployment and back.
 mod driven {
-    use std::time::Duration;
-
     use lockkeeper::config::Access;
     use lockkeeper::control::DriverName;
     use lockkeeper::drive::{self, DriveOptions};
     use sqlx::{AssertSqlSafe, Executor as _, Row as _};
     use tokio::sync::watch;
 
-    use super::{Deployment, STATEMENT, TABLE, column_type, ours, writers};
-    use crate::support::{self, TestDatabase};
+    use super::{Deployment, PATIENCE, STATEMENT, eventually, ours, writers};
+    use crate::support::TestDatabase;
 
     struct Rollout {
         control: TestDatabase,
@@ -540,7 +459,7 @@ mod driven {
         }
 
         async fn state_is(&self, state: &str) {
-            support::eventually(state, Duration::from_secs(90), || async {
+            eventually(state, PATIENCE, || async {
                 let mut session = self.control.connect().await;
                 let sql = format!(
                     "SELECT CAST(state AS CHAR) FROM operation_status WHERE apply_id = {}",
@@ -573,37 +492,30 @@ mod driven {
     #[tokio::test(flavor = "multi_thread")]
     async fn apply_revert_takes_a_change_back_under_writers() {
         let mut db = Deployment::fresh().await;
-        db.run(TABLE).await;
-        writers::fill(&mut db, 300).await;
+        writers::create(&mut db, 300).await;
         let writers = writers::Writers::start(&db, 2).await;
         let rollout = Rollout::start(&db).await;
         rollout.state_is("revert_window").await;
-        let before = writers.count();
-        support::eventually("writes", Duration::from_secs(120), || async {
-            writers.count() > before + 50
-        })
-        .await;
+        writers.more(50).await;
         rollout
             .ask("CALL apply_revert({}, NULL, 'taken back')")
             .await;
         rollout.state_is("reverted").await;
         rollout.end().await;
-        let expected = writers.stop().await;
-        assert_eq!(column_type(&mut db).await, "int");
-        writers::check(&mut db, &expected).await;
+        assert_eq!(db.column_type("orders", "id").await, "int");
+        writers.check(&db).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn apply_skip_revert_ends_the_window_and_puts_the_former_table_aside() {
         let mut db = Deployment::fresh().await;
-        db.run(TABLE).await;
-        writers::fill(&mut db, 100).await;
+        writers::create(&mut db, 100).await;
         let rollout = Rollout::start(&db).await;
         rollout.state_is("revert_window").await;
         rollout.ask("CALL apply_skip_revert({}, 'good')").await;
         rollout.state_is("completed").await;
         rollout.end().await;
-        assert_eq!(column_type(&mut db).await, "bigint");
+        assert_eq!(db.column_type("orders", "id").await, "bigint");
         let left = ours(&mut db).await;
         assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
     }

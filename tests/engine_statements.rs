@@ -4,11 +4,10 @@
 mod deployment;
 mod support;
 
-use std::time::Duration;
-
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Engine, ErrorKind, Outcome};
+use deployment::{Deployment, copied, open, swapped_alike};
+use lockkeeper::engine::ErrorKind;
 use lockkeeper::server::{Server, ServerOptions};
+use support::PATIENCE;
 
 const TABLES: &str = "CREATE TABLE orders (id INT PRIMARY KEY, n INT) \
       AS WITH RECURSIVE r AS (SELECT 1 AS id, 1 AS n UNION ALL SELECT id + 1, id FROM r WHERE id < 500) \
@@ -18,22 +17,7 @@ const TABLES: &str = "CREATE TABLE orders (id INT PRIMARY KEY, n INT) \
 
 const CONTENT: &str = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS('/', id, n)))) FROM orders";
 
-async fn copied(db: &Deployment) -> Engine {
-    let job = db.job(&["ALTER TABLE orders MODIFY n BIGINT"]);
-    let mut engine = Engine::open(db.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
-    engine
-}
-
-async fn n_type(db: &mut Deployment) -> String {
-    db.text(
-        "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
-          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'n'",
-    )
-    .await
-}
+const CHANGE: &str = "ALTER TABLE orders MODIFY n BIGINT";
 
 /// Such a statement need not name the table that it changes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,19 +52,19 @@ async fn a_statement_that_reaches_the_table_by_another_name_stops_the_change() {
         let mut db = Deployment::fresh().await;
         db.run(TABLES).await;
         db.run(road).await;
-        let mut engine = copied(&db).await;
+        let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
         db.run(&format!(
             "SET SESSION binlog_format = STATEMENT; {statement}; SET SESSION binlog_format = ROW"
         ))
         .await;
         let changed = db.text("SELECT n FROM orders WHERE id = 5").await;
         assert_eq!(changed, "-1", "{statement}");
-        let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
+        let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
         let error = kept.expect("within seconds").expect_err(statement);
         assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
         assert!(error.message().contains("binlog_format"), "{error}");
         engine.close().await;
-        assert_eq!(n_type(&mut db).await, "int", "{statement}");
+        assert_eq!(db.column_type("orders", "n").await, "int", "{statement}");
     }
 }
 
@@ -118,26 +102,20 @@ const GROUPS_WITHOUT_GTIDS: [&str; 5] = [
 /// Before and after each group a row of the table changes, and a second driver goes on where the first one left.
 async fn rows_around_groups_arrive(mut db: Deployment, groups: &[&str]) {
     db.run(TABLES).await;
-    let mut engine = copied(&db).await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
     for (at, group) in groups.iter().enumerate() {
         if at == groups.len() / 2 {
             engine.close().await;
-            let mut job = db.job(&["ALTER TABLE orders MODIFY n BIGINT"]);
+            let mut job = db.job(&[CHANGE]);
             job.lease_epoch = 2;
-            engine = Engine::open(db.target(), job, TestLease::held())
-                .await
-                .expect("the next engine");
+            engine = open(&db, job).await.0;
         }
         let change = |id: usize| format!("UPDATE orders SET n = {at} WHERE id = {}", id + at);
         db.run(&format!("{}; {group}; {}", change(100), change(200)))
             .await;
     }
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(n_type(&mut db).await, "bigint");
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,17 +4,20 @@
 mod deployment;
 mod support;
 
-use std::time::Duration;
-
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Outcome};
+use deployment::{Deployment, TestLease, copied, copy, half_copied, open, swapped_alike};
+use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Orders, Outcome};
 use lockkeeper::server::{Server, ServerOptions};
-use tokio::sync::watch;
+use support::PATIENCE;
+use tokio::task::JoinHandle;
 
 const TABLE: &str = "CREATE TABLE orders (id INT PRIMARY KEY, n INT, note TEXT, body JSON); \
     SET SESSION cte_max_recursion_depth = 100000; \
     INSERT INTO orders WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 2000) \
     SELECT i, i, REPEAT('x', 50), JSON_OBJECT('a', i) FROM n";
+
+/// Enough for several chunks.
+const MORE: &str = "INSERT INTO orders SELECT id + 2000, n, note, body FROM orders; \
+    INSERT INTO orders SELECT id + 4000, n, note, body FROM orders";
 
 const CHANGE: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL";
 
@@ -38,44 +41,19 @@ async fn private(flags: &[&str]) -> Server {
     Server::start(options).await.expect("a private server")
 }
 
-async fn copied(db: &Deployment, job: Job) -> Engine {
-    let mut engine = Engine::open(db.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    let copied = tokio::time::timeout(Duration::from_secs(60), engine.copy()).await;
-    assert_eq!(
-        copied.expect("in time").expect("the copy"),
-        Outcome::Verified
-    );
-    engine
-}
-
 /// Copies, writes, swaps; what the application wrote must be there.
 async fn change_and_compare(db: &mut Deployment, writes: &str) {
-    let mut engine = copied(db, db.job(&[CHANGE])).await;
+    let (engine, _lease) = copied(db, db.job(&[CHANGE])).await;
     db.run(writes).await;
-    let expected = db.text(CONTENT).await;
-    let swapped = tokio::time::timeout(Duration::from_secs(60), engine.cut_over()).await;
-    swapped.expect("in time").expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(id_type(db).await, "bigint");
-}
-
-async fn id_type(db: &mut Deployment) -> String {
-    db.text(
-        "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
-          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'",
-    )
-    .await
+    swapped_alike(db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 /// How the change ends when `meanwhile` happens after the copy.
 async fn refusal(db: &mut Deployment, meanwhile: &str) -> EngineError {
-    let mut engine = copied(db, db.job(&[CHANGE])).await;
+    let (mut engine, _lease) = copied(db, db.job(&[CHANGE])).await;
     db.run(meanwhile).await;
-    let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
     let error = kept
         .expect("within seconds")
         .expect_err("what cannot be followed");
@@ -111,7 +89,7 @@ async fn a_session_that_writes_less_than_full_row_images_stops_the_change() {
         let meanwhile = format!("SET SESSION {settings}; {write}");
         let error = refusal(&mut db, &meanwhile).await;
         assert_eq!(error.kind(), ErrorKind::Permanent, "{settings}: {error}");
-        assert_eq!(id_type(&mut db).await, "int", "{settings}");
+        assert_eq!(db.column_type("orders", "id").await, "int", "{settings}");
     }
 }
 
@@ -163,14 +141,10 @@ async fn an_account_with_the_documented_rights_and_no_more_changes_a_table() {
     let mut engine = Engine::open(target, db.job(&[CHANGE]), TestLease::held())
         .await
         .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    copy(&mut engine).await;
     db.run(WRITES).await;
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(id_type(&mut db).await, "bigint");
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,26 +152,22 @@ async fn a_table_of_the_same_name_in_another_schema_is_of_no_concern() {
     let mut db = filled(None).await;
     let mut other = Deployment::fresh().await;
     other.run("CREATE TABLE orders (id INT PRIMARY KEY)").await;
-    let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    let (engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
     other
         .run("SET SESSION binlog_format = STATEMENT; INSERT INTO orders VALUES (1)")
         .await;
     db.run(WRITES).await;
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(id_type(&mut db).await, "bigint");
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 
     // With its schema's name it is of concern, wherever the session is.
     let db = filled(None).await;
-    let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
     let name = db.schema.clone();
     other
         .run(&format!("INSERT INTO `{name}`.orders (id) VALUES (-1)"))
         .await;
-    let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
     let error = kept.expect("within seconds").expect_err("a statement");
     engine.close().await;
     assert!(error.message().contains("with a statement"), "{error}");
@@ -209,15 +179,11 @@ async fn two_tables_swap_together() {
     db.run("CREATE TABLE side (id INT PRIMARY KEY, n INT); INSERT INTO side VALUES (1, 1), (2, 2)")
         .await;
     let job = db.job(&[CHANGE, "ALTER TABLE side MODIFY n BIGINT"]);
-    let mut engine = copied(&db, job).await;
+    let (engine, _lease) = copied(&db, job).await;
     db.run(WRITES).await;
     db.run("UPDATE side SET n = 20 WHERE id = 2; INSERT INTO side VALUES (3, 3)")
         .await;
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
+    swapped_alike(&mut db, engine, CONTENT).await;
     let side = db
         .text("SELECT GROUP_CONCAT(id, ':', n ORDER BY id) FROM side")
         .await;
@@ -248,77 +214,90 @@ async fn an_idle_server_with_absurd_limits_is_no_obstacle() {
     change_and_compare(&mut db, "DO 0").await;
 }
 
+/// Starts a commit that waits for a replica which doesn't exist: it is in the binlog, and nobody sees it yet.
+async fn commit_unseen(db: &mut Deployment, write: &'static str) -> JoinHandle<()> {
+    // A time-out turns it off, so it is turned on for each commit that shall wait.
+    db.run(
+        "SET GLOBAL rpl_semi_sync_source_enabled = OFF; SET GLOBAL rpl_semi_sync_source_enabled = ON",
+    )
+    .await;
+    let mut other = Deployment::on(db.settings.clone()).await;
+    let schema = db.schema.clone();
+    let commit = tokio::spawn(async move { other.run(&format!("USE `{schema}`; {write}")).await });
+    let waits = "SELECT COUNT(*) FROM performance_schema.processlist \
+                  WHERE STATE LIKE 'Waiting for semi-sync ACK%'";
+    support::eventually("the commit waits", PATIENCE, async || {
+        db.text(waits).await != "0"
+    })
+    .await;
+    commit
+}
+
 /// Case 9.
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_that_are_in_the_binlog_long_before_they_are_visible_are_not_lost() {
     let server = private(&[
         "--plugin-load-add=semisync_source.so",
         "--loose-rpl-semi-sync-source-enabled=OFF",
-        "--loose-rpl-semi-sync-source-timeout=1000",
+        "--loose-rpl-semi-sync-source-timeout=2000",
     ])
     .await;
     let mut db = filled(Some(&server)).await;
-    let settings = db.settings.clone().with_schema(&db.schema);
-    let (done, is_done) = watch::channel(false);
-    let writer = tokio::spawn(async move {
-        use sqlx::Executor as _;
-        let mut session = settings.connect().await.expect("a session");
-        let mut other = settings.connect().await.expect("a session");
-        // As long as the copy lasts.
-        for round in 0.. {
-            if *is_done.borrow() {
-                break;
-            }
-            // A time-out turns it off, so it is turned on for each commit that shall wait.
-            other
-                .execute(sqlx::AssertSqlSafe(
-                    "SET GLOBAL rpl_semi_sync_source_enabled = OFF; \
-                     SET GLOBAL rpl_semi_sync_source_enabled = ON"
-                        .to_owned(),
-                ))
-                .await
-                .expect("semi-synchronous");
-            let sql = format!(
-                "UPDATE orders SET n = n + 1 WHERE id % 5 = {round} % 5; \
-                 INSERT INTO orders VALUES (5000 + {round}, 1, 'late', '1'); \
-                 DELETE FROM orders WHERE id = 100 + {round}"
-            );
-            session
-                .execute(sqlx::AssertSqlSafe(sql))
-                .await
-                .expect("writes");
-        }
-    });
-    let mut engine = copied(&db, db.job(&[CHANGE])).await;
-    done.send_replace(true);
-    writer.await.expect("the writer");
-    let expected = db.text(CONTENT).await;
+    db.run(MORE).await;
+    let job = db.job(&[CHANGE]);
+    let copying = half_copied(&mut db, job, 5_000).await;
+    // Chunks begin beside it, and what they don't see has been received.
+    let write = "BEGIN; UPDATE orders SET n = -1 WHERE id % 5 = 0; UPDATE orders SET id = -id WHERE id % 11 = 0; \
+         INSERT INTO orders VALUES (90000, 1, 'late', '1'); DELETE FROM orders WHERE id % 7 = 0; COMMIT";
+    let unseen = commit_unseen(&mut db, write).await;
+    let mut engine = copying.copied().await;
+    unseen.await.expect("the commit");
+    // The same while it catches up and swaps.
+    let write = "BEGIN; UPDATE orders SET n = -2 WHERE id % 3 = 0; DELETE FROM orders WHERE id = 90000; \
+         INSERT INTO orders VALUES (90001, 1, 'late', '1'); COMMIT";
+    let unseen = commit_unseen(&mut db, write).await;
     engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
+    unseen.await.expect("the commit");
+    let expected = CONTENT.replace("orders", &db.ours("_old").await);
+    assert_eq!(db.text(CONTENT).await, db.text(&expected).await);
+    let last = "SELECT COUNT(*) FROM orders WHERE n = -2 OR id = 90001";
+    assert_ne!(db.text(last).await, "0");
     engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
 }
 
 /// Case 63.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_whose_binlogs_were_purged_is_refused() {
+async fn a_checkpoint_that_the_servers_binlogs_do_not_reach_is_refused() {
     let server = private(&[]).await;
     let mut db = filled(Some(&server)).await;
     let job = db.job(&[CHANGE]);
-    copied(&db, job.clone()).await.close().await;
+    copied(&db, job.clone()).await.0.close().await;
     db.run("UPDATE orders SET n = 1; FLUSH BINARY LOGS").await;
     let file = db.text("SHOW BINARY LOG STATUS").await;
     db.run(&format!("PURGE BINARY LOGS TO '{file}'")).await;
-    let second = Job {
-        lease_epoch: 2,
-        ..job
+    is_refused(&db, &job, 2, "purged").await;
+    // As after a restore from a backup that is older than the checkpoint.
+    db.run("RESET BINARY LOGS AND GTIDS").await;
+    is_refused(
+        &db,
+        &job,
+        3,
+        "the server lacks transactions that the checkpoint contains",
+    )
+    .await;
+    assert_eq!(db.text("SELECT COUNT(*) FROM orders").await, "2000");
+}
+
+/// What a resume says that must not go on.
+async fn is_refused(db: &Deployment, job: &Job, lease_epoch: u64, reason: &str) {
+    let job = Job {
+        lease_epoch,
+        ..job.clone()
     };
-    let mut engine = Engine::open(db.target(), second, TestLease::held())
-        .await
-        .expect("the engine");
+    let (mut engine, _lease) = open(db, job).await;
     let error = engine.copy().await.expect_err("a refusal");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
-    assert!(error.message().contains("purged"), "{error}");
+    assert!(error.message().contains(reason), "{error}");
     engine.close().await;
 }
 
@@ -327,27 +306,49 @@ async fn a_checkpoint_whose_binlogs_were_purged_is_refused() {
 async fn a_server_that_becomes_read_only_is_given_up_in_time_and_tried_again() {
     let server = private(&[]).await;
     let mut db = filled(Some(&server)).await;
-    let job = Job {
+    let job = |db: &Deployment, lease_epoch| Job {
+        lease_epoch,
         options: serde_json::json!({ "cutover_give_up_seconds": 2 }),
         ..db.job(&[CHANGE])
     };
-    let mut engine = copied(&db, job.clone()).await;
-    db.run("SET GLOBAL super_read_only = ON").await;
-    let ended = tokio::time::timeout(Duration::from_secs(120), engine.cut_over()).await;
+    let (read_only, writable) = (
+        "SET GLOBAL super_read_only = ON",
+        "SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF",
+    );
+    // In the copy.
+    let (mut engine, lease) = open(&db, job(&db, 1)).await;
+    lease.order(Orders {
+        throttle_level: 10,
+        ..Orders::default()
+    });
+    let copying = tokio::spawn(async move {
+        let outcome = engine.copy().await;
+        engine.close().await;
+        outcome
+    });
+    support::eventually("the copy begins", PATIENCE, async || {
+        lease.progress().phase == "copy"
+    })
+    .await;
+    db.run(read_only).await;
+    lease.order(Orders::default());
+    let ended = tokio::time::timeout(PATIENCE, copying).await;
+    let outcome = ended.expect("in bounded time").expect("no panic");
+    let error = outcome.expect_err("no copy");
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    db.run(writable).await;
+
+    // At the cutover.
+    let (mut engine, _lease) = copied(&db, job(&db, 2)).await;
+    db.run(read_only).await;
+    let ended = tokio::time::timeout(PATIENCE, engine.cut_over()).await;
     let error = ended.expect("in bounded time").expect_err("no swap");
     assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
     engine.close().await;
-    db.run("SET GLOBAL super_read_only = OFF, GLOBAL read_only = OFF")
-        .await;
-    let second = Job {
-        lease_epoch: 2,
-        ..job
-    };
-    let mut engine = copied(&db, second).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(id_type(&mut db).await, "bigint");
+    db.run(writable).await;
+    let (engine, _lease) = copied(&db, job(&db, 3)).await;
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 /// Verification compares by the key, so a key that would sort otherwise is refused beforehand.
@@ -357,9 +358,7 @@ async fn a_key_that_could_not_be_verified_is_refused_before_the_copy() {
     db.run("CREATE TABLE orders (price DECIMAL(8,2) PRIMARY KEY, n INT); INSERT INTO orders VALUES (1.5, 1)")
         .await;
     let job = db.job(&["ALTER TABLE orders MODIFY price DECIMAL(10,4) NOT NULL"]);
-    let mut engine = Engine::open(db.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
+    let (mut engine, _lease) = open(&db, job).await;
     let error = engine.copy().await.expect_err("a refusal");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(error.message().contains("column price"), "{error}");
@@ -368,38 +367,35 @@ async fn a_key_that_could_not_be_verified_is_refused_before_the_copy() {
     engine.close().await;
 }
 
-/// Case 85.
+/// Cases 85 and 63: of another version, or of the server that this one was copied from.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_of_another_format_is_refused_and_left_as_it_is() {
+async fn a_checkpoint_of_another_format_or_server_is_refused_and_left_as_it_is() {
     let mut db = filled(None).await;
     let job = db.job(&[CHANGE]);
-    copied(&db, job.clone()).await.close().await;
+    copied(&db, job.clone()).await.0.close().await;
     let tables = db.tables().await;
-    let checkpoint = tables.iter().find(|t| t.ends_with("_checkpoint"));
-    let checkpoint = checkpoint.expect("a checkpoint");
-    db.run(&format!(
-        "UPDATE `{checkpoint}` SET value = JSON_SET(value, '$.format', 3) WHERE name = 'head'"
-    ))
-    .await;
-    let second = Job {
-        lease_epoch: 2,
-        ..job
-    };
-    let mut engine = Engine::open(db.target(), second, TestLease::held())
-        .await
-        .expect("the engine");
-    let error = engine.copy().await.expect_err("a refusal");
-    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
-    assert!(
-        error
-            .message()
-            .contains("the checkpoint has format 3, this driver reads 1 and 2;"),
-        "{error}"
-    );
-    engine.close().await;
-    let left = db.tables().await;
-    assert_eq!(left.len(), tables.len(), "{left:?}");
-    assert_eq!(id_type(&mut db).await, "int");
+    for (lease_epoch, value, reason) in [
+        (
+            2,
+            "'$.format', 3",
+            "the checkpoint has format 3, this driver reads 1 and 2;",
+        ),
+        (
+            3,
+            "'$.format', 1, '$.server_uuid', 'another'",
+            "the checkpoint is of server another,",
+        ),
+    ] {
+        let checkpoint = db.ours("_checkpoint").await;
+        db.run(&format!(
+            "UPDATE `{checkpoint}` SET value = JSON_SET(value, {value}) WHERE name = 'head'"
+        ))
+        .await;
+        is_refused(&db, &job, lease_epoch, reason).await;
+        let left = db.tables().await;
+        assert_eq!(left.len(), tables.len(), "{left:?}");
+    }
+    assert_eq!(db.column_type("orders", "id").await, "int");
 }
 
 /// Case 76.
@@ -410,7 +406,7 @@ async fn cutovers_that_timed_out_leave_nothing_behind_and_the_next_one_swaps() {
         options: serde_json::json!({ "cutover_give_up_seconds": 1, "cutover_lock_wait_ms": 100 }),
         ..db.job(&[CHANGE])
     };
-    let mut engine = copied(&db, job).await;
+    let (mut engine, _lease) = copied(&db, job).await;
     let settings = db.settings.clone().with_schema(&db.schema);
     let mut reader = settings.connect().await.expect("a session");
     let ours = format!(
@@ -429,7 +425,7 @@ async fn cutovers_that_timed_out_leave_nothing_behind_and_the_next_one_swaps() {
             .execute("COMMIT; BEGIN; SELECT COUNT(*) FROM orders")
             .await
             .expect("a read");
-        let ended = tokio::time::timeout(Duration::from_secs(60), engine.cut_over()).await;
+        let ended = tokio::time::timeout(PATIENCE, engine.cut_over()).await;
         let error = ended.expect("in bounded time").expect_err("no swap");
         assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
         let message = error.message();
@@ -443,17 +439,13 @@ async fn cutovers_that_timed_out_leave_nothing_behind_and_the_next_one_swaps() {
             .await;
     }
     assert_eq!(db.tables().await, tables);
-    support::eventually("no session is left", Duration::from_secs(60), async || {
+    support::eventually("no session is left", PATIENCE, async || {
         db.text(&ours).await == sessions
     })
     .await;
     drop(reader);
-    let expected = db.text(CONTENT).await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(id_type(&mut db).await, "bigint");
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 /// The server's list of transactions has their statements in utf8mb3, and cannot be read while one has an emoji.
@@ -470,7 +462,7 @@ async fn a_statement_with_an_emoji_holds_the_copy_up_and_no_more() {
     let waiting = format!("SELECT GET_LOCK('{name}', 600) /* 😀 */");
     let waiting = tokio::spawn(async move { writer.text(&waiting).await });
     let runs = "SELECT COUNT(*) FROM performance_schema.processlist WHERE STATE = 'User lock'";
-    support::eventually("the statement runs", Duration::from_secs(120), async || {
+    support::eventually("the statement runs", PATIENCE, async || {
         db.text(runs).await == "1"
     })
     .await;
@@ -485,11 +477,9 @@ async fn a_statement_with_an_emoji_holds_the_copy_up_and_no_more() {
     });
     let raised = "SELECT SUM_ERROR_RAISED >= 2 FROM performance_schema.events_errors_summary_global_by_error \
                    WHERE ERROR_NUMBER = 3854";
-    support::eventually(
-        "it was refused twice",
-        Duration::from_secs(60),
-        async || copy.is_finished() || db.text(raised).await == "1",
-    )
+    support::eventually("it was refused twice", PATIENCE, async || {
+        copy.is_finished() || db.text(raised).await == "1"
+    })
     .await;
     db.run(&format!("DO RELEASE_LOCK('{name}')")).await;
     waiting.await.expect("its lock");
@@ -520,18 +510,102 @@ async fn a_schema_that_is_spelled_otherwise_is_followed_all_the_same() {
         ..db.job(&["ALTER TABLE ORDERS MODIFY id BIGINT NOT NULL"])
     };
     assert_ne!(job.schema_name, db.schema);
-    let mut engine = copied(&db, job).await;
+    let (engine, _lease) = copied(&db, job).await;
     db.run(WRITES).await;
-    let expected = db.text(CONTENT).await;
-    let swapped = tokio::time::timeout(Duration::from_secs(60), engine.cut_over()).await;
-    swapped.expect("in time").expect("the swap");
-    engine.close().await;
-    assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(id_type(&mut db).await, "bigint");
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 const PARTITIONED: &str = "ALTER TABLE orders PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (500), \
     PARTITION p1 VALUES LESS THAN (1000), PARTITION p2 VALUES LESS THAN MAXVALUE)";
+
+/// Case 69.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_keeps_its_partitions_and_what_is_in_each() {
+    let mut db = filled(None).await;
+    db.run(PARTITIONED).await;
+    let (engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    // Rows move from one to another.
+    db.run(WRITES).await;
+    let content = "SELECT CONCAT_WS(' ', \
+        (SELECT CONCAT(COUNT(*), ':', SUM(CRC32(CONCAT_WS('|', id, n, note, body)))) FROM orders PARTITION (p0)), \
+        (SELECT CONCAT(COUNT(*), ':', SUM(CRC32(CONCAT_WS('|', id, n, note, body)))) FROM orders PARTITION (p1)), \
+        (SELECT CONCAT(COUNT(*), ':', SUM(CRC32(CONCAT_WS('|', id, n, note, body)))) FROM orders PARTITION (p2)))";
+    let found = swapped_alike(&mut db, engine, content).await;
+    assert!(!found.contains("0:"), "one is empty: {found}");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
+
+    let job = Job {
+        operation_id: 8,
+        ..db.job(&["ALTER TABLE orders REMOVE PARTITIONING"])
+    };
+    let (engine, _lease) = copied(&db, job).await;
+    db.run("DELETE FROM orders WHERE id % 13 = 0; UPDATE orders SET id = id + 700 WHERE id % 17 = 0 ORDER BY id DESC")
+        .await;
+    swapped_alike(&mut db, engine, CONTENT).await;
+    let partitions = "SELECT COUNT(PARTITION_NAME) FROM information_schema.PARTITIONS \
+                       WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders'";
+    assert_eq!(db.text(partitions).await, "0");
+}
+
+/// Case 17.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_an_odd_name_is_followed() {
+    let mut db = filled(None).await;
+    let name = "`Größe-``x`` .'1'; 中`";
+    db.run(&format!("RENAME TABLE orders TO {name}")).await;
+    let of = |text: &str| text.replace("orders", name);
+    let (engine, _lease) = copied(&db, db.job(&[&of(CHANGE)])).await;
+    db.run(&of(WRITES)).await;
+    swapped_alike(&mut db, engine, &of(CONTENT)).await;
+    db.run(&format!("RENAME TABLE {name} TO orders")).await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
+}
+
+/// Two hours in the year have one name: 1729989000 and 1729992600 are both half past two.
+const ZONE: &str = "INSERT INTO mysql.time_zone (Time_zone_id) VALUES (7001); \
+    INSERT INTO mysql.time_zone_name VALUES ('Test/Summer', 7001); \
+    INSERT INTO mysql.time_zone_transition VALUES (7001, 1711846800, 1), (7001, 1729990800, 2); \
+    INSERT INTO mysql.time_zone_transition_type VALUES (7001, 0, 3600, 0, 'W'), (7001, 1, 7200, 1, 'S'), (7001, 2, 3600, 0, 'W')";
+
+/// Case 46.
+#[tokio::test(flavor = "multi_thread")]
+async fn moments_of_an_hour_that_comes_twice_stay_apart() {
+    let server = private(&[]).await;
+    let mut db = Deployment::on(server.administrator().clone()).await;
+    db.run(&format!(
+        "{ZONE}; SET GLOBAL time_zone = 'Test/Summer'; SET SESSION time_zone = 'Test/Summer'"
+    ))
+    .await;
+    let both = "SELECT FROM_UNIXTIME(1729989000) = FROM_UNIXTIME(1729992600) \
+                   AND FROM_UNIXTIME(1729992600) = '2024-10-27 02:30:00'";
+    assert_eq!(db.text(both).await, "1");
+    // Written as instants, by sessions of that zone and of others.
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, epoch BIGINT NOT NULL, at TIMESTAMP(3) NULL, \
+           since TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, KEY by_at (at)); \
+         SET SESSION time_zone = '+00:00'; \
+         INSERT INTO orders VALUES (1, 1729989000, FROM_UNIXTIME(1729989000), FROM_UNIXTIME(1729989000)), \
+           (2, 1729992600, FROM_UNIXTIME(1729992600), FROM_UNIXTIME(1729992600)), \
+           (3, 1711846800, FROM_UNIXTIME(1711846800), FROM_UNIXTIME(1711846799))",
+    )
+    .await;
+    let (engine, _lease) = copied(&db, db.job(&["ALTER TABLE orders MODIFY id BIGINT"])).await;
+    db.run(
+        "INSERT INTO orders SELECT id + 10, epoch, at, since FROM orders; \
+         SET SESSION time_zone = '-07:00'; \
+         INSERT INTO orders VALUES (21, 1729989000, FROM_UNIXTIME(1729989000), FROM_UNIXTIME(1729989000)), \
+           (22, 1729992600, FROM_UNIXTIME(1729992600), FROM_UNIXTIME(1729992600)); \
+         SET SESSION time_zone = 'Test/Summer'; UPDATE orders SET epoch = epoch + 0, id = id + 100 WHERE id IN (11, 12); \
+         SET SESSION time_zone = '+00:00'",
+    )
+    .await;
+    let content = "SELECT GROUP_CONCAT(CONCAT_WS(':', id, epoch, UNIX_TIMESTAMP(at), UNIX_TIMESTAMP(since)) ORDER BY id) FROM orders";
+    swapped_alike(&mut db, engine, content).await;
+    let apart = "SELECT CONCAT(COUNT(*), ' ', SUM(UNIX_TIMESTAMP(at) = epoch)) FROM orders";
+    assert_eq!(db.text(apart).await, "8 8");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
+}
 
 /// Not the oldest one: what tells the table itself stays the same.
 #[tokio::test(flavor = "multi_thread")]
@@ -556,7 +630,7 @@ async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swappe
     let mut reader = Deployment::on(db.settings.clone()).await;
     let mut cleaner = Deployment::on(db.settings.clone()).await;
     let orders = format!("`{}`.orders", db.schema);
-    let mut engine = copied(&db, db.job(&[CHANGE])).await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
     reader
         .run(&format!(
             "START TRANSACTION; SELECT COUNT(*) FROM {orders} INTO @n"
@@ -571,20 +645,19 @@ async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swappe
     };
     let (truncates, locks) = (waiting("TRUNCATE"), waiting("LOCK TABLES"));
     let swapped = tokio::spawn(async move { (engine.cut_over().await, engine) });
-    let patience = Duration::from_secs(120);
-    support::eventually("the swap waits", patience, async || {
+    support::eventually("the swap waits", PATIENCE, async || {
         db.text(&locks).await != "0"
     })
     .await;
     let truncate = format!("TRUNCATE TABLE {orders}");
     let emptied = tokio::spawn(async move { cleaner.run(&truncate).await });
-    support::eventually("the other waits", patience, async || {
+    support::eventually("the other waits", PATIENCE, async || {
         db.text(&truncates).await != "0"
     })
     .await;
     // The attempts to come are behind it.
     let first = db.text(&locks).await;
-    support::eventually("the swap gives way", patience, async || {
+    support::eventually("the swap gives way", PATIENCE, async || {
         first == "0" || db.text(&locks).await != first
     })
     .await;
@@ -596,7 +669,7 @@ async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swappe
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(error.message().contains("emptied"), "{error}");
     assert_eq!(db.text("SELECT COUNT(*) FROM orders").await, "0");
-    assert_eq!(id_type(&mut db).await, "int");
+    assert_eq!(db.column_type("orders", "id").await, "int");
 }
 
 #[tokio::test(flavor = "multi_thread")]

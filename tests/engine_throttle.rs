@@ -4,12 +4,12 @@ mod deployment;
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Outcome};
 use serde_json::{Value, json};
 use sqlx::Executor as _;
+use support::PATIENCE;
 use tokio::task::JoinHandle;
 
 const CHANGE: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL";
@@ -43,7 +43,7 @@ fn copy(
 }
 
 async fn throttled_by(lease: &TestLease, reason: &str) {
-    support::eventually(reason, Duration::from_secs(120), || async {
+    support::eventually(reason, PATIENCE, || async {
         let told = lease.progress().throttled_by;
         told.is_some_and(|told| told.contains(reason))
     })
@@ -62,7 +62,7 @@ async fn a_query_of_the_dba_holds_the_copy_as_long_as_it_answers_yes() {
     assert_eq!(lease.progress().rows_copied, 0);
     assert!(!copy.is_finished());
     db.run("UPDATE gate SET shut = 0").await;
-    let outcome = tokio::time::timeout(Duration::from_secs(120), copy).await;
+    let outcome = tokio::time::timeout(PATIENCE, copy).await;
     let outcome = outcome.expect("in time").expect("the copy");
     assert_eq!(outcome.expect("the copy"), Outcome::Verified);
     assert_eq!(lease.progress().throttled_by, None);
@@ -74,6 +74,18 @@ async fn threads_that_run_and_a_long_history_hold_the_copy() {
     filled(&mut db).await;
     let (lease, held) = copy(&db, json!({ "threads_running": 0 }));
     throttled_by(&lease, "threads are running, the limit is 0").await;
+    held.abort();
+
+    // What a snapshot may still see is kept for it.
+    let mut reader = Deployment::fresh().await;
+    reader
+        .run("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        .await;
+    let mut db = Deployment::fresh().await;
+    filled(&mut db).await;
+    db.run("UPDATE orders SET n = 0").await;
+    let (lease, held) = copy(&db, json!({ "history_list_length": 0 }));
+    throttled_by(&lease, "long, the limit is 0").await;
     held.abort();
 }
 
@@ -148,7 +160,7 @@ async fn a_replica_that_is_behind_holds_the_copy() {
         .execute("START REPLICA SQL_THREAD")
         .await
         .expect("it replicates again");
-    let outcome = tokio::time::timeout(Duration::from_secs(60), copy).await;
+    let outcome = tokio::time::timeout(PATIENCE, copy).await;
     let outcome = outcome.expect("in time").expect("the copy");
     assert_eq!(outcome.expect("the copy"), Outcome::Verified);
 }

@@ -3,8 +3,7 @@
 mod deployment;
 mod support;
 
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Engine, Outcome};
+use deployment::{Deployment, copied};
 
 /// `(column, type, values)`: each value goes through the copy and through the binlog.
 const COLUMNS: &[(&str, &str, &[&str])] = &[
@@ -261,19 +260,16 @@ async fn every_value_survives_the_copy_and_the_stream() {
         .await;
     let mut ids = 0;
     insert(&mut deployment, &mut ids).await;
-    let copied = ids;
+    let last = ids;
 
     let job = deployment.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL"]);
-    let mut engine = Engine::open(deployment.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    let (mut engine, _lease) = copied(&deployment, job).await;
 
     // The same values again, through the binlog: as inserts, and as updates of copied rows.
     insert(&mut deployment, &mut ids).await;
     deployment
         .run(&format!(
-            "UPDATE orders SET t4 = 5 WHERE id <= {copied} AND t4 IS NULL"
+            "UPDATE orders SET t4 = 5 WHERE id <= {last} AND t4 IS NULL"
         ))
         .await;
     assert_eq!(
@@ -281,12 +277,7 @@ async fn every_value_survives_the_copy_and_the_stream() {
         Vec::<String>::new()
     );
     engine.cut_over().await.expect("the swap");
-    let old = deployment
-        .tables()
-        .await
-        .into_iter()
-        .find(|t| t.ends_with("_old"))
-        .expect("the old table");
+    let old = deployment.ours("_old").await;
     compare(&mut deployment, &old).await;
     engine.finish().await.expect("the end");
     engine.close().await;

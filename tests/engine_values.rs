@@ -4,37 +4,11 @@
 mod deployment;
 mod support;
 
-use std::time::Duration;
-
-use deployment::{Deployment, TestLease};
-use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Outcome};
+use deployment::{Deployment, copied, swapped_alike};
+use lockkeeper::engine::{EngineError, ErrorKind, Job};
 use lockkeeper::server::{Server, ServerOptions};
 use sqlx::Executor as _;
-
-const PATIENCE: Duration = Duration::from_secs(120);
-
-async fn copied(db: &Deployment, job: Job) -> Engine {
-    let mut engine = Engine::open(db.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    let copied = tokio::time::timeout(PATIENCE, engine.copy()).await;
-    assert_eq!(
-        copied.expect("in time").expect("the copy"),
-        Outcome::Verified
-    );
-    engine
-}
-
-/// What `content` says of the table must be the same before and after the swap.
-async fn swapped_alike(db: &mut Deployment, mut engine: Engine, content: &str) -> String {
-    let expected = db.text(content).await;
-    let swapped = tokio::time::timeout(PATIENCE, engine.cut_over()).await;
-    swapped.expect("in time").expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
-    assert_eq!(db.text(content).await, expected);
-    expected
-}
+use support::PATIENCE;
 
 async fn private(flags: &[&str]) -> (Server, Deployment) {
     let options = ServerOptions::relaxed("values");
@@ -56,7 +30,7 @@ async fn a_value_that_no_longer_fits_after_the_copy_stops_the_change() {
     )
     .await;
     let job = db.job(&["ALTER TABLE orders MODIFY note VARCHAR(10)"]);
-    let mut engine = copied(&db, job).await;
+    let (mut engine, _lease) = copied(&db, job).await;
     db.run("INSERT INTO orders VALUES (3, REPEAT('x', 50))")
         .await;
     let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
@@ -83,7 +57,7 @@ async fn a_transaction_with_savepoints_is_followed_across_two_drivers() {
     let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT"]);
     let settings = db.settings.clone().with_schema(&db.schema);
     let mut writer = settings.connect().await.expect("a session");
-    let engine = copied(&db, job.clone()).await;
+    let (engine, _lease) = copied(&db, job.clone()).await;
     writer
         .execute(
             "BEGIN; UPDATE orders SET n = 10 WHERE id = 1; SAVEPOINT a; \
@@ -104,7 +78,7 @@ async fn a_transaction_with_savepoints_is_followed_across_two_drivers() {
         lease_epoch: 2,
         ..job
     };
-    let engine = copied(&db, second).await;
+    let (engine, _lease) = copied(&db, second).await;
     let content = "SELECT GROUP_CONCAT(id, ':', n ORDER BY id) FROM orders";
     let found = swapped_alike(&mut db, engine, content).await;
     assert_eq!(found, "1:10,3:3,5:5,6:4");
@@ -121,7 +95,7 @@ async fn json_that_changes_only_its_inner_types_arrives() {
     )
     .await;
     let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT"]);
-    let mut engine = copied(&db, job).await;
+    let (mut engine, _lease) = copied(&db, job).await;
     let content = "SELECT GROUP_CONCAT(id, j, JSON_TYPE(j), IFNULL(JSON_TYPE(j->'$.a[0]'), '-'), \
          IFNULL(JSON_TYPE(j->'$.a[1]'), '-'), IFNULL(JSON_TYPE(j->'$.b'), '-'), \
          IFNULL(JSON_TYPE(j->'$[0]'), '-') ORDER BY id SEPARATOR ' ') FROM orders";
@@ -157,7 +131,7 @@ async fn a_value_of_64_mib_is_followed() {
     )
     .await;
     let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL"]);
-    let engine = copied(&db, job).await;
+    let (engine, _lease) = copied(&db, job).await;
     db.run(
         "UPDATE orders SET b = REPEAT(UNHEX('80005C27'), 16 << 20), v = STRING_TO_VECTOR('[4, 5, 0.1]') WHERE id = 2",
     )
@@ -179,7 +153,7 @@ async fn a_value_that_no_statement_can_carry_is_named_and_followed_once_it_can()
     )
     .await;
     let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL"]);
-    let mut engine = copied(&db, job.clone()).await;
+    let (mut engine, _lease) = copied(&db, job.clone()).await;
     db.run("UPDATE orders SET b = REPEAT(UNHEX('80005C27'), 768 << 10) WHERE id = 1")
         .await;
     let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
@@ -198,7 +172,7 @@ async fn a_value_that_no_statement_can_carry_is_named_and_followed_once_it_can()
         lease_epoch: 2,
         ..job
     };
-    let engine = copied(&db, second).await;
+    let (engine, _lease) = copied(&db, second).await;
     swapped_alike(&mut db, engine, LARGE).await;
 }
 
@@ -213,7 +187,7 @@ async fn a_compressed_transaction_of_60_mib_is_followed() {
     )
     .await;
     let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL"]);
-    let engine = copied(&db, job).await;
+    let (engine, _lease) = copied(&db, job).await;
     db.run(
         "SET SESSION binlog_transaction_compression = ON; \
          UPDATE orders SET b = REPEAT(SHA2(id, 256), 4 << 10)",
@@ -242,7 +216,7 @@ async fn expressions_that_the_server_spells_anew_are_nobody_elses_change() {
         options: serde_json::json!({ "index_build": "deferred" }),
         ..db.job(&["ALTER TABLE orders MODIFY a BIGINT"])
     };
-    let engine = copied(&db, job).await;
+    let (engine, _lease) = copied(&db, job).await;
     db.run("UPDATE orders SET u = u + 1 ORDER BY u DESC; INSERT INTO orders (id, a, b) VALUES (3, 0, 'z')")
         .await;
     let content =
@@ -254,4 +228,42 @@ async fn expressions_that_the_server_spells_anew_are_nobody_elses_change() {
         before,
         "this server spells it the same: the test shows nothing"
     );
+}
+
+/// Case 60: keys that nobody wrote down or that are computed, and defaults that are another value each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_itself_puts_into_a_row_is_carried_and_not_made_again() {
+    let mut db = Deployment::fresh().await;
+    let columns = "a INT NOT NULL, b VARCHAR(40) NOT NULL DEFAULT (UUID()), c DOUBLE NOT NULL DEFAULT (RAND()), \
+        at DATETIME(6) NOT NULL DEFAULT (NOW(6)), g INT AS (a * 2) STORED NOT NULL, v INT AS (a + 1) VIRTUAL";
+    db.run(&format!(
+        "SET SESSION sql_generate_invisible_primary_key = ON; \
+         CREATE TABLE numbered ({columns}); \
+         SET SESSION sql_generate_invisible_primary_key = OFF; \
+         CREATE TABLE computed ({columns}, UNIQUE KEY by_g (g, a)); \
+         INSERT INTO numbered (a) VALUES (1), (2), (3), (4); INSERT INTO computed (a) VALUES (1), (2), (3), (4)"
+    ))
+    .await;
+    let job = db.job(&[
+        "ALTER TABLE numbered MODIFY a BIGINT NOT NULL",
+        "ALTER TABLE computed MODIFY b VARCHAR(400) NOT NULL DEFAULT (UUID())",
+    ]);
+    let (engine, _lease) = copied(&db, job).await;
+    for table in ["numbered", "computed"] {
+        db.run(&format!(
+            "INSERT INTO {table} (a) VALUES (5), (6); UPDATE {table} SET a = 10 WHERE a = 1; DELETE FROM {table} WHERE a = 2; \
+             UPDATE {table} SET b = DEFAULT, c = DEFAULT WHERE a IN (3, 6)"
+        ))
+        .await;
+    }
+    let content = "SELECT CONCAT_WS(' ', \
+        (SELECT GROUP_CONCAT(CONCAT_WS('/', my_row_id, a, b, c, at, g, v) ORDER BY a) FROM numbered), \
+        (SELECT GROUP_CONCAT(CONCAT_WS('/', a, b, c, at, g, v) ORDER BY a) FROM computed))";
+    swapped_alike(&mut db, engine, content).await;
+    assert_eq!(db.column_type("numbered", "a").await, "bigint");
+    assert_eq!(db.column_type("computed", "b").await, "varchar(400)");
+    // The next row has the next number.
+    db.run("INSERT INTO numbered (a) VALUES (7)").await;
+    let number = "SELECT my_row_id FROM numbered WHERE a = 7";
+    assert_eq!(db.text(number).await, "7");
 }

@@ -6,22 +6,15 @@ mod deployment;
 mod support;
 mod xa_support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use deployment::{Deployment, TestLease, job_of};
+use deployment::{Deployment, TestLease, copy, job_of, open, swap};
 use lockkeeper::config::{Credentials, Secret};
-use lockkeeper::engine::{Directive, Engine, ErrorKind, Job, Orders, Outcome, Target};
+use lockkeeper::engine::{Directive, Engine, ErrorKind, Job, Outcome, Target};
 use lockkeeper::server::{Server, ServerOptions};
 use sqlx::{AssertSqlSafe, Executor as _};
-use support::eventually;
+use support::{PATIENCE, eventually};
 use xa_support::*;
-
-async fn opened(db: &Deployment, job: Job) -> (Engine, Arc<TestLease>) {
-    let lease = TestLease::held();
-    let engine = Engine::open(db.target(), job, lease.clone()).await;
-    (engine.expect("the engine"), lease)
-}
 
 /// For a driver that comes after one that was to give up soon.
 fn patient(db: &Deployment, lease_epoch: u64) -> Job {
@@ -32,30 +25,21 @@ fn patient(db: &Deployment, lease_epoch: u64) -> Job {
 }
 
 async fn copied(db: &Deployment, job: Job) -> Engine {
-    copied_by(db.target(), job).await
+    deployment::copied(db, job).await.0
 }
 
 async fn copied_by(target: Target, job: Job) -> Engine {
     let engine = Engine::open(target, job, TestLease::held()).await;
     let mut engine = engine.expect("the engine");
-    let copied = tokio::time::timeout(PATIENCE, engine.copy()).await;
-    let copied = copied.expect("in time").expect("the copy");
-    assert_eq!(copied, Outcome::Verified);
+    copy(&mut engine).await;
     engine
-}
-
-async fn swap(mut engine: Engine) {
-    let swapped = tokio::time::timeout(PATIENCE, engine.cut_over()).await;
-    swapped.expect("in time").expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
 }
 
 /// Writes a row and waits until it is applied, and a position after it stored.
 async fn checkpoint_after_a_write(db: &mut Deployment, to: &str) {
     db.run("REPLACE INTO orders VALUES (-9, 1, UUID())").await;
     let note = db.text("SELECT note FROM orders WHERE id = -9").await;
-    let target = ours(db, to).await;
+    let target = db.ours(to).await;
     let sql = format!("SELECT 1 FROM `{target}` WHERE id = -9 AND note = '{note}'");
     let mut session = session(db).await;
     eventually("the write is applied", PATIENCE, async || {
@@ -104,7 +88,7 @@ async fn prepared_before_and_ended_after_a_checkpoint(mut db: Deployment) {
     };
     let engine = copied(&db, second).await;
     checkpoint_after_a_write(&mut db, "_new").await;
-    let shadow = ours(&mut db, "_new").await;
+    let shadow = db.ours("_new").await;
     let unseen = format!("SELECT COUNT(*) FROM `{shadow}` WHERE n < 0 OR id >= 5000");
     assert_eq!(db.text(&unseen).await, "0");
     engine.close().await;
@@ -121,7 +105,7 @@ async fn prepared_before_and_ended_after_a_checkpoint(mut db: Deployment) {
     };
     swap(copied(&db, third).await).await;
     assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(id_type(&mut db).await, "bigint");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
     let counts = "SELECT CONCAT_WS(' ', SUM(n = -1), SUM(n = -2), SUM(id > 10000), SUM(id = 5000)) FROM orders";
     assert_eq!(db.text(counts).await, "50 48 100 1");
 }
@@ -192,7 +176,7 @@ async fn one_that_is_prepared_at_the_cutover_is_waited_for_named_and_never_kille
     assert!(error.message().contains(&name), "{}", error.message());
     // Neither the transaction nor the session is gone, and nobody else waits.
     run(&mut worker, "SELECT 1; COMMIT").await;
-    assert_eq!(id_type(&mut db).await, "int");
+    assert_eq!(db.column_type("orders", "id").await, "int");
     db.run("SET SESSION lock_wait_timeout = 1; UPDATE orders SET n = -2 WHERE id = 6")
         .await;
     run(&mut worker, &format!("XA COMMIT {name}")).await;
@@ -216,7 +200,7 @@ async fn one_that_was_prepared_before_the_copy_is_waited_for() {
         ..db.job(&[CHANGE])
     };
     let second = patient(&db, 2);
-    let (mut engine, _lease) = opened(&db, first).await;
+    let (mut engine, _lease) = open(&db, first).await;
     let error = engine.copy().await.expect_err("a prepared transaction");
     engine.close().await;
     assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
@@ -249,7 +233,7 @@ async fn a_list_that_somebody_keeps_old_shows_nobody_who_has_ended() {
         options: serde_json::json!({ "cutover_give_up_seconds": 10 }),
         ..db.job(&[CHANGE])
     };
-    let (mut engine, _lease) = opened(&db, job).await;
+    let (mut engine, _lease) = open(&db, job).await;
     let mut copy = tokio::spawn(async move {
         let copied = engine.copy().await;
         engine.close().await;
@@ -376,16 +360,13 @@ async fn one_that_is_prepared_in_the_revert_window_comes_back_with_another_drive
     db.run(&format!("XA COMMIT {stays}; XA ROLLBACK {goes}"))
         .await;
     let expected = db.text(CONTENT).await;
-    let (mut engine, lease) = opened(&db, second).await;
-    lease.order(Orders {
-        directive: Directive::Revert,
-        ..Orders::default()
-    });
+    let (mut engine, lease) = open(&db, second).await;
+    lease.direct(Directive::Revert);
     engine.revert().await.expect("the swap back");
     engine.remove_artifacts().await.expect("nothing is left");
     engine.close().await;
     assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(id_type(&mut db).await, "int");
+    assert_eq!(db.column_type("orders", "id").await, "int");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -419,7 +400,7 @@ async fn one_that_survives_a_crash_of_the_server_arrives() {
                 assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
                 engine.close().await;
                 lease_epoch += 1;
-                engine = opened(&db, impatient(&db, lease_epoch)).await.0;
+                engine = open(&db, impatient(&db, lease_epoch)).await.0;
             }
         }
     };
@@ -445,7 +426,7 @@ async fn one_that_ends_behind_the_binlogs_back_stops_the_change() {
     engine.close().await;
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(error.message().contains(&name), "{}", error.message());
-    assert_eq!(id_type(&mut db).await, "int");
+    assert_eq!(db.column_type("orders", "id").await, "int");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -462,5 +443,5 @@ async fn one_that_is_too_large_to_be_kept_stops_the_change_with_a_reason() {
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(error.message().contains("32 MiB"), "{}", error.message());
     db.run(&format!("XA ROLLBACK {name}")).await;
-    assert_eq!(id_type(&mut db).await, "int");
+    assert_eq!(db.column_type("orders", "id").await, "int");
 }

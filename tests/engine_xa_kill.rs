@@ -1,104 +1,36 @@
 //! Case 34, in a process of its own: drivers are killed while XA transactions are prepared, committed and rolled back.
 
 mod deployment;
+mod driver_process;
 mod support;
 mod xa_support;
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use deployment::{Deployment, TestLease, job_of};
-use lockkeeper::config::{ConnectionSettings, Credentials, Secret};
-use lockkeeper::engine::{Engine, EngineError, Job, Outcome};
+use deployment::Deployment;
+use driver_process::{Driver, died, freezes_at};
+use lockkeeper::config::ConnectionSettings;
+use lockkeeper::engine::Outcome;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
-use support::eventually;
-use tokio::process::{Child, Command};
+use support::{PATIENCE, eventually};
 use xa_support::*;
-
-/// What a child needs to know, as `host port user schema installation epoch`.
-const CHILD: &str = "LOCKKEEPER_TEST_ENGINE";
 
 /// Not a test of its own: a driver that can be killed.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by the other tests"]
 async fn child() {
-    let Ok(text) = std::env::var(CHILD) else {
-        return;
-    };
-    let parts: Vec<&str> = text.split(' ').collect();
-    let mut settings = support::server().await.administrator().clone();
-    settings.host = parts[0].into();
-    settings.port = parts[1].parse().expect("a port");
-    settings.credentials = Credentials {
-        user: parts[2].into(),
-        password: Secret::new(std::env::var("LOCKKEEPER_TEST_PASSWORD").unwrap_or_default()),
-    };
-    let epoch = parts[5].parse().expect("an epoch");
-    let (target, job) = job_of(&settings, parts[3], parts[4], epoch, &[CHANGE]);
-    let job = Job {
-        options: serde_json::json!({ "chunk_seconds": 0.05, "copy_threads": 1 }),
-        ..job
-    };
-    let driven: Result<(), EngineError> = async {
-        let mut engine = Engine::open(target, job, TestLease::held()).await?;
+    let options = serde_json::json!({ "chunk_seconds": 0.05, "copy_threads": 1 });
+    driver_process::child(&[CHANGE], options, async |engine, _, _| {
         assert_eq!(engine.copy().await?, Outcome::Verified);
         engine.cut_over().await?;
-        engine.finish().await?;
-        engine.close().await;
-        Ok(())
-    }
-    .await;
-    match driven {
-        Ok(()) => std::process::exit(0),
-        Err(error) => {
-            eprintln!("{:?}: {}", error.kind(), error.message());
-            std::process::exit(3);
-        }
-    }
-}
-
-fn spawn(db: &Deployment, epoch: u64, fail_at: &str) -> Child {
-    let settings = &db.settings;
-    let text = format!(
-        "{} {} {} {} {} {epoch}",
-        settings.host, settings.port, settings.credentials.user, db.schema, db.installation
-    );
-    Command::new(std::env::current_exe().expect("this test"))
-        .args(["--ignored", "--exact", "child", "--nocapture"])
-        .env(CHILD, text)
-        .env("LOCKKEEPER_FAIL_AT", fail_at)
-        .env(
-            "LOCKKEEPER_TEST_PASSWORD",
-            settings.credentials.password.expose(),
-        )
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("a child")
-}
-
-async fn frozen(driver: &Child) {
-    let stat = format!("/proc/{}/stat", driver.id().expect("a driver"));
-    eventually("the driver is frozen", PATIENCE, async || {
-        let stat = std::fs::read_to_string(&stat).expect("a driver that runs");
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('T'))
+        engine.finish().await
     })
     .await;
-}
-
-fn wake(driver: &Child) {
-    let id = driver.id().and_then(|id| i32::try_from(id).ok());
-    let id = id
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("a driver");
-    rustix::process::kill_process(id, rustix::process::Signal::CONT).expect("woken up");
 }
 
 /// The COMMIT comes while a chunk that doesn't see it yet is on its way. The driver dies when the chunk is there and
@@ -107,14 +39,15 @@ fn wake(driver: &Child) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_committed_while_its_chunk_is_in_flight_is_read_again_with_its_prepare() {
     let mut db = filled_on(support::server().await.administrator().clone(), 4000).await;
-    let mut driver = spawn(&db, 1, "copy.chunk.before=1:stop,copy.chunk.after=2:abort");
-    frozen(&driver).await;
+    let steps = "copy.chunk.before=1:stop,copy.chunk.after=2:abort";
+    let mut driver = Driver::start(&db, 1, steps);
+    driver.frozen().await;
     // The second chunk meets this row, and waits.
-    let shadow = ours(&mut db, "_new").await;
+    let shadow = db.ours("_new").await;
     let mut blocker = session(&db).await;
     let insert = format!("BEGIN; INSERT INTO `{shadow}` (id) VALUES (2001)");
     run(&mut blocker, &insert).await;
-    wake(&driver);
+    driver.wake();
     let waits = "SELECT COUNT(*) FROM performance_schema.data_lock_waits AS w \
                    JOIN performance_schema.data_locks AS d ON d.ENGINE_LOCK_ID = w.BLOCKING_ENGINE_LOCK_ID \
                   WHERE d.OBJECT_SCHEMA = DATABASE()";
@@ -143,20 +76,17 @@ async fn one_that_is_committed_while_its_chunk_is_in_flight_is_read_again_with_i
         .await;
     }
     run(&mut blocker, "ROLLBACK").await;
-    let status = tokio::time::timeout(PATIENCE, driver.wait()).await;
-    assert!(!status.expect("in time").expect("a status").success());
+    died(driver.end().await, "the second chunk");
 
-    let mut driver = spawn(&db, 2, "verify.pass.before=stop");
-    frozen(&driver).await;
-    let shadow = ours(&mut db, "_new").await;
+    let mut driver = freezes_at(&db, 2, "verify.pass.before").await;
+    let shadow = db.ours("_new").await;
     let there = format!("SELECT COUNT(*) FROM `{shadow}` WHERE n = -1");
     assert_eq!(db.text(&there).await, "2");
     let expected = db.text(CONTENT).await;
-    wake(&driver);
-    let status = tokio::time::timeout(PATIENCE, driver.wait()).await;
-    assert!(status.expect("in time").expect("a status").success());
+    driver.wake();
+    assert!(driver.end().await.success());
     assert_eq!(db.text(CONTENT).await, expected);
-    assert_eq!(id_type(&mut db).await, "bigint");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
 /// Rows, and what they hold afterwards; `None` is no row.
@@ -172,7 +102,7 @@ async fn manage(
     let settings = db.0.with_schema(&db.1);
     let mut session = connect(settings.clone()).await;
     let mut other = connect(settings).await;
-    let mut random = StdRng::seed_from_u64(worker);
+    let mut random = StdRng::seed_from_u64(support::seed().wrapping_add(worker));
     let mut rows = BTreeMap::new();
     // Prepared, with the rows as they will be if it is committed.
     let mut open: Vec<(String, Writes)> = Vec::new();
@@ -250,19 +180,19 @@ async fn managers_and_killed_drivers(mut db: Deployment, kills: u32) {
             tokio::spawn(manage(place, worker, Arc::clone(&stop), Arc::clone(&count)))
         })
         .collect();
-    let mut random = StdRng::seed_from_u64(34);
+    let mut random = StdRng::seed_from_u64(support::seed());
+    let mut killed = 0;
     for epoch in 1..=u64::from(kills) {
-        let mut driver = spawn(&db, epoch, "");
         let wait = Duration::from_millis(random.random_range(300..3000));
         // It ends by itself only if the swap found a moment without a prepared one.
-        if let Ok(status) = tokio::time::timeout(wait, driver.wait()).await {
-            assert!(status.expect("a status").success(), "epoch {epoch}");
-        } else {
-            driver.kill().await.expect("a kill");
+        match Driver::start(&db, epoch, "").killed_after(wait).await {
+            Some(status) => assert!(status.success(), "epoch {epoch}"),
+            None => killed += 1,
         }
     }
+    assert!(killed > 0, "no driver was killed");
     let before = count.load(Ordering::Relaxed);
-    let mut driver = spawn(&db, u64::from(kills) + 1, "");
+    let mut driver = Driver::start(&db, u64::from(kills) + 1, "");
     eventually("they work beside the last driver", PATIENCE, async || {
         count.load(Ordering::Relaxed) > before + 100
     })
@@ -272,9 +202,7 @@ async fn managers_and_killed_drivers(mut db: Deployment, kills: u32) {
     for manager in managers {
         expected.extend(manager.await.expect("a manager"));
     }
-    let status = tokio::time::timeout(PATIENCE, driver.wait()).await;
-    let status = status.expect("in time").expect("a status");
-    assert!(status.success(), "the last driver failed");
+    assert!(driver.end().await.success(), "the last driver failed");
     let rows = db
         .root
         .fetch_all("SELECT CAST(id AS SIGNED), CAST(n AS SIGNED) FROM orders WHERE id >= 100000")
@@ -282,7 +210,7 @@ async fn managers_and_killed_drivers(mut db: Deployment, kills: u32) {
         .expect("the rows");
     let found: BTreeMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(found, expected);
-    assert_eq!(id_type(&mut db).await, "bigint");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
     let others = db
         .text("SELECT CONCAT(COUNT(*), ' ', SUM(n)) FROM orders WHERE id < 100000")
         .await;

@@ -6,19 +6,13 @@ mod deployment;
 mod support;
 mod writers;
 
-use std::time::Duration;
-
-use deployment::{Deployment, TestLease};
+use deployment::{Deployment, TestLease, copy, open};
 use lockkeeper::engine::{Engine, EngineError, Job, Outcome};
+use support::PATIENCE;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use writers::Writers;
-
-const TABLE: &str = "CREATE TABLE orders (\
-    id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, worker INT NOT NULL, amount DECIMAL(12,4) NULL, \
-    note VARCHAR(80) NULL, body JSON NULL, ratio DOUBLE NULL, small FLOAT NULL, at DATETIME(6) NULL, \
-    touched TIMESTAMP(3) NULL, raw VARBINARY(40) NULL, KEY by_note (note))";
 
 const CHANGE: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT";
 
@@ -126,8 +120,7 @@ async fn packets_that_arrive_after_another_driver_has_ended_the_change_change_no
 
 async fn arrive_late(at: At) {
     let mut db = Deployment::fresh().await;
-    db.run(TABLE).await;
-    writers::fill(&mut db, 8_000).await;
+    writers::create(&mut db, 8_000).await;
     let writers = Writers::start(&db, 2).await;
     let (hold, held) = watch::channel(false);
     let mut target = db.target();
@@ -138,7 +131,7 @@ async fn arrive_late(at: At) {
         .await
         .expect("the first driver");
     if at != At::Copy {
-        assert_eq!(first.copy().await.expect("the copy"), Outcome::Verified);
+        copy(&mut first).await;
     }
     if !matches!(at, At::Copy | At::Cutover) {
         first.cut_over().await.expect("the swap");
@@ -147,54 +140,44 @@ async fn arrive_late(at: At) {
         hold.send_replace(true);
     }
     let first = tokio::spawn(go_on(first, at));
-    support::eventually(
-        "the first driver is there",
-        Duration::from_secs(60),
-        async || {
-            let progress = lease.progress();
-            match at {
-                At::Copy => progress.rows_copied > 0,
-                // Its first statement waits in the network.
-                At::Cutover | At::SwapBack | At::CleanUp => true,
-                At::RevertWindow => progress.phase == "revert_window",
-            }
-        },
-    )
+    support::eventually("the first driver is there", PATIENCE, async || {
+        let progress = lease.progress();
+        match at {
+            At::Copy => progress.rows_copied > 0,
+            // Its first statement waits in the network.
+            At::Cutover | At::SwapBack | At::CleanUp => true,
+            At::RevertWindow => progress.phase == "revert_window",
+        }
+    })
     .await;
     hold.send_replace(true);
 
     second_driver(&db, at).await;
-    let expected = writers.stop().await;
-    writers::check(&mut db, &expected).await;
+    writers.check(&db).await;
     let tables = db.tables().await;
-    let whole = "SELECT CONCAT(COUNT(*), ' ', SUM(CRC32(CONCAT_WS(',', id, worker, note, amount)))) FROM orders";
-    let rows = db.text(whole).await;
+    let rows = writers::digest(&db).await;
 
     hold.send_replace(false);
-    let end = tokio::time::timeout(Duration::from_secs(120), first).await;
+    let end = tokio::time::timeout(PATIENCE, first).await;
     let end = end.expect("it gives up").expect("no panic");
     assert!(
         end.is_err(),
         "{at:?}: the first driver believes that it did it"
     );
     assert_eq!(db.tables().await, tables, "{at:?}");
-    assert_eq!(db.text(whole).await, rows, "{at:?}");
-    let kind = "SELECT CONCAT(DATA_TYPE, '') FROM information_schema.COLUMNS \
-                     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'";
-    assert_eq!(db.text(kind).await, "bigint", "{at:?}");
+    assert_eq!(writers::digest(&db).await, rows, "{at:?}");
+    assert_eq!(db.column_type("orders", "id").await, "bigint", "{at:?}");
 }
 
 /// Takes over with a larger epoch, on a network that works, and ends the change.
 async fn second_driver(db: &Deployment, at: At) {
-    let mut engine = Engine::open(db.target(), job(db, at, 2), TestLease::held())
-        .await
-        .expect("the second driver");
+    let (mut engine, _lease) = open(db, job(db, at, 2)).await;
     if at.has_window() {
         let (_open, window) = watch::channel(Some(0.0));
         let outcome = engine.keep_reverse(window).await.expect("the window's end");
         assert_eq!(outcome, Outcome::WindowOver);
     } else {
-        assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+        copy(&mut engine).await;
         engine.cut_over().await.expect("the swap");
     }
     engine.finish().await.expect("the end");

@@ -2,75 +2,38 @@
 //! use has its keys at every instant, and the next driver takes away what is too much.
 
 mod deployment;
+mod driver_process;
 mod family;
 mod support;
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
-
-use deployment::{Deployment, TestLease};
+use deployment::Deployment;
+use driver_process::{dies_at, ends};
 use family::Families;
-use lockkeeper::engine::{Engine, EngineError, Outcome};
-use tokio::process::Command;
+use lockkeeper::engine::Outcome;
 
 const CHANGE: &str = "ALTER TABLE child MODIFY note VARCHAR(300) NULL";
-
-const CHILD: &str = "LOCKKEEPER_TEST_FOREIGN_KEYS";
 
 const KEYS: &str = "child.child_ibfk_1,child.child_ibfk_2,child.child_to_u,\
     twin.twin_ibfk_1,twin.twin_ibfk_2,twin.twin_to_u";
 
-/// Not a test of its own: what the other tests run in a child process.
+/// Not a test of its own: what the drivers of the others do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by the other tests"]
 async fn child() {
-    let Ok(text) = std::env::var(CHILD) else {
-        return;
-    };
-    match run(&text).await {
-        Ok(()) => std::process::exit(0),
-        Err(error) => {
-            eprintln!("{:?}: {}", error.kind(), error.message());
-            std::process::exit(3);
+    let options = serde_json::json!({});
+    driver_process::child(&[CHANGE], options, async |engine, _, epoch| {
+        if epoch == 1 {
+            assert_eq!(engine.copy().await?, Outcome::Verified);
         }
-    }
+        engine.cut_over().await?;
+        engine.finish().await
+    })
+    .await;
 }
 
-async fn run(text: &str) -> Result<(), EngineError> {
-    let parts: Vec<&str> = text.split(' ').collect();
-    let epoch: u64 = parts[2].parse().expect("an epoch");
-    let settings = support::server().await.administrator().clone();
-    let (target, job) = deployment::job_of(&settings, parts[0], parts[1], epoch, &[CHANGE]);
-    let mut engine = Engine::open(target, job, TestLease::held()).await?;
-    if epoch == 1 {
-        assert_eq!(engine.copy().await?, Outcome::Verified);
-    }
-    engine.cut_over().await?;
-    engine.finish().await?;
-    engine.close().await;
-    Ok(())
-}
-
-/// Runs a driver to its end.
-async fn drive(db: &Deployment, epoch: u64, fail_at: &str) -> ExitStatus {
-    let server = db.settings.clone().without_schema();
-    Command::new(std::env::current_exe().expect("this test"))
-        .args(["--ignored", "--exact", "child", "--nocapture"])
-        .env(CHILD, format!("{} {} {epoch}", db.schema, db.installation))
-        .env("LOCKKEEPER_FAIL_AT", fail_at)
-        // A container is not shared by processes that find it themselves.
-        .env("LOCKKEEPER_TEST_URL", server.url().expose())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .status()
-        .await
-        .expect("a driver")
-}
-
-async fn is_killed_at(db: &Deployment, epoch: u64, step: &str) {
-    let status = drive(db, epoch, &format!("{step}abort")).await;
-    let aborted = Some(rustix::process::Signal::ABORT.as_raw());
-    assert_eq!(status.signal(), aborted, "{step} was not reached: {status}");
+async fn is_killed_at(db: &mut Deployment, epoch: u64, step: &str) {
+    dies_at(db, epoch, step).await;
+    assert_eq!(guarded(db).await, "3", "{step}");
 }
 
 /// All foreign keys of the schema, by table.
@@ -107,9 +70,7 @@ async fn ended_well(db: &mut Deployment, families: Families) {
     assert_eq!(all_keys(db).await, KEYS);
     family::compare(db).await;
     family::is_enforced(db).await;
-    let column = "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
-        WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'child' AND COLUMN_NAME = 'note'";
-    assert_eq!(db.text(column).await, "varchar(300)");
+    assert_eq!(db.column_type("child", "note").await, "varchar(300)");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,15 +78,15 @@ async fn a_driver_killed_around_the_handover_leaves_a_table_with_its_keys() {
     // Each driver of a list goes on from where the one before died.
     let lists: [&[&str]; 2] = [
         &[
-            "plan.create_shadow.after=2:",
-            "cutover.lock.after=",
-            "cutover.rename.before=",
-            "cutover.rename.after=",
+            "plan.create_shadow.after 2",
+            "cutover.lock.after",
+            "cutover.rename.before",
+            "cutover.rename.after",
         ],
         &[
-            "cutover.drain.after=",
-            "cutover.unlock.after=",
-            "artifact.hold.after=",
+            "cutover.drain.after",
+            "cutover.unlock.after",
+            "artifact.hold.after",
         ],
     ];
     for list in lists {
@@ -134,11 +95,9 @@ async fn a_driver_killed_around_the_handover_leaves_a_table_with_its_keys() {
         let families = Families::start(&db, 2).await;
         let mut epochs = 1..;
         for (step, epoch) in list.iter().zip(&mut epochs) {
-            is_killed_at(&db, epoch, step).await;
-            assert_eq!(guarded(&mut db).await, "3", "{step}");
+            is_killed_at(&mut db, epoch, step).await;
         }
-        let last = drive(&db, epochs.next().expect("an epoch"), "").await;
-        assert!(last.success(), "the successor failed after {list:?}");
+        ends(&db, epochs.start).await;
         ended_well(&mut db, families).await;
     }
 }
@@ -148,16 +107,15 @@ async fn a_driver_killed_around_the_handover_leaves_a_table_with_its_keys() {
 async fn keys_that_are_left_on_the_copy_are_taken_away_by_the_next_driver() {
     let mut db = Deployment::fresh().await;
     family::create(&mut db).await;
-    is_killed_at(&db, 1, "cutover.rename.before=").await;
+    is_killed_at(&mut db, 1, "cutover.rename.before").await;
     let copy = format!("_lk_{}_7_1_0_new", db.installation);
     db.run(&left_on(&copy, &format!("{copy}_fk_2"))).await;
-    for (epoch, step) in [(2, "keys.drop.before="), (3, "keys.drop.after=")] {
-        is_killed_at(&db, epoch, step).await;
-        assert_eq!(guarded(&mut db).await, "3", "{step}");
+    for (epoch, step) in [(2, "keys.drop.before"), (3, "keys.drop.after")] {
+        is_killed_at(&mut db, epoch, step).await;
     }
     assert_eq!(all_keys(&mut db).await, KEYS);
     let families = Families::start(&db, 2).await;
-    assert!(drive(&db, 4, "").await.success());
+    ends(&db, 4).await;
     ended_well(&mut db, families).await;
 }
 
@@ -166,7 +124,7 @@ async fn keys_that_are_left_on_the_copy_are_taken_away_by_the_next_driver() {
 async fn keys_that_are_left_on_the_old_table_and_interim_names_are_put_right() {
     let mut db = Deployment::fresh().await;
     family::create(&mut db).await;
-    is_killed_at(&db, 1, "cutover.rename.after=").await;
+    is_killed_at(&mut db, 1, "cutover.rename.after").await;
     assert_eq!(
         all_keys(&mut db).await,
         KEYS,
@@ -181,16 +139,15 @@ async fn keys_that_are_left_on_the_old_table_and_interim_names_are_put_right() {
     .await;
     db.run(&left_on(&old, "child_to_u")).await;
     for (epoch, step) in [
-        (2, "keys.drop.before="),
-        (3, "keys.drop.after="),
-        (4, "keys.name.before="),
-        (5, "keys.name.after="),
+        (2, "keys.drop.before"),
+        (3, "keys.drop.after"),
+        (4, "keys.name.before"),
+        (5, "keys.name.after"),
     ] {
-        is_killed_at(&db, epoch, step).await;
-        assert_eq!(guarded(&mut db).await, "3", "{step}");
+        is_killed_at(&mut db, epoch, step).await;
     }
     assert_eq!(all_keys(&mut db).await, KEYS);
     let families = Families::start(&db, 2).await;
-    assert!(drive(&db, 6, "").await.success());
+    ends(&db, 6).await;
     ended_well(&mut db, families).await;
 }

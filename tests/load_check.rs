@@ -2,15 +2,12 @@
 
 mod support;
 
-use std::time::Duration;
-
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::load::{self, Before, Change, Checked, Record, Traffic};
 use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection};
-use support::eventually;
+use support::{PATIENCE, eventually};
 
 const ROWS: u64 = 2000;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A schema with a filled table.
 struct Shop {
@@ -57,7 +54,7 @@ impl Shop {
             rows: ROWS,
             writers: 4,
             writes_per_second: 2000,
-            seed: 7,
+            seed: support::seed(),
         };
         let running = traffic.start().await.expect("writers");
         let counters = running.counters().clone();

@@ -211,9 +211,10 @@ const CHANGES: [(&str, &str, &str); 42] = [
         "MODIFY a BIGINT",
     ),
     (
-        "id VARCHAR(10) COLLATE utf8mb4_general_ci PRIMARY KEY, `odd``name` INT, `key` INT",
-        "('a', 1, 2), ('É', 2, 3), ('ß', 4, 5)",
-        "CHANGE `odd``name` `rank` BIGINT, MODIFY `key` BIGINT INVISIBLE",
+        "id VARCHAR(10) COLLATE utf8mb4_general_ci PRIMARY KEY, `odd``name` INT, `key` INT, `a-b` INT, `Größe, 中.'` INT",
+        "('a', 1, 2, 3, 4), ('É', 2, 3, 4, 5), ('ß', 4, 5, 6, 7)",
+        "CHANGE `odd``name` `rank` BIGINT, MODIFY `key` BIGINT INVISIBLE, MODIFY `a-b` BIGINT, CHANGE `Größe, 中.'` `é\\\"{}` BIGINT, \
+         ADD KEY `by-é` (`a-b`)",
     ),
     (
         "a INT, b ENUM('z','a'), c INT, PRIMARY KEY (a, b)",

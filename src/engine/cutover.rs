@@ -527,3 +527,30 @@ fn back_off(attempts: u32) -> Duration {
         .min(LONGEST_BACK_OFF);
     full.mul_f64(rand::rng().random_range(0.5..1.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_come_later_and_later_up_to_a_limit_and_never_at_once() {
+        for (attempts, full) in [
+            (0, 100),
+            (1, 200),
+            (5, 3_200),
+            (6, 6_400),
+            (7, 10_000),
+            (4_000_000, 10_000),
+        ] {
+            let waits: Vec<_> = (0..50).map(|_| back_off(attempts).as_millis()).collect();
+            assert!(
+                waits.iter().all(|wait| (full / 2..=full).contains(wait)),
+                "{attempts}: {waits:?}"
+            );
+            assert!(
+                waits.iter().any(|wait| *wait != waits[0]),
+                "operations that met would meet again"
+            );
+        }
+    }
+}

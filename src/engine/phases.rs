@@ -267,9 +267,12 @@ impl Engine {
         let sql = self.store.set_head(head)?;
         let doing = "writing the checkpoint";
         run(self.control.connection(), sql, doing).await?;
-        if let Ok(value) = serde_json::to_value(head.stage) {
-            self.lease
-                .record_checkpoint(serde_json::json!({ "stage": value }));
+        if let Ok(stage) = serde_json::to_value(head.stage) {
+            self.lease.record_checkpoint(serde_json::json!({
+                "stage": stage,
+                "failed_verification": head.failed_verification,
+                "repaired": head.repaired,
+            }));
         }
         Ok(())
     }

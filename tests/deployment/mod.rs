@@ -1,6 +1,8 @@
 //! A schema on the shared server, seen as a deployment that an operation changes.
 
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unused_imports)] // each test binary uses its own part
+
+mod half;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,24 +12,42 @@ use futures_util::future::BoxFuture;
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::engine::session::{Owner, Session, Sessions};
 use lockkeeper::engine::target::{Password, Target, Tls};
-use lockkeeper::engine::{Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, preflight};
+use lockkeeper::engine::{
+    Directive, Engine, Job, JobTask, LeaseHolder, LeaseLost, Orders, Outcome, Progress, preflight,
+};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::sync::watch;
 
-/// A lease that a test can take away.
+use crate::support::PATIENCE;
+
+pub use half::{HalfCopied, half_copied};
+
+/// A lease that a test can take away. It ends the test as soon as the verification finds a difference: that is repaired,
+/// and whatever lost the row would show in nothing.
 pub struct TestLease {
     orders: watch::Sender<Orders>,
     lost: AtomicBool,
     progress: Mutex<Progress>,
+    may_differ: bool,
 }
 
 impl TestLease {
     pub fn held() -> Arc<Self> {
+        Self::new(false)
+    }
+
+    /// For a copy that the test spoils.
+    pub fn of_a_spoilt_copy() -> Arc<Self> {
+        Self::new(true)
+    }
+
+    fn new(may_differ: bool) -> Arc<Self> {
         Arc::new(Self {
             orders: watch::Sender::new(Orders::default()),
             lost: AtomicBool::new(false),
             progress: Mutex::default(),
+            may_differ,
         })
     }
 
@@ -38,6 +58,13 @@ impl TestLease {
 
     pub fn order(&self, orders: Orders) {
         self.orders.send_replace(orders);
+    }
+
+    pub fn direct(&self, directive: Directive) {
+        self.order(Orders {
+            directive,
+            ..Orders::default()
+        });
     }
 
     pub fn lose(&self) {
@@ -54,7 +81,11 @@ impl LeaseHolder for TestLease {
         *self.progress.lock().expect("no test panics here") = progress;
     }
 
-    fn record_checkpoint(&self, _checkpoint: serde_json::Value) {}
+    fn record_checkpoint(&self, checkpoint: serde_json::Value) {
+        let differed =
+            checkpoint["repaired"] == true || checkpoint["failed_verification"].is_string();
+        assert!(!differed || self.may_differ, "rows were lost: {checkpoint}");
+    }
 
     fn confirm(&self) -> BoxFuture<'_, Result<(), LeaseLost>> {
         Box::pin(async {
@@ -193,23 +224,32 @@ impl Deployment {
     }
 
     pub fn job(&self, statements: &[&str]) -> Job {
-        Job {
-            installation: self.installation.clone(),
-            operation_id: 7,
-            lease_epoch: 1,
-            schema_name: self.schema.clone(),
-            tasks: statements
-                .iter()
-                .enumerate()
-                .map(|(i, statement)| JobTask {
-                    task_id: 100 + i as u64,
-                    position: i as u32,
-                    statement: (*statement).to_owned(),
-                })
-                .collect(),
-            options: serde_json::json!({}),
-            revert_window_seconds: 0,
-        }
+        job_of(
+            &self.settings,
+            &self.schema,
+            &self.installation,
+            1,
+            statements,
+        )
+        .1
+    }
+
+    /// As `information_schema` shows it.
+    pub async fn column_type(&mut self, table: &str, column: &str) -> String {
+        self.text(&format!(
+            "SELECT CAST(COLUMN_TYPE AS CHAR) FROM information_schema.COLUMNS \
+              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}' AND COLUMN_NAME = '{column}'"
+        ))
+        .await
+    }
+
+    /// The table of ours whose name ends so: `_new`, `_old`, `_checkpoint`.
+    pub async fn ours(&mut self, end: &str) -> String {
+        let tables = self.tables().await;
+        let found = tables
+            .into_iter()
+            .find(|name| name.starts_with("_lk_") && name.ends_with(end));
+        found.unwrap_or_else(|| panic!("no table {end}"))
     }
 
     /// Runs statements as the administrator, in the test's schema.
@@ -247,6 +287,42 @@ impl Deployment {
             .map(|row| row.try_get_unchecked(0).expect("a name"))
             .collect()
     }
+}
+
+pub async fn open(db: &Deployment, job: Job) -> (Engine, Arc<TestLease>) {
+    let lease = TestLease::held();
+    let engine = Engine::open(db.target(), job, lease.clone())
+        .await
+        .expect("the engine");
+    (engine, lease)
+}
+
+/// An engine whose copy has ended, with no difference found.
+pub async fn copied(db: &Deployment, job: Job) -> (Engine, Arc<TestLease>) {
+    let (mut engine, lease) = open(db, job).await;
+    copy(&mut engine).await;
+    (engine, lease)
+}
+
+pub async fn copy(engine: &mut Engine) {
+    let copied = tokio::time::timeout(PATIENCE, engine.copy()).await;
+    let copied = copied.expect("in time").expect("the copy");
+    assert_eq!(copied, Outcome::Verified);
+}
+
+pub async fn swap(mut engine: Engine) {
+    let swapped = tokio::time::timeout(PATIENCE, engine.cut_over()).await;
+    swapped.expect("in time").expect("the swap");
+    engine.finish().await.expect("the end");
+    engine.close().await;
+}
+
+/// Swaps; what `content` says of the tables must be the same before and after, and is returned.
+pub async fn swapped_alike(db: &mut Deployment, engine: Engine, content: &str) -> String {
+    let expected = db.text(content).await;
+    swap(engine).await;
+    assert_eq!(db.text(content).await, expected);
+    expected
 }
 
 /// The text with which preflight refuses statements, or `None` where it accepts them. Nothing is left of either.

@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::task::JoinHandle;
 
 use crate::deployment::Deployment;
+use crate::support;
 
 /// The indexes of `p` and `q` are the server's own, that of `r` is not; `r` restricts.
 const CHILD: &str = "(id BIGINT PRIMARY KEY, p INT NULL, q INT NULL, r INT NULL, note VARCHAR(40) NULL, \
@@ -121,6 +122,7 @@ impl Families {
         let stop = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicU64::new(0));
         let mut tasks = Vec::new();
+        let seed = support::seed();
         for worker in 0..number {
             let mut connection = db.settings.connect().await.expect("a session");
             let schema = format!("USE `{}`", db.schema);
@@ -130,7 +132,7 @@ impl Families {
                 .expect("the schema");
             let mut application = Application {
                 connection,
-                random: StdRng::seed_from_u64(worker as u64),
+                random: StdRng::seed_from_u64(seed.wrapping_add(worker as u64)),
                 next: 1_000 + worker * 10_000_000,
                 parents: Vec::new(),
                 children: Vec::new(),

@@ -19,7 +19,7 @@ pub use clean_up::clean_up;
 pub use database::TestDatabase;
 pub use query::{column, one};
 pub use seed::seed;
-pub use wait::eventually;
+pub use wait::{PATIENCE, eventually};
 
 /// The server of this test run: the one that `LOCKKEEPER_TEST_URL` names, else one that every test of the
 /// run shares, whatever process it is in. It ends by itself about a second after the last test.

@@ -2,8 +2,6 @@
 
 #![allow(dead_code)] // each test binary uses its own part
 
-use std::time::Duration;
-
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::server::{Server, ServerOptions};
 use sqlx::mysql::MySqlConnection;
@@ -11,8 +9,6 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use crate::deployment::Deployment;
 use crate::support;
-
-pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub const CHANGE: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL";
 
@@ -83,18 +79,4 @@ pub async fn prepare(db: &Deployment, xid: &str, writes: &str) {
     let all = format!("XA START {xid}; {writes}; XA END {xid}; XA PREPARE {xid}");
     run(&mut session, &all).await;
     session.close().await.expect("an orderly end");
-}
-
-pub async fn id_type(db: &mut Deployment) -> String {
-    db.text(
-        "SELECT CAST(DATA_TYPE AS CHAR) FROM information_schema.COLUMNS \
-          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'id'",
-    )
-    .await
-}
-
-pub async fn ours(db: &mut Deployment, role: &str) -> String {
-    let tables = db.tables().await;
-    let found = tables.into_iter().find(|name| name.ends_with(role));
-    found.unwrap_or_else(|| panic!("no table {role}"))
 }

@@ -85,3 +85,30 @@ fn what_is_not_understood_ends_no_transaction() {
     let alone = step(&mut assembler, &query("%$unreadable"));
     assert!(matches!(alone, Ok(Step::End(..))));
 }
+
+/// The server writes 32 bits of where an event ends, however long the file is.
+#[test]
+fn a_transaction_that_crosses_4_gib_ends_where_it_ends() {
+    let gib = 1_u64 << 30;
+    let mut assembler = assembler();
+    // Heartbeats and events that are made up are no place; an end whose 32 bits are 0 looks like none.
+    let ends = [
+        gib,
+        3 * gib,
+        4 * gib - 1,
+        4 * gib + 7,
+        7 * gib,
+        8 * gib,
+        8 * gib + 40,
+    ];
+    let mut at = 4;
+    for end in ends {
+        let size = u32::try_from(end - at).unwrap_or(u32::MAX);
+        assembler.advance(end as u32, size, 0, kind::WRITE_ROWS);
+        assembler.advance(5, 0, 0, kind::HEARTBEAT_V2);
+        assembler.advance(5, 0, ARTIFICIAL_FLAG, kind::FORMAT_DESCRIPTION);
+        let expected = if end == 8 * gib { 7 * gib } else { end };
+        assert_eq!(assembler.offset, expected);
+        at = end;
+    }
+}
