@@ -8,23 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deployment::{Deployment, TestLease};
+use deployment::{Deployment, TestLease, copied, swap};
 use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Outcome};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor as _};
+use support::PATIENCE;
 use tokio::task::JoinHandle;
-
-async fn open(db: &Deployment, statement: &str, options: Value) -> Engine {
-    let job = Job {
-        options,
-        ..db.job(&[statement])
-    };
-    Engine::open(db.target(), job, TestLease::held())
-        .await
-        .expect("the engine")
-}
 
 const PRICES: &str = "CREATE TABLE t (id INT PRIMARY KEY, price DECIMAL(10,4), code VARCHAR(9), due VARCHAR(30), day VARCHAR(30)); \
     INSERT INTO t VALUES (1, 1.25, '7', '2024-01-01 10:00:00', '2024-01-01'), (2, 2.5, '8', NULL, NULL); CREATE TABLE gate (shut INT); INSERT INTO gate VALUES (1)";
@@ -36,17 +27,16 @@ const CHANGE: &str = "ALTER TABLE t MODIFY price DECIMAL(10,2), MODIFY code INT,
 async fn a_value_that_would_be_rounded_is_refused_when_the_stream_brings_it() {
     let mut db = Deployment::fresh().await;
     db.run(PRICES).await;
-    let mut engine = open(&db, CHANGE, Value::Null).await;
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
     // The server takes these as they are.
     db.run(
         "UPDATE t SET price = 9.75, code = '009', due = '2024-02-03', day = '20240203' WHERE id = 2; \
          INSERT INTO t VALUES (3, 3, NULL, '2024-02-03 04:05:06', '2024-02-03')",
     )
     .await;
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    deployment::copy(&mut engine).await;
     db.run("UPDATE t SET price = 1.2399 WHERE id = 2").await;
-    let kept = tokio::time::timeout(Duration::from_secs(120), engine.keep_current()).await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
     let error = kept
         .expect("within seconds")
         .expect_err("a value was rounded");
@@ -77,16 +67,14 @@ async fn a_value_that_would_be_rounded_is_found_after_the_copy() {
             engine.close().await;
             outcome
         });
-        support::eventually(
-            "nothing is copied yet",
-            Duration::from_secs(120),
-            async || lease.progress().throttled_by.is_some(),
-        )
+        support::eventually("nothing is copied yet", PATIENCE, async || {
+            lease.progress().throttled_by.is_some()
+        })
         .await;
         db.run("INSERT INTO t VALUES (5, 1.2399, '5', NULL, NULL)")
             .await;
         db.run("UPDATE gate SET shut = 0").await;
-        let outcome = tokio::time::timeout(Duration::from_secs(120), copy).await;
+        let outcome = tokio::time::timeout(PATIENCE, copy).await;
         match outcome.expect("in time").expect("the copy") {
             Ok(outcome) => {
                 assert!(rounded, "a value was rounded");
@@ -148,13 +136,14 @@ async fn values_of_the_new_primary_key_may_move_between_rows() {
     let writer = tokio::spawn(move_codes(session, Arc::clone(&stop)));
     let change =
         "ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (code), ADD UNIQUE KEY by_id (id)";
-    let mut engine = open(&db, change, json!({ "chunk_seconds": 0.01 })).await;
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
-    engine.cut_over().await.expect("the swap");
+    let job = Job {
+        options: json!({ "chunk_seconds": 0.01 }),
+        ..db.job(&[change])
+    };
+    let (engine, _lease) = copied(&db, job).await;
+    swap(engine).await;
     stop.store(true, Ordering::Relaxed);
     let codes = writer.await.expect("the writer");
-    engine.finish().await.expect("the end");
-    engine.close().await;
     db.run("SET SESSION group_concat_max_len = 1000000").await;
     let found = db
         .text("SELECT GROUP_CONCAT(code ORDER BY id) FROM t")

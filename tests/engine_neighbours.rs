@@ -1,44 +1,63 @@
 //! Others on the same server: parents of foreign keys, tables that a drop leaves alone, events of any size.
 
 mod deployment;
+mod driver_process;
 mod support;
 
-use deployment::{Deployment, TestLease, refusal};
-use lockkeeper::engine::{Engine, ErrorKind, Outcome, preflight};
+use deployment::{Deployment, copied, refusal, swap};
+use driver_process::{dies_at, ends};
+use lockkeeper::engine::{ErrorKind, Outcome, preflight};
 use lockkeeper::server::{Server, ServerOptions};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-async fn open(db: &Deployment, statement: &str) -> Engine {
-    Engine::open(db.target(), db.job(&[statement]), TestLease::held())
-        .await
-        .expect("the engine")
+const DROP: &str = "DROP TABLE child";
+
+/// Not a test of its own: what the drivers of the others do.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the other tests"]
+async fn child() {
+    driver_process::child(&[DROP], Value::Null, async |engine, _, _| {
+        assert_eq!(engine.copy().await?, Outcome::Verified);
+        engine.cut_over().await?;
+        engine.finish().await
+    })
+    .await;
 }
 
-/// What DROP TABLE ends at once is not kept up by a table that waits for its end under another name.
+const CHILD: &str = "CREATE TABLE child (id INT PRIMARY KEY, p INT, CONSTRAINT to_parent FOREIGN KEY (p) REFERENCES parent (id), \
+       CONSTRAINT small CHECK (id < 100)); \
+     CREATE TRIGGER watcher BEFORE INSERT ON child FOR EACH ROW SET NEW.p = 1";
+
+/// What DROP TABLE ends at once is not kept up by a table that waits for its end under another name, nor by the death of a driver
+/// between the table's new name and one of its parts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_child_holds_back_no_delete_and_keeps_no_name() {
-    let mut db = Deployment::fresh().await;
-    let child = "CREATE TABLE child (id INT PRIMARY KEY, p INT, CONSTRAINT to_parent FOREIGN KEY (p) REFERENCES parent (id), \
-                   CONSTRAINT small CHECK (id < 100)); \
-                 CREATE TRIGGER watcher BEFORE INSERT ON child FOR EACH ROW SET NEW.p = 1";
-    db.run("CREATE TABLE parent (id INT PRIMARY KEY); INSERT INTO parent VALUES (1), (2)")
-        .await;
-    db.run(child).await;
-    db.run("INSERT INTO child VALUES (7, 1)").await;
-    let mut engine = open(&db, "DROP TABLE child").await;
-    engine.copy().await.expect("nothing to copy");
-    engine.cut_over().await.expect("the drop");
-    engine.finish().await.expect("the end");
-    engine.close().await;
+    for fate in [
+        "",
+        "step.execute.after",
+        "keys.drop.before",
+        "step.part.before 2",
+    ] {
+        let mut db = Deployment::fresh().await;
+        db.run("CREATE TABLE parent (id INT PRIMARY KEY); INSERT INTO parent VALUES (1), (2)")
+            .await;
+        db.run(CHILD).await;
+        db.run("INSERT INTO child VALUES (7, 1)").await;
+        if !fate.is_empty() {
+            dies_at(&db, 1, fate).await;
+        }
+        ends(&db, 2).await;
 
-    db.run("DELETE FROM parent WHERE id = 1").await;
-    // Not one of its names is taken.
-    db.run(child).await;
-    let tables = db.tables().await;
-    let held = tables.iter().find(|name| name.contains("_drop"));
-    let held = held.expect("the dropped table in its holding name").clone();
-    assert_eq!(db.text(&format!("SELECT id FROM `{held}`")).await, "7");
+        db.run("DELETE FROM parent WHERE id = 1").await;
+        // Not one of its names is taken.
+        db.run(CHILD).await;
+        let tables = db.tables().await;
+        let held = tables.iter().find(|name| name.contains("_drop"));
+        let held = held.expect("the dropped table in its holding name").clone();
+        let rows = db.text(&format!("SELECT id FROM `{held}`")).await;
+        assert_eq!(rows, "7", "{fate}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,11 +108,8 @@ async fn a_parent_that_is_in_use_makes_a_new_child_wait_and_nobody_behind_it() {
         .execute("COMMIT")
         .await
         .expect("the end of the report");
-    let mut engine = open(&db, create).await;
-    engine.copy().await.expect("nothing to copy");
-    engine.cut_over().await.expect("the new table");
-    engine.finish().await.expect("the end");
-    engine.close().await;
+    let (engine, _lease) = copied(&db, db.job(&[create])).await;
+    swap(engine).await;
     let keys = db
         .text("SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()")
         .await;
@@ -132,12 +148,10 @@ async fn an_event_larger_than_the_servers_packet_passes() {
             INSERT INTO other VALUES (1, REPEAT('a', 3 << 20))",
     )
     .await;
-    let mut engine = open(&db, "ALTER TABLE orders MODIFY n BIGINT").await;
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
+    let job = db.job(&["ALTER TABLE orders MODIFY n BIGINT"]);
+    let (engine, _lease) = copied(&db, job).await;
     db.run("UPDATE other SET body = REPEAT('b', 3 << 20); UPDATE orders SET n = 2")
         .await;
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
+    swap(engine).await;
     assert_eq!(db.text("SELECT n FROM orders").await, "2");
 }

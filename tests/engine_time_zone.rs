@@ -3,8 +3,8 @@
 mod deployment;
 mod support;
 
-use deployment::{Deployment, TestLease, refusal};
-use lockkeeper::engine::{Engine, Job, Outcome};
+use deployment::{Deployment, copied, refusal, swap};
+use lockkeeper::engine::Job;
 use lockkeeper::server::{Server, ServerOptions};
 use serde_json::{Value, json};
 
@@ -21,13 +21,8 @@ async fn change(db: &Deployment, operation_id: u64, statement: &str) {
         operation_id,
         ..db.job(&[statement])
     };
-    let mut engine = Engine::open(db.target(), job, TestLease::held())
-        .await
-        .expect("the engine");
-    assert_eq!(engine.copy().await.expect("the copy"), Outcome::Verified);
-    engine.cut_over().await.expect("the swap");
-    engine.finish().await.expect("the end");
-    engine.close().await;
+    let (engine, _lease) = copied(db, job).await;
+    swap(engine).await;
 }
 
 const TABLES: &str = "CREATE TABLE t (id INT PRIMARY KEY, n INT, ts TIMESTAMP NULL, dt DATETIME NULL); \

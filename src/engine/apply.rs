@@ -385,8 +385,7 @@ impl Applier {
                 }
             };
             // A row that is refused each time is a true duplicate.
-            let may_meet = self.routing.values_meet()
-                || failures < MEETINGS && self.routing.chunks_meet_changes();
+            let may_meet = failures < MEETINGS && self.routing.chunks_meet_changes();
             let result = self.flush(session.connection(), Transaction::Own).await;
             let result = result.map_err(|error| match may_meet {
                 true => meeting_of_rows(error),
@@ -563,12 +562,11 @@ async fn longest_statement(session: &mut Session) -> Result<usize, EngineError> 
 }
 
 /// A duplicate while chunks run: one may have brought the row after the batch had looked for it
-/// and before it put its own there, or the value of a unique key is on its way from one row to another. A batch, or a
-/// chunk, that is written again finds it.
+/// and before it put its own there. A batch that is written again finds it.
 pub(super) fn meeting_of_rows(error: EngineError) -> EngineError {
     match error.server_number() {
         Some(DUPLICATE) => EngineError::Retryable {
-            message: "rows met that may not both be there in a moment".into(),
+            message: "a chunk and a change brought one row at once".into(),
             source: Some(Box::new(error)),
         },
         _ => error,

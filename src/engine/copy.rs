@@ -11,7 +11,6 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::apply::meeting_of_rows;
 use super::binlog::rows::KeyText;
 use super::checkpoint::{CopiedRange, artifact_error, run};
 use super::context::{Context, Halt};
@@ -134,10 +133,15 @@ impl TableCopy {
         };
         let columns = KeyColumns::new(original, &key.source, &key.source_index);
         let name = |t: &TableDefinition, i: usize| quote(&t.columns[i].name);
-        let insert = from_original(plan, original, shadow, &shadow.quoted(), &columns);
+        let verb = match context.routing.values_meet(table) {
+            // A change is on its way that tells what became of the other row.
+            true => "REPLACE",
+            false => "INSERT",
+        };
+        let insert = from_original(plan, original, shadow, verb, &shadow.quoted(), &columns);
         let ordered = layout.ordered();
         // Where changes are applied ahead of the copy, a row may be there already.
-        let insert_tail = match ordered {
+        let insert_tail = match ordered || verb == "REPLACE" {
             true => String::new(),
             false => {
                 let column = format!("{}.{}", shadow.quoted(), name(shadow, key.target[0]));
@@ -386,11 +390,7 @@ impl TableCopy {
         let doing = "copying a chunk";
         let connection = session.connection();
         run(connection, "BEGIN".into(), doing).await?;
-        let rows = run(connection, insert.to_owned(), doing).await;
-        let rows = rows.map_err(|error| match self.context.routing.values_meet() {
-            true => meeting_of_rows(error),
-            false => error,
-        })?;
+        let rows = run(connection, insert.to_owned(), doing).await?;
         fail_point::at("copy.chunk.before");
         let done = format!("{}; COMMIT", self.context.store.add_copied(&record(rows))?);
         let committing = Instant::now();

@@ -12,11 +12,12 @@ use super::staging::as_altered;
 use super::table::{TableDefinition, TablePlan, quote};
 use super::{EngineError, catalog};
 
-/// `INSERT INTO … SELECT … WHERE `, for whatever has the shadow's columns.
+/// `INSERT INTO … SELECT … WHERE `, or with another verb, for whatever has the shadow's columns.
 pub(super) fn from_original(
     plan: &TablePlan,
     original: &TableDefinition,
     shadow: &TableDefinition,
+    verb: &str,
     into: &str,
     key: &KeyColumns,
 ) -> String {
@@ -34,7 +35,7 @@ pub(super) fn from_original(
         })
         .collect();
     format!(
-        "INSERT INTO {into} ({}) SELECT {} FROM {} FORCE INDEX ({}) WHERE ",
+        "{verb} INTO {into} ({}) SELECT {} FROM {} FORCE INDEX ({}) WHERE ",
         targets.join(", "),
         sources.join(", "),
         original.quoted(),

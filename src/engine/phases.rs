@@ -287,11 +287,7 @@ impl Engine {
     async fn copy_tables(&mut self) -> Result<(), Halt> {
         let copied = self.copied.clone();
         let (running, _, _) = self.parts()?;
-        // While a value that went from one row to another is on its way, no chunk can bring it.
-        running.set_pace(match running.context.routing.values_meet() {
-            true => Pace::Prompt,
-            false => Pace::Gather,
-        });
+        running.set_pace(Pace::Gather);
         let context = Arc::clone(&running.context);
         self.phase("copy");
         for table in context.copied() {

@@ -255,7 +255,7 @@ async fn rehearse(
     let doing = || EngineError::while_doing("trying rows");
     let started = Instant::now();
     let into = quote_table(&shadow.schema, trial);
-    let insert = from_original(plan, original, shadow, &into, key);
+    let insert = from_original(plan, original, shadow, "INSERT", &into, key);
     let mut from = None;
     loop {
         if started.elapsed() > LIMIT {

@@ -325,16 +325,20 @@ impl Routing {
         self.lock().tables.iter().any(|t| !t.ordered && !t.complete)
     }
 
-    /// From now on see [`Routing::values_meet`].
+    /// The target keeps another unique key: see [`Routing::values_meet`].
     pub fn stays_unique(&self, table: usize) {
         self.lock().tables[table].stays_unique = true;
     }
 
-    /// Whether two rows may have one value of a unique key for a moment: the change that takes it from the one is held, or on
-    /// its way, while the other comes.
-    pub fn values_meet(&self) -> bool {
+    /// Whether a row that is written may take a value of a unique key from another row. The change that took it away from
+    /// there is held, or on its way, and has that row's whole image; so the other row gives way until it comes. Where it
+    /// is a true duplicate the verification misses that row.
+    pub fn values_meet(&self, table: usize) -> bool {
         let inner = self.lock();
-        inner.tables.iter().any(|t| t.stays_unique && !t.complete)
+        inner
+            .tables
+            .get(table)
+            .is_some_and(|t| t.stays_unique && !t.complete)
     }
 
     /// How much is held.

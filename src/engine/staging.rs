@@ -23,6 +23,8 @@ pub struct Staging {
     pub insert_prefix: String,
     /// Takes the staged rows over.
     pub take_over: Vec<String>,
+    /// The same where other rows give way: see [`super::routing::Routing::values_meet`].
+    pub take_over_from_others: Vec<String>,
     /// Asks for the key of the one row that is staged, as people read it.
     pub key_text: String,
 }
@@ -244,6 +246,7 @@ impl Staging {
             clear,
             remove: format!("DROP TEMPORARY TABLE IF EXISTS {}", remove.join(", ")),
             insert_prefix: format!("INSERT INTO {stage} ({list}) VALUES "),
+            take_over_from_others: from_others(&take_over, to.table),
             take_over,
             key_text: format!("SELECT CONCAT_WS(', ', {}) FROM {stage}", shown.join(", ")),
         }
@@ -287,6 +290,15 @@ impl Staging {
             back,
         ))
     }
+}
+
+fn from_others(take_over: &[String], table: &str) -> Vec<String> {
+    let insert = format!("INSERT INTO {table} (");
+    let replace = format!("REPLACE INTO {table} (");
+    let others = take_over.iter();
+    others
+        .map(|statement| statement.replacen(&insert, &replace, 1))
+        .collect()
 }
 
 fn kept_columns(back: &WayBack, to: Side<'_>) -> Vec<String> {

@@ -63,10 +63,11 @@ impl Applier {
             if no_member {
                 texts.add(&format!("SET SESSION sql_mode = '{OUR_SQL_MODE}'"));
             }
-            staging
-                .take_over
-                .iter()
-                .for_each(|statement| texts.add(statement));
+            let take_over = match self.routing.values_meet(table) {
+                true => &staging.take_over_from_others,
+                false => &staging.take_over,
+            };
+            take_over.iter().for_each(|statement| texts.add(statement));
         }
         texts
     }
