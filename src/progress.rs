@@ -7,6 +7,8 @@ use indicatif::{MultiProgress, ProgressDrawTarget, ProgressStyle};
 use sqlx::mysql::MySqlRow;
 use sqlx::{MySqlConnection, Row as _};
 
+use crate::text::{amount, duration};
+
 /// One deployment's operation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Operation {
@@ -120,14 +122,14 @@ pub(crate) fn in_words(operation: &Operation, names: Names) -> String {
     {
         words.push(format!(
             "{}/{} rows",
-            short(copied as f64),
-            short(total as f64)
+            amount(copied as f64),
+            amount(total as f64)
         ));
         if let Some(rate) = operation.rows_per_second.filter(|rate| *rate > 0.0) {
-            words.push(format!("{}/s", short(rate)));
+            words.push(format!("{}/s", amount(rate)));
         }
         if let Some(left) = operation.seconds_left {
-            words.push(format!("{left:.0} s left"));
+            words.push(format!("{} left", duration(left)));
         }
     }
     if names == Names::Driver {
@@ -140,14 +142,6 @@ pub(crate) fn in_words(operation: &Operation, names: Names) -> String {
         words.extend(operation.error.clone());
     }
     words.join("  ")
-}
-
-fn short(number: f64) -> String {
-    if number >= 1000.0 {
-        format!("{:.0}k", number / 1000.0)
-    } else {
-        format!("{number:.0}")
-    }
 }
 
 /// The bars of a command on its terminal. None are drawn where standard output is no terminal.

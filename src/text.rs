@@ -37,6 +37,27 @@ pub(crate) fn folded(text: &str, width: Option<usize>, first: &str, rest: &str) 
     lines
 }
 
+/// A time that people read at a glance, in at most six characters.
+pub(crate) fn duration(seconds: f64) -> String {
+    match seconds.max(0.0) {
+        s if s < 10.0 => format!("{s:.1}s"),
+        s if s < 100.0 => format!("{s:.0}s"),
+        s if s < 5940.0 => format!("{:.0}m", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1}h", s / 3600.0),
+        s => format!("{:.1}d", s / 86_400.0),
+    }
+}
+
+/// So many rows, roughly.
+pub(crate) fn amount(rows: f64) -> String {
+    match rows {
+        rows if rows >= 1e7 => format!("{:.0}M", rows / 1e6),
+        rows if rows >= 1e6 => format!("{:.1}M", rows / 1e6),
+        rows if rows >= 1e4 => format!("{:.0}k", rows / 1e3),
+        rows => format!("{rows:.0}"),
+    }
+}
+
 /// `LOCKKEEPER_GOLDEN=write` writes what is shown as the new expected text.
 #[cfg(test)]
 #[track_caller]
@@ -53,7 +74,22 @@ pub(crate) fn golden(name: &str, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::folded;
+    use super::{amount, duration, folded};
+
+    #[test]
+    fn times_and_amounts_fit_their_columns() {
+        for seconds in [0.0, 9.94, 99.4, 5_900.0, 170_000.0, 8_000_000.0] {
+            assert!(duration(seconds).len() <= 6, "{}", duration(seconds));
+        }
+        for rows in [0.0, 9_999.0, 999_499.0, 9_999_999.0, 99_999_999_999.0] {
+            assert!(amount(rows).len() <= 7, "{}", amount(rows));
+        }
+        assert_eq!(duration(10_800.0), "3.0h");
+        assert_eq!(
+            (amount(1_500_000.0), amount(12_000_000.0)),
+            ("1.5M".to_owned(), "12M".to_owned())
+        );
+    }
 
     #[test]
     fn a_line_is_broken_between_words_and_a_long_word_stays_whole() {

@@ -59,6 +59,7 @@ fn once(global: &Global, args: &Args, fleet: &Fleet) {
         message: "",
         width: args.width.map_or_else(terminal::width, usize::from),
         height: None,
+        scroll: 0,
         has_keys: false,
     };
     for line in screen::lines(&view) {
@@ -121,14 +122,17 @@ async fn live(
             }
         }
         let (width, height) = text::size();
+        let message = keys.message();
         let view = View {
             fleet: &fleet,
             selected: keys.selected(),
-            message: &keys.message(),
+            message: &message,
             width,
             height: Some(height),
+            scroll: keys.scroll(),
             has_keys: true,
         };
+        keys.scroll_at_most(screen::most_scroll(&view));
         terminal.draw(&screen::lines(&view))?;
     }
 }

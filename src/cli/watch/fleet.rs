@@ -10,6 +10,7 @@ use super::super::{CliError, output};
 const SETTLED_SHOWN_MINUTES: u32 = 10;
 const APPLIES: usize = 20;
 const EVENTS: usize = 50;
+const HEALTH: usize = 10;
 
 #[derive(Debug, Default, Clone, Serialize)]
 pub(super) struct Fleet {
@@ -17,9 +18,24 @@ pub(super) struct Fleet {
     pub now: String,
     pub drivers_alive: u64,
     pub applies: Vec<Apply>,
+    /// The gravest of them.
     pub health: Vec<Health>,
+    pub health_total: usize,
     /// The latest first.
     pub events: Vec<Event>,
+    /// The latest apply that is over, where nothing goes on.
+    pub last: Option<Last>,
+}
+
+#[derive(Debug, Default, Clone, Serialize)]
+pub(super) struct Last {
+    pub apply_id: u64,
+    pub name: String,
+    pub state: String,
+    pub finished_at: String,
+    pub operations: u64,
+    pub completed: u64,
+    pub error: String,
 }
 
 #[derive(Debug, Default, Clone, Serialize)]
@@ -65,6 +81,27 @@ pub(super) struct Event {
     /// Hours, minutes, seconds.
     pub at: String,
     pub sentence: String,
+}
+
+impl Fleet {
+    /// Whether a line of `health` is about what is shown: `apply 7`, `operation 41 on eu-1`, `request 3 on apply 7`. One that
+    /// can't be told apart is.
+    fn concerns(&self, subject: &str) -> bool {
+        let words: Vec<&str> = subject.split(' ').collect();
+        let number = |text: &str| text.parse::<u64>().ok();
+        let operations = self.applies.iter().flat_map(|apply| &apply.operations);
+        let apply = match words.as_slice() {
+            ["apply", apply] | ["request", _, "on", "apply", apply] => number(apply),
+            ["operation", operation, ..] => {
+                let id = number(operation);
+                return operations
+                    .into_iter()
+                    .any(|one| Some(one.operation_id) == id);
+            }
+            _ => return true,
+        };
+        self.applies.iter().any(|one| Some(one.apply_id) == apply)
+    }
 }
 
 impl Apply {
@@ -145,16 +182,24 @@ async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, C
         .await?;
     fleet.now = head.first_text("now");
     fleet.drivers_alive = number(&head, 0, "drivers").unwrap_or_default() as u64;
+    if fleet.applies.is_empty() {
+        fleet.last = last(session).await?;
+    }
     let health = session
         .read(
             "SELECT h.severity, h.subject, h.problem, h.remedy
                FROM health AS h
-              ORDER BY FIELD(h.severity, 'error', 'warning', 'notice'), h.subject, h.problem
-              LIMIT 10"
+              ORDER BY FIELD(h.severity, 'error', 'warning', 'notice'), h.subject, h.problem"
                 .to_owned(),
         )
         .await?;
-    fleet.health = (0..health.rows.len())
+    let shown: Vec<usize> = (0..health.rows.len())
+        .filter(|row| only.is_none() || fleet.concerns(&health.text(*row, "subject")))
+        .collect();
+    fleet.health_total = shown.len();
+    fleet.health = shown
+        .into_iter()
+        .take(HEALTH)
         .map(|row| Health {
             severity: health.text(row, "severity"),
             sentence: format!(
@@ -167,6 +212,29 @@ async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, C
         .collect();
     fleet.events = events(session, only).await?;
     Ok(fleet)
+}
+
+/// Ids grow: where none is open, the highest is the latest.
+async fn last(session: &mut Session) -> Result<Option<Last>, CliError> {
+    let table = session
+        .read(
+            "SELECT a.apply_id, a.apply_name, a.state, a.finished_at, a.operations, a.completed, a.error
+               FROM apply_status AS a
+              ORDER BY a.apply_id DESC
+              LIMIT 1"
+                .to_owned(),
+        )
+        .await?;
+    let whole = |column| number(&table, 0, column).unwrap_or_default() as u64;
+    Ok((!table.rows.is_empty()).then(|| Last {
+        apply_id: whole("apply_id"),
+        name: table.first_text("apply_name"),
+        state: table.first_text("state"),
+        finished_at: output::without_fraction(table.first_text("finished_at")),
+        operations: whole("operations"),
+        completed: whole("completed"),
+        error: table.first_text("error"),
+    }))
 }
 
 async fn operations(session: &mut Session, apply: u64) -> Result<Vec<Operation>, CliError> {

@@ -54,9 +54,13 @@ pub(super) fn is_interrupt(key: &KeyEvent) -> bool {
 pub(super) struct Keys {
     applies: Vec<(u64, String)>,
     selected: Option<u64>,
+    scroll: usize,
     asked: Option<Asked>,
     said: String,
 }
+
+/// Lines that PgUp and PgDn move by: less than the smallest screen has.
+const PAGE: usize = 8;
 
 impl Keys {
     /// The applies that are on the screen now, in its order.
@@ -76,6 +80,15 @@ impl Keys {
 
     pub fn selected(&self) -> Option<u64> {
         self.selected
+    }
+
+    pub fn scroll(&self) -> usize {
+        self.scroll
+    }
+
+    /// What is shown ends there, now.
+    pub fn scroll_at_most(&mut self, lines: usize) {
+        self.scroll = self.scroll.min(lines);
     }
 
     pub fn say(&mut self, text: String) {
@@ -116,6 +129,8 @@ impl Keys {
             KeyCode::Char('q') | KeyCode::Esc => self.asked = Some(Asked::Quit),
             KeyCode::Up | KeyCode::Char('k') => self.choose(-1),
             KeyCode::Down | KeyCode::Char('j') => self.choose(1),
+            KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(PAGE),
+            KeyCode::PageDown => self.scroll += PAGE,
             _ => {}
         }
         Wish::Nothing

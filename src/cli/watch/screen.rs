@@ -1,7 +1,7 @@
 //! The screen as lines of text: a pure function of what the views say, the size, and what the user is about to do.
 
-use super::fleet::{Apply, Fleet, Operation};
-use crate::text::folded;
+use super::fleet::{Apply, Fleet, Last, Operation};
+use crate::text::{amount, duration, folded};
 
 /// How a span is painted; plain text has no need of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,47 +54,139 @@ pub(super) struct View<'a> {
     pub width: usize,
     /// None: as many lines as there are.
     pub height: Option<usize>,
+    /// So many lines below the head are above the screen.
+    pub scroll: usize,
     pub has_keys: bool,
 }
 
 const NAME_MOST: usize = 24;
 const WHAT: usize = 22;
+const HEALTH_MOST: usize = 3;
+const BARRIER_MOST: usize = 6;
 const KEYS: &str = "↑↓ choose  s stop  S start  c cut over  r release  q quit";
 
 pub(super) fn lines(view: &View<'_>) -> Vec<Line> {
-    let mut lines = vec![head(view)];
-    for health in &view.fleet.health {
-        let text = format!("{}: {}", health.severity, health.sentence);
-        lines.extend(wrapped(&text, view.width, "", Tone::Bad));
+    let Parts {
+        mut lines,
+        fixed,
+        footer,
+    } = parts(view);
+    if let Some(height) = view.height {
+        let room = height.saturating_sub(footer.len());
+        if lines.len() > room {
+            // One line says what is left out.
+            let shown = room.saturating_sub(fixed + 1);
+            let above = view.scroll.min(hidden(lines.len(), room));
+            let below = (lines.len() - fixed).saturating_sub(above + shown);
+            lines.drain(fixed..fixed + above);
+            lines.truncate(fixed + shown);
+            lines.push(Line::of(Tone::Faint, left_out(view, above, below)));
+        }
+        lines.resize(room, Line::default());
     }
+    lines.extend(footer);
+    lines.into_iter().map(|line| line.cut(view.width)).collect()
+}
+
+/// How far it can be scrolled.
+pub(super) fn most_scroll(view: &View<'_>) -> usize {
+    let Parts { lines, footer, .. } = parts(view);
+    let room = view
+        .height
+        .map(|height| height.saturating_sub(footer.len()));
+    room.map_or(0, |room| hidden(lines.len(), room))
+}
+
+/// Lines that don't fit, with one more that says so.
+fn hidden(lines: usize, room: usize) -> usize {
+    if lines > room { lines + 1 - room } else { 0 }
+}
+
+fn left_out(view: &View<'_>, above: usize, below: usize) -> String {
+    let mut text = match (above, below) {
+        (0, below) => format!("… {below} more lines: PgDn"),
+        (above, 0) => format!("… {above} lines above: PgUp"),
+        (above, below) => format!("… {below} more lines, {above} above: PgDn, PgUp"),
+    };
+    if view.fleet.applies.len() > 1 {
+        text.push_str("; `lockkeeper watch APPLY` shows one apply");
+    }
+    text
+}
+
+/// Everything, however high the screen is.
+struct Parts {
+    lines: Vec<Line>,
+    /// How many of them stay where they are.
+    fixed: usize,
+    footer: Vec<Line>,
+}
+
+fn parts(view: &View<'_>) -> Parts {
+    let mut lines = vec![head(view)];
+    lines.extend(health_lines(view));
+    let fixed = lines.len();
     if view.fleet.applies.is_empty() {
         lines.push(Line::default());
         lines.push(Line::of(
             Tone::Plain,
             "Nothing is going on; `lockkeeper submit` asks for a change.",
         ));
+        if let Some(last) = &view.fleet.last {
+            lines.extend(wrapped(&ended(last), view.width, "", tone(&last.state)));
+        }
     }
     for apply in &view.fleet.applies {
         lines.push(Line::default());
         lines.extend(apply_lines(view, apply));
     }
     let footer = footer(view);
-    let events = event_lines(view, lines.len() + footer.len());
-    lines.extend(events);
-    if let Some(height) = view.height {
-        let room = height.saturating_sub(footer.len());
-        if lines.len() > room {
-            let hidden = lines.len() - room.saturating_sub(1);
-            lines.truncate(room.saturating_sub(1));
-            lines.push(Line::of(
-                Tone::Faint,
-                format!("… {hidden} more lines; `lockkeeper watch APPLY` shows one apply"),
-            ));
-        }
-        lines.resize(room, Line::default());
+    lines.extend(event_lines(view, lines.len() + footer.len()));
+    Parts {
+        lines,
+        fixed,
+        footer,
     }
-    lines.extend(footer);
-    lines.into_iter().map(|line| line.cut(view.width)).collect()
+}
+
+/// The gravest first, and no more of them than leave room for the deployments.
+fn health_lines(view: &View<'_>) -> Vec<Line> {
+    let room = view.height.map_or(usize::MAX, |height| height / 4);
+    let mut lines = Vec::new();
+    let mut told = 0;
+    for health in view.fleet.health.iter().take(HEALTH_MOST) {
+        let text = format!("{}: {}", health.severity, health.sentence);
+        let these = wrapped(&text, view.width, "", Tone::Bad);
+        if told > 0 && lines.len() + these.len() > room {
+            break;
+        }
+        lines.extend(these);
+        told += 1;
+    }
+    let left = view.fleet.health_total.saturating_sub(told);
+    if left > 0 {
+        let text = format!("… and {left} more: `lockkeeper doctor`");
+        lines.push(Line::of(Tone::Bad, text));
+    }
+    lines
+}
+
+fn ended(last: &Last) -> String {
+    let mut text = format!(
+        "The last one, apply {} ({}), ended {} at {} UTC",
+        last.apply_id,
+        last.name,
+        words(&last.state),
+        last.finished_at
+    );
+    if last.state != "completed" {
+        text.push_str(&format!(" after {} of {}", last.completed, last.operations));
+        if !last.error.is_empty() {
+            text.push_str(&format!(": {}", last.error));
+        }
+        text.push_str(&format!("; `lockkeeper why {}`", last.apply_id));
+    }
+    text
 }
 
 fn head(view: &View<'_>) -> Line {
@@ -144,6 +236,8 @@ fn apply_lines(view: &View<'_>, apply: &Apply) -> Vec<Line> {
         (tone(&apply.state), words(&apply.state)),
         (Tone::Bold, title),
     ])];
+    // Above the deployments, which may be more than the screen has lines.
+    lines.extend(wrapped(&barrier(apply), view.width, "    ", Tone::Plain));
     let columns = Columns::of(view.width, apply);
     for operation in &apply.operations {
         lines.push(columns.line(operation));
@@ -151,7 +245,6 @@ fn apply_lines(view: &View<'_>, apply: &Apply) -> Vec<Line> {
             lines.extend(wrapped(&text, view.width, "      ", tone));
         }
     }
-    lines.extend(wrapped(&barrier(apply), view.width, "  ", Tone::Plain));
     lines
 }
 
@@ -161,7 +254,11 @@ fn barrier(apply: &Apply) -> String {
     if waiting.is_empty() {
         return String::new();
     }
-    let mut text = format!("at the barrier: {}", waiting.join(", "));
+    let named = &waiting[..waiting.len().min(BARRIER_MOST)];
+    let mut text = format!("at the barrier: {}", named.join(", "));
+    if waiting.len() > named.len() {
+        text.push_str(&format!(" and {} more", waiting.len() - named.len()));
+    }
     if let Some(turn) = apply.turn() {
         text.push_str(&format!("; next swap: {}", turn.deployment));
     }
@@ -333,21 +430,7 @@ fn count(number: u64, one: &str, many: &str) -> String {
 }
 
 fn rate(rows: f64) -> String {
-    match rows {
-        rows if rows >= 1e6 => format!("{:.1}M/s", rows / 1e6),
-        rows if rows >= 1e4 => format!("{:.0}k/s", rows / 1e3),
-        rows => format!("{rows:.0}/s"),
-    }
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds.max(0.0) {
-        s if s < 10.0 => format!("{s:.1}s"),
-        s if s < 100.0 => format!("{s:.0}s"),
-        s if s < 5940.0 => format!("{:.0}m", s / 60.0),
-        s if s < 172_800.0 => format!("{:.1}h", s / 3600.0),
-        s => format!("{:.1}d", s / 86_400.0),
-    }
+    format!("{}/s", amount(rows))
 }
 
 fn shortened(text: &str, most: usize) -> String {

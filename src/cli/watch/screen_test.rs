@@ -1,4 +1,4 @@
-use super::super::fleet::{Event, Health};
+use super::super::fleet::{Event, Health, Last};
 use super::*;
 use crate::text::golden;
 
@@ -57,6 +57,8 @@ fn fleet() -> Fleet {
                        which takes it over"
                 .to_owned(),
         }],
+        health_total: 1,
+        last: None,
         events: vec![
             Event {
                 at: "22:20:01".to_owned(),
@@ -71,6 +73,10 @@ fn fleet() -> Fleet {
 }
 
 fn shown(fleet: &Fleet, width: usize, height: Option<usize>) -> String {
+    scrolled(fleet, width, height, 0)
+}
+
+fn scrolled(fleet: &Fleet, width: usize, height: Option<usize>, scroll: usize) -> String {
     let view = View {
         fleet,
         selected: height.map(|_| 7),
@@ -81,6 +87,7 @@ fn shown(fleet: &Fleet, width: usize, height: Option<usize>) -> String {
         },
         width,
         height,
+        scroll,
         has_keys: height.is_some(),
     };
     let lines = lines(&view);
@@ -119,6 +126,81 @@ fn a_screen_that_is_too_small_says_what_it_leaves_out() {
     assert!(text.contains("y/n"), "the question stays: {text}");
 }
 
+/// Every deployment in trouble, of which each says so in three rows.
+fn troubled(deployments: u64) -> Fleet {
+    let mut fleet = fleet();
+    let trouble = &fleet.health[0];
+    fleet.health = (0..10).map(|_| trouble.clone()).collect();
+    fleet.health_total = usize::try_from(deployments).expect("few");
+    let apply = &mut fleet.applies[0];
+    apply.operations = (0..deployments)
+        .map(|number| {
+            operation(
+                number,
+                &format!("cell-{number}"),
+                "waiting_for_cutover",
+                100.0,
+            )
+        })
+        .collect();
+    fleet
+}
+
+#[test]
+fn trouble_leaves_room_for_the_deployments_and_the_next_swap() {
+    let text = shown(&troubled(12), 80, Some(24));
+    assert!(text.contains("… and 9 more: `lockkeeper doctor`"), "{text}");
+    assert!(text.contains("next swap: cell-0"), "{text}");
+    for number in 0..5 {
+        assert!(text.contains(&format!("  cell-{number} ")), "{text}");
+    }
+    assert!(!text.contains("watch APPLY"), "there is but one: {text}");
+    let small = shown(&troubled(12), 80, Some(12));
+    assert!(
+        small.contains("… and 11 more") && small.contains("next swap"),
+        "{small}"
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_reached_by_scrolling() {
+    let fleet = troubled(40);
+    let first = shown(&fleet, 80, Some(24));
+    assert!(!first.contains("  cell-39 "), "{first}");
+    let last = scrolled(&fleet, 80, Some(24), usize::MAX);
+    assert!(last.contains("  cell-39 "), "{last}");
+    assert!(
+        last.contains(" lines above: PgUp") && !last.contains("PgDn"),
+        "{last}"
+    );
+    assert_eq!(last.lines().count(), 24);
+    assert_eq!(first.lines().next(), last.lines().next(), "the head stays");
+}
+
+#[test]
+fn where_nothing_goes_on_the_last_apply_and_its_end_are_shown() {
+    let last = Last {
+        apply_id: 7,
+        name: "orders-total".to_owned(),
+        state: "failed".to_owned(),
+        finished_at: "2026-11-21 22:20:01".to_owned(),
+        operations: 12,
+        completed: 4,
+        error: "cell-5: Duplicate entry".to_owned(),
+    };
+    let fleet = Fleet {
+        last: Some(last),
+        ..Fleet::default()
+    };
+    let text = shown(&fleet, 200, None);
+    let told = "apply 7 (orders-total), ended failed at 2026-11-21 22:20:01 UTC after 4 of 12: cell-5: Duplicate entry; \
+                `lockkeeper why 7`";
+    assert!(
+        text.contains("Nothing is going on") && text.contains(told),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_narrow_terminal_is_not_overrun() {
     for width in [20, 40, 60] {
@@ -139,14 +221,4 @@ fn the_next_swap_is_of_the_first_that_has_not_swapped() {
     assert_eq!(apply.at_barrier(), ["eu-west-2"]);
     apply.state = "halted".to_owned();
     assert_eq!(turn(apply), None, "none can come");
-}
-
-#[test]
-fn durations_and_rates_fit_their_columns() {
-    for seconds in [0.0, 9.94, 99.4, 5_900.0, 170_000.0, 8_000_000.0] {
-        assert!(duration(seconds).len() <= 6, "{}", duration(seconds));
-    }
-    for rows in [0.0, 9_999.0, 999_999.0, 9_999_999.0] {
-        assert!(rate(rows).len() <= 8, "{}", rate(rows));
-    }
 }
