@@ -20,6 +20,7 @@ mod log;
 mod output;
 mod plan;
 mod registration;
+mod rest;
 mod sandbox;
 mod statements;
 mod status;

@@ -373,6 +373,120 @@ async fn doctor_tells_of_one_server_under_two_names_and_of_a_name_that_nobody_ha
 }
 
 #[tokio::test]
+async fn without_a_deployment_there_is_nothing_to_look_at_or_to_change() {
+    let database = TestDatabase::fresh().await;
+    for arguments in [
+        &["doctor", "--all"][..],
+        &["submit", "--schema", "shop", "-e", ALTER, "-y"],
+    ] {
+        let said = refused(&database, 1, arguments);
+        assert!(
+            said.contains("no deployment is registered; `lockkeeper deployment add"),
+            "{said}"
+        );
+    }
+}
+
+/// Four of six have the change, the fifth fails, and the sixth never starts.
+#[tokio::test]
+async fn a_rollout_that_ended_half_way_is_told_of_by_doctor_watch_and_why() {
+    use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+    let database = TestDatabase::fresh().await;
+    for number in 0..6 {
+        let (name, host) = (format!("d{number}"), format!("db{number}.example"));
+        done(&database, &["deployment", "add", &name, &host]);
+    }
+    done(
+        &database,
+        &["submit", "--schema", "shop", "-e", ALTER, "-y"],
+    );
+    let mut session = database.connect().await;
+    let call = async |session: &mut sqlx::mysql::MySqlConnection, text: String| {
+        let rows = sqlx::raw_sql(AssertSqlSafe(text.clone()))
+            .fetch_all(session)
+            .await;
+        rows.unwrap_or_else(|error| panic!("{text}: {error}"))
+    };
+    session
+        .execute("CALL driver_register('driver-1', '0.1.0', 1, NULL)")
+        .await
+        .expect("a driver");
+    for number in 0..5 {
+        let claims = call(
+            &mut session,
+            "CALL operation_claim_copy('driver-1', NULL)".to_owned(),
+        )
+        .await;
+        let claim = &claims[0];
+        let operation: u64 = claim.get_unchecked("operation_id");
+        let token: String = claim.get_unchecked("lease_token");
+        if number == 4 {
+            let fail = format!("CALL operation_fail({operation}, '{token}', 'no room', 0)");
+            call(&mut session, fail).await;
+            break;
+        }
+        let arrive = format!("CALL operation_arrive({operation}, '{token}', NULL)");
+        call(&mut session, arrive).await;
+        // Its turn at once.
+        let swapped = format!("CALL operation_swapped({operation}, '{token}', NULL)");
+        call(&mut session, swapped).await;
+    }
+    let said = done(&database, &["doctor"]);
+    let told = "note: apply 1 ended failed after 4 of 6: d4: no room; see `lockkeeper status 1`, mend it, then submit for the \
+                rest: --deployment d4 --deployment d5\nAll else is well.\n";
+    assert_eq!(said, told);
+    let doctor = json(&done(&database, &["doctor", "--json"]));
+    assert_eq!(
+        (&doctor["well"], &doctor["failed"][0]["deployments"][1]),
+        (&true.into(), &"d5".into())
+    );
+    assert!(
+        done(&database, &["why", "1"])
+            .contains("d5 (cancelled): It is settled: can never start: d4 is failed."),
+    );
+    // It stays on the screen for some minutes; then nothing goes on.
+    let past = "UPDATE apply SET finished_at = finished_at - INTERVAL 1 HOUR, submitted_at = submitted_at - INTERVAL 1 HOUR";
+    session.execute(past).await.expect("an hour later");
+    let screen = done(&database, &["watch", "--once", "--width", "200"]);
+    assert!(
+        screen.contains("Nothing is going on")
+            && screen.contains("ended failed at")
+            && screen.contains("after 4 of 6: d4: no room"),
+        "{screen}"
+    );
+
+    // With a look, which finds no such table on the one that it reaches.
+    let here = format!("{}:{}", database.settings().host, database.settings().port);
+    done(&database, &["deployment", "add", "d0", &here]);
+    let mut again = lockkeeper(&["submit", "--schema", "shop", "-e", ALTER, "-y"]);
+    again.env("LOCKKEEPER_URL", database.url());
+    let again = answer(again);
+    assert_eq!(again.code, 1);
+    assert!(
+        again.err.contains("apply 1 has made this change on 4 of 6 already, for the rest: --deployment d4 --deployment d5"),
+        "{}",
+        again.err
+    );
+    // What is submitted answers for the one that failed.
+    done(
+        &database,
+        &[
+            "submit",
+            "--schema",
+            "shop",
+            "-e",
+            ALTER,
+            "-y",
+            "--deployment",
+            "d4",
+        ],
+    );
+    assert_eq!(done(&database, &["doctor"]), "All is well.\n");
+    done(&database, &["cancel", "2", "-m", "wrong day"]);
+    assert!(done(&database, &["why", "2"]).contains("It is settled: wrong day."));
+}
+
+#[tokio::test]
 async fn what_is_not_understood_exits_with_two() {
     let database = TestDatabase::bare().await;
     for arguments in [

@@ -208,24 +208,29 @@ async fn a_table_that_differs_is_shown_as_a_diff_and_must_be_accepted_by_name() 
 #[tokio::test]
 async fn a_deployment_that_cannot_be_reached_from_here_does_not_hold_up_the_submit() {
     let database = TestDatabase::fresh().await;
-    run(
-        &mut database.connect().await,
-        "CALL deployment_register('far', 0, '127.0.0.1', 1, NULL)".to_owned(),
-    )
-    .await;
-    let (code, _, said) = lockkeeper(
-        &database,
-        &[
-            "submit",
-            "--schema",
-            "shop",
-            "-e",
-            "ALTER TABLE t ADD x INT",
-            "--yes",
-        ],
+    let register = "CALL deployment_register('far', 7, '127.0.0.1', 1, NULL)";
+    run(&mut database.connect().await, register.to_owned()).await;
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    let statement = "ALTER TABLE orders ADD x INT";
+    let mut arguments = vec!["submit", "--schema", &schema, "-e", statement, "--yes"];
+    let (code, _, said) = lockkeeper(&database, &arguments);
+    assert_eq!(code, 1, "nobody has looked at anything: {said}");
+    assert!(
+        said.contains("not looked at") && said.contains("--no-preflight"),
+        "{said}"
     );
+    database.register_deployments(1).await;
+    arguments.push("--json");
+    let (code, out, said) = lockkeeper(&database, &arguments);
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("not looked at"), "{said}");
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let left_out = &answer["not_looked_at"];
+    assert_eq!(left_out.as_array().map(Vec::len), Some(1), "{out}");
+    assert_eq!(left_out[0]["deployment"], "far");
+    let why = left_out[0]["why"].as_str().expect("why");
+    assert!(why.contains("127.0.0.1:1"), "{why}");
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::access::AccessFlags;
 use super::connect::Session;
-use super::{CliError, Global, checkup, output, registration};
+use super::{CliError, Global, checkup, output, registration, rest};
 use crate::install::{self, Difference, InstallError};
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +76,8 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         })
         .collect();
     let deployments = registration::look(global, &mut session).await?;
+    // What is over is nothing that is wrong now; it only must not be forgotten.
+    let failed = rest::failed_lately(&mut session).await?;
     let well = objects.is_empty()
         && deployments.is_empty()
         && health.rows.is_empty()
@@ -87,6 +89,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             "deployments": deployments,
             "health": health.json(),
             "consistency": consistency.json(),
+            "failed": failed,
         }));
     } else {
         for object in &objects {
@@ -114,8 +117,13 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
                 consistency.rows.len()
             ));
         }
-        if well {
-            output::line("All is well.");
+        for one in &failed {
+            output::fold("", "    ", &format!("note: {}", one.sentence()));
+        }
+        match (well, failed.is_empty()) {
+            (true, true) => output::line("All is well."),
+            (true, false) => output::line("All else is well."),
+            (false, _) => {}
         }
         if !is_compared {
             let user = &settings.credentials.user;

@@ -1,10 +1,11 @@
 //! What a submit would do on each deployment, shown before it is asked for.
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::access::AccessFlags;
 use super::connect::Session;
+use super::rest::{self, Rest};
 use super::{CliError, Global, output};
 use crate::config::Access;
 use crate::engine::table::Way;
@@ -28,6 +29,11 @@ pub(super) async fn places(session: &mut Session, only: &[String]) -> Result<Vec
             port: table.text(row, "port").parse().unwrap_or_default(),
         })
         .collect();
+    if places.is_empty() {
+        return Err(CliError::failed(
+            "no deployment is registered; `lockkeeper deployment add NAME HOST:PORT` registers one",
+        ));
+    }
     if let Some(name) = only
         .iter()
         .find(|name| !places.iter().any(|place| place.deployment == **name))
@@ -54,8 +60,9 @@ pub(super) fn access(
 /// # Errors
 ///
 /// What stands in the way of the change, on any of them: nothing may be submitted then. A deployment that can't be reached
-/// from here is no such thing: the drivers may reach it.
+/// from here is no such thing, unless none can: the drivers may reach it.
 pub(super) async fn show(
+    session: &mut Session,
     places: &[Place],
     access: &Access,
     change: &Change,
@@ -68,20 +75,75 @@ pub(super) async fn show(
         output::beside(&text(&examinations, width_of(&std::io::stderr())));
         output::beside(&drift_text(&drifts));
     }
-    let refused = examinations.iter().any(|one| one.refusal.is_some());
-    let message = match (refused, drifts.first()) {
-        (true, _) => {
-            "nothing was submitted: see what each deployment refuses; --no-preflight submits without looking".to_owned()
-        }
-        (false, Some(drift)) => format!(
-            "nothing was submitted: the deployments' tables differ; mend that, or accept it by name: --accept-drift {}",
-            drift.deployment
-        ),
-        (false, None) => return Ok(examinations),
-    };
+    if examinations.iter().all(|one| one.unreachable.is_some()) {
+        let message = "nothing was submitted: no deployment could be looked at from here; mend that, or submit without a look, \
+                       if drivers reach them: --no-preflight";
+        return Err(CliError::failed(message).with("deployments", json!(examinations)));
+    }
+    let is_refused = examinations.iter().any(|one| one.refusal.is_some());
+    if !is_refused && drifts.is_empty() {
+        return Ok(examinations);
+    }
+    let done = rest::of_same_change(session, change).await?;
+    let message = next_step(&examinations, &drifts, done.as_ref());
     Err(CliError::failed(message)
         .with("deployments", json!(examinations))
         .with("drift", json!(drifts)))
+}
+
+/// `done`: the same change, of which some deployments have been left without.
+fn next_step(examinations: &[Examination], drifts: &[Drift], done: Option<&Rest>) -> String {
+    let names = |which: &dyn Fn(&Examination) -> bool| -> Vec<&str> {
+        let those = examinations.iter().filter(|one| which(one));
+        those.map(|one| one.deployment.as_str()).collect()
+    };
+    let refusing = names(&|one| one.refusal.is_some());
+    let drifted = names(&|one| {
+        drifts
+            .iter()
+            .any(|drift| drift.deployment == one.deployment)
+    });
+    let why = if refusing.is_empty() {
+        "the deployments' tables differ".to_owned()
+    } else {
+        "see what each deployment refuses".to_owned()
+    };
+    // Where an apply has ended half-way, those that have the change stand in the way, and are to be left out.
+    if let Some(done) = done {
+        let lacking = names(&|one| done.deployments.contains(&one.deployment));
+        if !lacking.is_empty() && lacking.len() < examinations.len() {
+            return format!(
+                "nothing was submitted: {why}; apply {} has made this change on {} of {} already, for the rest: {}",
+                done.apply_id,
+                done.completed,
+                done.operations,
+                rest::flags("--deployment", &lacking)
+            );
+        }
+    }
+    let next = match (refusing.is_empty(), names(&|one| one.refusal.is_none())) {
+        (true, _) => format!(
+            "mend that, accept it by name: {}, or name those that shall have the change: --deployment NAME",
+            rest::flags("--accept-drift", &drifted)
+        ),
+        (false, others) if others.is_empty() => {
+            "mend that; --no-preflight submits without looking".to_owned()
+        }
+        (false, others) => format!(
+            "mend that, or submit for the others: {}",
+            rest::flags("--deployment", &others)
+        ),
+    };
+    format!("nothing was submitted: {why}; {next}")
+}
+
+/// Whom the look has left out, and why.
+pub(super) fn not_looked_at(examinations: &[Examination]) -> Value {
+    let why = |one: &Examination| {
+        let why = one.unreachable.as_ref()?;
+        Some(json!({"deployment": one.deployment, "why": why}))
+    };
+    examinations.iter().filter_map(why).collect()
 }
 
 /// Looks at all deployments at once.

@@ -95,3 +95,62 @@ fn the_plan_of_a_submit_fits_80_columns() {
     };
     assert_eq!(words(&narrow), words(&shown(None)), "no word is broken");
 }
+
+#[test]
+fn after_a_rollout_that_ended_half_way_the_rest_is_named() {
+    let refused = |deployment: &str, total: &str| Examination {
+        refusal: Some("Duplicate column name 'channel'".to_owned()),
+        ..examination(deployment, total)
+    };
+    let fleet = [
+        refused("cell-1", "int"),
+        refused("cell-2", "int"),
+        examination("cell-3", "int"),
+        examination("cell-4", "int"),
+    ];
+    let done = Rest {
+        apply_id: 7,
+        operations: 4,
+        completed: 2,
+        error: "cell-3: Duplicate entry".to_owned(),
+        deployments: vec!["cell-3".to_owned(), "cell-4".to_owned()],
+    };
+    let said = next_step(&fleet, &[], Some(&done));
+    assert!(
+        said.ends_with(
+            "apply 7 has made this change on 2 of 4 already, for the rest: --deployment cell-3 --deployment cell-4"
+        ),
+        "{said}"
+    );
+    let said = next_step(&fleet, &[], None);
+    assert!(
+        said.ends_with("submit for the others: --deployment cell-3 --deployment cell-4"),
+        "{said}"
+    );
+    let said = next_step(&fleet[..2], &[], None);
+    assert!(said.contains("--no-preflight"), "all refuse: {said}");
+
+    // What is widened twice is refused by nobody, and the tables differ.
+    let fleet = [
+        examination("cell-1", "bigint"),
+        examination("cell-2", "bigint"),
+        examination("cell-3", "int"),
+        examination("cell-4", "int"),
+    ];
+    let drifts = preflight::drift(&fleet, &[]);
+    let said = next_step(&fleet, &drifts, Some(&done));
+    assert!(
+        said.ends_with("for the rest: --deployment cell-3 --deployment cell-4"),
+        "{said}"
+    );
+    let said = next_step(&fleet, &drifts, None);
+    assert!(
+        said.contains("--accept-drift cell-3 --accept-drift cell-4, or"),
+        "all of them at once: {said}"
+    );
+    let said = next_step(&fleet[2..], &drifts, Some(&done));
+    assert!(
+        said.contains("--accept-drift"),
+        "the rest was named already: {said}"
+    );
+}

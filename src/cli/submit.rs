@@ -97,6 +97,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             names.join(", ")
         )));
     }
+    let mut not_looked_at = None;
     if !args.no_preflight {
         let access = plan::access(global, &session, &args.access)?;
         let change = Change {
@@ -105,7 +106,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             engine: engine(args.engine.as_deref())?.unwrap_or_default(),
         };
         let silent = global.json && !asks;
-        let looked = plan::show(&places, &access, &change, &args.accept_drift, silent).await?;
+        let looked = plan::show(
+            &mut session,
+            &places,
+            &access,
+            &change,
+            &args.accept_drift,
+            silent,
+        )
+        .await?;
+        not_looked_at = Some(plan::not_looked_at(&looked));
         if args.revert_window.is_some_and(|seconds| seconds > 0) && !silent {
             let width = width_of(&std::io::stderr());
             output::beside(&plan::without_former_table(&looked, width));
@@ -127,7 +137,11 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         )
         .await?;
     if global.json {
-        output::json(&answer.first_json());
+        let mut object = answer.first_json();
+        if let Some(deployments) = not_looked_at {
+            object["not_looked_at"] = deployments;
+        }
+        output::json(&object);
     } else {
         let apply = answer.first_text("apply_id");
         let count = answer.first_text("operations");

@@ -15,11 +15,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let table = session
         .read(format!(
             "SELECT o.operation_id, o.deployment, o.state, o.phase, l.driver, w.reason AS waiting,
-                    b.gate, b.blocker_operation_id, o.error
+                    b.gate, b.blocker_operation_id, o.error, e.detail AS settled_because
                FROM operation_status       AS o
                LEFT JOIN operation_waiting AS w ON w.operation_id = o.operation_id
                LEFT JOIN operation_blocked AS b ON b.operation_id = o.operation_id
                LEFT JOIN lease_status      AS l ON l.operation_id = o.operation_id
+               -- How it was given up; that its artifacts are gone is told by a later event.
+               LEFT JOIN event_log         AS e ON e.operation_id = o.operation_id
+                                               AND e.from_state  <> 'cancelling'
+                                               AND (   (o.state = 'cancelled' AND e.to_state IN ('cancelling', 'cancelled'))
+                                                    OR (o.state = 'reverted'  AND e.to_state = 'reverting'))
               WHERE o.apply_id = {apply}
               ORDER BY o.position, o.operation_id"
         ))
@@ -36,7 +41,9 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     for row in 0..table.rows.len() {
         let get = |column| table.text(row, column);
         let texts = ["waiting", "driver", "phase", "error"].map(get);
+        let because = get("settled_because");
         let sentence = match texts.each_ref().map(String::as_str) {
+            ["", "", _, ""] if !because.is_empty() => format!("It is settled: {because}."),
             ["", "", _, ""] => "It is settled.".to_owned(),
             ["", "", _, error] => error.to_owned(),
             ["", driver, "", _] => format!("{driver} works on it."),

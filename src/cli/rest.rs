@@ -1,0 +1,160 @@
+//! What is left to do of an apply that ended before every deployment had the change.
+
+use serde::Serialize;
+
+use super::CliError;
+use super::answer::Table;
+use super::connect::{Session, literal};
+use crate::preflight::Change;
+
+/// A failure stays in `doctor` for so long, unless a later apply of its schema follows.
+const DAYS: u32 = 1;
+/// How far back a submit looks for the same change.
+const APPLIES: u32 = 20;
+/// A command line with more of them is for a program to write.
+const FLAGS: usize = 40;
+
+/// An apply that is over, and whom it left without the change.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub(super) struct Rest {
+    pub apply_id: u64,
+    pub operations: u64,
+    pub completed: u64,
+    pub error: String,
+    /// Those that don't have the change, in their order.
+    pub deployments: Vec<String>,
+}
+
+impl Rest {
+    /// What happened and how to go on, for a person.
+    pub fn sentence(&self) -> String {
+        let apply = self.apply_id;
+        let next = if self.completed == 0 {
+            "submit again".to_owned()
+        } else {
+            format!("submit for the rest: {}", self.flags())
+        };
+        format!(
+            "apply {apply} ended failed after {} of {}: {}; see `lockkeeper status {apply}`, mend it, then {next}",
+            self.completed, self.operations, self.error
+        )
+    }
+
+    /// As `submit` takes them.
+    pub fn flags(&self) -> String {
+        let names: Vec<&str> = self.deployments.iter().map(String::as_str).collect();
+        flags("--deployment", &names)
+    }
+}
+
+/// `--flag a --flag b`; of very many only the first.
+pub(super) fn flags(flag: &str, names: &[&str]) -> String {
+    let shown = names.iter().take(FLAGS);
+    let mut words: Vec<String> = shown.map(|name| format!("{flag} {name}")).collect();
+    if names.len() > FLAGS {
+        words.push(format!("… and {} more", names.len() - FLAGS));
+    }
+    words.join(" ")
+}
+
+/// Applies that failed lately and that no later one of the same schema follows, the latest first.
+pub(super) async fn failed_lately(session: &mut Session) -> Result<Vec<Rest>, CliError> {
+    let table = session
+        .read(format!(
+            "SELECT a.apply_id, a.operations, a.completed, a.error
+               FROM apply_status AS a
+              WHERE a.finished_at > UTC_TIMESTAMP(6) - INTERVAL {DAYS} DAY
+                AND a.state = 'failed'
+                AND NOT EXISTS (SELECT 1
+                                  FROM apply_status AS b
+                                 WHERE b.apply_id > a.apply_id
+                                   AND b.schema_name = a.schema_name)
+              ORDER BY a.apply_id DESC"
+        ))
+        .await?;
+    let mut found = Vec::new();
+    for row in 0..table.rows.len() {
+        found.push(rest(session, &table, row).await?);
+    }
+    Ok(found)
+}
+
+/// The latest apply of the same statements, if it is over and some of its deployments have the change and some have not.
+pub(super) async fn of_same_change(
+    session: &mut Session,
+    change: &Change,
+) -> Result<Option<Rest>, CliError> {
+    let applies = session
+        .read(format!(
+            "SELECT a.apply_id, a.operations, a.completed, a.error, a.finished_at IS NOT NULL AS is_over
+               FROM apply_status AS a
+              WHERE a.schema_name = {}
+              ORDER BY a.apply_id DESC
+              LIMIT {APPLIES}",
+            literal(&change.schema)
+        ))
+        .await?;
+    for row in 0..applies.rows.len() {
+        let statements = session
+            .read(format!(
+                "SELECT t.statement
+                   FROM task_status AS t
+                  WHERE t.operation_id = (SELECT MIN(o.operation_id)
+                                            FROM operation_status AS o
+                                           WHERE o.apply_id = {})
+                  ORDER BY t.position",
+                applies.text(row, "apply_id")
+            ))
+            .await?;
+        let same = (0..statements.rows.len()).map(|at| statements.text(at, "statement"));
+        if !same.eq(change.statements.iter().cloned()) {
+            continue;
+        }
+        if applies.text(row, "is_over") != "1" {
+            return Ok(None);
+        }
+        let rest = rest(session, &applies, row).await?;
+        let is_half = rest.completed > 0 && !rest.deployments.is_empty();
+        return Ok(is_half.then_some(rest));
+    }
+    Ok(None)
+}
+
+async fn rest(session: &mut Session, applies: &Table, row: usize) -> Result<Rest, CliError> {
+    let number = |column| applies.text(row, column).parse().unwrap_or_default();
+    let apply_id = number("apply_id");
+    let left = session
+        .read(format!(
+            "SELECT o.deployment
+               FROM operation_status AS o
+              WHERE o.apply_id = {apply_id}
+                AND o.state   <> 'completed'
+              ORDER BY o.position"
+        ))
+        .await?;
+    Ok(Rest {
+        apply_id,
+        operations: number("operations"),
+        completed: number("completed"),
+        error: applies.text(row, "error"),
+        deployments: (0..left.rows.len())
+            .map(|at| left.text(at, "deployment"))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_deployments_are_not_all_named() {
+        let names: Vec<String> = (0..FLAGS + 2).map(|number| format!("c{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(
+            flags("--deployment", &names[..2]),
+            "--deployment c0 --deployment c1"
+        );
+        assert!(flags("--deployment", &names).ends_with("--deployment c39 … and 2 more"));
+    }
+}
