@@ -38,21 +38,24 @@ use crate::install::{API_VERSION, PROGRAM_VERSION};
 
 pub use error::CliError;
 
+/// Below a command's own options.
+const GLOBAL: &str = "Global options";
+
 /// What every command may be told.
 #[derive(Debug, clap::Args)]
 pub struct Global {
     /// The control database: mysql://user:password@host:port/schema (better as LOCKKEEPER_URL or in the file: a
     /// command line shows in the process list)
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL")]
     url: Option<Secret>,
     /// Settings in TOML [default: lockkeeper/config.toml in the user's configuration folder]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How logs are written to standard error: text or json
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORMAT")]
     log_format: Option<String>,
     /// Answers as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 }
 
@@ -187,6 +190,7 @@ pub fn main() -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let is_json = cli.global.json;
+    let is_driver = matches!(cli.command, Command::Drive(_));
     let runtime = tokio::runtime::Runtime::new();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
@@ -194,6 +198,10 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // A service's log is read line by line, to its last one.
+        Err(error) if is_driver && !is_json && log::complain(&error) => {
+            ExitCode::from(error.exit_code())
+        }
         Err(error) => complain(&error, is_json),
     }
 }
@@ -262,6 +270,41 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             clap_complete::generate(shell, &mut Cli::command(), "lockkeeper", &mut script);
             output::write(&String::from_utf8_lossy(&script));
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::Cli;
+
+    /// `alter` has a text of its own for it.
+    #[test]
+    fn the_address_is_the_same_for_alter_wherever_it_stands() {
+        let before = [
+            "lockkeeper",
+            "--url",
+            "mysql://a@b",
+            "alter",
+            "--schema",
+            "s",
+            "x",
+        ];
+        let after = [
+            "lockkeeper",
+            "alter",
+            "--schema",
+            "s",
+            "x",
+            "--url",
+            "mysql://a@b",
+        ];
+        for words in [before, after] {
+            let cli = Cli::try_parse_from(words).expect("understood");
+            let url = cli.global.url.expect("an address");
+            assert_eq!(url.expose(), "mysql://a@b", "{words:?}");
         }
     }
 }

@@ -593,6 +593,21 @@ async fn a_database_that_cannot_be_used_says_the_next_step_and_never_the_passwor
 }
 
 #[tokio::test]
+async fn a_driver_that_logs_json_ends_with_a_line_of_json() {
+    let database = TestDatabase::bare().await;
+    let arguments = ["drive", "--log-format", "json"];
+    let last = json(&refused(&database, 1, &arguments));
+    assert_eq!(
+        (&last["level"], &last["exit_code"]),
+        (&"ERROR".into(), &1.into())
+    );
+    let said = last["message"].as_str().expect("why");
+    assert!(said.contains("run `lockkeeper install`"), "{said}");
+    let plain = refused(&database, 1, &["drive"]);
+    assert!(plain.starts_with("lockkeeper: "), "{plain}");
+}
+
+#[tokio::test]
 async fn doctor_exits_with_one_and_names_what_was_edited() {
     use sqlx::Executor as _;
     let database = TestDatabase::fresh().await;

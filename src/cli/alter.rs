@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::connect::{Parameter, Session};
 use super::statements::{check, split};
 use super::{CliError, Global, ask, output, plan, status, submit};
-use crate::config::{Access, Layer};
+use crate::config::{Access, Layer, Secret};
 use crate::preflight::{Change, Examination};
 use crate::text::width_of;
 use place::Server;
@@ -54,6 +54,11 @@ pub(super) struct Args {
     /// Don't ask
     #[arg(long, short = 'y')]
     yes: bool,
+    /// The server, and the control schema on it: mysql://user:password@host:port/schema [default schema: lockkeeper] (better as
+    /// LOCKKEEPER_URL or in the file: a command line shows in the process list)
+    // In place of the text for all commands; the value comes to `Global`.
+    #[arg(long, global = true, help_heading = super::GLOBAL, value_name = "URL")]
+    url: Option<Secret>,
 }
 
 impl Args {

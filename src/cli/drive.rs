@@ -1,15 +1,12 @@
-use std::io::Write as _;
-
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::access::AccessFlags;
-use super::{CliError, Global};
+use super::{CliError, Global, log};
 use crate::config::{Access, Layer};
 use crate::control::{DriverName, Scope};
 use crate::drive::{self, DriveOptions};
 use crate::install;
-use crate::progress::AboveBars;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -22,13 +19,19 @@ pub(super) struct Args {
     /// Only these deployments
     #[arg(
         long,
+        visible_alias = "deployment",
         value_delimiter = ',',
         value_name = "NAME",
         conflicts_with = "labels"
     )]
     deployments: Vec<String>,
     /// Only deployments with all of these labels
-    #[arg(long, value_delimiter = ',', value_name = "KEY=VALUE")]
+    #[arg(
+        long,
+        visible_alias = "label",
+        value_delimiter = ',',
+        value_name = "KEY=VALUE"
+    )]
     labels: Vec<String>,
     #[command(flatten)]
     access: AccessFlags,
@@ -135,9 +138,6 @@ pub(super) async fn end_on_signal(end: watch::Sender<bool>) {
         if end.send_replace(true) {
             std::process::exit(130);
         }
-        let _ = writeln!(
-            AboveBars,
-            "lockkeeper: writing checkpoints and giving leases back; once more to end at once"
-        );
+        log::tell("writing checkpoints and giving leases back; once more to end at once");
     }
 }

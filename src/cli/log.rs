@@ -1,6 +1,7 @@
 //! Logs on standard error, and traces of a driver's operations for a collector.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
@@ -16,6 +17,27 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use super::{CliError, output};
 use crate::config::{LogFormat, Settings};
 use crate::install::PROGRAM_VERSION;
+
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// A sentence to standard error, as a line of the log where that is JSON: whatever reads it reads objects.
+pub(super) fn tell(text: &str) {
+    if IS_JSON.load(Ordering::Relaxed) && tracing::enabled!(tracing::Level::WARN) {
+        tracing::warn!("{text}");
+    } else {
+        // What is above the bars stays; a reader that has left is no failure.
+        let _ = writeln!(crate::progress::AboveBars, "lockkeeper: {text}");
+    }
+}
+
+/// How a driver ends that could not go on; false where the log would not have it.
+pub(super) fn complain(error: &CliError) -> bool {
+    let is_told = IS_JSON.load(Ordering::Relaxed) && tracing::enabled!(tracing::Level::ERROR);
+    if is_told {
+        tracing::error!(exit_code = error.exit_code(), "{error}");
+    }
+    is_told
+}
 
 /// Sends what is left when it is dropped.
 pub(super) struct Log {
@@ -47,6 +69,8 @@ impl Log {
             .with(lines.with_filter(filter))
             .with(spans)
             .init();
+        let is_json = settings.log_format == LogFormat::Json;
+        IS_JSON.store(is_json, Ordering::Relaxed);
         Ok(Self { traces })
     }
 }
