@@ -4,6 +4,7 @@ mod shop;
 #[path = "../support/mod.rs"]
 mod support;
 
+use lockkeeper::config::TlsMode;
 use rustix::process::Signal;
 use shop::{Shop, code, done, err, out, rest, run, signal, until_it_says};
 use support::TestDatabase;
@@ -62,7 +63,10 @@ async fn a_server_that_knows_nothing_of_lockkeeper_is_changed_by_one_command() {
 async fn an_interrupted_copy_is_resumed_by_the_same_command() {
     let mut shop = Shop::of(TestDatabase::bare().await, ROWS).await;
     let change = ["--yes", "--engine", SMALL_STEPS, WIDEN];
-    let slow = shop.spawn(&change, &["--throttle", "9"]);
+    let mut protected = shop.database.settings().clone();
+    protected.tls.mode = TlsMode::Required;
+    let url = protected.url();
+    let slow = shop.spawn(&change, &["--throttle", "9", "--url", url.expose()]);
     shop.until_it_copies().await;
     signal(&slow, Signal::INT);
     let output = slow.wait_with_output().await.expect("its end");
@@ -72,10 +76,15 @@ async fn an_interrupted_copy_is_resumed_by_the_same_command() {
         "the shadow table",
         "the checkpoint",
         "lockkeeper alter --schema",
-        "lockkeeper cancel 1 &&",
+        "lockkeeper cancel 1 --url ",
+        ":PASSWORD@",
+        "?ssl-mode=REQUIRED' && lockkeeper drive",
+        // A driver would go there without it.
+        " --deployment-ssl-mode REQUIRED --url ",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    assert!(!said.contains(url.expose()), "no password: {said}");
     let leases = "SELECT COUNT(*) FROM lease_status AS l";
     assert_eq!(
         shop.ask(leases).await.as_deref(),

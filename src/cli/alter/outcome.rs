@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::connect::Session;
 use super::super::{CliError, output, status};
 use super::follow::Job;
-use crate::config::ConnectionSettings;
+use crate::config::{ConnectionSettings, Secret, Tls, TlsMode};
 use crate::engine::artifact::{self, Artifact, ArtifactKind};
 
 /// Says it on standard output.
@@ -38,9 +38,10 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
             "cancel"
         };
         let ours = common_flags(job);
+        let theirs = deployment_flags(job, session.settings()).await;
         let _ = write!(
             next,
-            "To {command} it:  lockkeeper {command} {apply}{ours} && lockkeeper drive --until-idle --deployments {}{ours}",
+            "To {command} it:  lockkeeper {command} {apply}{ours} && lockkeeper drive --until-idle --deployment {}{theirs}{ours}",
             quoted(job.deployment)
         );
         return Err(CliError::interrupted(next));
@@ -255,18 +256,37 @@ fn common_flags(job: &Job<'_>) -> String {
 }
 
 fn masked(job: &Job<'_>) -> String {
-    let shown = |settings: ConnectionSettings| {
-        format!(
-            "'mysql://{}:PASSWORD@{}:{}/{}'",
-            settings.credentials.user,
-            settings.host,
-            settings.port,
-            settings.schema()
-        )
+    let shown = |mut settings: ConnectionSettings| {
+        settings.credentials.password = Secret::new("PASSWORD");
+        quoted(settings.url().expose())
     };
     job.global
         .settings()
         .map_or_else(|_| "URL".to_owned(), shown)
+}
+
+/// `drive` goes to a deployment as the configuration says, and not, as `alter` does, the way that the address names.
+async fn deployment_flags(job: &Job<'_>, control: &ConnectionSettings) -> String {
+    let Ok(way) = job
+        .access
+        .to(job.deployment, &control.host, control.port)
+        .await
+    else {
+        return String::new();
+    };
+    tls_flags(&way.tls)
+}
+
+fn tls_flags(tls: &Tls) -> String {
+    let mut flags = String::new();
+    if tls.mode != TlsMode::default() {
+        let _ = write!(flags, " --deployment-ssl-mode {}", tls.mode);
+    }
+    if let Some(authority) = &tls.authority {
+        let path = authority.display().to_string();
+        let _ = write!(flags, " --deployment-ssl-ca {}", quoted(&path));
+    }
+    flags
 }
 
 /// An argument as a shell takes it.
@@ -282,7 +302,20 @@ fn quoted(argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::{Tls, TlsMode, quoted, tls_flags};
+
+    #[test]
+    fn a_driver_is_told_how_the_way_to_the_server_is_protected() {
+        assert_eq!(tls_flags(&Tls::default()), "");
+        let checked = Tls::new(
+            Some(TlsMode::VerifyIdentity),
+            Some("/etc/our ca.pem".into()),
+        );
+        assert_eq!(
+            tls_flags(&checked.expect("a pair")),
+            " --deployment-ssl-mode VERIFY_IDENTITY --deployment-ssl-ca '/etc/our ca.pem'"
+        );
+    }
 
     #[test]
     fn a_shell_reads_an_argument_back_as_it_was() {
