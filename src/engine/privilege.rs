@@ -75,6 +75,19 @@ async fn refuse(session: &mut Session, missing: &[(Vec<&str>, String)]) -> Resul
     if missing.is_empty() {
         return Ok(());
     }
+    let account = account(session).await?;
+    let grants: Vec<String> = missing
+        .iter()
+        .map(|(names, on)| format!("GRANT {} ON {on}.* TO {account}", names.join(", ")))
+        .collect();
+    Err(EngineError::permanent(format!(
+        "privileges are missing; run {}",
+        grants.join("; ")
+    )))
+}
+
+/// The account as a GRANT names it.
+pub async fn account(session: &mut Session) -> Result<String, EngineError> {
     let doing = || EngineError::while_doing("reading the account's name");
     let rows = session
         .rows("SELECT CURRENT_USER()")
@@ -84,18 +97,10 @@ async fn refuse(session: &mut Session, missing: &[(Vec<&str>, String)]) -> Resul
         .first()
         .map_or(Ok(String::new()), |row| row.try_get_unchecked(0))
         .map_err(doing())?;
-    let account = match account.rsplit_once('@') {
+    Ok(match account.rsplit_once('@') {
         Some((user, host)) => format!("{}@{}", quote(user), quote(host)),
         None => quote(&account),
-    };
-    let grants: Vec<String> = missing
-        .iter()
-        .map(|(names, on)| format!("GRANT {} ON {on}.* TO {account}", names.join(", ")))
-        .collect();
-    Err(EngineError::permanent(format!(
-        "privileges are missing; run {}",
-        grants.join("; ")
-    )))
+    })
 }
 
 /// What `SHOW GRANTS` lists, as far as it concerns one schema.

@@ -59,6 +59,7 @@ pub async fn checkup(
     let mut findings = vec![version(session).await];
     findings.extend(settings(session).await);
     findings.extend(rights(session, schemas).await);
+    findings.extend(sight(session).await);
     findings.push(room(place, session).await);
     findings.push(replicas(session).await);
     findings.extend(long_transactions(session).await);
@@ -213,6 +214,27 @@ async fn rights(session: &mut Session, schemas: &[String]) -> Vec<Finding> {
         findings.push(finding(Severity::Good, "privileges", what, ""));
     }
     findings
+}
+
+/// A change goes without it, and tells less.
+async fn sight(session: &mut Session) -> Option<Finding> {
+    // No row is read: the right to is what matters.
+    let query = "SELECT 1 \
+                   FROM performance_schema.threads, performance_schema.metadata_locks, performance_schema.data_locks, \
+                        performance_schema.events_transactions_current \
+                  LIMIT 0";
+    let error = session.rows(query).await.err()?;
+    if !matches!(server_error_number(&error), Some(1044 | 1142 | 1143)) {
+        return None;
+    }
+    let account = privilege::account(session).await.ok()?;
+    Some(finding(
+        Severity::Note,
+        "privileges",
+        "performance_schema can't be read: what blocks a swap is not named, and a copy first waits for idle transactions that \
+         have nothing to do with it",
+        format!("GRANT SELECT ON `performance_schema`.* TO {account}"),
+    ))
 }
 
 /// No SQL tells the free space of a disk. It can be seen where the server is on this machine.
