@@ -354,8 +354,8 @@ impl Engine {
             fail_point::at("verify.failed.after");
             if repaired {
                 return Err(EngineError::permanent(format!(
-                    "the copy differs from the original again after a repair: {text}; cancel, and \
-                     report this"
+                    "the copy differs from the original again after a repair: {text}; report \
+                     this"
                 ))
                 .into());
             }

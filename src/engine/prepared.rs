@@ -85,7 +85,7 @@ impl Prepared {
         }
         Err(EngineError::permanent(format!(
             "XA transactions on the table that were not committed yet have more than {} MiB of \
-             changes, and no more is kept; cancel, and submit the change for a time when there are \
+             changes, and no more is kept; submit the change for a time when there are \
              none so large",
             BYTES >> 20
         )))
@@ -194,7 +194,7 @@ impl Prepared {
 fn unlogged(xid: &Xid) -> EngineError {
     EngineError::permanent(format!(
         "XA transaction {xid} wrote the table and was prepared, and its end is not in the binlog, so \
-         that nobody can tell here whether its rows count; cancel, and submit the change again"
+         that nobody can tell here whether its rows count; submit the change again"
     ))
 }
 

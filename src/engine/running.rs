@@ -234,7 +234,7 @@ pub async fn check_original(
     match difference(session, original).await? {
         None => Ok(()),
         Some(what) => Err(EngineError::permanent(format!(
-            "{} {what} ({when}); cancel, and submit the change again",
+            "{} {what} ({when}); submit the change again",
             original.quoted()
         ))),
     }

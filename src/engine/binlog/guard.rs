@@ -84,7 +84,7 @@ impl Guard {
         match &self.copy {
             Some(name) if !self.checkpoint => Some(format!(
                 "somebody else changed rows of {name}, which belongs to the change and must hold what the \
-                 table holds and nothing else; cancel, and submit the change again"
+                 table holds and nothing else; submit the change again"
             )),
             Some(_) | None => None,
         }

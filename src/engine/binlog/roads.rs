@@ -87,7 +87,7 @@ impl Roads {
                 Err(EngineError::permanent(format!(
                     "a session changed data with a statement in the binlog ('{text}'), not with rows, and \
                      by way of {schema}.{name} that may have changed the table; sessions must not set \
-                     binlog_format while the table is changed: cancel, and submit the change again"
+                     binlog_format while the table is changed; submit the change again"
                 )))
             }
         }

@@ -415,7 +415,7 @@ impl Assembler {
             // and what it did to which table can't be told.
             Meaning::Other if self.begun => Err(Trouble::Refused(format!(
                 "the binlog holds '{}' inside a transaction, and it can't be told what that does \
-                 to the table; cancel, and submit the change again when nobody does that",
+                 to the table; submit the change again when nobody does that",
                 text()
             ))),
             Meaning::Other => {
