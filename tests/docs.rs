@@ -344,3 +344,26 @@ fn the_operators_guide_has_every_line_of_health_and_every_state() {
         assert!(guide.contains(&format!("`{state}`")), "{state}");
     }
 }
+
+/// Those of an apply, which a view works out, have a table of their own with a next step each.
+#[test]
+fn the_operators_guide_has_every_state_of_an_apply() {
+    let guide = std::fs::read_to_string(page("operators.md")).expect("the guide");
+    let (_, table) = guide
+        .split_once("| state | what it means | next step |\n| --- | --- | --- |\n")
+        .expect("its table");
+    let table = table.lines().take_while(|line| line.starts_with("| "));
+    let mut listed: Vec<&str> = table
+        .map(|line| line.split('`').nth(1).expect("a state"))
+        .collect();
+    let view = include_str!("../sql/views/apply_status.sql");
+    let words: Vec<&str> = view.split_whitespace().collect();
+    let pairs = words.windows(2);
+    let answers =
+        pairs.filter(|pair| matches!(pair[0], "THEN" | "ELSE") && pair[1].starts_with('\''));
+    let mut states: Vec<&str> = answers.map(|pair| pair[1].trim_matches('\'')).collect();
+    listed.sort_unstable();
+    states.sort_unstable();
+    states.dedup();
+    assert_eq!(listed, states);
+}

@@ -37,6 +37,7 @@ fn the_crate_has_all_that_its_build_and_its_tests_read() {
         "migrations/V0001__create_installed_object.sql",
         "docker/debian-mysql.sh",
         "docker/grafana/dashboards/lockkeeper.json",
+        "docker/alerts.yaml",
         "docs/reference.md",
         "tests/golden/watch-80.txt",
         "src/server/supervisor.sh",

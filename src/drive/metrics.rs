@@ -1,4 +1,5 @@
-//! What Prometheus may know of a driver. Names and labels are here only; docker/grafana/ is checked against them.
+//! What Prometheus may know of a driver. Names and labels are here only; docker/grafana/, docker/alerts.yaml and the list in
+//! docs/operators.md are checked against them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -42,6 +43,9 @@ const OUTCOMES: [&str; 5] = [
     "failed",
 ];
 
+/// What a heartbeat is counted as.
+const BEATS: [&str; 3] = ["answered", "refused", "unanswered"];
+
 /// Prometheus sees no increase in a series that begins with 1. Those of a deployment begin with its first swap, and the
 /// dashboard's queries know it.
 fn count_from_zero() {
@@ -53,7 +57,7 @@ fn count_from_zero() {
     for outcome in OUTCOMES {
         counter!("lockkeeper_ended_total", "outcome" => outcome).absolute(0);
     }
-    for outcome in ["answered", "refused", "unanswered"] {
+    for outcome in BEATS {
         counter!("lockkeeper_heartbeats_total", "outcome" => outcome).absolute(0);
     }
 }
@@ -131,7 +135,9 @@ pub(super) fn held(operations: usize) {
     gauge!("lockkeeper_operations").set(operations as f64);
 }
 
+/// `outcome`: one of [`BEATS`].
 pub(super) fn beat(took: Duration, outcome: &'static str) {
+    debug_assert!(BEATS.contains(&outcome), "{outcome}");
     counter!("lockkeeper_heartbeats_total", "outcome" => outcome).increment(1);
     histogram!("lockkeeper_heartbeat_seconds").record(took);
 }
@@ -255,6 +261,64 @@ mod tests {
                 .iter()
                 .any(|one| one == name || one.starts_with(&format!("{base}_")));
             assert!(is_shown, "{name} is on no panel");
+        }
+    }
+
+    /// An alert that never comes is missed by nobody.
+    #[test]
+    fn every_alert_asks_for_metrics_and_outcomes_that_are_exported() {
+        let rules = include_str!("../../docker/alerts.yaml");
+        let expressions: Vec<&str> = rules
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("expr: "))
+            .collect();
+        assert_eq!(rules.matches("- alert: ").count(), expressions.len());
+        assert!(expressions.len() >= 4, "{expressions:?}");
+        let exported = samples(&exposition());
+        let outcomes = OUTCOMES.iter().chain(&BEATS);
+        let outcomes: BTreeSet<&str> = outcomes.copied().collect();
+        for expression in expressions {
+            // `up` is Prometheus's own.
+            let asked = words(expression).filter(|word| word.starts_with("lockkeeper_"));
+            for word in asked {
+                assert!(exported.contains(word), "{word} of `{expression}`");
+            }
+            let (_, outcome) = expression.split_once("outcome=").unwrap_or_default();
+            let quoted = outcome.split('"').nth(1).unwrap_or_default();
+            for word in quoted.split('|').filter(|word| !word.is_empty()) {
+                assert!(outcomes.contains(word), "{word} of `{expression}`");
+            }
+        }
+        let prometheus = include_str!("../../docker/prometheus.yaml");
+        let compose = include_str!("../../docker/compose.yaml");
+        assert!(prometheus.contains("rule_files: [alerts.yml]"));
+        assert!(compose.contains("./alerts.yaml:/etc/prometheus/alerts.yml"));
+        assert!(
+            prometheus.contains("job_name: lockkeeper"),
+            "as the alert of `up` says"
+        );
+    }
+
+    #[test]
+    fn the_operators_guide_lists_every_metric_and_every_outcome() {
+        let guide = include_str!("../../docs/operators.md");
+        let (_, list) = guide
+            .split_once("| metric | labels | is |")
+            .expect("its list");
+        let (list, _) = list.split_once("\n\n").expect("its end");
+        let exported = samples(&exposition());
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        for name in &exported {
+            let base = ["_bucket", "_sum", "_count"].iter();
+            let mut base = base.filter_map(|suffix| name.strip_suffix(suffix));
+            names.insert(base.next().unwrap_or(name));
+        }
+        let listed: BTreeSet<&str> = words(list)
+            .filter(|word| word.starts_with("lockkeeper_"))
+            .collect();
+        assert_eq!(listed, names);
+        for outcome in OUTCOMES.iter().chain(&BEATS) {
+            assert!(list.contains(&format!("`{outcome}`")), "{outcome}");
         }
     }
 
