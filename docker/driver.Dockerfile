@@ -1,10 +1,12 @@
 # The lockkeeper program alone: a driver by default, every other command as an argument.
 #
-#   docker build --file docker/driver.Dockerfile --tag lockkeeper .
+#   docker build --file docker/driver.Dockerfile --build-arg LOCKKEEPER_COMMIT=$(git rev-parse --short=12 HEAD) --tag lockkeeper .
 FROM rust:1.94-slim-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
+# The context has no .git; `lockkeeper --version` tells this.
+ARG LOCKKEEPER_COMMIT
 RUN cargo build --release --locked
 
 FROM debian:bookworm-slim
