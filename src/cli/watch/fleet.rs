@@ -332,3 +332,42 @@ fn event(table: &Table, row: usize) -> Event {
 fn number(table: &Table, row: usize, column: &str) -> Option<f64> {
     table.text(row, column).parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Apply, Fleet, Operation};
+
+    /// The subjects that the view `health` writes.
+    #[test]
+    fn a_line_of_health_is_about_an_apply_or_one_of_its_operations() {
+        let operation = Operation {
+            operation_id: 41,
+            ..Operation::default()
+        };
+        let fleet = Fleet {
+            applies: vec![Apply {
+                apply_id: 7,
+                operations: vec![operation],
+                ..Apply::default()
+            }],
+            ..Fleet::default()
+        };
+        for ours in [
+            "apply 7",
+            "request 3 on apply 7",
+            "operation 41 on eu 1",
+            "operation 41",
+            "something new",
+        ] {
+            assert!(fleet.concerns(ours), "{ours}");
+        }
+        for other in [
+            "apply 41",
+            "request 7 on apply 3",
+            "operation 7 on eu-1",
+            "operation 7",
+        ] {
+            assert!(!fleet.concerns(other), "{other}");
+        }
+    }
+}
