@@ -107,6 +107,14 @@ impl Session {
         Ok(id)
     }
 
+    /// The highest id of an apply, from an index: the view of applies would work out every one that ever was. None where
+    /// there is no apply.
+    pub async fn latest_apply(&mut self) -> Result<Option<u64>, CliError> {
+        let latest = "SELECT MAX(e.apply_id) AS apply_id FROM event_log AS e";
+        let table = self.read(latest.to_owned()).await?;
+        Ok(table.first_text("apply_id").parse().ok())
+    }
+
     /// The id of an apply that is named by id or by name.
     pub async fn apply_id(&mut self, apply: &str) -> Result<u64, CliError> {
         if let Ok(id) = apply.parse() {

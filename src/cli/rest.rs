@@ -10,7 +10,7 @@ use crate::preflight::Change;
 /// A failure stays in `doctor` for so long, unless a later apply of its schema follows.
 const DAYS: u32 = 1;
 /// How far back a submit looks for the same change.
-const APPLIES: u32 = 20;
+const APPLIES: u64 = 50;
 /// A command line with more of them is for a program to write.
 const FLAGS: usize = 40;
 
@@ -61,20 +61,30 @@ pub(super) fn flags(flag: &str, names: &[&str]) -> String {
 pub(super) async fn failed_lately(session: &mut Session) -> Result<Vec<Rest>, CliError> {
     let table = session
         .read(format!(
-            "SELECT a.apply_id, a.operations, a.completed, a.error
+            "SELECT a.apply_id, a.schema_name, a.operations, a.completed, a.error
                FROM apply_status AS a
               WHERE a.finished_at > UTC_TIMESTAMP(6) - INTERVAL {DAYS} DAY
                 AND a.state = 'failed'
-                AND NOT EXISTS (SELECT 1
-                                  FROM apply_status AS b
-                                 WHERE b.apply_id > a.apply_id
-                                   AND b.schema_name = a.schema_name)
               ORDER BY a.apply_id DESC"
         ))
         .await?;
     let mut found = Vec::new();
     for row in 0..table.rows.len() {
-        found.push(rest(session, &table, row).await?);
+        // One by one: joined with itself, the view would work out every apply that ever was.
+        let later = session
+            .read(format!(
+                "SELECT a.apply_id
+                   FROM apply_status AS a
+                  WHERE a.apply_id > {}
+                    AND a.schema_name = {}
+                  LIMIT 1",
+                table.text(row, "apply_id"),
+                literal(&table.text(row, "schema_name"))
+            ))
+            .await?;
+        if later.rows.is_empty() {
+            found.push(rest(session, &table, row).await?);
+        }
     }
     Ok(found)
 }
@@ -84,13 +94,15 @@ pub(super) async fn of_same_change(
     session: &mut Session,
     change: &Change,
 ) -> Result<Option<Rest>, CliError> {
+    let latest = session.latest_apply().await?.unwrap_or_default();
     let applies = session
         .read(format!(
             "SELECT a.apply_id, a.operations, a.completed, a.error, a.finished_at IS NOT NULL AS is_over
                FROM apply_status AS a
-              WHERE a.schema_name = {}
-              ORDER BY a.apply_id DESC
-              LIMIT {APPLIES}",
+              WHERE a.apply_id    > {}
+                AND a.schema_name = {}
+              ORDER BY a.apply_id DESC",
+            latest.saturating_sub(APPLIES),
             literal(&change.schema)
         ))
         .await?;

@@ -216,14 +216,15 @@ async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, C
 
 /// Ids grow: where none is open, the highest is the latest.
 async fn last(session: &mut Session) -> Result<Option<Last>, CliError> {
+    let Some(latest) = session.latest_apply().await? else {
+        return Ok(None);
+    };
     let table = session
-        .read(
+        .read(format!(
             "SELECT a.apply_id, a.apply_name, a.state, a.finished_at, a.operations, a.completed, a.error
                FROM apply_status AS a
-              ORDER BY a.apply_id DESC
-              LIMIT 1"
-                .to_owned(),
-        )
+              WHERE a.apply_id = {latest}"
+        ))
         .await?;
     let whole = |column| number(&table, 0, column).unwrap_or_default() as u64;
     Ok((!table.rows.is_empty()).then(|| Last {
