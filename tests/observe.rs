@@ -119,10 +119,15 @@ async fn a_rollout_shows_in_the_metrics_and_the_log_is_json_without_a_secret() {
     database.drop_schema(&schema).await;
 }
 
-/// A Prometheus that asks the driver five times a second.
+const ALERTS: &str = "docker/alerts.yaml";
+
+/// A Prometheus that asks the driver five times a second, and has our rules for alerts.
 fn prometheus(folder: &Path, driver: SocketAddr, at: SocketAddr) -> Option<Running> {
     let config = format!(
-        "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: lockkeeper, static_configs: [{{targets: ['{driver}']}}]}}]\n"
+        "global: {{scrape_interval: 200ms, evaluation_interval: 1s}}\n\
+         rule_files: ['{}/{ALERTS}']\n\
+         scrape_configs: [{{job_name: lockkeeper, static_configs: [{{targets: ['{driver}']}}]}}]\n",
+        env!("CARGO_MANIFEST_DIR")
     );
     let file = folder.join("prometheus.yml");
     std::fs::write(&file, config).expect("written");
@@ -176,7 +181,7 @@ fn values(at: SocketAddr, query: &str) -> Vec<f64> {
 
 /// After one swap each panel has something to show, and what is counted is counted right.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_prometheus_has_data_for_each_query_of_the_dashboard() {
+async fn a_real_prometheus_has_data_for_each_query_of_the_dashboard_and_takes_the_alerts() {
     let (folder, at, asked) = (tempfile::tempdir(), free_address(), free_address());
     let folder = folder.expect("a folder");
     let Some(_prometheus) = prometheus(folder.path(), at, asked) else {
@@ -196,7 +201,7 @@ async fn a_real_prometheus_has_data_for_each_query_of_the_dashboard() {
         asking.await.expect("ran").is_some()
     })
     .await;
-    let _driver = driver(&database, at);
+    let driver = driver(&database, at);
     for query in queries() {
         let swaps = query.starts_with("sum(") && query.contains("lockkeeper_cutovers_total");
         let mut seen = Vec::new();
@@ -211,5 +216,17 @@ async fn a_real_prometheus_has_data_for_each_query_of_the_dashboard() {
         })
         .await;
     }
+    // Without its driver the one that asks for it has something to say.
+    drop(driver);
+    support::eventually(
+        "the alert of a driver that is gone",
+        Duration::from_secs(90),
+        async || {
+            let asking = tokio::task::spawn_blocking(move || get(asked, "/api/v1/alerts"));
+            let alerts = asking.await.expect("ran").unwrap_or_default();
+            alerts.contains("LockkeeperDriverDown")
+        },
+    )
+    .await;
     database.drop_schema(&schema).await;
 }

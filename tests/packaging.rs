@@ -85,6 +85,17 @@ fn the_service_is_set_up_by_its_file_alone() {
     );
 }
 
+/// No `.git` is in its context: what `--version` tells there is handed over.
+#[test]
+fn the_image_is_told_which_commit_it_is_built_from() {
+    let text = |file| std::fs::read_to_string(root().join(file)).expect(file);
+    let image = text("docker/driver.Dockerfile");
+    let (before, _) = image.split_once("RUN cargo build").expect("it is built");
+    assert!(before.contains("\nARG LOCKKEEPER_COMMIT\n"), "{image}");
+    assert!(text("docker/compose.yaml").contains("LOCKKEEPER_COMMIT: ${LOCKKEEPER_COMMIT"));
+    assert!(text("build.rs").contains("env::var(\"LOCKKEEPER_COMMIT\")"));
+}
+
 #[test]
 fn there_is_a_manual_page_for_each_command() {
     let folder = tempfile::tempdir().expect("a folder");
