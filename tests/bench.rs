@@ -2,18 +2,15 @@
 
 mod support;
 
-use std::process::Command;
-
 use lockkeeper::server::TEST_URL_VARIABLE;
 
 #[tokio::test]
 async fn a_change_under_the_load_of_the_benchmark_loses_no_write() {
     let server = support::server().await;
-    let output = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+    let output = support::program()
         .args(["bench", "engine", "--quick", "--tables", "A"])
         .args(["--ways", "lockkeeper", "--rows", "2000", "--swaps", "1"])
         .env(TEST_URL_VARIABLE, server.administrator().url().expose())
-        .env("LOCKKEEPER_CONFIG", "/dev/null")
         .output()
         .expect("the program runs");
     let (out, err) = (

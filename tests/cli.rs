@@ -6,17 +6,9 @@ use std::process::{Command, Output, Stdio};
 
 use support::{TestDatabase, one};
 
-/// The program, without this process's own settings.
 fn lockkeeper(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockkeeper"));
-    command
-        .args(arguments)
-        .env_remove("LOCKKEEPER_URL")
-        .env_remove("LOCKKEEPER_LOG")
-        .env_remove("LOCKKEEPER_CONFIG")
-        // Nor the settings of whoever runs the tests.
-        .env("XDG_CONFIG_HOME", "/nonexistent")
-        .stdin(Stdio::null());
+    let mut command = support::program();
+    command.args(arguments).stdin(Stdio::null());
     command
 }
 

@@ -262,11 +262,9 @@ async fn ten_questions_are_answered_at_the_mysql_prompt() {
 async fn the_screen_in_the_readme_is_what_watch_shows() {
     let database = TestDatabase::fresh().await;
     rollout(&mut database.connect().await).await;
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+    let output = support::program()
         .args(["watch", "--once", "--width", "80"])
         .env("LOCKKEEPER_URL", database.url())
-        .env_remove("LOCKKEEPER_CONFIG")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
         .output()
         .expect("the program runs");
     let screen = String::from_utf8(output.stdout).expect("UTF-8");

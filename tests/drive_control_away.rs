@@ -4,7 +4,7 @@
 mod deployment;
 mod support;
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use deployment::Deployment;
 use lockkeeper::config::ConnectionSettings;
@@ -69,7 +69,7 @@ impl Stage {
                 .await
                 .expect("prepared");
         }
-        let driver = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+        let driver = support::program()
             .arg("drive")
             .env("LOCKKEEPER_URL", schema.url().expose())
             .env("LOCKKEEPER_DEPLOYMENT_USER", &db.settings.credentials.user)
@@ -77,8 +77,6 @@ impl Stage {
                 "LOCKKEEPER_DEPLOYMENT_PASSWORD",
                 db.settings.credentials.password.expose(),
             )
-            .env_remove("LOCKKEEPER_CONFIG")
-            .env("XDG_CONFIG_HOME", "/nonexistent")
             .stderr(Stdio::inherit())
             .spawn()
             .expect("the program runs");

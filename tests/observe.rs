@@ -21,13 +21,11 @@ impl Drop for Running {
 }
 
 fn driver(database: &TestDatabase, metrics: SocketAddr) -> Running {
-    let child = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+    let child = support::program()
         .args(["drive", "--log-format", "json", "--metrics-listen"])
         .arg(metrics.to_string())
         .env("LOCKKEEPER_URL", database.url())
         .env("LOCKKEEPER_LOG", "info")
-        .env_remove("LOCKKEEPER_CONFIG")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
         .stderr(Stdio::piped())
         .spawn();
     Running(child.expect("the program runs"))

@@ -1,5 +1,7 @@
 //! What is shipped: the package's files, the Debian package, the manual pages.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,11 +12,9 @@ fn root() -> PathBuf {
 /// The answer of a program that succeeds.
 #[track_caller]
 fn run(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> String {
-    let output = Command::new(program)
+    let output = support::without_settings(&mut Command::new(program))
         .args(arguments)
         .current_dir(root())
-        .env_remove("LOCKKEEPER_CONFIG")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
         .output()
         .expect("the program runs");
     assert!(

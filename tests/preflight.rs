@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use lockkeeper::config::{Access, ConnectionSettings, Credentials, Secret};
@@ -21,10 +21,8 @@ fn lockkeeper_with(
     arguments: &[&str],
     environment: &[(&str, &str)],
 ) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+    let output = support::program()
         .args(arguments)
-        .env_remove("LOCKKEEPER_CONFIG")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
         .env("LOCKKEEPER_URL", database.url())
         .envs(environment.iter().copied())
         .stdin(Stdio::null())

@@ -68,11 +68,9 @@ fn text(span: &Span, key: &str) -> Option<String> {
 }
 
 async fn drive(database: &TestDatabase, endpoint: &str) -> (bool, String) {
-    let driver = Command::new(env!("CARGO_BIN_EXE_lockkeeper"))
+    let driver = Command::from(support::program())
         .args(["drive", "--until-idle", "--otlp-endpoint", endpoint])
         .env("LOCKKEEPER_URL", database.url())
-        .env_remove("LOCKKEEPER_CONFIG")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)

@@ -56,12 +56,9 @@ impl Shop {
     }
 
     pub fn command(&self, settings: &ConnectionSettings, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lockkeeper"));
+        let mut command = Command::from(crate::support::program());
         command
             .args(arguments)
-            .env_remove("LOCKKEEPER_CONFIG")
-            .env_remove("LOCKKEEPER_LOG")
-            .env("XDG_CONFIG_HOME", "/nonexistent")
             .env("LOCKKEEPER_URL", settings.url().expose())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -5,6 +5,7 @@
 mod clean_up;
 pub mod control;
 mod database;
+mod program;
 mod query;
 mod seed;
 pub mod terminal;
@@ -17,6 +18,7 @@ use tokio::sync::OnceCell;
 
 pub use clean_up::clean_up;
 pub use database::TestDatabase;
+pub use program::{program, without_settings};
 pub use query::{column, one};
 pub use seed::seed;
 pub use wait::{PATIENCE, eventually};

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use super::{TestDatabase, eventually};
+use super::{TestDatabase, eventually, without_settings};
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
 const ENTER_SCREEN: &str = "\u{1b}[?1049h";
@@ -45,14 +45,11 @@ impl Terminal {
         resize(&keyboard, columns, rows);
         let stdio = || terminal.try_clone().expect("one more");
         // Its controlling terminal, so that a resize is told to it as to any program in a window.
-        let child = Command::new("setsid")
+        let child = without_settings(&mut Command::new("setsid"))
             .arg("--ctty")
             .args(program)
             .env("LOCKKEEPER", env!("CARGO_BIN_EXE_lockkeeper"))
             .env("LOCKKEEPER_URL", database.url())
-            .env("XDG_CONFIG_HOME", "/nonexistent")
-            .env_remove("LOCKKEEPER_CONFIG")
-            .env_remove("LOCKKEEPER_LOG")
             .env_remove("NO_COLOR")
             .stdin(stdio())
             .stdout(stdio())
