@@ -3,15 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use sqlx::Row as _;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use tokio::task::JoinSet;
 
 use crate::stage::{call, text};
-use crate::support::{TestDatabase, eventually, one};
+use crate::support::{TestDatabase, eventually, one, seed};
 
 /// A driver that works well, dies now and then, and is told what to do by every answer.
-async fn drive(database: &TestDatabase, name: String, done: &tokio::sync::watch::Receiver<bool>) {
+async fn drive(
+    database: &TestDatabase,
+    name: String,
+    mut random: StdRng,
+    done: &tokio::sync::watch::Receiver<bool>,
+) {
     let mut session = database.connect().await;
     let mut idle = tokio::time::interval(Duration::from_millis(5));
     while !*done.borrow() {
@@ -19,14 +26,14 @@ async fn drive(database: &TestDatabase, name: String, done: &tokio::sync::watch:
         for kind in ["cutover", "copy"] {
             let claim = format!("CALL operation_claim_{kind}('{name}', NULL)");
             if let Ok(Some(row)) = call(&mut session, &claim).await {
-                work(&mut session, &row).await;
+                work(&mut session, &row, &mut random).await;
             }
         }
     }
 }
 
 /// One lease, to its end.
-async fn work(session: &mut MySqlConnection, row: &MySqlRow) {
+async fn work(session: &mut MySqlConnection, row: &MySqlRow, random: &mut StdRng) {
     let operation: u64 = row.get("operation_id");
     let token: String = row.get("lease_token");
     let mut state: String = row.get("state");
@@ -42,10 +49,10 @@ async fn work(session: &mut MySqlConnection, row: &MySqlRow) {
             ("cancelling", _) | (_, "cancel") => {
                 format!("operation_cancelled({operation}, '{token}')")
             }
-            ("running", _) if rand::random_ratio(1, 12) => {
+            ("running", _) if random.random_ratio(1, 12) => {
                 format!("operation_fail({operation}, '{token}', 'unlucky', 1)")
             }
-            ("running" | "waiting_for_cutover", _) if rand::random_ratio(1, 12) => {
+            ("running" | "waiting_for_cutover", _) if random.random_ratio(1, 12) => {
                 format!("operation_release({operation}, '{token}')")
             }
             ("running", _) => format!("operation_arrive({operation}, '{token}', NULL)"),
@@ -114,18 +121,22 @@ async fn a_crowd_of_drivers_and_operators_brings_every_rollout_to_its_end() {
     }
 
     let (finish, done) = tokio::sync::watch::channel(false);
+    let mut seeds = StdRng::seed_from_u64(seed());
     let mut crowd = JoinSet::new();
     for number in 0..8 {
         let (database, done) = (Arc::clone(&database), done.clone());
-        crowd.spawn(async move { drive(&database, format!("driver-{number}"), &done).await });
+        let random = StdRng::from_rng(&mut seeds);
+        let name = format!("driver-{number}");
+        crowd.spawn(async move { drive(&database, name, random, &done).await });
     }
     for _ in 0..2 {
         let (database, applies) = (Arc::clone(&database), applies.clone());
+        let mut random = StdRng::from_rng(&mut seeds);
         crowd.spawn(async move {
             let mut session = database.connect().await;
             for _ in 0..60 {
-                let apply = applies[rand::random_range(0..applies.len())];
-                let command = ["stop", "start", "start", "throttle"][rand::random_range(0..4)];
+                let apply = applies[random.random_range(0..applies.len())];
+                let command = ["stop", "start", "start", "throttle"][random.random_range(0..4)];
                 let level = if command == "throttle" { ", 3" } else { "" };
                 let _ = call(
                     &mut session,

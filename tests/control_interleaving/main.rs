@@ -102,15 +102,11 @@ async fn an_arrival_and_a_stop_meet_in_either_order() {
         let token = stage.claim("copy").await;
         let (apply, operation) = (stage.apply, stage.operations[0]);
         let holder = stage.hold_apply().await;
-        let stop = format!("CALL apply_stop({apply}, NULL)");
-        let arrive = format!("CALL operation_arrive({operation}, '{token}', NULL)");
-        let (stop, arrive) = if stop_first {
-            let stop = stage.begin(stop).await;
-            (stop, stage.begin(arrive).await)
-        } else {
-            let arrive = stage.begin(arrive).await;
-            (stage.begin(stop).await, arrive)
-        };
+        let calls = [
+            format!("CALL apply_stop({apply}, NULL)"),
+            format!("CALL operation_arrive({operation}, '{token}', NULL)"),
+        ];
+        let [stop, arrive] = stage.begin_both(calls, stop_first).await;
         let_go(holder).await;
         let stopped = stop.await.expect("ended");
         let arrived = arrive.await.expect("ended");
@@ -119,6 +115,45 @@ async fn an_arrival_and_a_stop_meet_in_either_order() {
         match text(&arrived, "decision").as_str() {
             "stop" => assert_eq!(stage.states().await, ["stopped"]),
             "cut_over" => assert_eq!(stage.states().await, ["cutting_over"]),
+            other => panic!("{other}"),
+        }
+        stage.is_consistent().await;
+    }
+}
+
+/// The same for a swap that begins from a hold, once its cutover was asked for.
+#[tokio::test]
+async fn a_cutover_that_begins_and_a_stop_meet_in_either_order() {
+    for stop_first in [true, false] {
+        let mut stage = Stage::set(1, r#"{"defer_cutover": true}"#).await;
+        let token = stage.claim("copy").await;
+        let (apply, operation) = (stage.apply, stage.operations[0]);
+        for call in [
+            format!("CALL operation_arrive({operation}, '{token}', NULL)"),
+            format!("CALL apply_cutover({apply}, NULL, NULL)"),
+        ] {
+            stage.call(&call).await.expect("on hold, and asked for");
+        }
+        let holder = stage.hold_apply().await;
+        let calls = [
+            format!("CALL apply_stop({apply}, NULL)"),
+            format!("CALL operation_begin_cutover({operation}, '{token}')"),
+        ];
+        let [stop, begin] = stage.begin_both(calls, stop_first).await;
+        let_go(holder).await;
+        let stopped = stop.await.expect("ended");
+        assert_eq!(text(&stopped, "command"), "stop");
+        match text(&begin.await.expect("ended"), "state").as_str() {
+            "50201" => {
+                assert_eq!(text(&stopped, "status"), "pending");
+                assert_eq!(stage.states().await, ["waiting_for_cutover"]);
+                let begin = format!("CALL operation_begin_cutover({operation}, '{token}')");
+                assert_eq!(stage.call(&begin).await.err(), Some(50201), "nor later");
+            }
+            "cutting_over" => {
+                assert_eq!(text(&stopped, "status"), "done", "nothing is left to stop");
+                assert_eq!(stage.states().await, ["cutting_over"]);
+            }
             other => panic!("{other}"),
         }
         stage.is_consistent().await;
@@ -321,14 +356,15 @@ async fn claimers_that_wait_for_the_last_slot_do_not_exceed_the_cap() {
 async fn a_start_and_a_cancel_meet_a_claim_without_a_deadlock() {
     for command in ["apply_cancel", "apply_stop", "apply_start"] {
         let mut stage = Stage::set(3, r#"{"cutover_policy": "parallel"}"#).await;
-        let token = stage.claim("copy").await;
-        let (apply, first) = (stage.apply, stage.operations[0]);
+        let claim = r#"CALL operation_claim_copy('first', '{"deployments": ["d2"]}')"#;
+        let token = text(&stage.call(claim).await, "lease_token");
+        let (apply, last) = (stage.apply, stage.operations[2]);
         stage
             .call(&format!("CALL apply_stop({apply}, NULL)"))
             .await
             .expect("asked");
         stage
-            .call(&format!("CALL operation_stopped({first}, '{token}')"))
+            .call(&format!("CALL operation_stopped({last}, '{token}')"))
             .await
             .expect("stopped");
         if command != "apply_start" {
@@ -339,10 +375,13 @@ async fn a_start_and_a_cancel_meet_a_claim_without_a_deadlock() {
         }
         let holder = stage.hold_operation(1).await;
         let asked = stage.begin(format!("CALL {command}({apply}, NULL)")).await;
-        // The command holds the apply's row by now: a claim that needs that row waits its turn behind it.
-        let claiming = stage
-            .begin("CALL operation_claim_copy('second', NULL)".to_owned())
-            .await;
+        // The command holds the apply's row by now, and waits before it comes to the last operation: the claim of that one,
+        // which needs the apply's row, waits its turn behind it. Before a start there is nothing to claim.
+        let claim = "CALL operation_claim_copy('second', NULL)".to_owned();
+        let claiming = match command {
+            "apply_start" => stage.begin_or_end(claim).await,
+            _ => stage.begin(claim).await,
+        };
         let_go(holder).await;
         let asked = asked.await.expect("ended");
         assert!(asked.is_ok(), "{command}: {asked:?}");

@@ -131,8 +131,16 @@ impl Stage {
         .await
     }
 
-    /// Starts a call in a session of its own, and returns once it waits for a lock.
+    /// Starts a call in a session of its own, and returns once it waits for a lock. One that ends without has not met what it
+    /// was to meet.
     pub async fn begin(&mut self, statement: String) -> JoinHandle<Answer> {
+        let call = self.begin_or_end(statement.clone()).await;
+        assert!(!call.is_finished(), "waited for nobody: {statement}");
+        call
+    }
+
+    /// The same of a call that may pass over what is held, and so be over already.
+    pub async fn begin_or_end(&mut self, statement: String) -> JoinHandle<Answer> {
         let mut session = self.database.connect().await;
         let id: u64 = one(&mut session, "SELECT CONNECTION_ID()").await;
         let task = tokio::spawn(async move { call(&mut session, &statement).await });
@@ -149,6 +157,20 @@ impl Stage {
         })
         .await;
         task
+    }
+
+    /// Two calls that wait in line, the first of them first or last; in the order given.
+    pub async fn begin_both(
+        &mut self,
+        [one, other]: [String; 2],
+        in_this_order: bool,
+    ) -> [JoinHandle<Answer>; 2] {
+        if in_this_order {
+            [self.begin(one).await, self.begin(other).await]
+        } else {
+            let other = self.begin(other).await;
+            [self.begin(one).await, other]
+        }
     }
 
     pub async fn states(&mut self) -> Vec<String> {
