@@ -331,11 +331,12 @@ async fn claim(
 /// The server's clock goes on; a rollout that gets near the first wait of a retry is cut short.
 const LONGEST: Duration = Duration::from_secs(4);
 
+/// Answers how many steps agreed, and whether it was cut short.
 async fn roll_out(
     policies: &Policies,
     steps: &[Step],
     real: &mut Real,
-) -> Result<usize, TestCaseError> {
+) -> Result<(usize, bool), TestCaseError> {
     let mut model = Model::submitted(policies.clone());
     let start = Instant::now();
     for (number, step) in steps.iter().enumerate() {
@@ -345,7 +346,7 @@ async fn roll_out(
             .await
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
         if start.elapsed() > LONGEST {
-            return Ok(number);
+            return Ok((number, true));
         }
         taken?;
         prop_assert_eq!(
@@ -356,10 +357,10 @@ async fn roll_out(
             step
         );
         if model.settled() {
-            return Ok(number);
+            return Ok((number, false));
         }
     }
-    Ok(steps.len())
+    Ok((steps.len(), false))
 }
 
 #[test]
@@ -385,6 +386,7 @@ fn random_rollouts_go_as_the_model_says() {
     let session = RefCell::new(Some(runtime.block_on(database.connect())));
     let number = Cell::new(0_u32);
     let taken = Cell::new(0_usize);
+    let cut_short = Cell::new(0_u32);
     let mut runner = TestRunner::new(Config {
         cases: asked_for.unwrap_or(150),
         rng_seed: RngSeed::Fixed(seed),
@@ -404,18 +406,25 @@ fn random_rollouts_go_as_the_model_says() {
                     .map_err(|error| TestCaseError::fail(error.to_string()))?;
                 let result = roll_out(&policies, &steps, &mut real).await;
                 session.replace(Some(real.remove().await.expect("removed")));
-                taken.set(taken.get() + *result.as_ref().unwrap_or(&0));
-                result.map(|_| ())
+                let (steps, is_cut_short) = result?;
+                taken.set(taken.get() + steps);
+                cut_short.set(cut_short.get() + u32::from(is_cut_short));
+                Ok(())
             })
         },
     );
     eprintln!(
-        "{} rollouts, {} steps, PROPTEST_RNG_SEED={seed}",
+        "{} rollouts, {} of them cut short, {} steps, PROPTEST_RNG_SEED={seed}",
         number.get(),
+        cut_short.get(),
         taken.get()
     );
     if let Err(TestError::Fail(reason, (policies, steps))) = &outcome {
         panic!("{reason}\n{policies:?}\n{steps:#?}");
     }
     outcome.expect("all rollouts agree");
+    assert!(
+        cut_short.get() * 2 <= number.get(),
+        "too slow a machine: most rollouts were cut short, and show little"
+    );
 }
