@@ -198,9 +198,7 @@ async fn of_the_settled_the_worst_gives_the_state() {
     let apply = fleet.submit(options).await;
     let [o1, _, _] = apply.all();
     let window = fleet.swap(o1).await;
-    fleet.revert(&apply).await;
-    fleet.report("operation_begin_revert", &window).await;
-    fleet.report("operation_reverted", &window).await;
+    fleet.go_back(&apply, &window).await;
     assert_eq!(
         fleet.states(&apply).await,
         ["reverted", "cancelled", "cancelled"]

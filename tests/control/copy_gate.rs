@@ -84,13 +84,8 @@ async fn the_barrier_lets_the_next_copy_start_once_the_earlier_one_got_there() {
         let options = json!({"cutover_policy": "barrier", "revert_window_seconds": window});
         let [o1, o2] = fleet.submit(options).await.all();
 
-        match reached {
-            "waiting_for_cutover" => fleet.park(o1).await,
-            "cutting_over" => drop(fleet.cut_over(o1).await),
-            _ => drop(fleet.swap(o1).await),
-        }
+        fleet.reach(o1, reached).await;
 
-        assert_eq!(fleet.state(o1).await, reached);
         let claim = fleet.claim_copy("alpha").await.expect(reached);
         assert_eq!(claim.operation, o2, "while o1 is {reached}");
     }
@@ -116,23 +111,17 @@ async fn the_barrier_holds_the_next_copy_while_the_earlier_one_has_not_got_there
             .await;
         let [o1, o2] = apply.all();
 
-        let claim = fleet.run(o1).await;
-        match reached {
-            "failed_retryable" => drop(fleet.fail_for_now(&claim).await),
-            "failed" => drop(fleet.fail_for_good(&claim).await),
-            "stopped" => {
-                // A start gives o2 its way back to pending; nobody has taken o1 up again.
-                fleet.stop(&apply).await;
-                fleet.report("operation_stopped", &claim).await;
-                fleet.start(&apply).await;
-                assert_eq!(fleet.state(o2).await, "pending");
-            }
-            "cancelling" => {
-                fleet.arrive(&claim).await;
-                fleet.age(o1, 101).await;
-                assert_eq!(fleet.directive(&claim).await, "cancel");
-            }
-            _ => {}
+        if reached == "cancelling" {
+            // Not by a cancel, which would end o2 as well.
+            let claim = fleet.hold(o1).await;
+            fleet.age(o1, 101).await;
+            assert_eq!(fleet.directive(&claim).await, "cancel");
+        } else {
+            fleet.reach(o1, reached).await;
+        }
+        if reached == "stopped" {
+            // A start gives o2 its way back to pending; nobody has taken o1 up again.
+            fleet.start(&apply).await;
         }
 
         assert_eq!(fleet.state(o1).await, reached);
@@ -319,25 +308,9 @@ async fn what_is_settled_or_stopped_is_never_handed_out_however_old() {
     for end in ["completed", "failed", "cancelled", "reverted", "stopped"] {
         let fleet = Fleet::of(1).await;
         let window = u64::from(end == "reverted") * 600;
-        let apply = fleet.submit(json!({"revert_window_seconds": window})).await;
-        let [o1] = apply.all();
-        match end {
-            "completed" => drop(fleet.swap(o1).await),
-            "failed" => fleet.fail_operation(o1).await,
-            "cancelled" => drop(fleet.cancel(&apply).await),
-            "reverted" => {
-                let claim = fleet.swap(o1).await;
-                fleet.revert(&apply).await;
-                fleet.report("operation_begin_revert", &claim).await;
-                fleet.report("operation_reverted", &claim).await;
-            }
-            _ => {
-                let claim = fleet.run(o1).await;
-                fleet.stop(&apply).await;
-                fleet.report("operation_stopped", &claim).await;
-            }
-        }
-        assert_eq!(fleet.state(o1).await, end);
+        let options = json!({"revert_window_seconds": window});
+        let [o1] = fleet.submit(options).await.all();
+        fleet.reach(o1, end).await;
         fleet.age(o1, 86_400).await;
         fleet.nothing_is_claimable().await;
     }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::support::control::{Claim, Fleet, Outcome, Session, arguments, refused};
+use crate::support::seed;
 
 /// Each call of a driver that takes a lease, with this token.
 async fn driver_calls(session: &mut Session, claim: &Claim) -> Vec<(&'static str, Outcome<()>)> {
@@ -63,24 +66,8 @@ async fn a_driver_that_lost_its_lease_is_refused_everywhere_and_changes_nothing(
             "revert_window_seconds": 6000,
             "defer_cutover": state == "waiting_for_cutover",
         });
-        let apply = fleet.submit(options).await;
-        let [o1] = apply.all();
-        let dead = match state {
-            "running" | "cancelling" => fleet.run(o1).await,
-            "waiting_for_cutover" => fleet.hold(o1).await,
-            _ => fleet.cut_over(o1).await,
-        };
-        match state {
-            "cancelling" => drop(fleet.cancel(&apply).await),
-            "revert_window" => drop(fleet.swapped(&dead).await),
-            "reverting" => {
-                fleet.swapped(&dead).await;
-                fleet.revert(&apply).await;
-                fleet.report("operation_begin_revert", &dead).await;
-            }
-            _ => {}
-        }
-        assert_eq!(fleet.state(o1).await, state);
+        let [o1] = fleet.submit(options).await.all();
+        let dead = fleet.reach(o1, state).await;
         fleet.age(o1, 61).await;
         let alive = match fleet.claim_copy("beta").await {
             Some(claim) => claim,
@@ -184,21 +171,16 @@ async fn a_released_operation_keeps_its_state_and_is_claimable_at_once() {
         "waiting_for_cutover",
         "cutting_over",
         "revert_window",
+        "reverting",
+        "cancelling",
     ] {
         let fleet = Fleet::of(1).await;
         let options = json!({
-            "revert_window_seconds": if state == "revert_window" { 600 } else { 0 },
+            "revert_window_seconds": 600,
             "defer_cutover": state == "waiting_for_cutover",
         });
         let [o1] = fleet.submit(options).await.all();
-        let claim = match state {
-            "running" => fleet.run(o1).await,
-            "waiting_for_cutover" => fleet.hold(o1).await,
-            _ => fleet.cut_over(o1).await,
-        };
-        if state == "revert_window" {
-            fleet.swapped(&claim).await;
-        }
+        let claim = fleet.reach(o1, state).await;
 
         assert!(fleet.release(&claim).await);
         assert_eq!(fleet.state(o1).await, state);
@@ -246,29 +228,19 @@ async fn a_call_that_has_taken_effect_succeeds_again_and_moves_nothing() {
         });
         let apply = fleet.submit(options).await;
         let o1 = apply.operations[0];
-        let claim = if call == "begin_cutover" {
-            fleet.hold(o1).await
-        } else {
-            fleet.run(o1).await
+        let before = match call {
+            "begin_cutover" => "waiting_for_cutover",
+            "swapped" | "swapped to a window" => "cutting_over",
+            "complete" | "begin_revert" => "revert_window",
+            "reverted" => "reverting",
+            "cancelled" => "cancelling",
+            _ => "running",
         };
-        if matches!(
-            call,
-            "swapped" | "swapped to a window" | "complete" | "begin_revert" | "reverted"
-        ) {
-            assert_eq!(fleet.arrive(&claim).await, "cut_over");
-        }
-        if matches!(call, "complete" | "begin_revert" | "reverted") {
-            fleet.swapped(&claim).await;
-        }
+        let claim = fleet.reach(o1, before).await;
         match call {
             "stopped" => drop(fleet.stop(&apply).await),
-            "cancelled" => drop(fleet.cancel(&apply).await),
             "complete" => fleet.age(o1, 601).await,
             "begin_revert" => drop(fleet.revert(&apply).await),
-            "reverted" => {
-                fleet.revert(&apply).await;
-                fleet.report("operation_begin_revert", &claim).await;
-            }
             "begin_cutover" => drop(fleet.cutover(&apply).await),
             _ => {}
         }
@@ -293,12 +265,9 @@ async fn a_dba_can_take_a_lease_away() {
     let fleet = Fleet::of(1).await;
     let apply = fleet.submit(Value::Null).await;
     let [o1] = apply.all();
-    let none = fleet
-        .sql()
-        .await
-        .call("operation_release_lease", arguments![o1, "gone"])
+    fleet
+        .refuses(50501, "operation_release_lease", arguments![o1, "gone"])
         .await;
-    refused(50501, none);
     let claim = fleet.claim_copy("alpha").await.unwrap();
 
     fleet
@@ -319,10 +288,10 @@ async fn a_dba_can_take_a_lease_away() {
         50101,
         session.heartbeat(&claim, Value::Null, Value::Null).await,
     );
-    let nowhere = session
-        .call("operation_release_lease", arguments![4_000_000_000u64, "x"])
+    let nowhere = arguments![4_000_000_000u64, "x"];
+    fleet
+        .refuses(50002, "operation_release_lease", nowhere)
         .await;
-    refused(50002, nowhere);
     let log = fleet
         .sql()
         .await
@@ -361,6 +330,7 @@ async fn whoever_takes_over_from_a_driver_that_is_gone_carries_out_the_stop() {
 #[tokio::test]
 async fn no_token_comes_twice_and_epochs_only_grow() {
     let fleet = Fleet::of(3).await;
+    let mut random = StdRng::seed_from_u64(seed());
     let mut tokens = BTreeSet::new();
     let mut epochs: BTreeMap<u64, i64> = BTreeMap::new();
     for _ in 0..4 {
@@ -383,9 +353,9 @@ async fn no_token_comes_twice_and_epochs_only_grow() {
         if live.is_empty() {
             continue;
         }
-        let claim = live[rand::random_range(0..live.len())].clone();
+        let claim = live[random.random_range(0..live.len())].clone();
         let mut session = fleet.sql().await;
-        match rand::random_range(0..5) {
+        match random.random_range(0..5) {
             0 => drop(session.arrive(&claim).await),
             1 => drop(session.swapped(&claim).await),
             2 => drop(session.release(&claim).await),

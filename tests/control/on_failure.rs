@@ -72,9 +72,7 @@ async fn neither_continue_nor_a_release_exempts_anything_but_a_failure() {
             fleet.park(o1).await;
             fleet.park(o2).await;
             let claim = fleet.swap(o1).await;
-            fleet.revert(&apply).await;
-            fleet.report("operation_begin_revert", &claim).await;
-            fleet.report("operation_reverted", &claim).await;
+            fleet.go_back(&apply, &claim).await;
             fleet.nothing_is_claimable().await;
             assert_eq!(fleet.apply_state(&apply).await, "halted");
             let blocked = fleet.blocked(o2).await.unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Argument, Claim, Fleet, arguments};
+use crate::support::control::{Argument, Fleet, arguments};
 use crate::together::at_once;
 
 /// Case 34.
@@ -67,28 +67,16 @@ async fn a_heartbeat_that_comes_late_but_before_a_claim_keeps_the_lease() {
     assert_eq!(fleet.arrive(&claim).await, "cut_over");
 }
 
-/// Brings a lone operation with a revert window to a state that the cutover claim recovers.
-async fn swapping(fleet: &Fleet, state: &str) -> Claim {
-    let apply = fleet.submit(json!({"revert_window_seconds": 6000})).await;
-    let [o1] = apply.all();
-    let claim = fleet.cut_over(o1).await;
-    if state != "cutting_over" {
-        assert_eq!(fleet.swapped(&claim).await, "revert_window");
-    }
-    if state == "reverting" {
-        fleet.revert(&apply).await;
-        fleet.report("operation_begin_revert", &claim).await;
-    }
-    assert_eq!(fleet.state(o1).await, state);
-    claim
-}
-
 /// Case 36.
 #[tokio::test]
 async fn what_swaps_is_recovered_by_the_cutover_claim_alone() {
     let fleet = Fleet::of(1).await;
     for state in ["cutting_over", "revert_window", "reverting"] {
-        let dead = swapping(&fleet, state).await;
+        let [o1] = fleet
+            .submit(json!({"revert_window_seconds": 6000}))
+            .await
+            .all();
+        let dead = fleet.reach(o1, state).await;
         fleet.nothing_is_claimable().await;
         fleet.age(dead.operation, 61).await;
 
@@ -149,12 +137,7 @@ async fn the_checkpoint_is_handed_on() {
     let [o1] = fleet.submit(Value::Null).await.all();
     let claim = fleet.claim_copy("alpha").await.unwrap();
     let checkpoint = json!({"watermark": [1, "a\"b\\c"], "position": "binlog.000007:4711"});
-    let beat = fleet
-        .sql()
-        .await
-        .heartbeat(&claim, Value::Null, checkpoint.clone())
-        .await;
-    beat.expect("a live lease");
+    fleet.tell(&claim, Value::Null, checkpoint.clone()).await;
     // NULL leaves it as it is.
     fleet.beat(&claim).await;
     fleet.age(o1, 61).await;
@@ -175,12 +158,7 @@ async fn an_arrival_without_a_checkpoint_leaves_the_one_that_is_stored() {
         let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
         let claim = fleet.run(apply.operations[0]).await;
         let checkpoint = json!({"watermark": 4711});
-        let beat = fleet
-            .sql()
-            .await
-            .heartbeat(&claim, Value::Null, checkpoint.clone())
-            .await;
-        beat.expect("a live lease");
+        fleet.tell(&claim, Value::Null, checkpoint.clone()).await;
         fleet
             .call(
                 "operation_arrive",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Fleet, arguments, refused};
+use crate::support::control::{Fleet, arguments};
 
 /// Case 74.
 #[tokio::test]
@@ -152,30 +152,18 @@ async fn a_retry_limit_of_none_fails_at_once() {
     let [o1] = fleet.submit(Value::Null).await.all();
     let claim = fleet.run(o1).await;
     assert_eq!(fleet.fail_for_now(&claim).await, "failed");
-    let mut session = fleet.session().await;
     for (name, value) in [
-        ("retry_limit", "-1"),
-        ("retry_limit", "x"),
-        ("lease_ttl_seconds", "4"),
-        ("lease_ttl_seconds", "3601"),
-        ("no such", "1"),
-        ("", "1"),
+        (Some("retry_limit"), Some("-1")),
+        (Some("retry_limit"), Some("x")),
+        (Some("lease_ttl_seconds"), Some("4")),
+        (Some("lease_ttl_seconds"), Some("3601")),
+        (Some("no such"), Some("1")),
+        (Some(""), Some("1")),
+        (None, Some("1")),
+        (Some("retry_limit"), None),
     ] {
-        refused(
-            50001,
-            session.call("setting_set", arguments![name, value]).await,
-        );
+        fleet
+            .refuses(50001, "setting_set", arguments![name, value])
+            .await;
     }
-    refused(
-        50001,
-        session
-            .call("setting_set", arguments![Value::Null, 1u64])
-            .await,
-    );
-    refused(
-        50001,
-        session
-            .call("setting_set", arguments!["retry_limit", Value::Null])
-            .await,
-    );
 }

@@ -1,9 +1,12 @@
 //! Cases 85 to 88: what is settled stays settled, and every move is a legal one.
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::catalogue::procedures;
 use crate::support::control::{Fleet, arguments, refused};
+use crate::support::seed;
 
 const STATES: [&str; 13] = [
     "pending",
@@ -100,30 +103,9 @@ async fn the_database_refuses_every_move_that_the_transition_table_does_not_list
             .submit(json!({"revert_window_seconds": 600, "defer_cutover": from == "waiting_for_cutover"}))
             .await;
         let [o1] = apply.all();
-        match from {
-            "pending" => {}
-            "waiting_for_cutover" => drop(fleet.hold(o1).await),
-            "cutting_over" => drop(fleet.cut_over(o1).await),
-            "revert_window" => drop(fleet.swap(o1).await),
-            "reverting" => {
-                let claim = fleet.swap(o1).await;
-                fleet.revert(&apply).await;
-                fleet.report("operation_begin_revert", &claim).await;
-            }
-            _ => {
-                let claim = fleet.run(o1).await;
-                match from {
-                    "failed_retryable" => drop(fleet.fail_for_now(&claim).await),
-                    "stopped" => {
-                        fleet.stop(&apply).await;
-                        fleet.report("operation_stopped", &claim).await;
-                    }
-                    "cancelling" => drop(fleet.cancel(&apply).await),
-                    _ => {}
-                }
-            }
+        if from != "pending" {
+            fleet.reach(o1, from).await;
         }
-        assert_eq!(fleet.state(o1).await, from);
         for to in STATES {
             if to == from || legal.contains(&format!("{from} {to}")) {
                 continue;
@@ -329,20 +311,7 @@ async fn a_driver_cannot_skip_a_step() {
             let options = json!({"deployments": ["d1"], "revert_window_seconds": 600, "defer_cutover": defer});
             let apply = fleet.submit(options).await;
             let [o1] = apply.all();
-            let claim = match state {
-                "running" | "cancelling" => fleet.run(o1).await,
-                "waiting_for_cutover" => fleet.hold(o1).await,
-                "cutting_over" => fleet.cut_over(o1).await,
-                _ => fleet.swap(o1).await,
-            };
-            match state {
-                "cancelling" => drop(fleet.cancel(&apply).await),
-                "reverting" => {
-                    fleet.revert(&apply).await;
-                    fleet.report("operation_begin_revert", &claim).await;
-                }
-                _ => {}
-            }
+            let claim = fleet.reach(o1, state).await;
             let before = fleet.everything_of(o1).await;
             let arguments = match call {
                 "operation_swapped" | "operation_arrive" => {
@@ -365,6 +334,7 @@ async fn a_driver_cannot_skip_a_step() {
 #[tokio::test]
 async fn the_event_log_is_an_unbroken_chain_of_legal_moves() {
     let fleet = Fleet::of(4).await;
+    let mut random = StdRng::seed_from_u64(seed());
     let mut session = fleet.session().await;
     for round in 0..12 {
         let policy = ["rolling", "barrier", "parallel"][round % 3];
@@ -377,14 +347,14 @@ async fn the_event_log_is_an_unbroken_chain_of_legal_moves() {
         let apply = fleet.submit(options).await;
         let mut live = Vec::new();
         for _ in 0..40 {
-            let claim = if rand::random() {
+            let claim = if random.random() {
                 session.claim_copy("alpha").await.unwrap()
             } else {
                 session.claim_cutover("alpha").await.unwrap()
             };
             live.extend(claim);
             // Whatever is refused is refused: the chain is what counts.
-            match rand::random_range(0..11) {
+            match random.random_range(0..11) {
                 0 => drop(fleet.try_stop(&apply).await),
                 1 | 2 => drop(fleet.try_start(&apply).await),
                 3 => drop(fleet.try_release_pause(&apply).await),
@@ -396,13 +366,13 @@ async fn the_event_log_is_an_unbroken_chain_of_legal_moves() {
             if live.is_empty() {
                 continue;
             }
-            let claim = live[rand::random_range(0..live.len())].clone();
-            match rand::random_range(0..9) {
+            let claim = live[random.random_range(0..live.len())].clone();
+            match random.random_range(0..9) {
                 0 | 1 => drop(session.arrive(&claim).await),
                 2 => drop(session.swapped(&claim).await),
                 3 => drop(
                     session
-                        .fail(&claim, "lost", rand::random_range(0..=1))
+                        .fail(&claim, "lost", random.random_range(0..=1))
                         .await,
                 ),
                 4 => drop(session.report("operation_stopped", &claim).await),

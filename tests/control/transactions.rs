@@ -26,7 +26,6 @@ async fn written(session: &mut Session) -> Vec<String> {
 async fn with_work() -> (Fleet, Claim) {
     let fleet = Fleet::of(2).await;
     let mut sql = fleet.sql().await;
-    sql.run("DROP TABLE IF EXISTS caller_work").await.unwrap();
     sql.run("CREATE TABLE caller_work (id BIGINT PRIMARY KEY)")
         .await
         .unwrap();
@@ -76,12 +75,6 @@ async fn an_open_transaction_is_refused_and_stays_as_it_was() {
         fleet.everything_of(claim.operation).await,
     );
     assert_eq!(after, before);
-    fleet
-        .sql()
-        .await
-        .run("DROP TABLE caller_work")
-        .await
-        .unwrap();
 }
 
 /// A bad argument in an open transaction: whichever refusal comes first, the transaction is as it was.
@@ -99,12 +92,6 @@ async fn a_refusal_of_an_argument_leaves_an_open_transaction_too() {
         assert!(written(&mut session).await.is_empty(), "{}", procedure.name);
     }
     fleet.beat(&claim).await;
-    fleet
-        .sql()
-        .await
-        .run("DROP TABLE caller_work")
-        .await
-        .unwrap();
 }
 
 /// With autocommit off and nothing begun, calls work, leave nothing open, and what comes after is the caller's own.
@@ -139,12 +126,6 @@ async fn with_autocommit_off_each_call_is_a_transaction_of_its_own() {
         assert!(written(&mut session).await.is_empty(), "{}", procedure.name);
         session.run("ROLLBACK").await.unwrap();
     }
-    fleet
-        .sql()
-        .await
-        .run("DROP TABLE caller_work")
-        .await
-        .unwrap();
 }
 
 /// Whether accepted or refused, a call leaves nothing behind for the caller's next transaction: isolation, access mode,
@@ -196,12 +177,6 @@ async fn a_call_leaves_the_sessions_settings_alone() {
         );
         session.run("ROLLBACK AND NO CHAIN").await.unwrap();
     }
-    fleet
-        .sql()
-        .await
-        .run("DROP TABLE caller_work")
-        .await
-        .unwrap();
 }
 
 /// A purge of much history is no transaction as long as all of it.
@@ -285,134 +260,59 @@ async fn a_rollout_goes_its_way_whatever_the_session_has_set() {
 
 /// By one session: submit, copy, park, stop and start, a retry, swaps with a window, a revert, throttle, views, purge.
 async fn a_whole_rollout(session: &mut Session, setting: &str) {
-    let said = |what: &str| format!("{setting}: {what}");
+    macro_rules! ok {
+        ($call:expr) => {
+            $call
+                .await
+                .unwrap_or_else(|refusal| panic!("{setting}: {refusal:?}"))
+        };
+    }
     let options = json!({"name": "sprïng", "cutover_policy": "barrier", "max_copies": 2, "revert_window_seconds": 600, "revert_scope": "apply", "on_failure": "pause"});
-    let apply = session
-        .call_row(
-            "apply_submit",
-            arguments!["shop", "ALTER TABLE `örders` ADD c INT", options],
-        )
-        .await
-        .unwrap_or_else(|refusal| panic!("{setting}: {refusal:?}"))
-        .id("apply_id");
+    let submit = arguments!["shop", "ALTER TABLE `örders` ADD c INT", options];
+    let apply = ok!(session.call_row("apply_submit", submit)).id("apply_id");
     let eu = json!({"labels": {"parity": "odd"}});
-    session
-        .call(
-            "driver_register",
-            arguments!["älpha", "1.0", 1u64, eu.clone()],
-        )
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("register")));
-    let first = session
-        .claim("operation_claim_copy", "älpha", eu)
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("claim")))
-        .unwrap_or_else(|| panic!("{}", said("o1")));
+    let register = arguments!["älpha", "1.0", 1u64, eu.clone()];
+    ok!(session.call("driver_register", register));
+    let first = ok!(session.claim("operation_claim_copy", "älpha", eu)).expect("o1");
     let progress =
         json!({"phase": "copy", "rows_copied": 1, "rows_total": 4, "throttled_by": "réplica"});
-    session
-        .heartbeat(&first, progress, json!({"w": "ü"}))
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("heartbeat")));
-    session
-        .command("apply_throttle", arguments![apply, 3u64, "peak – höur"])
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("throttle")));
-    session
-        .command("apply_stop", arguments![apply, "peak – höur"])
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("stop")));
-    session
-        .report("operation_stopped", &first)
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("stopped")));
-    session
-        .command("apply_start", arguments![apply, "quiet"])
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("start")));
-    let first = session
-        .claim_copy("beta")
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("claim")))
-        .expect("o1 again");
+    ok!(session.heartbeat(&first, progress, json!({"w": "ü"})));
+    ok!(session.command("apply_throttle", arguments![apply, 3u64, "peak – höur"]));
+    ok!(session.command("apply_stop", arguments![apply, "peak – höur"]));
+    ok!(session.report("operation_stopped", &first));
+    ok!(session.command("apply_start", arguments![apply, "quiet"]));
+    let first = ok!(session.claim_copy("beta")).expect("o1 again");
     assert_eq!(first.checkpoint, json!({"w": "ü"}), "{setting}");
-    session
-        .fail(&first, "löst", 1)
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("fail")));
+    ok!(session.fail(&first, "löst", 1));
     for _ in 0..3 {
-        let claim = session
-            .claim_copy("beta")
-            .await
-            .unwrap_or_else(|_| panic!("{}", said("claim")));
-        let claim = claim.unwrap_or_else(|| panic!("{setting}: a copy"));
+        let claim = ok!(session.claim_copy("beta")).expect("a copy");
         let beats = json!([{"operation_id": claim.operation, "lease_token": claim.token, "progress": {"rows_copied": 2}}]);
-        let beat = session
-            .call("driver_heartbeat", arguments!["beta", beats])
-            .await
-            .unwrap_or_else(|_| panic!("{}", said("beats")));
+        let beat = ok!(session.call("driver_heartbeat", arguments!["beta", beats]));
         assert_eq!(beat[0].number("held"), 1, "{setting}");
         assert_eq!(beat[0].number("throttle_level"), 3, "{setting}");
-        assert_eq!(
-            session
-                .arrive(&claim)
-                .await
-                .unwrap_or_else(|_| panic!("{}", said("arrive"))),
-            "parked"
-        );
+        assert_eq!(ok!(session.arrive(&claim)), "parked", "{setting}");
     }
     let mut swapped = Vec::new();
     for _ in 0..3 {
-        let claim = session
-            .claim_cutover("beta")
-            .await
-            .unwrap_or_else(|_| panic!("{}", said("claim")));
-        let claim = claim.unwrap_or_else(|| panic!("{setting}: a swap"));
-        assert_eq!(
-            session
-                .swapped(&claim)
-                .await
-                .unwrap_or_else(|_| panic!("{}", said("swapped"))),
-            "revert_window"
-        );
+        let claim = ok!(session.claim_cutover("beta")).expect("a swap");
+        let state = ok!(session.swapped(&claim));
+        assert_eq!(state, "revert_window", "{setting}");
         swapped.push(claim);
     }
-    session
-        .command(
-            "apply_revert",
-            arguments![apply, json!({"deployments": ["d3"]}), "slöw"],
-        )
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("revert")));
+    let some = arguments![apply, json!({"deployments": ["d3"]}), "slöw"];
+    ok!(session.command("apply_revert", some));
     for report in ["operation_begin_revert", "operation_reverted"] {
-        session
-            .report(report, &swapped[2])
-            .await
-            .unwrap_or_else(|_| panic!("{}", said(report)));
+        ok!(session.report(report, &swapped[2]));
     }
-    session
-        .command("apply_skip_revert", arguments![apply, "good"])
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("skip_revert")));
+    ok!(session.command("apply_skip_revert", arguments![apply, "good"]));
     for claim in &swapped[..2] {
-        session
-            .report("operation_complete", claim)
-            .await
-            .unwrap_or_else(|_| panic!("{}", said("complete")));
+        ok!(session.report("operation_complete", claim));
     }
     for view in crate::catalogue::VIEWS {
-        session
-            .fetch(&format!("SELECT v.* FROM {view} AS v"), &[])
-            .await
-            .unwrap_or_else(|refusal| panic!("{setting}: {view}: {refusal:?}"));
+        let query = format!("SELECT v.* FROM {view} AS v");
+        ok!(session.fetch(&query, &[]));
         // With autocommit off, reading began a transaction.
-        session
-            .run("ROLLBACK AND NO CHAIN NO RELEASE")
-            .await
-            .unwrap();
+        ok!(session.run("ROLLBACK AND NO CHAIN NO RELEASE"));
     }
-    session
-        .call("history_purge", arguments![0u64, 1000u64])
-        .await
-        .unwrap_or_else(|_| panic!("{}", said("purge")));
+    ok!(session.call("history_purge", arguments![0u64, 1000u64]));
 }

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::super::TestDatabase;
 use super::pool::{Lent, lend};
-use super::session::{Argument, Outcome, Session};
+use super::session::{Argument, Outcome, Refusal, Session};
 
 /// An apply and its operations, in order.
 #[derive(Clone, Debug)]
@@ -183,6 +183,25 @@ impl Fleet {
             let outcome = self.sql().await.call(procedure, arguments).await;
             outcome.unwrap_or_else(|refusal| panic!("{procedure} at {caller}: {refusal:?}"));
             self.check().await;
+        }
+    }
+
+    /// Any call that must be refused with this number.
+    #[track_caller]
+    pub fn refuses(
+        &self,
+        number: u16,
+        procedure: &str,
+        arguments: &[Argument],
+    ) -> impl Future<Output = Refusal> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let outcome = self.sql().await.call(procedure, arguments).await;
+            self.check().await;
+            match outcome {
+                Err(refusal) if refusal.number == number => refusal,
+                other => panic!("{procedure} at {caller}: expected {number}, found {other:?}"),
+            }
         }
     }
 }

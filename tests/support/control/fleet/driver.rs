@@ -57,8 +57,13 @@ impl Fleet {
     }
 
     pub async fn beat(&self, claim: &Claim) -> Beat {
+        self.tell(claim, Value::Null, Value::Null).await
+    }
+
+    /// A heartbeat with progress and checkpoint.
+    pub async fn tell(&self, claim: &Claim, progress: Value, checkpoint: Value) -> Beat {
         self.done(
-            async |session| session.heartbeat(claim, Value::Null, Value::Null).await,
+            async |session| session.heartbeat(claim, progress, checkpoint).await,
             "heartbeat",
         )
         .await

@@ -22,6 +22,14 @@ impl Fleet {
         self.column(operation, "state").await
     }
 
+    pub async fn apply_of(&self, operation: u64) -> Apply {
+        let id = self.column(operation, "apply_id").await;
+        Apply {
+            id: id.parse().expect("an id"),
+            operations: vec![operation],
+        }
+    }
+
     pub async fn states(&self, apply: &Apply) -> Vec<String> {
         self.sql()
             .await

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Apply, Fleet};
-use crate::support::control::Claim;
+use crate::support::control::{Answer, Claim};
 
 impl Fleet {
     pub async fn age(&self, operation: u64, seconds: i64) {
@@ -99,6 +99,58 @@ impl Fleet {
         );
     }
 
+    /// Brings an operation that has not started, and whose gates are open, to a state: a window has to be there for the states
+    /// of one, and a deferral for a hold. Answers the claim that it got there by, also where the lease is over.
+    pub async fn reach(&self, operation: u64, state: &str) -> Claim {
+        let apply = self.apply_of(operation).await;
+        let claim = match state {
+            "cutting_over" | "revert_window" | "completed" | "reverting" | "reverted" => {
+                self.cut_over(operation).await
+            }
+            _ => self.run(operation).await,
+        };
+        match state {
+            "waiting_for_cutover" => drop(self.arrive(&claim).await),
+            "revert_window" | "completed" => drop(self.swapped(&claim).await),
+            "reverting" => {
+                self.swapped(&claim).await;
+                self.begin_revert(&apply, &claim).await;
+            }
+            "reverted" => {
+                self.swapped(&claim).await;
+                self.go_back(&apply, &claim).await;
+            }
+            "failed_retryable" => drop(self.fail_for_now(&claim).await),
+            "failed" => drop(self.fail_for_good(&claim).await),
+            "stopped" => {
+                self.stop(&apply).await;
+                self.report("operation_stopped", &claim).await;
+            }
+            "cancelling" => drop(self.cancel(&apply).await),
+            "cancelled" => {
+                self.cancel(&apply).await;
+                self.report("operation_cancelled", &claim).await;
+            }
+            _ => {}
+        }
+        assert_eq!(self.state(operation).await, state);
+        claim
+    }
+
+    /// From an open window: asked for, and begun.
+    pub async fn begin_revert(&self, apply: &Apply, window: &Claim) -> Answer {
+        let revert = self.revert(apply).await;
+        self.report("operation_begin_revert", window).await;
+        revert
+    }
+
+    /// From an open window: asked for, and done.
+    pub async fn go_back(&self, apply: &Apply, window: &Claim) -> Answer {
+        let revert = self.begin_revert(apply, window).await;
+        self.report("operation_reverted", window).await;
+        revert
+    }
+
     /// A lone apply that has ended so.
     pub async fn settled(&self, end: &str) -> Apply {
         let window = u64::from(end == "reverted") * 600;
@@ -106,16 +158,9 @@ impl Fleet {
         let apply = self.submit(options).await;
         let [o1] = apply.all();
         match end {
-            "completed" => drop(self.swap(o1).await),
-            "failed" => self.fail_operation(o1).await,
+            // It never starts.
             "cancelled" => drop(self.cancel(&apply).await),
-            "reverted" => {
-                let claim = self.swap(o1).await;
-                self.revert(&apply).await;
-                self.report("operation_begin_revert", &claim).await;
-                self.report("operation_reverted", &claim).await;
-            }
-            other => panic!("{other} is no end"),
+            _ => drop(self.reach(o1, end).await),
         }
         assert_eq!(self.state(o1).await, end);
         apply
