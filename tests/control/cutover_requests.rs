@@ -1,0 +1,176 @@
+//! Case 70: a cutover that a DBA asks for.
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Fleet, arguments, refused};
+
+/// Case 70.
+#[tokio::test]
+async fn one_cutover_request_is_one_swap_of_the_operation_whose_turn_it_is() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    // Out of turn: o1 still copies.
+    let first = fleet.run(o1).await;
+    let second = fleet.hold(o2).await;
+    let refusal = refused(50501, fleet.try_cutover(&apply, Value::Null).await);
+    assert!(
+        refusal.message.contains("d1") && refusal.message.contains(&o1.to_string()),
+        "{refusal:?}"
+    );
+    assert_eq!(fleet.arrive(&first).await, "hold");
+
+    let request = fleet.cutover(&apply).await;
+
+    assert_eq!(request.operation, Some(o1));
+    assert_eq!(request.status, "pending");
+    assert_eq!(
+        fleet.cutover(&apply).await.request,
+        request.request,
+        "asked again"
+    );
+    assert_eq!(fleet.directive(&first).await, "cutover");
+    assert_eq!(fleet.directive(&second).await, "none");
+    let early = arguments![o2, &second.token];
+    let refusal = fleet.refuses(50201, "operation_begin_cutover", early).await;
+    assert!(
+        refusal.message.contains("d1"),
+        "names the blocker: {refusal:?}"
+    );
+    assert_eq!(
+        fleet.report("operation_begin_cutover", &first).await,
+        "cutting_over"
+    );
+    let requests = fleet.trace().await;
+    let again = fleet.cutover(&apply).await;
+    assert_eq!(again.request, request.request);
+    assert_eq!(fleet.trace().await, requests, "success, no new request");
+    assert_eq!(fleet.swapped(&first).await, "completed");
+    assert_eq!(fleet.request_status(&request).await, "done");
+
+    // It never passes on to the next.
+    assert_eq!(fleet.directive(&second).await, "none");
+    let next = fleet.cutover(&apply).await;
+    assert_ne!(next.request, request.request);
+    assert_eq!(next.operation, Some(o2));
+    assert_eq!(fleet.directive(&second).await, "cutover");
+}
+
+/// Case 69: a swap behind one that was swapped back never starts.
+#[tokio::test]
+async fn a_cutover_of_all_is_refused_where_no_swap_can_ever_start() {
+    let fleet = Fleet::of(2).await;
+    let options =
+        json!({"cutover_policy": "parallel", "defer_cutover": true, "revert_window_seconds": 600});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let claim = fleet.hold(o1).await;
+    fleet.hold(o2).await;
+    fleet.cutover(&apply).await;
+    fleet.report("operation_begin_cutover", &claim).await;
+    fleet.swapped(&claim).await;
+    fleet.go_back(&apply, &claim).await;
+
+    let before = fleet.trace().await;
+    for options in [json!({"all": true}), Value::Null] {
+        refused(50501, fleet.try_cutover(&apply, options).await);
+    }
+    assert_eq!(fleet.trace().await, before);
+}
+
+#[tokio::test]
+async fn a_cutover_of_all_opens_the_gate_for_each_in_its_turn() {
+    let fleet = Fleet::of(3).await;
+    let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+    let apply = fleet.submit(options).await;
+    let mut claims = Vec::new();
+    for operation in apply.all::<3>() {
+        claims.push(fleet.hold(operation).await);
+    }
+    let one = fleet.cutover(&apply).await;
+    let all = fleet
+        .try_cutover(&apply, json!({"all": true}))
+        .await
+        .unwrap();
+    assert_eq!((all.operation, all.status.as_str()), (None, "pending"));
+    assert_eq!(fleet.request_status(&one).await, "moot");
+    for (number, claim) in claims.iter().enumerate() {
+        assert_eq!(fleet.directive(claim).await, "cutover");
+        for later in &claims[number + 1..] {
+            assert_eq!(fleet.directive(later).await, "none", "not its turn");
+        }
+        fleet.report("operation_begin_cutover", claim).await;
+        fleet.swapped(claim).await;
+    }
+    assert_eq!(fleet.request_status(&all).await, "done");
+    assert_eq!(fleet.apply_state(&apply).await, "completed");
+}
+
+/// What a request for one swap asked for has happened once that swap is under way.
+#[tokio::test]
+async fn a_cutover_of_all_leaves_the_request_of_a_swap_under_way_done() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.hold(o1).await;
+    let second = fleet.hold(o2).await;
+    let one = fleet.cutover(&apply).await;
+    fleet.report("operation_begin_cutover", &first).await;
+
+    let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+    let all = all.expect("another swap may come");
+    assert_ne!(all.request, one.request);
+    assert_eq!(fleet.request_status(&one).await, "done");
+    fleet.swapped(&first).await;
+    assert_eq!(fleet.directive(&second).await, "cutover");
+    fleet.report("operation_begin_cutover", &second).await;
+    fleet.swapped(&second).await;
+    assert_eq!(fleet.request_status(&all).await, "done");
+}
+
+/// What waits behind a failure under `halt` never swaps: a request for all of them must not stay pending for it.
+#[tokio::test]
+async fn a_cutover_of_all_ends_with_the_last_swap_that_could_come() {
+    for (swapped, status) in [(0, "moot"), (1, "done")] {
+        let fleet = Fleet::of(3).await;
+        let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+        let apply = fleet.submit(options).await;
+        let mut claims = Vec::new();
+        for operation in apply.all::<3>() {
+            claims.push(fleet.hold(operation).await);
+        }
+        let all = fleet
+            .try_cutover(&apply, json!({"all": true}))
+            .await
+            .unwrap();
+        for claim in &claims[..swapped] {
+            fleet.report("operation_begin_cutover", claim).await;
+            fleet.swapped(claim).await;
+        }
+        fleet
+            .report("operation_begin_cutover", &claims[swapped])
+            .await;
+        assert_eq!(fleet.request_status(&all).await, "pending");
+        fleet.fail_for_good(&claims[swapped]).await;
+        assert_eq!(fleet.request_status(&all).await, status);
+    }
+}
+
+/// A cutover that fails has used nothing up: the request is for one swap, and there was none.
+#[tokio::test]
+async fn a_cutover_request_outlives_a_swap_that_did_not_happen() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({"defer_cutover": true})).await;
+    let [o1] = apply.all();
+    let claim = fleet.hold(o1).await;
+    let request = fleet.cutover(&apply).await;
+    fleet.report("operation_begin_cutover", &claim).await;
+    assert_eq!(fleet.fail_for_now(&claim).await, "failed_retryable");
+    let claim = fleet.hold(o1).await;
+    assert_eq!(fleet.directive(&claim).await, "cutover");
+    fleet.report("operation_begin_cutover", &claim).await;
+    fleet.swapped(&claim).await;
+    assert_eq!(fleet.request_status(&request).await, "done");
+}

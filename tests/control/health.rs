@@ -1,0 +1,125 @@
+//! SPEC.md section 9: what is wrong, and what to do about it.
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Fleet, arguments};
+
+/// SPEC.md section 9: empty when all is well; else what is wrong, and what to do.
+#[tokio::test]
+async fn health_says_what_is_wrong_and_nothing_when_all_is_well() {
+    let fleet = Fleet::of(2).await;
+    let problems =
+        "SELECT CONCAT_WS(' | ', h.severity, h.subject, h.problem, h.remedy) FROM health AS h";
+    assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
+    let apply = fleet.submit(json!({"on_failure": "pause"})).await;
+    let [o1, _] = apply.all();
+    let claim = fleet.claim_copy("alpha").await.unwrap();
+    assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
+
+    fleet.age(o1, 61).await;
+    let found = fleet.sql().await.texts(problems, &[]).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("alpha") && found[0].contains("operation_release_lease"),
+        "{found:?}"
+    );
+    fleet.beat(&claim).await;
+    assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
+
+    fleet.fail_for_good(&claim).await;
+    let found = fleet.sql().await.texts(problems, &[]).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("paused") && found[0].contains("apply_release"),
+        "{found:?}"
+    );
+    fleet.release_pause(&apply).await;
+    assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
+}
+
+/// What waits while drivers live that may take it waits for them, not for somebody to start one.
+#[tokio::test]
+async fn health_tells_a_queue_from_a_deployment_that_no_driver_serves() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o1, o2] = apply.all();
+    for operation in [o1, o2] {
+        fleet.age(operation, 181).await;
+    }
+    let problems = "SELECT CONCAT_WS(' | ', h.severity, h.subject, h.problem) FROM health AS h ORDER BY h.subject";
+    for (scope, severities) in [
+        (None, ["warning", "warning"]),
+        (Some(json!({"deployments": ["d2"]})), ["warning", "notice"]),
+        (
+            Some(json!({"labels": {"parity": "odd"}})),
+            ["notice", "notice"],
+        ),
+    ] {
+        if let Some(scope) = scope {
+            let name = scope.to_string();
+            fleet
+                .call("driver_register", arguments![name, "1.0", 1u64, scope])
+                .await;
+        }
+        let found = fleet.sql().await.texts(problems, &[]).await;
+        assert_eq!(found.len(), 2, "{found:?}");
+        for (problem, severity) in found.iter().zip(severities) {
+            assert!(problem.starts_with(severity), "{found:?}");
+            let nobody = problem.contains("no driver takes it");
+            assert_eq!(nobody, severity == "warning", "{found:?}");
+        }
+    }
+}
+
+/// It is asked every few seconds by those who watch: requests of applies that have settled are none of its business.
+#[tokio::test]
+async fn health_reads_no_more_where_there_is_much_history() {
+    let fleet = Fleet::of(1).await;
+    let mut session = fleet.session().await;
+    let mut reads = Vec::new();
+    for requests in [1, 200] {
+        let apply = fleet.submit(Value::Null).await;
+        for _ in 0..requests {
+            let throttle = arguments![apply.id, 3u64, "peak hour"];
+            session.command("apply_throttle", throttle).await.unwrap();
+        }
+        fleet.retire(&apply).await;
+        let unsettled = fleet.submit(Value::Null).await;
+        session.run("FLUSH STATUS").await.unwrap();
+        session.text_rows("SELECT h.problem FROM health AS h").await;
+        let (seeks, rows) = session.reads().await;
+        reads.push(seeks + rows);
+        fleet.retire(&unsettled).await;
+    }
+    // The second time there are two more applies.
+    assert!(reads[1] < reads[0] + 100, "{reads:?}");
+}
+
+/// Not copies alone are tried again.
+#[tokio::test]
+async fn a_clean_up_that_fails_again_and_again_is_a_problem_too() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [operation] = apply.all();
+    let mut claim = fleet.run(operation).await;
+    fleet.cancel(&apply).await;
+    for _ in 0..2 {
+        assert_eq!(fleet.fail_for_now(&claim).await, "cancelling");
+        claim = fleet.claim_copy("alpha").await.expect("due at once");
+    }
+    fleet.fail_for_now(&claim).await;
+    // An hour further off, or a slow machine might let the time come while the test looks.
+    fleet.age(operation, -3600).await;
+    let waiting = fleet.waiting(operation).await;
+    assert_eq!(waiting.as_deref(), Some("The next attempt is not due yet."));
+    let problems = "SELECT CONCAT_WS(' | ', h.problem, h.remedy) FROM health AS h";
+    let found = fleet.sql().await.texts(problems, &[]).await;
+    assert!(
+        found.len() == 1 && found[0].starts_with("failed 3 times: "),
+        "{found:?}"
+    );
+    assert!(
+        !found[0].contains("apply_start"),
+        "a cancel beats it: {found:?}"
+    );
+}

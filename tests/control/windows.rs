@@ -1,0 +1,200 @@
+//! Case 71: what goes back, and what is kept.
+
+use serde_json::{Value, json};
+
+use crate::support::control::{Fleet, refused};
+
+/// Case 71.
+#[tokio::test]
+async fn a_window_is_skipped_or_reverted_when_asked_and_not_before_it_is_over() {
+    let fleet = Fleet::of(1).await;
+    let options = json!({"revert_window_seconds": 600});
+    let apply = fleet.submit(options.clone()).await;
+    let claim = fleet.swap(apply.operations[0]).await;
+    let mut session = fleet.session().await;
+    refused(50201, session.report("operation_complete", &claim).await);
+    refused(
+        50201,
+        session.report("operation_begin_revert", &claim).await,
+    );
+    refused(50201, session.report("operation_reverted", &claim).await);
+    fleet.age(claim.operation, 540).await;
+    refused(50201, session.report("operation_complete", &claim).await);
+
+    let skip = fleet.skip_revert(&apply).await;
+    assert_eq!(skip.status, "pending");
+    assert_eq!(fleet.directive(&claim).await, "skip_revert");
+    assert_eq!(
+        fleet.report("operation_complete", &claim).await,
+        "completed"
+    );
+    assert_eq!(fleet.request_status(&skip).await, "done");
+
+    let apply = fleet.submit(options).await;
+    let claim = fleet.swap(apply.operations[0]).await;
+    let revert = fleet.revert(&apply).await;
+    assert_eq!(revert.status, "pending");
+    assert_eq!(fleet.directive(&claim).await, "revert");
+    // A window that is to be reverted does not close by itself.
+    fleet.age(claim.operation, 601).await;
+    refused(50201, session.report("operation_complete", &claim).await);
+    assert_eq!(
+        fleet.report("operation_begin_revert", &claim).await,
+        "reverting"
+    );
+    assert_eq!(fleet.report("operation_reverted", &claim).await, "reverted");
+    assert_eq!(fleet.request_status(&revert).await, "done");
+    assert_eq!(fleet.apply_state(&apply).await, "reverted");
+}
+
+/// SPEC.md section 6: while a revert window is open. One that has run out is not, though no driver has settled it yet.
+#[tokio::test]
+async fn a_window_that_has_run_out_is_neither_reverted_nor_skipped() {
+    let fleet = Fleet::of(2).await;
+    let lone = json!({"deployments": ["d1"], "revert_window_seconds": 600});
+    let apply = fleet.submit(lone).await;
+    let claim = fleet.swap(apply.operations[0]).await;
+    fleet.age(claim.operation, 601).await;
+    let before = fleet.trace().await;
+    for options in [Value::Null, json!({"deployments": ["d1"]})] {
+        refused(50501, fleet.try_revert(&apply, options).await);
+    }
+    refused(50501, fleet.try_skip_revert(&apply).await);
+    assert_eq!(fleet.trace().await, before, "nothing recorded");
+    fleet.report("operation_complete", &claim).await;
+
+    // Side by side they stay open while another swap may come.
+    let options = json!({"cutover_policy": "parallel", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let claim = fleet.swap(apply.operations[0]).await;
+    fleet.age(claim.operation, 601).await;
+    fleet.revert(&apply).await;
+    fleet.beat(&claim).await;
+    assert_eq!(fleet.directive(&claim).await, "revert");
+}
+
+/// SPEC.md section 6: with several open, the last swapped goes back first, one at a time.
+#[tokio::test]
+async fn a_whole_rollout_goes_back_one_after_the_other_the_last_swapped_first() {
+    let fleet = Fleet::of(3).await;
+    let options =
+        json!({"cutover_policy": "barrier", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let mut claims = Vec::new();
+    for operation in apply.all::<3>() {
+        claims.push(fleet.swap(operation).await);
+    }
+    let revert = fleet.revert(&apply).await;
+    let mut session = fleet.session().await;
+    for number in [2, 1, 0] {
+        for other in &claims[..number] {
+            assert_eq!(fleet.directive(other).await, "none", "one at a time");
+            refused(50201, session.report("operation_begin_revert", other).await);
+        }
+        assert_eq!(fleet.directive(&claims[number]).await, "revert");
+        fleet
+            .report("operation_begin_revert", &claims[number])
+            .await;
+        assert_eq!(fleet.apply_state(&apply).await, "reverting");
+        if number > 0 {
+            refused(
+                50201,
+                session
+                    .report("operation_begin_revert", &claims[number - 1])
+                    .await,
+            );
+        }
+        fleet.report("operation_reverted", &claims[number]).await;
+    }
+    assert_eq!(fleet.request_status(&revert).await, "done");
+    assert_eq!(fleet.apply_state(&apply).await, "reverted");
+}
+
+/// What swaps while a revert is asked for is the last swapped once it has: it goes back too, and first.
+#[tokio::test]
+async fn a_swap_under_way_when_a_revert_is_asked_for_goes_back_first() {
+    let fleet = Fleet::of(2).await;
+    let options =
+        json!({"cutover_policy": "barrier", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.swap(o1).await;
+    let second = fleet.cut_over(o2).await;
+    let some = json!({"deployments": ["d1"]});
+    let refusal = refused(50501, fleet.try_revert(&apply, some).await);
+    assert!(refusal.message.contains("d2"), "{refusal:?}");
+
+    let revert = fleet.revert(&apply).await;
+    assert_eq!(fleet.directive(&first).await, "none", "a swap is under way");
+    assert_eq!(fleet.swapped(&second).await, "revert_window");
+
+    for claim in [&second, &first] {
+        assert_eq!(fleet.request_status(&revert).await, "pending");
+        assert_eq!(fleet.directive(claim).await, "revert");
+        fleet.report("operation_begin_revert", claim).await;
+        fleet.report("operation_reverted", claim).await;
+    }
+    assert_eq!(fleet.request_status(&revert).await, "done");
+    assert_eq!(fleet.apply_state(&apply).await, "reverted");
+}
+
+/// What waits for a revert says for whose.
+#[tokio::test]
+async fn a_swap_behind_a_pending_revert_is_blocked_by_name() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    fleet.swap(o1).await;
+    fleet.park(o2).await;
+    fleet.revert(&apply).await;
+    let blocked = fleet.blocked(o2).await.expect("a revert is pending");
+    assert_eq!(blocked.blocker, Some(o1));
+    assert!(blocked.reason.contains("d1"), "{}", blocked.reason);
+}
+
+#[tokio::test]
+async fn a_revert_of_some_takes_the_last_ones_only() {
+    let fleet = Fleet::of(3).await;
+    let options =
+        json!({"cutover_policy": "barrier", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let [o1, o2, o3] = apply.all();
+    for operation in [o1, o2] {
+        fleet.swap(operation).await;
+    }
+    refused(
+        50501,
+        fleet
+            .try_revert(&apply, json!({"deployments": ["d3"]}))
+            .await,
+    );
+    refused(
+        50501,
+        fleet
+            .try_revert(&apply, json!({"deployments": ["nowhere"]}))
+            .await,
+    );
+    refused(
+        50001,
+        fleet.try_revert(&apply, json!({"deployments": []})).await,
+    );
+    let last = fleet.swap(o3).await;
+    refused(
+        50501,
+        fleet
+            .try_revert(&apply, json!({"deployments": ["d1"]}))
+            .await,
+    );
+    fleet
+        .try_revert(&apply, json!({"deployments": ["d3"]}))
+        .await
+        .unwrap();
+    assert_eq!(fleet.directive(&last).await, "revert");
+    fleet.report("operation_begin_revert", &last).await;
+    fleet.report("operation_reverted", &last).await;
+    assert_eq!(
+        fleet.states(&apply).await,
+        ["revert_window", "revert_window", "reverted"]
+    );
+}
