@@ -11,6 +11,7 @@ mod copy_gate;
 mod crowd;
 mod cutover_gate;
 mod cutover_requests;
+mod deployments;
 mod drivers;
 mod edges;
 mod health;

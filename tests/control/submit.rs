@@ -1,4 +1,4 @@
-//! Cases 1 to 6: asking for a change.
+//! Cases 1 to 5: asking for a change.
 
 use serde_json::{Value, json};
 
@@ -117,18 +117,31 @@ async fn the_same_request_under_a_name_is_the_same_apply_and_another_one_is_refu
     .await;
     assert_eq!(at_once, [first.id; 8]);
 
-    for different in [
-        json!({"name": "spring", "cutover_policy": "parallel", "note": "for the sale"}),
-        json!({"name": "spring", "cutover_policy": "barrier", "note": "for the sale", "deployments": ["d1"]}),
-    ] {
-        let before = fleet.trace().await;
-        refused(50503, fleet.try_submit(statement, different).await);
-        assert_eq!(fleet.trace().await, before, "no trace");
+    let with = |key: &str, value: Value| {
+        let mut different = options.clone();
+        different[key] = value;
+        different
+    };
+    for settled in [false, true] {
+        for (schema, statements, options) in [
+            ("shop", statement, with("cutover_policy", json!("parallel"))),
+            ("shop", statement, with("deployments", json!(["d1"]))),
+            ("shop", statement, with("note", Value::Null)),
+            ("shop", "DROP TABLE junk", options.clone()),
+            ("stock", statement, options.clone()),
+        ] {
+            let before = fleet.trace().await;
+            let submit = arguments![schema, statements, options];
+            fleet.refuses(50503, "apply_submit", submit).await;
+            assert_eq!(fleet.trace().await, before, "no trace");
+        }
+        if !settled {
+            fleet.cancel(&first).await;
+        }
+        // Settled, it is still the same request.
+        let again = fleet.try_submit(statement, options.clone()).await.unwrap();
+        assert_eq!(again.id, first.id);
     }
-    // Settled, it is still the same request.
-    fleet.cancel(&first).await;
-    let again = fleet.try_submit(statement, options).await.unwrap();
-    assert_eq!(again.id, first.id);
 }
 
 #[tokio::test]
@@ -285,15 +298,8 @@ async fn a_bad_submit_is_refused_with_its_own_number_and_leaves_nothing() {
         assert_eq!(fleet.trace().await, before, "{statements} {options}");
     }
     for schema_name in [Value::Null, json!(""), json!("s".repeat(65))] {
-        let outcome = fleet
-            .sql()
-            .await
-            .call(
-                "apply_submit",
-                arguments![schema_name.as_str(), good, json!({"name": "spring"})],
-            )
-            .await;
-        refused(50001, outcome);
+        let submit = arguments![schema_name.as_str(), good, json!({"name": "spring"})];
+        fleet.refuses(50001, "apply_submit", submit).await;
     }
     assert_eq!(fleet.trace().await, before);
 
@@ -351,11 +357,7 @@ async fn a_table_is_held_on_its_deployment_until_the_apply_has_settled() {
         match state {
             "running" => drop(fleet.run(o1).await),
             "stopped" => drop(fleet.stop(&x).await),
-            "halted" => {
-                fleet.park(o2).await;
-                fleet.fail_operation(o1).await;
-            }
-            "paused" => {
+            "halted" | "paused" => {
                 fleet.park(o2).await;
                 fleet.fail_operation(o1).await;
             }
@@ -367,43 +369,20 @@ async fn a_table_is_held_on_its_deployment_until_the_apply_has_settled() {
         }
         assert_eq!(fleet.apply_state(&x).await, state);
 
-        let refusal = refused(
-            50502,
-            fleet
-                .try_submit(other_change, json!({"deployments": ["d3", "d2"]}))
-                .await,
-        );
+        let and_another = json!({"deployments": ["d3", "d2"]});
+        let refusal = refused(50502, fleet.try_submit(other_change, and_another).await);
         assert!(
             refusal.message.contains(&format!("apply {}", x.id)),
             "{refusal:?}"
         );
-        refused(
-            50502,
-            fleet
-                .try_submit(
-                    "ALTER TABLE `orders` ADD d INT",
-                    json!({"deployments": ["d2"]}),
-                )
-                .await,
-        );
-        refused(
-            50502,
-            fleet
-                .try_submit(
-                    "ALTER TABLE shop.ORDERS ADD d INT",
-                    json!({"deployments": ["d2"]}),
-                )
-                .await,
-        );
-        refused(
-            50502,
-            fleet
-                .try_submit(
-                    "CREATE INDEX i ON orders (a)",
-                    json!({"deployments": ["d2"]}),
-                )
-                .await,
-        );
+        for spelled in [
+            "ALTER TABLE `orders` ADD d INT",
+            "ALTER TABLE shop.ORDERS ADD d INT",
+            "CREATE INDEX i ON orders (a)",
+        ] {
+            let options = json!({"deployments": ["d2"]});
+            refused(50502, fleet.try_submit(spelled, options).await);
+        }
         let elsewhere = json!({"deployments": ["d3"]});
         fleet
             .try_submit(other_change, elsewhere)
@@ -448,6 +427,44 @@ async fn a_table_is_held_on_its_deployment_until_the_apply_has_settled() {
     }
 }
 
+/// Case 4: however X ends, it holds its tables on all of its deployments until its last operation has settled.
+#[tokio::test]
+async fn a_table_is_free_once_the_apply_has_ended_in_any_way() {
+    let change = "ALTER TABLE orders ADD COLUMN c INT";
+    for end in ["completed", "failed", "reverted"] {
+        let fleet = Fleet::of(2).await;
+        let options = json!({
+            "cutover_policy": "parallel",
+            "on_failure": "continue",
+            "revert_window_seconds": if end == "reverted" { 600 } else { 0 },
+            "revert_scope": "apply",
+        });
+        let x = fleet.try_submit(change, options).await.unwrap();
+        let is_held = async || {
+            for deployment in ["d1", "d2"] {
+                let options = json!({"deployments": [deployment]});
+                refused(50502, fleet.try_submit(change, options).await);
+            }
+        };
+        let [o1, o2] = x.all();
+        if end == "reverted" {
+            let [first, second] = [fleet.swap(o1).await, fleet.swap(o2).await];
+            is_held().await;
+            fleet.go_back(&x, &second).await;
+            is_held().await;
+            fleet.report("operation_begin_revert", &first).await;
+            is_held().await;
+            fleet.report("operation_reverted", &first).await;
+        } else {
+            fleet.reach(o1, end).await;
+            is_held().await;
+            fleet.reach(o2, end).await;
+        }
+        assert_eq!(fleet.apply_state(&x).await, end);
+        fleet.try_submit(change, Value::Null).await.expect("free");
+    }
+}
+
 /// Case 5.
 #[tokio::test]
 async fn of_two_submits_for_one_table_at_once_one_is_accepted() {
@@ -468,71 +485,6 @@ async fn of_two_submits_for_one_table_at_once_one_is_accepted() {
             }
         }
     }
-}
-
-/// Case 6.
-#[tokio::test]
-async fn a_deployment_in_use_cannot_be_removed() {
-    let fleet = Fleet::of(2).await;
-    let apply = fleet.submit(json!({"deployments": ["d1"]})).await;
-
-    let outcome = fleet
-        .sql()
-        .await
-        .call("deployment_remove", arguments!["d1"])
-        .await;
-    let refusal = refused(50501, outcome);
-    assert!(
-        refusal.message.contains(&format!("apply {}", apply.id)),
-        "{refusal:?}"
-    );
-    fleet.call("deployment_remove", arguments!["d2"]).await;
-
-    fleet.cancel(&apply).await;
-    fleet.call("deployment_remove", arguments!["d1"]).await;
-    let outcome = fleet
-        .sql()
-        .await
-        .call("deployment_remove", arguments!["d1"])
-        .await;
-    refused(50002, outcome);
-    // Its history stays.
-    assert_eq!(fleet.states(&apply).await, ["cancelled"]);
-}
-
-#[tokio::test]
-async fn a_position_is_held_by_one_deployment() {
-    let fleet = Fleet::of(2).await;
-    let outcome = fleet
-        .sql()
-        .await
-        .call(
-            "deployment_register",
-            arguments!["d3", 1u64, "h", 1u64, Value::Null],
-        )
-        .await;
-    refused(50504, outcome);
-    let outcome = fleet
-        .sql()
-        .await
-        .call(
-            "deployment_register",
-            arguments!["d1", 1u64, "h", 1u64, Value::Null],
-        )
-        .await;
-    refused(50504, outcome);
-    fleet
-        .call(
-            "deployment_register",
-            arguments!["d2", 1u64, "moved.example", 3307u64, Value::Null],
-        )
-        .await;
-    let apply = fleet.submit(json!({"deployments": ["d2"]})).await;
-    let claim = fleet.claim_copy("alpha").await.unwrap();
-    assert_eq!(
-        (claim.apply, claim.host.as_str()),
-        (apply.id, "moved.example")
-    );
 }
 
 /// The text of a JSON null is a name as good as any, and a note as good as any.
