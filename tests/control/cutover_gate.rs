@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::control::{Fleet, refused};
+use crate::support::control::{Fleet, arguments, refused};
 use crate::together::at_once;
 
 /// Case 20.
@@ -115,9 +115,15 @@ async fn an_earlier_copy_holds_a_parked_operation() {
 /// Case 24.
 #[tokio::test]
 async fn all_parked_holds_the_first_swap_until_nobody_copies() {
-    for last in ["parks", "fails"] {
+    // A failure holds nobody before it, whatever it is to those behind it.
+    for (last, on_failure) in [
+        ("parks", "halt"),
+        ("fails", "halt"),
+        ("fails", "continue"),
+        ("fails", "pause"),
+    ] {
         let fleet = Fleet::of(3).await;
-        let options = json!({"cutover_policy": "parallel", "cutover_gate": "all_parked", "on_failure": "continue"});
+        let options = json!({"cutover_policy": "parallel", "cutover_gate": "all_parked", "on_failure": on_failure});
         let [o1, o2, o3] = fleet.submit(options).await.all();
         fleet.park(o1).await;
         fleet.park(o2).await;
@@ -248,12 +254,8 @@ async fn windows_of_a_whole_apply_hold_neither_the_next_copy_nor_the_next_swap()
         // They end together, with the last swap's.
         fleet.age(o1, 601).await;
         fleet.age(o3, 540).await;
-        let early = fleet
-            .sql()
-            .await
-            .report("operation_complete", &claims[0])
-            .await;
-        refused(50201, early);
+        let early = arguments![o1, &claims[0].token];
+        fleet.refuses(50201, "operation_complete", early).await;
         fleet.age(o3, 61).await;
         for last_first in [2, 0] {
             assert_eq!(
@@ -278,8 +280,8 @@ async fn a_window_of_a_whole_apply_stays_open_while_another_swap_may_come() {
     let [o1, o2] = fleet.submit(options).await.all();
     let first = fleet.swap(o1).await;
     fleet.age(o1, 601).await;
-    let early = fleet.sql().await.report("operation_complete", &first).await;
-    refused(50201, early);
+    let early = arguments![o1, &first.token];
+    fleet.refuses(50201, "operation_complete", early).await;
     fleet.fail_operation(o2).await;
     assert_eq!(
         fleet.report("operation_complete", &first).await,
