@@ -1,10 +1,11 @@
 //! Cases 40 to 48 and 51: what a DBA stops and starts again.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::support::control::{Apply, Fleet, Session, arguments, refused};
+use crate::support::control::{Apply, Claim, Fleet, Session, arguments, refused};
+use crate::support::seed;
 use crate::together::at_once;
 
 /// Case 40.
@@ -149,40 +150,53 @@ async fn a_failure_under_a_stop_starts_nothing_again() {
     );
 }
 
-/// Runs `stop` against whatever `drivers` do; answers how many moves to running or cutting_over came after it had returned.
-async fn starts_after_a_stop(fleet: &Fleet, apply: &Apply) -> i64 {
-    let stopped_at = AtomicUsize::new(0);
-    let apply_id = apply.id;
+/// Runs a stop against whatever drivers do, the one with an operation on `hold` too; answers how many moves to running or
+/// cutting_over came after it. None can have begun earlier and be logged later: a stop is logged under the locks of its
+/// operations.
+async fn starts_after_a_stop(
+    fleet: &Fleet,
+    apply: &Apply,
+    hold: Option<Claim>,
+    random: &mut StdRng,
+) -> i64 {
+    // Nobody is always first.
+    let delays: [u32; 4] = std::array::from_fn(|_| random.random_range(0..3));
     at_once(fleet, 4, async |session, number| {
-        if number == 0 {
-            // Not always first.
-            for _ in 0..rand::random_range(0..3) {
-                session.number("SELECT 1", &[]).await;
+        for _ in 0..delays[number] {
+            session.number("SELECT 1", &[]).await;
+        }
+        match (number, &hold) {
+            (0, _) => {
+                let stop = session
+                    .command("apply_stop", arguments![apply.id, Value::Null])
+                    .await;
+                // The others may have been so fast that nothing is left.
+                if let Err(refusal) = stop {
+                    assert_eq!(refusal.number, 50501, "{refusal:?}");
+                }
             }
-            let stop = session
-                .command("apply_stop", arguments![apply_id, Value::Null])
-                .await;
-            // The others may have been so fast that nothing is left: then nothing may follow either.
-            if let Err(refusal) = stop {
-                assert_eq!(refusal.number, 50501, "{refusal:?}");
-            }
-            let last = session
-                .number("SELECT MAX(e.event_id) FROM event_log AS e", &[])
-                .await;
-            stopped_at.store(usize::try_from(last).unwrap(), Ordering::SeqCst);
-        } else {
-            race(session, number).await;
+            (1, Some(claim)) => match session.report("operation_begin_cutover", claim).await {
+                Ok(_) => drop(session.swapped(claim).await.expect("its own swap")),
+                Err(refusal) => assert_eq!(refusal.number, 50201, "{refusal:?}"),
+            },
+            _ => race(session, number).await,
         }
     })
     .await;
-    let last = u64::try_from(stopped_at.load(Ordering::SeqCst)).unwrap();
     fleet
         .sql()
         .await
         .number(
-            "SELECT COUNT(*) FROM event_log AS e
-              WHERE e.event_id > ? AND e.to_state IN ('running', 'cutting_over')",
-            arguments![last],
+            "SELECT COUNT(*)
+               FROM event_log AS e
+               JOIN event_log AS stop
+                 ON stop.apply_id = e.apply_id
+                AND stop.event    = 'requested'
+                AND stop.detail   = 'stop'
+                AND stop.event_id < e.event_id
+              WHERE e.apply_id = ?
+                AND e.to_state IN ('running', 'cutting_over')",
+            arguments![apply.id],
         )
         .await
 }
@@ -224,6 +238,7 @@ async fn race(session: &mut Session, number: usize) {
 #[tokio::test]
 async fn once_a_stop_has_returned_no_copy_and_no_swap_starts() {
     let fleet = Fleet::of(3).await;
+    let mut random = StdRng::seed_from_u64(seed());
     for round in 0..48 {
         let policy = ["rolling", "barrier", "parallel"][round % 3];
         let mut options = json!({"cutover_policy": policy, "defer_cutover": round % 4 == 3});
@@ -234,12 +249,14 @@ async fn once_a_stop_has_returned_no_copy_and_no_swap_starts() {
         if policy != "rolling" && round % 4 == 0 {
             fleet.park(apply.operations[0]).await;
         }
+        let mut hold = None;
         if round % 4 == 3 {
-            let hold = fleet.hold(apply.operations[0]).await;
+            let claim = fleet.hold(apply.operations[0]).await;
             fleet.cutover(&apply).await;
-            assert_eq!(fleet.directive(&hold).await, "cutover");
+            assert_eq!(fleet.directive(&claim).await, "cutover");
+            hold = Some(claim);
         }
-        let starts = starts_after_a_stop(&fleet, &apply).await;
+        let starts = starts_after_a_stop(&fleet, &apply, hold, &mut random).await;
         assert_eq!(starts, 0, "round {round}: {policy}");
         fleet.check().await;
         fleet.retire(&apply).await;
@@ -275,12 +292,8 @@ async fn no_swap_begins_under_a_stop() {
     let claim = fleet.hold(apply.operations[0]).await;
     let cutover = fleet.cutover(&apply).await;
     fleet.stop(&apply).await;
-    let outcome = fleet
-        .sql()
-        .await
-        .report("operation_begin_cutover", &claim)
-        .await;
-    let refusal = refused(50201, outcome);
+    let begin = arguments![claim.operation, &claim.token];
+    let refusal = fleet.refuses(50201, "operation_begin_cutover", begin).await;
     assert!(refusal.message.contains("stop"), "{refusal:?}");
     assert_eq!(fleet.directive(&claim).await, "stop");
     assert_eq!(fleet.report("operation_stopped", &claim).await, "stopped");
@@ -313,6 +326,56 @@ async fn a_start_gives_each_operation_back_what_it_was() {
     assert_eq!(claim.moved(), ("stopped", "running"));
     assert_eq!(fleet.request_status(&start).await, "done");
     assert_eq!(fleet.claim_cutover("beta").await.unwrap().operation, first);
+}
+
+/// Case 44, "ungated": the order holds the swap of what had begun, not its copy.
+#[tokio::test]
+async fn the_order_does_not_hold_the_restart_of_a_copy() {
+    let fleet = Fleet::of(3).await;
+    let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+    let [o1, o2, o3] = apply.all();
+    fleet.park(o1).await;
+    let copying = fleet.run(o2).await;
+    // Its swap does not happen: it has to copy again, and behind it no copy may begin.
+    let swap = fleet.cut_over(o1).await;
+    fleet.stop(&apply).await;
+    assert_eq!(fleet.fail_for_now(&swap).await, "stopped");
+    fleet.report("operation_stopped", &copying).await;
+
+    fleet.start(&apply).await;
+
+    let claim = fleet.run(o2).await;
+    assert_eq!(claim.moved(), ("stopped", "running"));
+    assert_eq!(fleet.arrive(&claim).await, "parked");
+    for (operation, gate) in [(o2, "cutover"), (o3, "copy")] {
+        let blocked = fleet.blocked(operation).await.expect("behind o1");
+        assert_eq!((blocked.gate.as_str(), blocked.blocker), (gate, Some(o1)));
+    }
+    let claim = fleet.run(o1).await;
+    assert_eq!(claim.moved(), ("stopped", "running"));
+}
+
+/// Case 44: nor does `all_parked`, which holds the first swap until what was stopped has copied too.
+#[tokio::test]
+async fn all_parked_holds_no_restart_of_a_copy_and_waits_for_it() {
+    let fleet = Fleet::of(3).await;
+    let options = json!({"cutover_policy": "parallel", "cutover_gate": "all_parked"});
+    let apply = fleet.submit(options).await;
+    let [o1, o2, o3] = apply.all();
+    fleet.park(o1).await;
+    fleet.reach(o2, "stopped").await;
+    assert_eq!(fleet.states(&apply).await, ["stopped"; 3]);
+
+    fleet.start(&apply).await;
+
+    assert_eq!(fleet.state(o1).await, "waiting_for_cutover");
+    for copying in [o2, o3] {
+        assert!(fleet.claim_cutover("beta").await.is_none());
+        let blocked = fleet.blocked(o1).await.expect("a copy is to come");
+        assert_eq!(blocked.blocker, Some(copying));
+        fleet.park(copying).await;
+    }
+    assert_eq!(fleet.claim_cutover("beta").await.unwrap().operation, o1);
 }
 
 /// Case 44: what was stopped on hold copies on, ungated.
