@@ -55,10 +55,7 @@ async fn a_driver_with_a_scope_is_given_nothing_else() {
             fleet.arrive(&claim).await;
             count += 1;
         }
-        assert!(
-            count > 0 || allowed.is_empty() || scope == json!({"deployments": ["d2"]}),
-            "{scope}"
-        );
+        assert_eq!(count > 0, !allowed.is_empty(), "{scope}");
         while let Some(claim) = fleet
             .claim("operation_claim_cutover", "local", scope.clone())
             .await
@@ -117,6 +114,39 @@ async fn a_driver_with_a_scope_is_given_nothing_else() {
             .await;
         refused(50001, outcome);
     }
+}
+
+/// Case 64: the next swap goes to whose labels it has, and to nobody else.
+#[tokio::test]
+async fn a_swap_goes_to_the_driver_whose_labels_its_deployment_has() {
+    let fleet = Fleet::of(4).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    for operation in apply.all::<4>() {
+        fleet.park(operation).await;
+    }
+    for (number, operation) in apply.all::<4>().into_iter().enumerate() {
+        let parities = ["odd", "even"];
+        let [own, other] = [parities[number % 2], parities[(number + 1) % 2]];
+        let cell = format!("c{}", number + 1);
+        for (labels, is_its_own) in [
+            (json!({"parity": other}), false),
+            (json!({"parity": other, "cell": cell}), false),
+            (json!({"parity": own, "cell": "c9"}), false),
+            (json!({"parity": own}), true),
+            (json!({"parity": own, "cell": cell}), true),
+        ] {
+            let scope = json!({"labels": labels});
+            let claim = fleet.claim("operation_claim_cutover", "local", scope).await;
+            let claimed = claim.as_ref().map(|claim| claim.operation);
+            assert_eq!(claimed, is_its_own.then_some(operation), "{labels}");
+            if let Some(claim) = claim {
+                // The next way of naming it is for its recovery.
+                assert!(fleet.release(&claim).await);
+            }
+        }
+        fleet.swap(operation).await;
+    }
+    assert_eq!(fleet.apply_state(&apply).await, "completed");
 }
 
 /// Case 65.
