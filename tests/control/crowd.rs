@@ -1,11 +1,18 @@
 //! Cases 92 and 93: many at the same moment.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::support::control::{Claim, Fleet, Session, arguments};
+use crate::support::seed;
 use crate::together::at_once;
+
+/// For a crowd on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Case 92.
 #[tokio::test]
@@ -113,7 +120,12 @@ async fn claims_of(fleet: &Fleet, operations: &[u64]) -> Vec<Claim> {
 }
 
 /// A driver that works until all applies have ended, dies or fails at times, and takes over from others.
-async fn drive(session: &mut Session, number: usize, unfinished: &AtomicUsize) {
+async fn drive(
+    session: &mut Session,
+    number: usize,
+    unfinished: &AtomicUsize,
+    random: &mut StdRng,
+) {
     let driver = format!("driver-{number}");
     while unfinished.load(Ordering::SeqCst) > 0 {
         let claim = match session.claim_cutover(&driver).await.expect("no error") {
@@ -124,7 +136,7 @@ async fn drive(session: &mut Session, number: usize, unfinished: &AtomicUsize) {
             tokio::task::yield_now().await;
             continue;
         };
-        if rand::random_ratio(1, 12) {
+        if random.random_ratio(1, 12) {
             // It dies: nobody beats for it any more.
             session
                 .call("operation_age", arguments![claim.operation, 1000u64])
@@ -132,12 +144,12 @@ async fn drive(session: &mut Session, number: usize, unfinished: &AtomicUsize) {
                 .expect("older");
             continue;
         }
-        work(session, &claim).await;
+        work(session, &claim, random).await;
     }
 }
 
 /// Carries one claim as far as it goes. A lease may be lost to a DBA or to another driver at any time: that is the only error.
-async fn work(session: &mut Session, claim: &Claim) {
+async fn work(session: &mut Session, claim: &Claim, random: &mut StdRng) {
     macro_rules! own {
         ($call:expr) => {
             match $call {
@@ -164,11 +176,12 @@ async fn work(session: &mut Session, claim: &Claim) {
                 return;
             }
             ("running", _) => {
-                if rand::random_ratio(1, 10) {
-                    own!(session.fail(claim, "lost", 1).await);
+                if random.random_ratio(1, 10) {
+                    let is_transient = i64::from(random.random_ratio(2, 3));
+                    own!(session.fail(claim, "lost", is_transient).await);
                     return;
                 }
-                if rand::random_ratio(1, 15) {
+                if random.random_ratio(1, 15) {
                     own!(session.release(claim).await);
                     return;
                 }
@@ -184,7 +197,7 @@ async fn work(session: &mut Session, claim: &Claim) {
             }
             ("waiting_for_cutover", _) => tokio::task::yield_now().await,
             ("cutting_over", _) => {
-                if rand::random_ratio(1, 12) {
+                if random.random_ratio(1, 12) {
                     own!(session.fail(claim, "did not happen", 1).await);
                     return;
                 }
@@ -214,11 +227,25 @@ async fn work(session: &mut Session, claim: &Claim) {
     own!(session.release(claim).await);
 }
 
-/// A DBA who commands this and that; whatever is refused, is refused with a number of ours.
-async fn command(session: &mut Session, applies: &[u64], unfinished: &AtomicUsize) {
+/// A DBA who commands this and that, and cancels what a failure has halted for good; whatever is refused, is refused with a
+/// number of ours.
+async fn command(
+    session: &mut Session,
+    applies: &[u64],
+    unfinished: &AtomicUsize,
+    random: &mut StdRng,
+) {
     while unfinished.load(Ordering::SeqCst) > 0 {
-        let apply = applies[rand::random_range(0..applies.len())];
-        let (procedure, arguments) = match rand::random_range(0..40) {
+        let apply = applies[random.random_range(0..applies.len())];
+        let state = session
+            .texts(
+                "SELECT a.state FROM apply_status AS a WHERE a.apply_id = ?",
+                arguments![apply],
+            )
+            .await
+            .remove(0);
+        let (procedure, arguments) = match random.random_range(0..40) {
+            _ if state == "halted" => ("apply_cancel", arguments![apply, "halted"].to_vec()),
             0 => ("apply_stop", arguments![apply, "why"].to_vec()),
             1 => ("apply_cancel", arguments![apply, "why"].to_vec()),
             2..=12 => ("apply_start", arguments![apply, "why"].to_vec()),
@@ -234,14 +261,17 @@ async fn command(session: &mut Session, applies: &[u64], unfinished: &AtomicUsiz
             ),
             _ => (
                 "apply_throttle",
-                arguments![apply, rand::random_range(0..=10u64), "why"].to_vec(),
+                arguments![apply, random.random_range(0..=10u64), "why"].to_vec(),
             ),
         };
         if let Err(refusal) = session.call(procedure, &arguments).await {
             assert_eq!(refusal.number, 50501, "{procedure}: {refusal:?}");
         }
         let left = session
-            .number("SELECT COUNT(*) FROM apply_status AS a WHERE a.finished_at IS NULL AND a.state <> 'halted'", &[])
+            .number(
+                "SELECT COUNT(*) FROM apply_status AS a WHERE a.finished_at IS NULL",
+                &[],
+            )
             .await;
         unfinished.store(usize::try_from(left).unwrap(), Ordering::SeqCst);
     }
@@ -271,25 +301,31 @@ async fn a_crowd_of_drivers_and_dbas_sees_no_deadlock_and_every_rollout_ends() {
     let unfinished = AtomicUsize::new(ids.len());
 
     // Ten drivers and two DBAs. A deadlock or a time-out would be a number that nobody here lets pass.
-    at_once(&fleet, 12, async |session, number| {
+    let seed = seed();
+    let crowd = at_once(&fleet, 12, async |session, number| {
+        let mut random = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
         if number < 10 {
-            drive(session, number, &unfinished).await;
+            drive(session, number, &unfinished, &mut random).await;
         } else {
-            command(session, &ids, &unfinished).await;
+            command(session, &ids, &unfinished, &mut random).await;
         }
-    })
-    .await;
+    });
+    let all_ended = tokio::time::timeout(PATIENCE, crowd).await.is_ok();
+    let states = fleet
+        .sql()
+        .await
+        .texts(
+            "SELECT CONCAT_WS(' ', o.apply_id, a.state, o.position, o.state, o.driver, o.error)
+               FROM operation_status AS o JOIN apply_status AS a ON a.apply_id = o.apply_id
+              WHERE a.finished_at IS NULL ORDER BY o.operation_id",
+            &[],
+        )
+        .await;
+    assert!(all_ended && states.is_empty(), "{states:#?}");
 
     fleet.check().await;
     fleet.check_history().await;
     let mut sql = fleet.sql().await;
-    let stuck = sql
-        .texts(
-            "SELECT CONCAT_WS(' ', a.apply_id, a.state) FROM apply_status AS a WHERE a.finished_at IS NULL AND a.state <> 'halted'",
-            &[],
-        )
-        .await;
-    assert!(stuck.is_empty(), "{stuck:?}");
     // Swaps in order: none began before every earlier one had ended, other than by a failure that was let pass.
     let disorder = sql
         .texts(
