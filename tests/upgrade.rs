@@ -3,6 +3,7 @@
 mod rollout_support;
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use lockkeeper::install::{inspect, install};
@@ -95,8 +96,9 @@ const INSTALLS: u32 = 10;
 /// The number of refusals of illegal moves.
 const ILLEGAL_MOVE: u16 = 50201;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers() {
+/// Sends statements in turn, with one pending operation there, while all objects of a kind are replaced again and again; how
+/// often each came to which error. 0 is none.
+async fn during_upgrades(kind: &str, statements: Vec<&'static str>) -> BTreeMap<u16, u32> {
     let fleet = Fleet::of(0).await;
     let mut control = fleet.control.connect().await;
     for call in [
@@ -106,30 +108,56 @@ async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers(
         control.execute(call).await.expect(call);
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let mut intruder = fleet.control.connect().await;
-    let intruder = tokio::spawn(async move {
-        let mut tries = 0_u32;
+    let mut sender = fleet.control.connect().await;
+    let sender = tokio::spawn(async move {
+        let mut outcomes = BTreeMap::new();
         while !*stopped.borrow() {
-            let refused = intruder
-                .execute(
-                    "UPDATE operation_live
-                        SET state = 'completed', completed_at = UTC_TIMESTAMP(6), claim = NULL, claimable_at = NULL",
-                )
-                .await
-                .expect_err("pending does not become completed");
-            assert_eq!(lockkeeper::load::error_number(&refused), Some(ILLEGAL_MOVE));
-            tries += 1;
+            for statement in &statements {
+                let outcome = sender.execute(*statement).await;
+                let number = outcome.err().map_or(0, |error| {
+                    lockkeeper::load::error_number(&error).expect("an answer of the server")
+                });
+                *outcomes.entry(number).or_default() += 1;
+            }
         }
-        tries
+        outcomes
     });
+    let older =
+        format!("UPDATE installed_object SET sha256 = REPEAT('0', 64) WHERE kind = '{kind}'");
     for _ in 0..INSTALLS {
         control
-            .execute("UPDATE installed_object SET sha256 = REPEAT('0', 64) WHERE kind = 'trigger'")
+            .execute(AssertSqlSafe(older.clone()))
             .await
-            .expect("older triggers");
+            .expect("older objects");
         let report = install(fleet.control.settings()).await.expect("upgraded");
-        assert_eq!(report.replaced, 4);
+        assert!(report.replaced >= 4, "{}", report.replaced);
     }
     stop.send_replace(true);
-    assert!(intruder.await.expect("the intruder") > INSTALLS);
+    sender.await.expect("who sends")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers() {
+    let illegal = "UPDATE operation_live
+                      SET state = 'completed', completed_at = UTC_TIMESTAMP(6), claim = NULL, claimable_at = NULL";
+    let outcomes = during_upgrades("trigger", vec![illegal]).await;
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), [&ILLEGAL_MOVE]);
+    assert!(outcomes[&ILLEGAL_MOVE] > INSTALLS);
+}
+
+/// The number of a call of what is not there, after which drivers ask again.
+const NO_SUCH_ROUTINE: u16 = 1305;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a legal move is refused with 50201 for the moment that _move_meaning is away"]
+async fn an_upgrade_refuses_no_legal_move_while_it_replaces_the_functions() {
+    let there = "UPDATE operation_live
+                    SET state = 'stopped', stopped_from = 'pending', claim = NULL, claimable_at = NULL
+                  WHERE state = 'pending'";
+    let back =
+        "UPDATE operation_live SET state = 'pending', stopped_from = NULL WHERE state = 'stopped'";
+    let mut outcomes = during_upgrades("function", vec![there, back]).await;
+    outcomes.remove(&NO_SUCH_ROUTINE);
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), [&0]);
+    assert!(outcomes[&0] > INSTALLS);
 }
