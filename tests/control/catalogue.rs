@@ -179,6 +179,13 @@ pub fn procedures(apply: u64, operation: u64, token: &str) -> Vec<Procedure> {
     all
 }
 
+/// What a DBA may ask of an apply.
+pub fn commands(apply: u64) -> impl Iterator<Item = Procedure> {
+    procedures(apply, 0, "")
+        .into_iter()
+        .filter(|procedure| procedure.name.starts_with("apply_") && procedure.kinds[0] == Kind::Id)
+}
+
 pub const VIEWS: [&str; 14] = [
     "apply_status",
     "operation_status",

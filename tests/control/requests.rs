@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Apply, Fleet, arguments, refused};
+use crate::catalogue::{Procedure, commands};
+use crate::support::control::{Fleet, arguments, refused};
 use crate::together::at_once;
 
 /// Case 67.
@@ -75,43 +76,6 @@ async fn eight_who_ask_at_once_are_given_one_request() {
     }
 }
 
-/// All commands, with a reason, on one apply.
-async fn commands(
-    fleet: &Fleet,
-    apply: &Apply,
-) -> Vec<(&'static str, Result<String, (u16, String)>)> {
-    let mut outcomes = Vec::new();
-    for (procedure, arguments) in [
-        ("apply_start", arguments![apply.id, "why"].to_vec()),
-        ("apply_stop", arguments![apply.id, "why"].to_vec()),
-        ("apply_cancel", arguments![apply.id, "why"].to_vec()),
-        ("apply_release", arguments![apply.id, "why"].to_vec()),
-        ("apply_skip_revert", arguments![apply.id, "why"].to_vec()),
-        (
-            "apply_cutover",
-            arguments![apply.id, Value::Null, "why"].to_vec(),
-        ),
-        (
-            "apply_cutover",
-            arguments![apply.id, json!({"all": true}), "why"].to_vec(),
-        ),
-        (
-            "apply_revert",
-            arguments![apply.id, Value::Null, "why"].to_vec(),
-        ),
-        ("apply_throttle", arguments![apply.id, 3u64, "why"].to_vec()),
-    ] {
-        let outcome = fleet.command(procedure, &arguments).await;
-        outcomes.push((
-            procedure,
-            outcome
-                .map(|answer| answer.status)
-                .map_err(|refusal| (refusal.number, refusal.message)),
-        ));
-    }
-    outcomes
-}
-
 /// Case 69.
 #[tokio::test]
 async fn a_command_that_cannot_apply_is_refused_and_says_what_is_possible() {
@@ -143,17 +107,18 @@ async fn a_command_that_cannot_apply_is_refused_and_says_what_is_possible() {
         let fleet = Fleet::of(1).await;
         let apply = fleet.settled(end).await;
         let before = fleet.trace().await;
-        for (procedure, outcome) in commands(&fleet, &apply).await {
-            match outcome {
-                Err((50501, message)) => {
-                    assert!(
-                        message.contains(end) && message.contains("submit"),
-                        "{procedure}: {message}"
-                    );
-                }
-                other => panic!("{procedure} on a {end} apply: {other:?}"),
-            }
+        for Procedure {
+            name, arguments, ..
+        } in commands(apply.id)
+        {
+            let refusal = fleet.refuses(50501, name, &arguments).await;
+            assert!(
+                refusal.message.contains(end) && refusal.message.contains("submit"),
+                "{name}: {refusal:?}"
+            );
         }
+        let all = json!({"all": true});
+        refused(50501, fleet.try_cutover(&apply, all).await);
         assert_eq!(fleet.trace().await, before, "{end}");
     }
 }
@@ -194,23 +159,9 @@ async fn a_throttle_level_has_bounds_and_an_apply_has_to_exist() {
             .await,
     );
     for nobody in [0i64, -1, 4_000_000_000, i64::MAX] {
-        for (procedure, arguments) in [
-            ("apply_stop", arguments![nobody, "why"].to_vec()),
-            ("apply_start", arguments![nobody, "why"].to_vec()),
-            ("apply_cancel", arguments![nobody, "why"].to_vec()),
-            ("apply_release", arguments![nobody, "why"].to_vec()),
-            ("apply_skip_revert", arguments![nobody, "why"].to_vec()),
-            (
-                "apply_cutover",
-                arguments![nobody, Value::Null, "why"].to_vec(),
-            ),
-            (
-                "apply_revert",
-                arguments![nobody, Value::Null, "why"].to_vec(),
-            ),
-            ("apply_throttle", arguments![nobody, 5u64, "why"].to_vec()),
-        ] {
-            refused(50002, fleet.command(procedure, &arguments).await);
+        for mut command in commands(apply.id) {
+            command.arguments[0] = nobody.into();
+            fleet.refuses(50002, command.name, &command.arguments).await;
         }
     }
     assert_eq!(fleet.trace().await, before);
