@@ -41,10 +41,8 @@ async fn the_least_advanced_of_those_that_move_gives_the_state() {
     assert_eq!(fleet.apply_state(&apply).await, "waiting_for_cutover");
 
     let fleet = Fleet::of(2).await;
-    let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
-    let [o1, o2] = apply.all();
-    fleet.park(o1).await;
-    fleet.park(o2).await;
+    let apply = fleet.parked("barrier").await;
+    let [o1, _] = apply.all();
     let swap = fleet.cut_over(o1).await;
     assert_eq!(
         fleet.apply_state(&apply).await,

@@ -75,10 +75,8 @@ async fn a_cancel_removes_what_has_not_swapped_and_says_what_stays() {
 #[tokio::test]
 async fn a_cancel_lets_a_swap_finish() {
     let fleet = Fleet::of(2).await;
-    let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+    let apply = fleet.parked("barrier").await;
     let [o1, o2] = apply.all();
-    fleet.park(o1).await;
-    fleet.park(o2).await;
     let swap = fleet.cut_over(o1).await;
     let cancel = fleet.cancel(&apply).await;
     assert_eq!(fleet.states(&apply).await, ["cutting_over", "cancelling"]);
@@ -150,9 +148,7 @@ async fn a_cancel_makes_what_is_pending_moot() {
 
     let fleet = Fleet::of(1).await;
     let apply = fleet.submit(Value::Null).await;
-    let claim = fleet.run(apply.operations[0]).await;
-    fleet.stop(&apply).await;
-    fleet.report("operation_stopped", &claim).await;
+    fleet.reach(apply.operations[0], "stopped").await;
     let start = fleet.start(&apply).await;
     fleet.cancel(&apply).await;
     assert_eq!(fleet.request_status(&start).await, "moot");

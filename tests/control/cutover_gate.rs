@@ -9,12 +9,7 @@ use crate::together::at_once;
 #[tokio::test]
 async fn the_first_parked_operation_is_offered_to_the_cutover_claim() {
     let fleet = Fleet::of(2).await;
-    let [o1, o2] = fleet
-        .submit(json!({"cutover_policy": "barrier"}))
-        .await
-        .all();
-    fleet.park(o1).await;
-    fleet.park(o2).await;
+    let [o1, _] = fleet.parked("barrier").await.all();
     let started_at = fleet.column(o1, "started_at").await;
 
     let claim = fleet.claim_cutover("alpha").await.expect("o1");
@@ -29,12 +24,7 @@ async fn the_first_parked_operation_is_offered_to_the_cutover_claim() {
 #[tokio::test]
 async fn a_swap_under_way_holds_the_next_one() {
     let fleet = Fleet::of(2).await;
-    let [o1, o2] = fleet
-        .submit(json!({"cutover_policy": "barrier"}))
-        .await
-        .all();
-    fleet.park(o1).await;
-    fleet.park(o2).await;
+    let [o1, o2] = fleet.parked("barrier").await.all();
     fleet.claim_cutover("alpha").await.expect("o1");
 
     assert!(fleet.claim_cutover("beta").await.is_none());
@@ -99,12 +89,7 @@ async fn an_earlier_copy_holds_a_parked_operation() {
 
     // Under barrier o1 copies again after its swap is known not to have happened.
     let fleet = Fleet::of(2).await;
-    let [o1, o2] = fleet
-        .submit(json!({"cutover_policy": "barrier"}))
-        .await
-        .all();
-    fleet.park(o1).await;
-    fleet.park(o2).await;
+    let [o1, _] = fleet.parked("barrier").await.all();
     let claim = fleet.claim_cutover("alpha").await.unwrap();
     assert_eq!(fleet.fail_for_now(&claim).await, "failed_retryable");
     assert!(fleet.claim_cutover("alpha").await.is_none());
@@ -176,12 +161,7 @@ async fn all_parked_holds_no_later_swap() {
 async fn of_eight_cutover_claims_at_once_one_receives_the_first_and_nobody_the_second() {
     let fleet = Fleet::of(2).await;
     for _ in 0..5 {
-        let [o1, o2] = fleet
-            .submit(json!({"cutover_policy": "barrier"}))
-            .await
-            .all();
-        fleet.park(o1).await;
-        fleet.park(o2).await;
+        let [o1, _] = fleet.parked("barrier").await.all();
         let claims = at_once(&fleet, 8, async |session, _| {
             session.claim_cutover("alpha").await.expect("no error")
         })
@@ -220,12 +200,7 @@ async fn what_is_held_at_the_barrier_is_no_business_of_the_cutover_claim() {
 #[tokio::test]
 async fn the_database_itself_refuses_a_second_swap_at_the_same_time() {
     let fleet = Fleet::of(2).await;
-    let [o1, o2] = fleet
-        .submit(json!({"cutover_policy": "barrier"}))
-        .await
-        .all();
-    fleet.park(o1).await;
-    fleet.park(o2).await;
+    let [o1, o2] = fleet.parked("barrier").await.all();
     fleet.cut_over(o1).await;
     let forced = format!(
         "UPDATE operation_live SET state = 'cutting_over', tend_at = NULL, tend_token = NULL WHERE operation_id = {o2}"

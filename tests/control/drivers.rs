@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Fleet, arguments, refused};
+use crate::support::control::{Fleet, arguments};
 
 /// What became claimable at one moment goes by its number, however the scope lists its deployments.
 #[tokio::test]
@@ -106,13 +106,8 @@ async fn a_driver_with_a_scope_is_given_nothing_else() {
                 other => panic!("{bad}: {other:?}"),
             }
         }
-        let outcome = session
-            .call(
-                "driver_register",
-                arguments!["local", "1.0", 1u64, bad.clone()],
-            )
-            .await;
-        refused(50001, outcome);
+        let register = arguments!["local", "1.0", 1u64, bad.clone()];
+        fleet.refuses(50001, "driver_register", register).await;
     }
 }
 
@@ -120,10 +115,7 @@ async fn a_driver_with_a_scope_is_given_nothing_else() {
 #[tokio::test]
 async fn a_swap_goes_to_the_driver_whose_labels_its_deployment_has() {
     let fleet = Fleet::of(4).await;
-    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
-    for operation in apply.all::<4>() {
-        fleet.park(operation).await;
-    }
+    let apply = fleet.parked("parallel").await;
     for (number, operation) in apply.all::<4>().into_iter().enumerate() {
         let parities = ["odd", "even"];
         let [own, other] = [parities[number % 2], parities[(number + 1) % 2]];
@@ -156,13 +148,8 @@ async fn a_driver_of_an_api_version_that_is_not_served_is_turned_away() {
     let mut session = fleet.session().await;
     for version in [Some(0i64), Some(2), Some(-1), Some(i64::MAX), None] {
         let version = version.map_or(json!(null), |version| json!(version));
-        let outcome = session
-            .call(
-                "driver_register",
-                arguments!["alpha", "1.0", version, Value::Null],
-            )
-            .await;
-        refused(50401, outcome);
+        let register = arguments!["alpha", "1.0", version, Value::Null];
+        fleet.refuses(50401, "driver_register", register).await;
     }
     let drivers = session
         .number("SELECT COUNT(*) FROM driver_status", &[])

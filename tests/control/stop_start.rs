@@ -43,17 +43,12 @@ async fn a_stop_stops_at_once_what_has_no_driver_and_tells_the_driver_that_copie
 /// Case 41.
 #[tokio::test]
 async fn a_stop_of_what_nobody_holds_is_done_in_the_same_call() {
-    for reached in ["pending", "parked", "failed_retryable"] {
+    for reached in ["pending", "waiting_for_cutover", "failed_retryable"] {
         let fleet = Fleet::of(2).await;
         let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
         let [o1, _] = apply.all();
-        match reached {
-            "parked" => fleet.park(o1).await,
-            "failed_retryable" => {
-                let claim = fleet.run(o1).await;
-                fleet.fail_for_now(&claim).await;
-            }
-            _ => {}
+        if reached != "pending" {
+            fleet.reach(o1, reached).await;
         }
         let stop = fleet.stop(&apply).await;
         assert_eq!(stop.status, "done", "{reached}");
@@ -509,9 +504,7 @@ async fn a_start_is_refused_while_a_stop_is_pending() {
 async fn a_stop_makes_a_pending_start_moot() {
     let fleet = Fleet::of(1).await;
     let apply = fleet.submit(Value::Null).await;
-    let claim = fleet.run(apply.operations[0]).await;
-    fleet.stop(&apply).await;
-    fleet.report("operation_stopped", &claim).await;
+    fleet.reach(apply.operations[0], "stopped").await;
     let start = fleet.start(&apply).await;
     assert_eq!(start.status, "pending");
     let stop = fleet.stop(&apply).await;

@@ -26,6 +26,15 @@ impl Fleet {
         assert_eq!(self.arrive(&claim).await, "parked");
     }
 
+    /// Submits under `barrier` or `parallel`, and parks all operations.
+    pub async fn parked(&self, policy: &str) -> Apply {
+        let apply = self.submit(json!({"cutover_policy": policy})).await;
+        for operation in &apply.operations {
+            self.park(*operation).await;
+        }
+        apply
+    }
+
     /// Copies and arrives where the cutover is deferred.
     pub async fn hold(&self, operation: u64) -> Claim {
         let claim = self.run(operation).await;
