@@ -3,14 +3,26 @@
 mod deployment;
 mod support;
 
-use deployment::{Deployment, copied, half_copied, open};
+use deployment::{Deployment, HalfCopied, copied, half_copied, open};
 use lockkeeper::engine::{ErrorKind, Job};
+use support::{PATIENCE, eventually};
 
 const NUMBERS: &str = "SET SESSION cte_max_recursion_depth = 10000000; \
     CREATE TEMPORARY TABLE n AS WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 12000) SELECT i FROM n";
 
 /// Changes the table while it is written to, and compares old and new.
 async fn change(table: &str, fill: &str, statement: &str, writes: &[&str]) {
+    let (mut db, copying) = half_changed(table, fill, statement, writes).await;
+    ends_equal(&mut db, copying, writes).await;
+}
+
+/// On both sides of what is copied, and on what is being copied, the writes are made.
+async fn half_changed(
+    table: &str,
+    fill: &str,
+    statement: &str,
+    writes: &[&str],
+) -> (Deployment, HalfCopied) {
     let mut db = Deployment::fresh().await;
     for statements in [NUMBERS, table, fill] {
         db.run(statements).await;
@@ -19,11 +31,15 @@ async fn change(table: &str, fill: &str, statement: &str, writes: &[&str]) {
         options: serde_json::json!({ "chunk_seconds": 0.01 }),
         ..db.job(&[statement])
     };
-    // On both sides of what is copied, on what is being copied, and once more after the copy.
     let copying = half_copied(&mut db, job, 7_000).await;
     for write in writes {
         db.run(write).await;
     }
+    (db, copying)
+}
+
+/// And they are made once more after the copy.
+async fn ends_equal(db: &mut Deployment, copying: HalfCopied, writes: &[&str]) {
     let mut engine = copying.copied().await;
     for write in writes {
         db.run(write).await;
@@ -48,23 +64,33 @@ async fn change(table: &str, fill: &str, statement: &str, writes: &[&str]) {
 /// Cases 3 and 8. Rows cross over from what is not copied to what is, and back, and leave and reach the chunk in flight.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_move_between_what_is_copied_and_what_is_not_arrive() {
-    change(
+    let writes = [
+        "DELETE FROM orders WHERE k IN (5, 6, 7, 8, 6990, 7010, 11990, 11991)",
+        "UPDATE orders SET k = 5 WHERE k = 11995",
+        "UPDATE orders SET k = 6 WHERE k = 7005",
+        "UPDATE orders SET k = 11990 WHERE k = 15",
+        "UPDATE orders SET k = 7010 WHERE k = 16",
+        "UPDATE orders SET k = -k WHERE k BETWEEN 11900 AND 11910",
+        "UPDATE orders SET k = k + 50000 WHERE k BETWEEN 20 AND 30",
+        "DELETE FROM orders WHERE k BETWEEN 6995 AND 7004",
+        "INSERT INTO orders VALUES (7001, 7001, -1), (11991, 11991, -1), (7, 7, -1)",
+        "UPDATE orders SET v = v - 100000 WHERE k = 1",
+    ];
+    let (mut db, copying) = half_changed(
         "CREATE TABLE orders (k INT NOT NULL PRIMARY KEY, id INT NOT NULL, v INT)",
         "INSERT INTO orders SELECT i, i, i FROM n",
         "ALTER TABLE orders MODIFY v BIGINT",
-        &[
-            "DELETE FROM orders WHERE k IN (5, 6, 7, 8, 6990, 7010, 11990, 11991)",
-            "UPDATE orders SET k = 5 WHERE k = 11995",
-            "UPDATE orders SET k = 6 WHERE k = 7005",
-            "UPDATE orders SET k = 11990 WHERE k = 15",
-            "UPDATE orders SET k = 7010 WHERE k = 16",
-            "UPDATE orders SET k = -k WHERE k BETWEEN 11900 AND 11910",
-            "UPDATE orders SET k = k + 50000 WHERE k BETWEEN 20 AND 30",
-            "DELETE FROM orders WHERE k BETWEEN 6995 AND 7004 OR k = 7001",
-            "INSERT INTO orders VALUES (7001, 7001, -1), (11991, 11991, -1), (7, 7, -1)",
-        ],
+        &writes,
     )
     .await;
+    // The last one is of a row that is copied. Once it is there, all before it have come and met the chunk.
+    let shadow = db.ours("_new").await;
+    let met = format!("SELECT v FROM `{shadow}` WHERE k = 1");
+    eventually("the writes are applied", PATIENCE, async || {
+        db.text(&met).await == "-99999"
+    })
+    .await;
+    ends_equal(&mut db, copying, &writes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
