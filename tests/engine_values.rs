@@ -240,7 +240,7 @@ async fn what_the_server_itself_puts_into_a_row_is_carried_and_not_made_again() 
         "SET SESSION sql_generate_invisible_primary_key = ON; \
          CREATE TABLE numbered ({columns}); \
          SET SESSION sql_generate_invisible_primary_key = OFF; \
-         CREATE TABLE computed ({columns}, UNIQUE KEY by_g (g, a)); \
+         CREATE TABLE computed ({columns}, UNIQUE KEY by_a (a), UNIQUE KEY by_g (g, v)); \
          INSERT INTO numbered (a) VALUES (1), (2), (3), (4); INSERT INTO computed (a) VALUES (1), (2), (3), (4)"
     ))
     .await;

@@ -103,8 +103,11 @@ async fn a_frozen_server_answers_nothing_until_it_is_thawed() {
     let address = server.administrator().clone();
     server.freeze().await.expect("frozen");
     if let Some(pid) = server.pid() {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-        assert!(stat.contains(") T "), "{stat}");
+        eventually("it stands still", PATIENCE, async || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.expect("a process").contains(") T ")
+        })
+        .await;
     }
     let question = tokio::spawn(async move { address.probe().await });
     server.thaw().await.expect("thawed");
