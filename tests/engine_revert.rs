@@ -414,7 +414,7 @@ mod driven {
     use tokio::sync::watch;
 
     use super::{Deployment, PATIENCE, STATEMENT, eventually, ours, writers};
-    use crate::support::TestDatabase;
+    use crate::support::{self, TestDatabase};
 
     struct Rollout {
         control: TestDatabase,
@@ -512,6 +512,16 @@ mod driven {
         writers::create(&mut db, 100).await;
         let rollout = Rollout::start(&db).await;
         rollout.state_is("revert_window").await;
+        // People are told whether anything had to be repaired.
+        let told = "SELECT CAST(checkpoint AS CHAR) FROM operation_live";
+        let mut session = rollout.control.connect().await;
+        let mut checkpoint = String::new();
+        eventually("the checkpoint is told", PATIENCE, async || {
+            checkpoint = support::one(&mut session, told).await;
+            checkpoint.contains(r#""stage": "swapped""#)
+        })
+        .await;
+        assert!(checkpoint.contains(r#""repaired": false"#), "{checkpoint}");
         rollout.ask("CALL apply_skip_revert({}, 'good')").await;
         rollout.state_is("completed").await;
         rollout.end().await;
