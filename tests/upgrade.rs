@@ -149,7 +149,6 @@ async fn an_upgrade_lets_no_illegal_move_through_while_it_replaces_the_triggers(
 const NO_SUCH_ROUTINE: u16 = 1305;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a legal move is refused with 50201 for the moment that _move_meaning is away"]
 async fn an_upgrade_refuses_no_legal_move_while_it_replaces_the_functions() {
     let there = "UPDATE operation_live
                     SET state = 'stopped', stopped_from = 'pending', claim = NULL, claimable_at = NULL

@@ -9,6 +9,7 @@ BEFORE UPDATE ON operation_live
 FOR EACH ROW
 BEGIN
     DECLARE v_message VARCHAR(128);
+    DECLARE v_meaning VARCHAR(160) CHARACTER SET utf8mb4;
 
     -- Under another id a live row would bring a settled operation back to life.
     IF NEW.operation_id <> OLD.operation_id THEN
@@ -24,7 +25,10 @@ BEGIN
                 NEW.move_reason = 'direct UPDATE';
         END IF;
 
-        IF _move_meaning(OLD.state, NEW.state) IS NULL THEN
+        -- A statement of its own: while an upgrade replaces the function, this fails with 1305, after which drivers call again.
+        -- Inside the condition the server takes the missing function for NULL, and legal moves were refused.
+        SET v_meaning = _move_meaning(OLD.state, NEW.state);
+        IF v_meaning IS NULL THEN
             SET v_message = CONCAT('operation ', OLD.operation_id, ' is ', OLD.state, '; it cannot become ', COALESCE(NEW.state, 'NULL'),
                                    ' (see operation_status)');
             SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;

@@ -60,7 +60,7 @@ UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),
        CONCAT(r.command, ' is pending since ', TIMESTAMPDIFF(SECOND, r.requested_at, UTC_TIMESTAMP(6)), ' s'),
-       'see lease_status: the driver that has to carry it out does not answer, or none runs'
+       'lease_status says which driver has to carry it out, operation_status.error what holds it up; where no driver runs, start one'
   FROM apply           AS a
   JOIN control_request AS r FORCE INDEX (control_request_pending_once)
     ON r.apply_id        = a.apply_id
