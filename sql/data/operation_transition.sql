@@ -21,5 +21,5 @@ WITH state (name) AS (
 SELECT f.name, t.name, _move_meaning(f.name, t.name)
   FROM state AS f
  CROSS JOIN state AS t
- WHERE _move_meaning(f.name, t.name) IS NOT NULL
+ WHERE _move_meaning(f.name, t.name) <> ''
     ON DUPLICATE KEY UPDATE meaning = VALUES(meaning)

@@ -1,11 +1,11 @@
 -- Function: _move_meaning
 --
--- What a move of an operation from one state to another means; NULL if it is not legal. The one definition: the trigger
+-- What a move of an operation from one state to another means; '' if it is not legal. The one definition: the trigger
 -- operation_live_before_update refuses what this doesn't know, and the rows of operation_transition are made of it. Not looked up
 -- there at each move, as that would cost a claim a row and a statement; the most frequent moves stand first.
 CREATE FUNCTION _move_meaning (in_from_state VARCHAR(32), in_to_state VARCHAR(32))
     RETURNS VARCHAR(160) CHARACTER SET utf8mb4
-    COMMENT 'What a legal move means; NULL for any other.'
+    COMMENT 'What a legal move means; empty for any other.'
     DETERMINISTIC
     NO SQL
     SQL SECURITY DEFINER
@@ -44,4 +44,5 @@ RETURN CASE CONCAT(in_from_state, ' ', in_to_state)
     WHEN 'stopped cancelled'                    THEN 'a DBA cancels the apply; it had not started'
     WHEN 'cancelling cancelled'                 THEN 'its artifacts are gone'
     WHEN 'cancelling failed'                    THEN 'its artifacts cannot be removed'
+    ELSE ''
 END

@@ -25,10 +25,14 @@ BEGIN
                 NEW.move_reason = 'direct UPDATE';
         END IF;
 
-        -- A statement of its own: while an upgrade replaces the function, this fails with 1305, after which drivers call again.
-        -- Inside the condition the server takes the missing function for NULL, and legal moves were refused.
         SET v_meaning = _move_meaning(OLD.state, NEW.state);
         IF v_meaning IS NULL THEN
+            -- In a session that has used the function before, the server takes it for NULL while an upgrade replaces it.
+            SIGNAL SQLSTATE '42000'
+               SET MYSQL_ERRNO  = 1305,
+                   MESSAGE_TEXT = '_move_meaning is missing, an upgrade replaces it; call again, or run lockkeeper doctor';
+        END IF;
+        IF v_meaning = '' THEN
             SET v_message = CONCAT('operation ', OLD.operation_id, ' is ', OLD.state, '; it cannot become ', COALESCE(NEW.state, 'NULL'),
                                    ' (see operation_status)');
             SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 50201, MESSAGE_TEXT = v_message;

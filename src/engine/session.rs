@@ -122,6 +122,7 @@ impl Sessions {
     ///
     /// [`EngineError::LeaseLost`] if the lease is no longer ours; the session is closed then.
     pub async fn open(&self) -> Result<Session, EngineError> {
+        let began = tokio::time::Instant::now();
         let mut connection = connect(&self.target).await?;
         let id: u64 = sqlx::query_scalar("SELECT CONNECTION_ID()")
             .fetch_one(&mut connection)
@@ -141,6 +142,7 @@ impl Sessions {
             session.close().await;
             return Err(EngineError::LeaseLost(lost.to_string()));
         }
+        tracing::debug!(id, took = ?began.elapsed(), "a session is open");
         Ok(session)
     }
 
