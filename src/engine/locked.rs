@@ -68,13 +68,16 @@ impl Locked<'_> {
         deadline: Instant,
     ) -> Result<(), UnderLock> {
         let schema = self.fence.schema();
+        let began = Instant::now();
         let seen = self.look_again(pinned).await.map_err(UnderLock::Before)?;
+        let looked = began.elapsed();
         fail_point::at("cutover.drain.before");
         drain
             .drain(pinned.connection(), deadline)
             .await
             .map_err(UnderLock::Before)?;
         fail_point::at("cutover.drain.after");
+        let drained = began.elapsed();
         for swap in self.names {
             filler::drop(pinned, schema, &swap.next, &swap.fillers)
                 .await
@@ -102,6 +105,7 @@ impl Locked<'_> {
         fail_point::at("cutover.rename.before");
         pinned.run(&statement).await.map_err(UnderLock::Rename)?;
         fail_point::at("cutover.rename.after");
+        tracing::debug!(?looked, ?drained, renamed = ?began.elapsed(), "since the tables were locked");
         Ok(())
     }
 

@@ -23,6 +23,9 @@ use super::{
     fail_point, indexes, lossy,
 };
 
+/// The drain's helper, the cutover's, and the one that holds the lock.
+const SWAP_SESSIONS: u32 = 3;
+
 impl Engine {
     /// Opens the deployment for `job` and fences off every former driver of the operation.
     ///
@@ -235,6 +238,9 @@ impl Engine {
         if self.stage() == Stage::Index {
             self.build_indexes().instrument(info_span!("index")).await?;
             self.enter(Stage::Verify).await?;
+        }
+        if self.stage() == Stage::Verify {
+            self.sessions.open_ahead(self.options.copy_threads);
         }
         self.catch_up().await?;
         if self.stage() == Stage::Verify {
@@ -477,6 +483,7 @@ impl Engine {
         }
         self.copy_all().await?;
         self.phase("cutover");
+        self.sessions.open_ahead(SWAP_SESSIONS);
         let plans = self
             .head
             .as_ref()

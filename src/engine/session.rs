@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::artifact::PREFIX;
 use super::error::server_error_number;
@@ -33,6 +35,9 @@ const EPOCHS_LOOKED_AT: u64 = 32;
 
 /// Opening a session takes no longer than this, nor does closing it.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// A connection that was made ahead and not wanted for so long is made anew.
+const AHEAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// A server that can't be reached is tried for so long.
 const RESTART_LIMIT: Duration = Duration::from_secs(20);
@@ -76,6 +81,19 @@ pub struct Sessions {
     lease: Arc<dyn LeaseHolder>,
     /// The server's numbers of the sessions opened here: not former ones, though of the same epoch.
     opened: Arc<Mutex<BTreeSet<u64>>>,
+    ahead: Arc<Mutex<Vec<Ahead>>>,
+}
+
+/// A connection that is being made, or was, without a name yet.
+struct Ahead {
+    since: Instant,
+    connecting: JoinHandle<Result<MySqlConnection, EngineError>>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.connecting.abort();
+    }
 }
 
 /// A session on the deployment. Dropping it closes the connection; the server then releases
@@ -93,6 +111,7 @@ impl Sessions {
             owner,
             lease,
             opened: Arc::default(),
+            ahead: Arc::default(),
         }
     }
 
@@ -115,6 +134,43 @@ impl Sessions {
         ids.join(", ")
     }
 
+    /// Begins to connect `count` times: sessions that are wanted soon, and would be opened one after the other. TLS and the
+    /// settings take some 45 ms each.
+    pub fn open_ahead(&self, count: u32) {
+        let begun = (0..count).map(|_| {
+            let target = self.target.clone();
+            Ahead {
+                since: Instant::now(),
+                connecting: tokio::spawn(async move { connect(&target).await }),
+            }
+        });
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        *ahead = begun.collect();
+    }
+
+    /// A connection with our settings, made ahead or now.
+    async fn connected(&self) -> Result<MySqlConnection, EngineError> {
+        let ahead = || {
+            let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            ahead.pop()
+        };
+        while let Some(mut ahead) = ahead() {
+            if ahead.since.elapsed() > AHEAD_LIMIT {
+                continue;
+            }
+            // It may be gone again: its server restarted, or somebody killed it.
+            let living = async {
+                let mut connection = (&mut ahead.connecting).await.ok()?.ok()?;
+                connection.ping().await.ok()?;
+                Some(connection)
+            };
+            if let Ok(Some(connection)) = tokio::time::timeout(CONNECT_LIMIT, living).await {
+                return Ok(connection);
+            }
+        }
+        connect(&self.target).await
+    }
+
     /// A session with our settings, registered under the owner's name, after which the lease
     /// was confirmed.
     ///
@@ -122,8 +178,8 @@ impl Sessions {
     ///
     /// [`EngineError::LeaseLost`] if the lease is no longer ours; the session is closed then.
     pub async fn open(&self) -> Result<Session, EngineError> {
-        let began = tokio::time::Instant::now();
-        let mut connection = connect(&self.target).await?;
+        let began = Instant::now();
+        let mut connection = self.connected().await?;
         let id: u64 = sqlx::query_scalar("SELECT CONNECTION_ID()")
             .fetch_one(&mut connection)
             .await
@@ -149,7 +205,7 @@ impl Sessions {
     /// Opens a session, again and again while the server can't be reached: as long as a restart takes, and the stream
     /// gives it too.
     pub async fn open_patiently(&self) -> Result<Session, EngineError> {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         loop {
             match self.open().await {
                 Err(error)
@@ -213,7 +269,7 @@ impl Sessions {
         session: &mut Session,
         deadline: Duration,
     ) -> Result<(), EngineError> {
-        let until = tokio::time::Instant::now() + deadline;
+        let until = Instant::now() + deadline;
         loop {
             let former = self.former_sessions(session).await?;
             if former.is_empty() {
@@ -470,7 +526,7 @@ pub async fn kill(session: &mut Session, id: u64) -> Result<(), EngineError> {
 /// Ends a session of ours that can't be asked any more, and may hold locks or carry out what was sent to it.
 pub async fn end_session(session: &mut Session, id: u64) -> Result<(), EngineError> {
     kill(session, id).await?;
-    let until = tokio::time::Instant::now() + LOST_SESSION_LIMIT;
+    let until = Instant::now() + LOST_SESSION_LIMIT;
     wait_until_gone(session, &BTreeSet::from([id]), until).await
 }
 
@@ -478,7 +534,7 @@ pub async fn end_session(session: &mut Session, id: u64) -> Result<(), EngineErr
 pub async fn wait_until_gone(
     session: &mut Session,
     ids: &BTreeSet<u64>,
-    until: tokio::time::Instant,
+    until: Instant,
 ) -> Result<(), EngineError> {
     let list = ids
         .iter()
@@ -498,7 +554,7 @@ pub async fn wait_until_gone(
         if rows.is_empty() {
             return Ok(());
         }
-        if tokio::time::Instant::now() >= until {
+        if Instant::now() >= until {
             let id: u64 = rows[0].try_get_unchecked(0).unwrap_or_default();
             return Err(EngineError::retryable(format!(
                 "the former driver's session {id} was killed and has not ended yet; it will be \

@@ -24,6 +24,7 @@ const LONGEST_WAIT_FOR_EARLIER: std::time::Duration = std::time::Duration::from_
 impl Engine {
     /// Plans the change or finds the plan, and starts the stream. False if nothing is copied.
     pub(super) async fn start(&mut self) -> Result<bool, Halt> {
+        self.sessions.open_ahead(self.options.copy_threads);
         let before = Tally::read(&mut self.control, &self.sessions).await;
         let (position, fresh) = match self.store.read(&mut self.control).await? {
             Some(found) => (self.resume(found).await?, false),
