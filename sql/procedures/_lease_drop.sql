@@ -1,8 +1,9 @@
 -- Procedure: _lease_drop
 --
--- Ends the lease of an operation, if it has one, and remembers the token as spent on in_call with in_answer. Changes no state.
+-- Takes the lease out of the operation's row, if it has one, and remembers the token as spent on in_call with in_answer. No more
+-- than that: the caller moves the operation, or gives it back (_lease_return).
 CREATE PROCEDURE _lease_drop (IN in_operation_id BIGINT UNSIGNED, IN in_call VARCHAR(32), IN in_answer VARCHAR(32))
-    COMMENT 'Ends the lease of an operation.'
+    COMMENT 'Takes the lease out of an operation''s row.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 UPDATE operation_live AS l

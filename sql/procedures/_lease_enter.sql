@@ -24,13 +24,8 @@ BEGIN
     DECLARE v_spent_call  VARCHAR(32);
     DECLARE v_answer      VARCHAR(32);
 
-    IF COALESCE(in_lease_token, '') = '' THEN
-        CALL _refuse(50001, 'empty lease token refused; pass the one that the claim has given');
-    END IF;
-    SELECT MAX(o.apply_id) INTO out_apply_id FROM operation AS o WHERE o.operation_id = in_operation_id;
-    IF out_apply_id IS NULL THEN
-        CALL _refuse(50002, CONCAT('operation ', COALESCE(in_operation_id, 'NULL'), ' does not exist; see operation_status'));
-    END IF;
+    CALL _lease_token_check(in_lease_token);
+    CALL _operation_find(in_operation_id, out_apply_id);
     SELECT a.apply_id INTO out_apply_id FROM apply AS a WHERE a.apply_id = out_apply_id FOR UPDATE;
 
     BEGIN

@@ -19,7 +19,7 @@ BEGIN
          WHERE s.labels_sha256 = v_sha256;
     END IF;
     IF out_deployments IS NULL THEN
-        CALL _scope_check(in_scope);
+        CALL _json_check('scope', in_scope, _json_shape('scope'));
         IF v_labels IS NULL THEN
             SET out_deployments = JSON_EXTRACT(in_scope, '$.deployments');
         ELSE

@@ -12,7 +12,7 @@ CREATE PROCEDURE apply_release (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, I
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
+    DECLARE v_id         BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id BIGINT UNSIGNED;
     DECLARE v_held_back  INT UNSIGNED;
     DECLARE v_status     VARCHAR(16);

@@ -14,7 +14,7 @@ CREATE PROCEDURE apply_revert (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
+    DECLARE v_id          BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id  BIGINT UNSIGNED;
     DECLARE v_deployments JSON;
     DECLARE v_is_some     BOOLEAN;

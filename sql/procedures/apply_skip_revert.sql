@@ -11,7 +11,7 @@ CREATE PROCEDURE apply_skip_revert (IN in_apply_id LONGTEXT CHARACTER SET utf8mb
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
+    DECLARE v_id         BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id BIGINT UNSIGNED;
     DECLARE v_open       INT UNSIGNED;
     DECLARE v_status     VARCHAR(16);

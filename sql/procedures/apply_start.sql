@@ -13,7 +13,7 @@ CREATE PROCEDURE apply_start (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN 
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
+    DECLARE v_id           BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id   BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_from         VARCHAR(16);

@@ -14,7 +14,7 @@ CREATE PROCEDURE apply_stop (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN i
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
+    DECLARE v_id           BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id   BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_unstopped    INT UNSIGNED;

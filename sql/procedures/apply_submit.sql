@@ -30,7 +30,6 @@ BEGIN
     DECLARE v_name        VARCHAR(64) CHARACTER SET utf8mb4;
     DECLARE v_note        VARCHAR(1024) CHARACTER SET utf8mb4;
     DECLARE v_operations  INT UNSIGNED;
-    DECLARE v_trouble     TEXT CHARACTER SET utf8mb4;
 
     CALL _own_transaction();
     BEGIN

@@ -16,7 +16,7 @@ CREATE PROCEDURE apply_throttle (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
+    DECLARE v_id         BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id BIGINT UNSIGNED;
     DECLARE v_status     VARCHAR(16);
     DECLARE v_message    VARCHAR(1024);

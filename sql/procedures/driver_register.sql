@@ -43,7 +43,7 @@ BEGIN
             RESIGNAL;
         END;
 
-        CALL _scope_check(in_scope);
+        CALL _json_check('scope', in_scope, _json_shape('scope'));
 
         START TRANSACTION READ WRITE;
         SELECT MIN(n.deployment)

@@ -10,8 +10,8 @@ CREATE PROCEDURE operation_age (IN in_operation_id LONGTEXT CHARACTER SET utf8mb
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_known BIGINT UNSIGNED;
+    DECLARE v_id       BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_apply_id BIGINT UNSIGNED;
 
     IF (in_seconds BETWEEN -1000000000 AND 1000000000) IS NOT TRUE THEN
         CALL _refuse(50001, CONCAT(COALESCE(in_seconds, 'NULL'), ' seconds refused; pass at most 1000000000'));
@@ -25,10 +25,7 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        SELECT MAX(o.operation_id) INTO v_known FROM operation AS o WHERE o.operation_id = v_id;
-        IF v_known IS NULL THEN
-            CALL _refuse(50002, CONCAT('operation ', COALESCE(v_id, 'NULL'), ' does not exist; see operation_status'));
-        END IF;
+        CALL _operation_find(v_id, v_apply_id);
         UPDATE operation_live AS l
            SET l.lease_heartbeat_at = l.lease_heartbeat_at - INTERVAL in_seconds SECOND,
                l.lease_expires_at   = l.lease_expires_at   - INTERVAL in_seconds SECOND,

@@ -15,11 +15,11 @@ CREATE PROCEDURE operation_begin_cutover (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_apply_id BIGINT UNSIGNED;
-    DECLARE v_driver   VARCHAR(64);
-    DECLARE v_state    VARCHAR(32);
-    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_id        BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_apply_id  BIGINT UNSIGNED;
+    DECLARE v_driver    VARCHAR(64);
+    DECLARE v_state     VARCHAR(32);
+    DECLARE v_answer    VARCHAR(32);
     DECLARE v_directive VARCHAR(16);
     DECLARE v_sentence  VARCHAR(255) CHARACTER SET utf8mb4;
 

@@ -14,11 +14,11 @@ CREATE PROCEDURE operation_begin_revert (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_apply_id BIGINT UNSIGNED;
-    DECLARE v_driver   VARCHAR(64);
-    DECLARE v_state    VARCHAR(32);
-    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_id        BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_apply_id  BIGINT UNSIGNED;
+    DECLARE v_driver    VARCHAR(64);
+    DECLARE v_state     VARCHAR(32);
+    DECLARE v_answer    VARCHAR(32);
     DECLARE v_directive VARCHAR(16);
 
     CALL _own_transaction();

@@ -14,7 +14,7 @@ CREATE PROCEDURE operation_cancelled (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_id       BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);

@@ -14,12 +14,12 @@ CREATE PROCEDURE operation_complete (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_id       BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
     DECLARE v_answer   VARCHAR(32);
-    DECLARE v_is_over BOOLEAN;
+    DECLARE v_is_over  BOOLEAN;
 
     CALL _own_transaction();
     BEGIN

@@ -23,11 +23,11 @@ CREATE PROCEDURE operation_fail (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_apply_id BIGINT UNSIGNED;
-    DECLARE v_driver   VARCHAR(64);
-    DECLARE v_state    VARCHAR(32);
-    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_id           BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_apply_id     BIGINT UNSIGNED;
+    DECLARE v_driver       VARCHAR(64);
+    DECLARE v_state        VARCHAR(32);
+    DECLARE v_answer       VARCHAR(32);
     DECLARE v_attempt      INT UNSIGNED;
     DECLARE v_retry_limit  INT UNSIGNED;
     DECLARE v_is_stopped   BOOLEAN;

@@ -20,23 +20,17 @@ CREATE PROCEDURE operation_heartbeat (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_known  BIGINT UNSIGNED;
+    DECLARE v_id     BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_answer JSON;
 
-    IF COALESCE(in_lease_token, '') = '' THEN
-        CALL _refuse(50001, 'empty lease token refused; pass the one that the claim has given');
-    END IF;
-    IF (v_id > 0) IS NOT TRUE THEN
-        CALL _refuse(50002, CONCAT('operation ', COALESCE(v_id, 'NULL'), ' does not exist; see operation_status'));
-    END IF;
-    -- What is longer than any token is a wrong one; cut off it could be a right one.
-    CALL _heartbeat(NULL, JSON_ARRAY(JSON_OBJECT('operation_id', v_id,
+    CALL _lease_token_check(in_lease_token);
+    -- There is no operation 0. What is longer than any token is a wrong one; cut off it could be a right one.
+    CALL _heartbeat(NULL, JSON_ARRAY(JSON_OBJECT('operation_id', COALESCE(v_id, 0),
                                                  'lease_token', IF(CHAR_LENGTH(in_lease_token) > 36, '-', in_lease_token),
                                                  'progress', in_progress, 'checkpoint', in_checkpoint)), v_answer);
     IF JSON_EXTRACT(v_answer, '$[0].held') <> 1 THEN
         IF JSON_EXTRACT(v_answer, '$[0].known') <> 1 THEN
-            CALL _refuse(50002, CONCAT('operation ', v_id, ' does not exist; see operation_status'));
+            CALL _refuse(50002, CONCAT('operation ', COALESCE(v_id, 'NULL'), ' does not exist; see operation_status'));
         END IF;
         CALL _refuse(50101, CONCAT('lease of operation ', v_id, ' is lost; touch its deployment no more'));
     END IF;

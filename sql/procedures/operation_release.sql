@@ -12,7 +12,7 @@ CREATE PROCEDURE operation_release (IN in_operation_id LONGTEXT CHARACTER SET ut
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_id       BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
@@ -33,7 +33,7 @@ BEGIN
         START TRANSACTION READ WRITE;
         CALL _lease_enter(v_id, in_lease_token, 'release', v_apply_id, v_driver, v_state, v_answer);
         IF v_answer IS NULL THEN
-            CALL _lease_end(v_apply_id, v_id, v_driver, 'released', 'given back by its driver', 'release');
+            CALL _lease_return(v_apply_id, v_id, v_driver, 'released', 'given back by its driver', 'release');
         END IF;
         SET v_released = TRUE;
 

@@ -12,7 +12,7 @@ CREATE PROCEDURE operation_release_lease (IN in_operation_id LONGTEXT CHARACTER 
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_id       BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_driver   VARCHAR(64);
 
@@ -26,10 +26,7 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        SELECT MAX(o.apply_id) INTO v_apply_id FROM operation AS o WHERE o.operation_id = v_id;
-        IF v_apply_id IS NULL THEN
-            CALL _refuse(50002, CONCAT('operation ', COALESCE(v_id, 'NULL'), ' does not exist; see operation_status'));
-        END IF;
+        CALL _operation_find(v_id, v_apply_id);
         SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
         SELECT MAX(h.lease_driver)
           INTO v_driver
@@ -37,8 +34,8 @@ BEGIN
         IF v_driver IS NULL THEN
             CALL _refuse(50501, CONCAT('operation ', v_id, ' is held by no driver; see lease_status for those that are'));
         END IF;
-        CALL _lease_end(v_apply_id, v_id, USER(), 'lease_taken', CONCAT('from ', v_driver, COALESCE(CONCAT(': ', in_reason), '')),
-                        NULL);
+        CALL _lease_return(v_apply_id, v_id, USER(), 'lease_taken',
+                           CONCAT('from ', v_driver, COALESCE(CONCAT(': ', in_reason), '')), NULL);
 
         COMMIT AND NO CHAIN NO RELEASE;
     END;

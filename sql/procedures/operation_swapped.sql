@@ -17,11 +17,11 @@ CREATE PROCEDURE operation_swapped (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_apply_id BIGINT UNSIGNED;
-    DECLARE v_driver   VARCHAR(64);
-    DECLARE v_state    VARCHAR(32);
-    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_id             BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_apply_id       BIGINT UNSIGNED;
+    DECLARE v_driver         VARCHAR(64);
+    DECLARE v_state          VARCHAR(32);
+    DECLARE v_answer         VARCHAR(32);
     DECLARE v_window_seconds INT UNSIGNED;
     DECLARE v_revert_scope   VARCHAR(16);
     DECLARE v_revert_until   DATETIME(6);

@@ -32,7 +32,6 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         IF in_scope IS NOT NULL THEN
-            CALL _scope_check(in_scope);
             CALL _scope_deployments(in_scope, v_deployments);
         END IF;
         SELECT l.operation_id

@@ -19,12 +19,10 @@ CREATE PROCEDURE operation_tended (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_id   BIGINT UNSIGNED DEFAULT _id(in_operation_id);
     DECLARE v_held BOOLEAN DEFAULT FALSE;
 
-    IF COALESCE(in_lease_token, '') = '' THEN
-        CALL _refuse(50001, 'empty token refused; pass the one that operation_tend has given');
-    END IF;
+    CALL _lease_token_check(in_lease_token);
     IF NOT _is_whole(in_is_over, 0, 1) THEN
         CALL _refuse(50001, CONCAT('is_over of ', COALESCE(LEFT(in_is_over, 20), 'NULL'), ' refused; pass 1 (caught up) or 0 (still at it)'));
     END IF;

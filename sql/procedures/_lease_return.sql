@@ -1,10 +1,11 @@
--- Procedure: _lease_end
+-- Procedure: _lease_return
 --
--- Ends a lease without a result: the operation keeps its state and goes back to the claims, as if the lease had run out; whoever
--- takes it over carries out a stop that is pending. The caller holds the locks of the apply's and the operation's rows.
+-- Gives an operation back to the claims, its work unfinished: it keeps its state, as if the lease had run out, and whoever takes it
+-- over carries out a stop that is pending. The caller holds the locks of the apply's and the operation's rows. A lease that ends
+-- with a move is _lease_drop's alone.
 --
 -- in_call  'release' where the driver gives the lease back, and is answered alike if it asks again; NULL where it is taken away
-CREATE PROCEDURE _lease_end (
+CREATE PROCEDURE _lease_return (
     IN in_apply_id     BIGINT UNSIGNED,
     IN in_operation_id BIGINT UNSIGNED,
     IN in_actor        VARCHAR(288),
@@ -12,7 +13,7 @@ CREATE PROCEDURE _lease_end (
     IN in_detail       TEXT CHARACTER SET utf8mb4,
     IN in_call         VARCHAR(32)
 )
-    COMMENT 'Ends a lease without a result.'
+    COMMENT 'Gives an operation back to the claims.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
