@@ -1,22 +1,31 @@
 //! Splits a text into SQL statements, as the mysql client does: at semicolons outside of quotes and comments.
 
+use serde_json::Value;
+
 use super::CliError;
 
-/// What the control database keeps of one statement.
-const MOST_BYTES: usize = 16_777_215;
+/// What `apply_submit` takes of one statement: `sql/functions/_json_shape.sql`.
+const MOST_CHARACTERS: usize = 65_535;
+/// What it takes of all together, as the JSON array that they are sent in: `sql/procedures/_submit_read.sql`.
+const MOST_BYTES: usize = 1_048_576;
 
-/// Refuses what could not be stored, before anybody reads it.
+/// Refuses what the server would refuse, before anybody is asked to read it.
 pub(super) fn check(statements: &[String]) -> Result<(), CliError> {
-    let longest = statements
-        .iter()
-        .zip(1..)
-        .find(|(text, _)| text.len() > MOST_BYTES);
-    longest.map_or(Ok(()), |(text, number)| {
-        Err(CliError::usage(format!(
-            "statement {number} has {} bytes, and at most {MOST_BYTES} can be stored; is it a schema change?",
-            text.len()
-        )))
-    })
+    for (text, number) in statements.iter().zip(1..) {
+        let characters = text.chars().count();
+        if characters > MOST_CHARACTERS {
+            return Err(CliError::usage(format!(
+                "statement {number} has {characters} characters, and at most {MOST_CHARACTERS} are taken; is it a schema change?"
+            )));
+        }
+    }
+    let bytes = Value::from(statements).to_string().len();
+    if bytes > MOST_BYTES {
+        return Err(CliError::usage(format!(
+            "the statements have {bytes} bytes as JSON, and at most {MOST_BYTES} are taken; submit several applies"
+        )));
+    }
+    Ok(())
 }
 
 /// The statements of `text`, without their semicolons; comments between them are dropped.
@@ -78,17 +87,30 @@ fn is_dash_comment(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_BYTES, check, split};
+    use super::{MOST_BYTES, MOST_CHARACTERS, check, split};
 
     #[test]
-    fn a_statement_that_could_not_be_stored_is_refused_by_its_number() {
-        let statements = ["x".repeat(MOST_BYTES), "x".repeat(MOST_BYTES + 1)];
+    fn a_statement_that_would_be_refused_is_named_by_its_number() {
+        let statements = ["ö".repeat(MOST_CHARACTERS), "ö".repeat(MOST_CHARACTERS + 1)];
         assert!(check(&statements[..1]).is_ok());
         let refused = check(&statements).unwrap_err().to_string();
         assert!(
-            refused.starts_with("statement 2 has 16777216 bytes"),
+            refused.starts_with("statement 2 has 65536 characters"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn statements_that_are_too_much_together_are_refused() {
+        // A quotation mark takes two bytes in JSON; 16 of 65,532 and a comma, the brackets.
+        let mut statements = vec!["\"".repeat(32_766); 16];
+        assert!(check(&statements).is_ok());
+        statements[15].push_str(&"x".repeat(15));
+        assert!(check(&statements).is_ok());
+        statements[15].push('x');
+        let refused = check(&statements).unwrap_err().to_string();
+        let begin = format!("the statements have {} bytes", MOST_BYTES + 1);
+        assert!(refused.starts_with(&begin), "{refused}");
     }
 
     #[test]
