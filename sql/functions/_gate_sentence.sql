@@ -21,10 +21,10 @@ CREATE FUNCTION _gate_sentence (
 RETURN CASE in_cause
     WHEN 'cancel'     THEN 'The apply is being cancelled.'
     WHEN 'stop'       THEN 'The apply is stopped or stopping; apply_start resumes it.'
-    WHEN 'revert'     THEN CONCAT('The cutover waits for the revert of ', in_deployment, ', which is ', in_state, '.')
-    WHEN 'order'      THEN CONCAT('The ', in_gate, ' waits for ', in_deployment, ', which comes earlier and is ', in_state, '.')
-    WHEN 'all_parked' THEN CONCAT('The first swap waits until all have parked; ', in_deployment, ' is ', in_state, '.')
-    WHEN 'max_copies' THEN CONCAT('max_copies is reached; ', in_deployment, ' is ', in_state, '.')
+    WHEN 'revert'     THEN CONCAT('The cutover waits for the revert of ', in_deployment, ', which is in state ', in_state, '.')
+    WHEN 'order'      THEN CONCAT('The ', in_gate, ' waits for ', in_deployment, ', which comes earlier and is in state ', in_state, '.')
+    WHEN 'all_parked' THEN CONCAT('The first swap waits until all have parked; ', in_deployment, ' is in state ', in_state, '.')
+    WHEN 'max_copies' THEN CONCAT('max_copies is reached; ', in_deployment, ' is in state ', in_state, '.')
     WHEN 'defer'      THEN 'The cutover is deferred by hand; apply_cutover opens it.'
     WHEN 'not_due'    THEN CONCAT('The next attempt is not due yet', IF(in_gate IS NULL, '.', '; apply_start makes it due now.'))
 END

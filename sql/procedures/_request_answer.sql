@@ -9,7 +9,7 @@ BEGIN
     DECLARE v_kept INT UNSIGNED;
 
     SELECT r.status,
-           COALESCE(r.outcome, CONCAT(r.command, ' is pending since ', r.requested_at, ', asked by ', r.requested_by,
+           COALESCE(r.outcome, CONCAT(r.command, ' has been pending since ', r.requested_at, ', asked by ', r.requested_by,
                                       '; drivers carry it out, control_request_log shows the outcome')),
            IF(r.command = 'cancel', (SELECT COUNT(IF(s.has_swapped AND s.state <> 'reverted', 1, NULL))
                                        FROM _sibling AS s

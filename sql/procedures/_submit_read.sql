@@ -41,7 +41,7 @@ BEGIN
               FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (number FOR ORDINALITY, statement MEDIUMTEXT PATH '$')) AS s
              ORDER BY s.number
              LIMIT 1000) AS t;
-    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 40), '" is no ALTER, CREATE or DROP of one table; pass one DDL statement'))
+    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 40), '" is not an ALTER, CREATE or DROP of one table; pass one DDL statement'))
       INTO v_trouble
       FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (statement MEDIUMTEXT PATH '$')) AS s
      WHERE _statement_target(s.statement) IS NULL;

@@ -15,20 +15,20 @@ CREATE PROCEDURE apply_cutover (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, I
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_apply_id);
-    DECLARE v_is_all       BOOLEAN DEFAULT FALSE;
-    DECLARE v_request_id   BIGINT UNSIGNED;
-    DECLARE v_bound_id     BIGINT UNSIGNED;
-    DECLARE v_operation_id BIGINT UNSIGNED;
-    DECLARE v_deployment   VARCHAR(64);
-    DECLARE v_state        VARCHAR(32);
-    DECLARE v_cause        VARCHAR(16);
-    DECLARE v_is_deferred  BOOLEAN;
-    DECLARE v_can_swap     BOOLEAN;
-    DECLARE v_late_id      BIGINT UNSIGNED;
+    DECLARE v_id              BIGINT UNSIGNED DEFAULT _id(in_apply_id);
+    DECLARE v_is_all          BOOLEAN DEFAULT FALSE;
+    DECLARE v_request_id      BIGINT UNSIGNED;
+    DECLARE v_bound_id        BIGINT UNSIGNED;
+    DECLARE v_operation_id    BIGINT UNSIGNED;
+    DECLARE v_deployment      VARCHAR(64);
+    DECLARE v_state           VARCHAR(32);
+    DECLARE v_cause           VARCHAR(16);
+    DECLARE v_is_deferred     BOOLEAN;
+    DECLARE v_can_swap        BOOLEAN;
+    DECLARE v_late_id         BIGINT UNSIGNED;
     DECLARE v_timeout_seconds INT UNSIGNED;
-    DECLARE v_status       VARCHAR(16);
-    DECLARE v_message      VARCHAR(1024);
+    DECLARE v_status          VARCHAR(16);
+    DECLARE v_message         VARCHAR(1024);
 
     CALL _own_transaction();
     BEGIN
@@ -59,7 +59,7 @@ BEGIN
         IF v_request_id IS NOT NULL AND v_is_all AND v_bound_id IS NOT NULL AND v_can_swap THEN
             -- One whose swap is under way has opened the gate for it, and so was carried out.
             IF v_state = 'cutting_over' THEN
-                CALL _request_close(v_request_id, 'done', 'cutover is carried out: its swap is under way; a cutover of all follows',
+                CALL _request_close(v_request_id, 'done', 'cutover was carried out: its swap is under way; a cutover of all follows',
                                     USER());
             ELSE
                 CALL _request_close(v_request_id, 'moot', 'superseded by a cutover of all', USER());

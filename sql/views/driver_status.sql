@@ -1,6 +1,6 @@
 -- View: driver_status
 --
--- Every driver that ever registered, when it was last heard of, and how many operations it holds.
+-- Every driver that ever registered, when it was last heard from, and how many operations it holds.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW driver_status (driver, version, api_version, last_seen_at, operations, scope) AS

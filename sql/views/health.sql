@@ -7,7 +7,7 @@ CREATE OR REPLACE
 VIEW health (severity, subject, problem, remedy) AS
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', s.operation_id, ' on ', s.deployment),
-       CONCAT('its driver ', s.driver, ' was last heard of ', s.heartbeat_age_seconds, ' s ago'),
+       CONCAT('its driver ', s.driver, ' was last heard from ', s.heartbeat_age_seconds, ' s ago'),
        CONCAT('start a driver, which takes it over; if ', s.driver, ' is known to be gone: CALL operation_release_lease(',
               s.operation_id, ', ''why'')')
   FROM lease_status AS s
@@ -15,7 +15,7 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
 UNION ALL
 SELECT IF(c.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', c.operation_id, ' on ', c.deployment),
-       CONCAT('claimable for its ', c.claim, ' since ', TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
+       CONCAT('it has been claimable for its ', c.claim, ' for ', TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
               IF(c.drivers = 0, ' s, and no driver takes it', CONCAT(' s; drivers that may take it are at other work: ', c.drivers))),
        IF(c.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status',
           'wait, or start another driver (lockkeeper drive); see driver_status')
@@ -59,7 +59,7 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),
-       CONCAT(r.command, ' is pending since ', TIMESTAMPDIFF(SECOND, r.requested_at, UTC_TIMESTAMP(6)), ' s'),
+       CONCAT(r.command, ' has been pending for ', TIMESTAMPDIFF(SECOND, r.requested_at, UTC_TIMESTAMP(6)), ' s'),
        'lease_status says which driver has to carry it out, operation_status.error what holds it up; where no driver runs, start one'
   FROM apply           AS a
   JOIN control_request AS r FORCE INDEX (control_request_pending_once)
@@ -73,5 +73,5 @@ UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', x.operation_id),
        CONCAT('stored: ', x.recorded, '; declared: ', x.declared),
-       'a defect of Lockkeeper: report it, with the event_log of the apply; any command on the apply mends it'
+       'this is a defect of Lockkeeper; report it, with the event_log of the apply; any command on the apply mends it'
   FROM consistency AS x

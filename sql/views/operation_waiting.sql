@@ -17,7 +17,7 @@ SELECT w.operation_id,
               g.state,
               CASE
                   WHEN s.stale
-                  THEN CONCAT('Its driver ', s.driver, ' was last heard of ', s.heartbeat_age_seconds,
+                  THEN CONCAT('Its driver ', s.driver, ' was last heard from ', s.heartbeat_age_seconds,
                               ' s ago; any driver may take it over.')
                   WHEN c.claim IS NOT NULL
                   THEN CONCAT('Any driver may claim its ', c.claim, ' now.')

@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Give up if nobody asks for the swap within this time
     #[arg(long, value_name = "SECONDS", requires = "defer_cutover")]
     defer_timeout: Option<u32>,
-    /// Keep the old table current for so long after the swap, so that it can be reverted
+    /// Keep the old table current for this long after the swap, so that it can be reverted
     #[arg(long, value_name = "SECONDS")]
     revert_window: Option<u32>,
     /// 0 full speed … 10 paused; `lockkeeper throttle` changes it meanwhile

@@ -192,7 +192,7 @@ mod tests {
             found(
                 Severity::Warning,
                 "transactions",
-                "session 41 of batch@10.0.0.7 is in a transaction for 93 s (0 rows changed): a cutover waits for it",
+                "session 41 of batch@10.0.0.7 has been in a transaction for 93 s (0 rows changed): a cutover waits for it",
                 "end it, or KILL 41 if nobody needs it",
             ),
         ];

@@ -1,3 +1,5 @@
+//! `events`: the event log.
+
 use super::answer::Table;
 use super::connect::Session;
 use super::{CliError, Global, output};
@@ -6,7 +8,7 @@ use super::{CliError, Global, output};
 pub(super) struct Args {
     /// Only those of one apply: its id or its name
     apply: Option<String>,
-    /// The latest so many
+    /// How many of the latest to show
     #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }

@@ -36,7 +36,7 @@ pub(super) async fn look(global: &Global, session: &mut Session) -> Result<Vec<R
         if !registered.iter().any(|(other, _)| *other == name) {
             remarks.push(Remark {
                 problem: format!(
-                    "the configuration has [deployments.{name}], and no deployment is named so: nobody uses it"
+                    "the configuration has [deployments.{name}], and no deployment has that name: nobody uses it"
                 ),
                 remedy: format!(
                     "correct the name, or `lockkeeper deployment add {name} HOST:PORT`"

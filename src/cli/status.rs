@@ -1,3 +1,5 @@
+//! `status`: all applies, or one with its operations.
+
 use std::io::IsTerminal as _;
 
 use serde_json::Value;
@@ -10,7 +12,7 @@ use super::{CliError, Global, output};
 pub(super) struct Args {
     /// One apply with its deployments: its id or its name [default: all applies]
     apply: Option<String>,
-    /// The latest so many applies
+    /// How many of the latest applies to show
     #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }

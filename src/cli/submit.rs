@@ -1,3 +1,5 @@
+//! `submit`: asks for a change, once it was looked at and agreed to.
+
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -37,7 +39,7 @@ pub(super) struct Args {
     /// What a failure does to later deployments [default: halt]
     #[arg(long, value_name = "WHAT", value_parser = ["halt", "continue", "pause"])]
     on_failure: Option<String>,
-    /// At most so many copies at once
+    /// How many copies may run at once, at most
     #[arg(long, value_name = "NUMBER")]
     max_copies: Option<u32>,
     /// Swap only after `lockkeeper cutover`
@@ -46,7 +48,7 @@ pub(super) struct Args {
     /// Give up if nobody asks for the swap within this time
     #[arg(long, value_name = "SECONDS")]
     defer_timeout: Option<u32>,
-    /// Keep the old table current for so long after the swap, so that it can be reverted
+    /// Keep the old table current for this long after the swap, so that it can be reverted
     #[arg(long, value_name = "SECONDS")]
     revert_window: Option<u32>,
     /// What a revert takes back [default: operation]

@@ -342,7 +342,7 @@ async fn long_transactions(session: &mut Session) -> Vec<Finding> {
             [id, seconds, who, rows] => Some(finding(
                 Severity::Warning,
                 "transactions",
-                format!("session {id} of {who} is in a transaction for {seconds} s ({rows} rows changed): a cutover waits for it"),
+                format!("session {id} of {who} has been in a transaction for {seconds} s ({rows} rows changed): a cutover waits for it"),
                 format!("end it, or KILL {id} if nobody needs it"),
             )),
             _ => None,

@@ -159,7 +159,7 @@ async fn whatever_does_not_move_says_why_in_one_place() {
     fleet.tell(&held, progress, Value::Null).await;
     let word = "The cutover is deferred by hand; apply_cutover opens it.";
     assert_eq!(fleet.waiting(o1).await.as_deref(), Some(word));
-    let turn = "The cutover waits for d1, which comes earlier and is waiting_for_cutover.";
+    let turn = "The cutover waits for d1, which comes earlier and is in state waiting_for_cutover.";
     assert_eq!(fleet.waiting(o2).await.as_deref(), Some(turn));
     fleet.age(o2, 61).await;
     let stale = fleet.waiting(o2).await.expect("nobody beats for it");

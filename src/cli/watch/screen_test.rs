@@ -1,3 +1,5 @@
+//! What the screen looks like, at several widths and heights.
+
 use super::super::fleet::{Event, Health, Last};
 use super::*;
 use crate::text::golden;
@@ -25,8 +27,9 @@ fn fleet() -> Fleet {
         ..operation(13, "us-east-1", "running", 61.8)
     };
     let parked = Operation {
-        waiting: "The cutover waits for eu-west-1, which comes earlier and is revert_window."
-            .to_owned(),
+        waiting:
+            "The cutover waits for eu-west-1, which comes earlier and is in state revert_window."
+                .to_owned(),
         ..operation(12, "eu-west-2", "waiting_for_cutover", 100.0)
     };
     let window = Operation {
@@ -53,7 +56,7 @@ fn fleet() -> Fleet {
         }],
         health: vec![Health {
             severity: "warning".to_owned(),
-            sentence: "operation 13 on us-east-1: its driver driver-b was last heard of 75 s ago; start a driver, \
+            sentence: "operation 13 on us-east-1: its driver driver-b was last heard from 75 s ago; start a driver, \
                        which takes it over"
                 .to_owned(),
         }],
