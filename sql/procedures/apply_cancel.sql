@@ -45,7 +45,7 @@ BEGIN
               INTO v_cancellable
               FROM _sibling AS s
              WHERE s.apply_id = v_id
-               AND (s.gate_now IS NOT NULL OR s.state IN ('cutting_over', 'cancelling'));
+               AND s.can_cancel;
             IF v_cancellable = 0 THEN
                 CALL _refuse(50501, CONCAT('apply ', v_id, ' has nothing left to cancel: all has swapped; ',
                                            'possible: apply_revert, apply_skip_revert'));

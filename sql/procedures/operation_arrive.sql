@@ -4,7 +4,8 @@
 --   parked    the lease has ended; a cutover claim swaps it in its turn
 --   hold      keep the lease and the shadow table current; wait for the directive `cutover`
 --   cut_over  the state is cutting_over: swap now
---   stop      it is stopped, the lease has ended;  cancel: it is cancelling, remove the artifacts
+--   stop      it is stopped, the lease has ended
+--   cancel    it is cancelling: remove the artifacts
 --
 -- in_operation_id  from the claim
 -- in_lease_token   from the claim
@@ -20,11 +21,11 @@ CREATE PROCEDURE operation_arrive (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_apply_id BIGINT UNSIGNED;
-    DECLARE v_driver   VARCHAR(64);
-    DECLARE v_state    VARCHAR(32);
-    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_id          BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_apply_id    BIGINT UNSIGNED;
+    DECLARE v_driver      VARCHAR(64);
+    DECLARE v_state       VARCHAR(32);
+    DECLARE v_answer      VARCHAR(32);
     DECLARE v_decision    VARCHAR(16);
     DECLARE v_to_state    VARCHAR(32);
     DECLARE v_directive   VARCHAR(16);

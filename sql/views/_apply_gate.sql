@@ -64,7 +64,7 @@ SELECT a.apply_id,
               MIN(IF(cutover_rule.is_for_good AND NOT (s.state = 'failed' AND a.on_failure = 'pause'), s.position, NULL))
                   AS cutover_for_good_position,
               MIN(IF(s.has_copy_ahead, s.position, NULL))                                             AS first_copy_ahead_position,
-              MIN(IF(s.state = 'failed' AND a.on_failure = 'pause' AND NOT s.is_exempt, s.position, NULL)) AS pause_position,
+              MIN(IF(s.is_pausing, s.position, NULL))                                                 AS pause_position,
               MIN(IF(s.state = 'running', s.position, NULL))                                          AS first_running_position,
               MAX(IF(l.state = 'revert_window' AND l.revert_request_id IS NOT NULL, s.position, NULL)) AS next_revert_position,
               MIN(IF(s.gate_now IS NOT NULL OR s.state = 'cutting_over', s.position, NULL))           AS first_swap_ahead_position,

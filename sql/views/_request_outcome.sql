@@ -8,7 +8,7 @@ VIEW _request_outcome (request_id, apply_id, status, outcome) AS
 SELECT ended.request_id,
        ended.apply_id,
        ended.status,
-       CONCAT(ended.command, CASE ended.status WHEN 'done' THEN ' is carried out: ' ELSE ' has nothing left to act on: ' END,
+       CONCAT(ended.command, CASE ended.status WHEN 'done' THEN ' was carried out: ' ELSE ' had nothing left to act on: ' END,
               ended.stopped, ' stopped, ', ended.swapped, ' swapped, ', ended.reverted, ' reverted, ', ended.cancelled, ' cancelled')
   FROM (
        SELECT r.request_id,
@@ -51,7 +51,7 @@ SELECT ended.request_id,
          JOIN LATERAL (
               SELECT COUNT(IF(s.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable'), 1, NULL)) AS can_stop,
                      COUNT(IF(l.start_request_id = r.request_id, 1, NULL))                                   AS can_start,
-                     COUNT(IF(s.gate_now IS NOT NULL OR s.state IN ('cutting_over', 'cancelling'), 1, NULL)) AS can_cancel,
+                     COUNT(IF(s.can_cancel, 1, NULL))                                                        AS can_cancel,
                      COUNT(IF(l.revert_request_id = r.request_id, 1, NULL))                                  AS can_revert,
                      COUNT(IF(l.skip_request_id   = r.request_id, 1, NULL))                                  AS can_skip,
                      COUNT(IF(s.state = 'stopped', 1, NULL))                                                 AS stopped,

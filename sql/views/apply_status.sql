@@ -5,9 +5,6 @@
 -- For what goes on, ask for finished_at IS NULL: an index finds those. A condition on state alone works out every apply that ever
 -- was.
 --
--- COLLATE, here and in other views: what is made of literals only would not compare with a literal of a session that has
--- another collation (1267).
---
 -- What moves (is leased, or claimable, or due later) decides the state; only if nothing moves, what a person has to do.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
@@ -18,6 +15,8 @@ VIEW apply_status (
 SELECT a.apply_id,
        COALESCE(a.apply_name, CONCAT('apply-', a.apply_id)),
        a.schema_name,
+       -- COLLATE, here and in other views: what is made of literals only would not compare with a literal of a session that has
+       -- another collation (1267).
        CASE
            WHEN n.completed = a.operations                        THEN 'completed'
            WHEN n.settled   = a.operations                        THEN CASE
@@ -36,9 +35,9 @@ SELECT a.apply_id,
                                                                            WHEN n.moving_swaps   > 0 THEN 'cutting_over'
                                                                            ELSE 'revert_window'
                                                                        END
-           WHEN n.last_waiting_position > n.pause_position                               THEN 'paused'
+           WHEN n.last_waiting_position > n.pause_position        THEN 'paused'
            WHEN n.stopped > 0                                     THEN 'stopped'
-           WHEN n.waiting > 0 AND a.defer_cutover                THEN 'waiting_for_cutover'
+           WHEN n.waiting > 0 AND a.defer_cutover                 THEN 'waiting_for_cutover'
            ELSE 'halted'
        END COLLATE utf8mb4_0900_bin,
        a.cutover_policy,
@@ -73,22 +72,17 @@ SELECT a.apply_id,
               COUNT(IF(p.state = 'stopped',    1, NULL))                                          AS stopped,
               COUNT(p.started_at)                                                                 AS started,
               COUNT(IF(p.state = 'waiting_for_cutover', 1, NULL))                                 AS waiting,
-              COUNT(IF(l.lease_token IS NOT NULL OR l.claim IS NOT NULL, 1, NULL))                AS moving,
-              COUNT(IF((l.lease_token IS NOT NULL OR l.claim IS NOT NULL) AND l.state IN ('pending', 'running', 'stopped'), 1, NULL))
-                                                                                                  AS moving_copies,
-              COUNT(IF(l.claim IS NOT NULL AND l.state = 'failed_retryable', 1, NULL))            AS moving_retries,
-              COUNT(IF((l.lease_token IS NOT NULL OR l.claim IS NOT NULL) AND l.state = 'waiting_for_cutover', 1, NULL))
-                                                                                                  AS moving_waits,
-              COUNT(IF((l.lease_token IS NOT NULL OR l.claim IS NOT NULL) AND l.state = 'cutting_over', 1, NULL))
-                                                                                                  AS moving_swaps,
-              MIN(IF(s.state = 'failed' AND a.on_failure = 'pause' AND NOT s.is_exempt, s.position, NULL)) AS pause_position,
+              COUNT(IF(s.is_moving, 1, NULL))                                                     AS moving,
+              COUNT(IF(s.is_moving AND s.state IN ('pending', 'running', 'stopped'), 1, NULL))    AS moving_copies,
+              COUNT(IF(s.is_moving AND s.state = 'failed_retryable', 1, NULL))                    AS moving_retries,
+              COUNT(IF(s.is_moving AND s.state = 'waiting_for_cutover', 1, NULL))                 AS moving_waits,
+              COUNT(IF(s.is_moving AND s.state = 'cutting_over', 1, NULL))                        AS moving_swaps,
+              MIN(IF(s.is_pausing, s.position, NULL))                                             AS pause_position,
               MAX(IF(s.gate_now IS NOT NULL, s.position, NULL))                                   AS last_waiting_position,
               ROUND(AVG(p.percent), 1)                                                            AS percent,
               MAX(p.seconds_left)                                                                 AS seconds_left
          FROM _operation_progress AS p
          JOIN _sibling AS s
            ON s.operation_id = p.operation_id
-         LEFT JOIN operation_live AS l
-           ON l.operation_id = p.operation_id
         WHERE p.apply_id = a.apply_id
        ) AS n
