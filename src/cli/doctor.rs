@@ -1,3 +1,5 @@
+//! `doctor`: what is wrong with the installation, or with deployments.
+
 use serde_json::json;
 
 use super::access::AccessFlags;
@@ -109,13 +111,6 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         }
         if !health.rows.is_empty() {
             output::write(&output::grid(&health, &HEALTH));
-        }
-        if !consistency.rows.is_empty() {
-            output::line(&format!(
-                "{} operations are recorded otherwise than the rules say (view consistency): a fault of Lockkeeper, \
-                 please report it",
-                consistency.rows.len()
-            ));
         }
         for one in &failed {
             output::fold("", "    ", &format!("note: {}", one.sentence()));
