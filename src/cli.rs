@@ -1,4 +1,5 @@
-//! The command line. Each command is one CALL or a SELECT on a view; nothing is decided here.
+//! The command line. A command reads its arguments, calls procedures and reads views, or starts what is elsewhere: a driver, an
+//! installation, servers, measurements. Nothing about order is decided here.
 
 mod access;
 mod alter;
@@ -144,7 +145,7 @@ enum Command {
     Start(control::Plain),
     /// Give an apply up and remove what it left behind
     Cancel(control::Plain),
-    /// Let the swap happen that waits for it
+    /// Let a deferred swap go ahead
     Cutover(control::Cutover),
     /// Let the siblings of a failed operation go on
     Release(control::Plain),

@@ -1,3 +1,7 @@
+//! `deployment`: registers servers, lists and forgets them; what an address and a label look like.
+
+use serde_json::Value;
+
 use super::answer::Table;
 use super::connect::{Parameter, Session};
 use super::{CliError, Global, output, registration};
@@ -46,7 +50,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<(), CliErro
 
 async fn add(global: &Global, args: Add) -> Result<(), CliError> {
     let (host, port) = address(&args.address)?;
-    let labels = labels(&args.labels)?;
+    let labels = labels(&args.labels)?.to_string();
     let mut session = Session::open(global).await?;
     let before = session
         .read(format!(
@@ -59,7 +63,7 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
         &args.name,
         args.position,
         (&host, port),
-        labels.as_deref(),
+        (!args.labels.is_empty()).then_some(&labels),
     )
     .await?;
     let remark = registration::look_at(&mut session, &args.name, &host, port).await?;
@@ -186,18 +190,15 @@ fn address(text: &str) -> Result<(String, u16), CliError> {
     Ok((host.to_owned(), port))
 }
 
-fn labels(pairs: &[String]) -> Result<Option<String>, CliError> {
-    if pairs.is_empty() {
-        return Ok(None);
-    }
-    let mut labels = serde_json::Map::new();
-    for pair in pairs {
-        let (name, value) = pair.split_once('=').ok_or_else(|| {
-            CliError::usage(format!("label '{pair}' is refused; write NAME=VALUE"))
-        })?;
-        labels.insert(name.to_owned(), value.into());
-    }
-    Ok(Some(serde_json::Value::Object(labels).to_string()))
+/// Labels as they are written, an object of what they say.
+pub(super) fn labels(pairs: &[String]) -> Result<Value, CliError> {
+    let pairs = pairs.iter().map(|pair| match pair.split_once('=') {
+        Some((name, value)) => Ok((name.to_owned(), value.into())),
+        None => Err(CliError::usage(format!(
+            "label '{pair}' is refused; write NAME=VALUE, as region=eu"
+        ))),
+    });
+    pairs.collect::<Result<_, _>>().map(Value::Object)
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
+//! `drive`: a driver, from its flags to its last signal.
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::access::AccessFlags;
+use super::deployment::labels;
 use super::{CliError, Global, log};
 use crate::config::{Access, Layer};
 use crate::control::{DriverName, Scope};
@@ -30,7 +33,7 @@ pub(super) struct Args {
         long,
         visible_alias = "label",
         value_delimiter = ',',
-        value_name = "KEY=VALUE"
+        value_name = "NAME=VALUE"
     )]
     labels: Vec<String>,
     #[command(flatten)]
@@ -49,7 +52,8 @@ pub(super) struct Args {
     end_with_input: bool,
 }
 
-const CONCURRENCY: u16 = 4;
+/// What else waits is not held up by a long copy.
+pub(super) const CONCURRENCY: u16 = 4;
 
 impl Args {
     /// Where traces go, as the flags say.
@@ -106,17 +110,7 @@ fn scope(args: &Args) -> Result<Scope, CliError> {
     if args.labels.is_empty() {
         return Ok(None);
     }
-    let labels = args
-        .labels
-        .iter()
-        .map(|label| match label.split_once('=') {
-            Some((key, value)) => Ok((key.to_owned(), value.into())),
-            None => Err(CliError::usage(format!(
-                "label '{label}' has no value; write it as region=eu"
-            ))),
-        })
-        .collect::<Result<serde_json::Map<_, _>, _>>()?;
-    Ok(Some(serde_json::json!({"labels": labels})))
+    Ok(Some(serde_json::json!({"labels": labels(&args.labels)?})))
 }
 
 /// The kernel closes it when the parent dies, whatever it died of. What is unfinished then, others resume.

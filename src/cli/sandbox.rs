@@ -139,14 +139,7 @@ fn show(global: &Global, control: &ConnectionSettings, places: &[(&str, &Connect
 
 /// With the password: these servers exist to be played with, and go with this process.
 fn url(settings: &ConnectionSettings) -> String {
-    format!(
-        "mysql://{}:{}@{}:{}/{}",
-        settings.credentials.user,
-        settings.credentials.password.expose(),
-        settings.host,
-        settings.port,
-        settings.schema.as_deref().unwrap_or_default()
-    )
+    settings.url().expose().to_owned()
 }
 
 async fn wait_for_end() {

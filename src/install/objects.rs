@@ -22,12 +22,31 @@ pub(super) struct Recorded {
     pub sha256: String,
 }
 
+/// As the installer reads it, who may find no view.
 pub(super) async fn recorded(session: &mut MySqlConnection) -> Result<Vec<Recorded>, sqlx::Error> {
-    let rows = sqlx::query(
+    read_recorded(
+        session,
         "SELECT o.object_name, o.kind, o.api_version, o.version, o.sha256 FROM installed_object AS o",
     )
-    .fetch_all(session)
-    .await?;
+    .await
+}
+
+/// As everybody else reads it, who has no rights on tables.
+pub(super) async fn recorded_in_view(
+    session: &mut MySqlConnection,
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    read_recorded(
+        session,
+        "SELECT o.name, o.kind, o.api_version, o.version, o.sha256 FROM object_version AS o",
+    )
+    .await
+}
+
+async fn read_recorded(
+    session: &mut MySqlConnection,
+    query: &'static str,
+) -> Result<Vec<Recorded>, sqlx::Error> {
+    let rows = sqlx::query(query).fetch_all(session).await?;
     rows.iter()
         .map(|row| {
             Ok(Recorded {

@@ -1,6 +1,6 @@
 //! Which program goes with which schema.
 
-use sqlx::{MySqlConnection, Row as _};
+use sqlx::MySqlConnection;
 
 use super::database::error_number;
 use super::error::InstallError;
@@ -72,36 +72,16 @@ pub async fn check_for_drive(
     session: &mut MySqlConnection,
     schema: &str,
 ) -> Result<SchemaState, InstallError> {
-    let rows = sqlx::query(
-        "SELECT o.name, o.kind, o.api_version, o.version, o.sha256 FROM object_version AS o",
-    )
-    .fetch_all(session)
-    .await;
-    let rows = match rows {
-        Ok(rows) => rows,
-        Err(error) => {
-            return match error_number(&error) {
-                Some(NO_SUCH_TABLE | NO_SUCH_SCHEMA) => Err(InstallError::NotInstalled {
-                    schema: schema.to_owned(),
-                }),
-                Some(number) if DENIED.contains(&number) => Ok(SchemaState::Unknown),
-                Some(_) | None => Err(error.into()),
-            };
-        }
-    };
-    let recorded = rows
-        .iter()
-        .map(|row| {
-            Ok(Recorded {
-                name: row.try_get(0)?,
-                kind: row.try_get(1)?,
-                api_version: row.try_get(2)?,
-                version: row.try_get(3)?,
-                sha256: row.try_get(4)?,
-            })
-        })
-        .collect::<Result<Vec<_>, sqlx::Error>>()?;
-    judge(&recorded, schema)
+    match objects::recorded_in_view(session).await {
+        Ok(recorded) => judge(&recorded, schema),
+        Err(error) => match error_number(&error) {
+            Some(NO_SUCH_TABLE | NO_SUCH_SCHEMA) => Err(InstallError::NotInstalled {
+                schema: schema.to_owned(),
+            }),
+            Some(number) if DENIED.contains(&number) => Ok(SchemaState::Unknown),
+            Some(_) | None => Err(error.into()),
+        },
+    }
 }
 
 fn judge(recorded: &[Recorded], schema: &str) -> Result<SchemaState, InstallError> {

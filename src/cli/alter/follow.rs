@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::super::connect::{Parameter, Session};
+use super::super::drive::CONCURRENCY;
 use super::super::{CliError, Global};
 use super::outcome;
 use super::screen::Screen;
@@ -17,8 +18,6 @@ use crate::progress::{self, Operation};
 const LOOK: Duration = Duration::from_millis(500);
 /// The server notices at once that a killed process is gone, but may be busy with its last statement.
 const LOCK_SECONDS: u64 = 2;
-/// What else waits on this server is not held up by a long copy.
-const CONCURRENCY: usize = 4;
 
 /// What is to be driven to its end.
 pub(super) struct Job<'a> {
@@ -52,7 +51,7 @@ pub(super) async fn run(
     let options = DriveOptions {
         name: drive::unique_name(&prefix),
         scope: Some(serde_json::json!({ "deployments": [job.deployment] })),
-        concurrency: CONCURRENCY,
+        concurrency: CONCURRENCY.into(),
         access: job.access.clone(),
         until_idle: false,
     };
