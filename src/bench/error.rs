@@ -1,3 +1,5 @@
+//! Why nothing could be measured.
+
 use crate::engine::EngineError;
 use crate::install::InstallError;
 use crate::server::ServerError;

@@ -1,3 +1,5 @@
+//! A measured number, beside its target.
+
 use std::fmt;
 
 /// One measured number.

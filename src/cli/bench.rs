@@ -1,3 +1,5 @@
+//! `bench`: what things cost.
+
 use super::{CliError, Global, output};
 use crate::bench::{claims, engine, fleet};
 

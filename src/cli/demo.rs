@@ -1,3 +1,5 @@
+//! `demo`: a whole rollout on servers of its own.
+
 use super::CliError;
 use crate::demo::{self, Options};
 

@@ -1,3 +1,5 @@
+//! What a command ends with that could not be done.
+
 use std::fmt;
 use std::time::Duration;
 

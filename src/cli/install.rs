@@ -1,3 +1,5 @@
+//! `install`: the control schema, brought up to date or printed.
+
 use super::{CliError, Global, output};
 use crate::config::DEFAULT_SCHEMA;
 use crate::install::{self, PROGRAM_VERSION};

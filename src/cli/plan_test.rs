@@ -1,3 +1,5 @@
+//! What is shown before a change is agreed to.
+
 use super::*;
 use crate::preflight::{Planned, TableText};
 use crate::text::golden;

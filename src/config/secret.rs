@@ -1,3 +1,5 @@
+//! A text that nobody reads by accident.
+
 use std::fmt;
 
 /// A text that prints as `***`, in `Debug` too.

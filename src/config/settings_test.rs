@@ -1,3 +1,5 @@
+//! Which setting wins, and what is refused.
+
 use super::*;
 
 fn file(text: &str) -> Result<Settings, ConfigError> {

@@ -1,3 +1,5 @@
+//! How a connection is protected, in the words of MySQL's clients.
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;

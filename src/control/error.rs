@@ -1,3 +1,5 @@
+//! The server's refusals as types.
+
 /// The numbers of the refusals; `sql/data/error_code.sql` has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {

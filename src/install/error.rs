@@ -1,3 +1,5 @@
+//! Why there is no schema to work with.
+
 use super::set::Kind;
 
 /// Why a schema could not be installed, checked or used.

@@ -1,3 +1,5 @@
+//! Why there is no server to work with.
+
 use std::path::PathBuf;
 
 use crate::config::ConfigError;

@@ -1,3 +1,5 @@
+//! A server that somebody else runs.
+
 use crate::config::ConnectionSettings;
 
 use super::ServerError;

@@ -1,3 +1,5 @@
+//! How a private server is started, and what it survives.
+
 /// What survives a crash of the machine. A crash of mysqld alone loses nothing under either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {

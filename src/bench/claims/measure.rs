@@ -1,3 +1,5 @@
+//! What calls cost: their times, and the rows that the server read and wrote for them.
+
 use std::time::{Duration, Instant};
 
 use sqlx::Row as _;

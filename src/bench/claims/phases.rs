@@ -1,3 +1,5 @@
+//! The measurements of `bench claims`, one function each.
+
 use std::time::{Duration, Instant};
 
 use sqlx::mysql::MySqlConnection;
