@@ -8,9 +8,8 @@ use std::process::Stdio;
 
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::install::{self, Difference, InstallError, Kind, PROGRAM_VERSION, install};
-use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Executor as _};
-use support::TestDatabase;
+use sqlx::Executor as _;
+use support::{TestDatabase, run};
 
 /// Everything in a schema as information_schema tells it, without the schema's own name and without times.
 async fn contents(database: &TestDatabase) -> BTreeMap<String, String> {
@@ -76,13 +75,6 @@ async fn installed_at(database: &TestDatabase) -> Vec<String> {
     .fetch_all(&mut database.connect().await)
     .await
     .expect("object_version")
-}
-
-async fn run(session: &mut MySqlConnection, statement: impl Into<String>) {
-    session
-        .execute(AssertSqlSafe(statement.into()))
-        .await
-        .expect("a statement of the test");
 }
 
 #[tokio::test]

@@ -9,8 +9,7 @@ use lockkeeper::config::{Access, ConnectionSettings, Credentials, Secret};
 use lockkeeper::preflight::{self, Change, Place, Severity};
 use lockkeeper::server::{Server, ServerOptions};
 use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Executor as _};
-use support::TestDatabase;
+use support::{TestDatabase, run};
 
 fn lockkeeper(database: &TestDatabase, arguments: &[&str]) -> (i32, String, String) {
     lockkeeper_with(database, arguments, &[])
@@ -46,13 +45,6 @@ fn place(deployment: &str, settings: &ConnectionSettings) -> Place {
 
 fn access(settings: &ConnectionSettings) -> Access {
     Access::everywhere(settings.credentials.clone(), settings.tls.clone())
-}
-
-async fn run(session: &mut MySqlConnection, statement: String) {
-    session
-        .execute(AssertSqlSafe(statement.clone()))
-        .await
-        .unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
 /// A schema with a table on the server, and a session there.

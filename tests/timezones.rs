@@ -10,6 +10,7 @@ use lockkeeper::server::Server;
 use rollout_support::Fleet;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use support::run;
 
 const ZONES: &str = "/usr/share/zoneinfo";
 
@@ -193,14 +194,6 @@ async fn compare(session: &mut MySqlConnection, table: &str) {
     )
     .await;
     assert_eq!(left, 0, "tables of the change are left behind");
-}
-
-async fn run(session: &mut MySqlConnection, statement: &str) {
-    let beginning: String = statement.chars().take(80).collect();
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
-        .execute(session)
-        .await
-        .unwrap_or_else(|error| panic!("{beginning}: {error}"));
 }
 
 async fn count(session: &mut MySqlConnection, query: &str) -> i64 {

@@ -4,8 +4,8 @@ mod support;
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use support::terminal::{PATIENCE, Terminal, resize};
-use support::{TestDatabase, eventually, one};
+use support::terminal::{Terminal, resize};
+use support::{PATIENCE, TestDatabase, eventually, one};
 
 async fn database_with_an_apply() -> TestDatabase {
     let database = TestDatabase::fresh().await;

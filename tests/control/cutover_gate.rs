@@ -1,6 +1,6 @@
 //! Cases 20 to 26: whose turn it is to swap.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::control::{Fleet, arguments, refused};
 use crate::together::at_once;
@@ -262,4 +262,24 @@ async fn a_window_of_a_whole_apply_stays_open_while_another_swap_may_come() {
         fleet.report("operation_complete", &first).await,
         "completed"
     );
+}
+
+/// A deployment's name may have 64 characters, and the refusal that names the blocker is longer than other refusals.
+#[tokio::test]
+async fn a_blocker_with_the_longest_name_is_named_in_the_refusal() {
+    let fleet = Fleet::of(1).await;
+    let longest = "ö".repeat(64);
+    let place = arguments![&longest, 9u64, "db9.example", 3309u64, Value::Null];
+    fleet.call("deployment_register", place).await;
+    let options = json!({"deployments": [longest, "d1"], "cutover_policy": "parallel", "defer_cutover": true});
+    let [o1, o2] = fleet.submit(options).await.all();
+    fleet.hold(o1).await;
+    let claim = fleet.hold(o2).await;
+    let early = fleet
+        .sql()
+        .await
+        .report("operation_begin_cutover", &claim)
+        .await;
+    let refusal = refused(50201, early);
+    assert!(refusal.message.contains(&"ö".repeat(50)), "{refusal:?}");
 }

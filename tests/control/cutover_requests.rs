@@ -174,3 +174,154 @@ async fn a_cutover_request_outlives_a_swap_that_did_not_happen() {
     fleet.swapped(&claim).await;
     assert_eq!(fleet.request_status(&request).await, "done");
 }
+
+/// SPEC.md section 6: a request ends. The swap that it was bound to never comes behind one that was swapped back.
+#[tokio::test]
+async fn a_cutover_whose_swap_can_never_come_is_moot_in_the_call_that_made_it_so() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({
+        "cutover_policy": "parallel",
+        "defer_cutover": true,
+        "defer_timeout_seconds": 60,
+        "revert_window_seconds": 600,
+        "revert_scope": "apply",
+    });
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.hold(o1).await;
+    let second = fleet.hold(o2).await;
+    fleet.cutover(&apply).await;
+    fleet.report("operation_begin_cutover", &first).await;
+    fleet.swapped(&first).await;
+    let bound = fleet.cutover(&apply).await;
+    assert_eq!(bound.operation, Some(o2));
+    let revert = fleet.revert(&apply).await;
+    fleet.report("operation_begin_revert", &first).await;
+    assert_eq!(fleet.request_status(&bound).await, "pending", "not yet");
+
+    fleet.report("operation_reverted", &first).await;
+
+    assert_eq!(fleet.request_status(&revert).await, "done");
+    assert_eq!(fleet.request_status(&bound).await, "moot");
+    refused(50501, fleet.try_cutover(&apply, Value::Null).await);
+    // The time-out of the deferral counts again.
+    fleet.age(o2, 61).await;
+    assert_eq!(fleet.directive(&second).await, "cancel");
+}
+
+/// Nor does a request for all keep the deferral open of what never swaps, once it has come to its end.
+#[tokio::test]
+async fn a_deferral_times_out_again_after_a_cutover_of_all_that_is_moot() {
+    let fleet = Fleet::of(2).await;
+    let options =
+        json!({"cutover_policy": "parallel", "defer_cutover": true, "defer_timeout_seconds": 900});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.hold(o1).await;
+    let second = fleet.hold(o2).await;
+    let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+    let all = all.expect("two swaps are left");
+    fleet.age(o2, 901).await;
+    assert_eq!(fleet.directive(&second).await, "none", "asked for");
+    fleet.report("operation_begin_cutover", &first).await;
+    assert_eq!(fleet.fail_for_good(&first).await, "failed");
+    assert_eq!(fleet.request_status(&all).await, "moot");
+    assert_eq!(fleet.directive(&second).await, "cancel");
+}
+
+/// A failure under `pause` blocks until its release, not for good: the request goes on.
+#[tokio::test]
+async fn a_cutover_behind_a_failure_that_can_be_released_stays_pending() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({
+        "cutover_policy": "parallel",
+        "defer_cutover": true,
+        "on_failure": "pause",
+        "revert_window_seconds": 600,
+        "revert_scope": "apply",
+    });
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.hold(o1).await;
+    let second = fleet.hold(o2).await;
+    fleet.cutover(&apply).await;
+    fleet.report("operation_begin_cutover", &first).await;
+    fleet.swapped(&first).await;
+    let bound = fleet.cutover(&apply).await;
+    fleet.revert(&apply).await;
+    fleet.report("operation_begin_revert", &first).await;
+    assert_eq!(fleet.fail_for_good(&first).await, "failed");
+    assert_eq!(fleet.request_status(&bound).await, "pending");
+    fleet.release_pause(&apply).await;
+    assert_eq!(fleet.directive(&second).await, "cutover");
+}
+
+/// What had swapped before is not the doing of a request for all of the rest.
+#[tokio::test]
+async fn a_cutover_of_all_that_swapped_nothing_is_moot_whatever_swapped_before() {
+    for (swaps, status) in [(false, "moot"), (true, "done")] {
+        let fleet = Fleet::of(3).await;
+        let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+        let apply = fleet.submit(options).await;
+        let mut claims = Vec::new();
+        for operation in apply.all::<3>() {
+            claims.push(fleet.hold(operation).await);
+        }
+        fleet.cutover(&apply).await;
+        fleet.report("operation_begin_cutover", &claims[0]).await;
+        fleet.swapped(&claims[0]).await;
+
+        let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+        let all = all.expect("two swaps are left");
+        if swaps {
+            fleet.report("operation_begin_cutover", &claims[1]).await;
+            fleet.swapped(&claims[1]).await;
+        }
+        assert_eq!(fleet.request_status(&all).await, "pending");
+        fleet.fail_for_good(&claims[1 + usize::from(swaps)]).await;
+        assert_eq!(fleet.request_status(&all).await, status);
+    }
+}
+
+/// SPEC.md section 3: the time-out cancels it. Whoever asks after that, and before its driver has carried it out, is told so.
+#[tokio::test]
+async fn a_cutover_comes_too_late_for_a_hold_that_has_timed_out() {
+    for options in [Value::Null, json!({"all": true})] {
+        let fleet = Fleet::of(1).await;
+        let deferred = json!({"defer_cutover": true, "defer_timeout_seconds": 900});
+        let apply = fleet.submit(deferred).await;
+        let claim = fleet.hold(apply.operations[0]).await;
+        fleet.age(claim.operation, 901).await;
+        let before = fleet.trace().await;
+
+        let refusal = refused(50501, fleet.try_cutover(&apply, options).await);
+
+        let names = [claim.operation.to_string(), "900 s".to_owned()];
+        assert!(
+            names.iter().all(|name| refusal.message.contains(name)),
+            "{refusal:?}"
+        );
+        assert_eq!(fleet.trace().await, before, "nothing recorded");
+        assert_eq!(fleet.directive(&claim).await, "cancel");
+        fleet.report("operation_cancelled", &claim).await;
+        assert_eq!(fleet.apply_state(&apply).await, "cancelled");
+    }
+}
+
+/// A later one that has timed out is no reason to refuse the swap of the one that has the turn.
+#[tokio::test]
+async fn a_cutover_of_one_is_bound_though_a_later_hold_has_timed_out() {
+    let fleet = Fleet::of(2).await;
+    let deferred =
+        json!({"cutover_policy": "parallel", "defer_cutover": true, "defer_timeout_seconds": 900});
+    let apply = fleet.submit(deferred).await;
+    let [o1, o2] = apply.all();
+    fleet.hold(o1).await;
+    let late = fleet.hold(o2).await;
+    fleet.age(o2, 901).await;
+    let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+    let refusal = refused(50501, all);
+    assert!(refusal.message.contains(&o2.to_string()), "{refusal:?}");
+    assert_eq!(fleet.cutover(&apply).await.operation, Some(o1));
+    assert_eq!(fleet.directive(&late).await, "cancel");
+}

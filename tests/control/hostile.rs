@@ -394,3 +394,51 @@ async fn an_id_of_any_size_is_not_found() {
     }
     fleet.beat(&claim).await;
 }
+
+/// SPEC.md section 2: times are the server's own. With `SET timestamp` a session has a clock of its own, by which a live lease
+/// would have run out long ago, and a claim would begin with one that has.
+#[tokio::test]
+async fn a_session_with_a_clock_of_its_own_is_refused_by_every_procedure() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"deployments": ["d1"]})).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    let before = (
+        fleet.trace().await,
+        fleet.everything_of(claim.operation).await,
+    );
+    let mut session = fleet.session().await;
+    for offset in ["+ 3600", "- 3600", "+ 30"] {
+        for procedure in procedures(claim.apply, claim.operation, &claim.token) {
+            session
+                .run(&format!(
+                    "SET SESSION timestamp = UNIX_TIMESTAMP(SYSDATE(6)) {offset}"
+                ))
+                .await
+                .unwrap();
+            let outcome = session.call(procedure.name, &procedure.arguments).await;
+            let refusal = refused(50001, outcome);
+            assert!(
+                refusal.message.contains("timestamp of this session is 20")
+                    && refusal
+                        .message
+                        .ends_with("SET timestamp = DEFAULT and call again"),
+                "{}: {refusal:?}",
+                procedure.name
+            );
+        }
+    }
+    let after = (
+        fleet.trace().await,
+        fleet.everything_of(claim.operation).await,
+    );
+    assert_eq!(after, before);
+
+    session
+        .run("SET SESSION timestamp = DEFAULT")
+        .await
+        .unwrap();
+    let beat = session.heartbeat(&claim, Value::Null, Value::Null).await;
+    assert_eq!(beat.unwrap().state, "running");
+    let nothing = session.claim_copy("beta").await.unwrap();
+    assert!(nothing.is_none(), "{nothing:?}");
+}

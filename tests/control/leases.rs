@@ -10,6 +10,16 @@ use crate::catalogue::{Kind, procedures};
 use crate::support::control::{Claim, Fleet, Session, arguments, refused};
 use crate::support::seed;
 
+/// The states in which a driver holds an operation.
+const LEASED: [&str; 6] = [
+    "running",
+    "waiting_for_cutover",
+    "cutting_over",
+    "revert_window",
+    "reverting",
+    "cancelling",
+];
+
 /// What each call of a driver that takes a lease is refused with, if it is.
 async fn driver_calls(session: &mut Session, claim: &Claim) -> Vec<(&'static str, Option<u16>)> {
     let mut numbers = Vec::new();
@@ -29,14 +39,7 @@ async fn driver_calls(session: &mut Session, claim: &Claim) -> Vec<(&'static str
 /// Case 58.
 #[tokio::test]
 async fn a_driver_that_lost_its_lease_is_refused_everywhere_and_changes_nothing() {
-    for state in [
-        "running",
-        "waiting_for_cutover",
-        "cutting_over",
-        "revert_window",
-        "reverting",
-        "cancelling",
-    ] {
+    for state in LEASED {
         let fleet = Fleet::of(1).await;
         let options = json!({
             "revert_window_seconds": 6000,
@@ -133,14 +136,7 @@ async fn a_siblings_token_an_empty_one_and_none_are_worth_nothing() {
 /// Case 60.
 #[tokio::test]
 async fn a_released_operation_keeps_its_state_and_is_claimable_at_once() {
-    for state in [
-        "running",
-        "waiting_for_cutover",
-        "cutting_over",
-        "revert_window",
-        "reverting",
-        "cancelling",
-    ] {
+    for state in LEASED {
         let fleet = Fleet::of(1).await;
         let options = json!({
             "revert_window_seconds": 600,
@@ -336,4 +332,69 @@ async fn no_token_comes_twice_and_epochs_only_grow() {
     assert!(tokens.len() > 20, "{}", tokens.len());
     fleet.check().await;
     fleet.check_history().await;
+}
+
+/// Case 41: nothing is leased, so the stop is done in the same call, also where a driver has left its work in the middle.
+#[tokio::test]
+async fn a_stop_stops_at_once_what_a_driver_gave_back_or_a_dba_took_away() {
+    for (reached, taken) in [
+        ("running", false),
+        ("running", true),
+        ("hold", false),
+        ("hold", true),
+    ] {
+        let fleet = Fleet::of(2).await;
+        let options = json!({"cutover_policy": "parallel", "defer_cutover": reached == "hold"});
+        let apply = fleet.submit(options).await;
+        let [o1, o2] = apply.all();
+        let claim = match reached {
+            "hold" => fleet.hold(o1).await,
+            _ => fleet.run(o1).await,
+        };
+        if taken {
+            let gone = arguments![o1, "gone"];
+            fleet.call("operation_release_lease", gone).await;
+        } else {
+            assert!(fleet.release(&claim).await);
+        }
+
+        let stop = fleet.stop(&apply).await;
+
+        let said = format!("{reached}, taken away: {taken}");
+        assert_eq!(stop.status, "done", "{said}");
+        assert_eq!(fleet.states(&apply).await, ["stopped", "stopped"], "{said}");
+        assert_eq!(fleet.column(o1, "completed_at").await, "NULL");
+        fleet.nothing_is_claimable().await;
+        fleet.check_history().await;
+
+        // As after a stop that its driver has obeyed: it copies on, ungated.
+        let start = fleet.start(&apply).await;
+        assert_eq!(start.status, "pending", "{said}");
+        assert_eq!(fleet.state(o2).await, "pending");
+        let again = fleet.run(o1).await;
+        assert_eq!(again.moved(), ("stopped", "running"), "{said}");
+        assert_eq!(fleet.request_status(&start).await, "done");
+    }
+}
+
+/// A lease that ran out may still be somebody's: that one hears of the stop, or who takes over from it.
+#[tokio::test]
+async fn a_stop_leaves_a_lease_that_ran_out_to_its_driver_or_the_next_one() {
+    for reached in ["running", "hold"] {
+        let fleet = Fleet::of(1).await;
+        let apply = fleet
+            .submit(json!({"defer_cutover": reached == "hold"}))
+            .await;
+        let [o1] = apply.all();
+        let claim = match reached {
+            "hold" => fleet.hold(o1).await,
+            _ => fleet.run(o1).await,
+        };
+        fleet.age(o1, 61).await;
+        let stop = fleet.stop(&apply).await;
+        assert_eq!(stop.status, "pending", "{reached}");
+        assert_eq!(fleet.directive(&claim).await, "stop", "{reached}");
+        assert_eq!(fleet.report("operation_stopped", &claim).await, "stopped");
+        assert_eq!(fleet.request_status(&stop).await, "done");
+    }
 }

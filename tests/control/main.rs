@@ -13,7 +13,6 @@ mod cutover_gate;
 mod cutover_requests;
 mod deployments;
 mod drivers;
-mod edges;
 mod health;
 mod hostile;
 mod leases;

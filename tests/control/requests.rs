@@ -240,3 +240,28 @@ async fn a_resolved_request_has_a_time_and_an_outcome_and_stays_as_it_is() {
         .await;
     assert_eq!(pending, 0, "a settled apply has nothing pending");
 }
+
+/// A claim passes over what is locked and would say "nothing": a throttle, which shuts no gate, locks no operation.
+#[tokio::test]
+async fn a_throttle_waits_for_no_claim_and_locks_no_operation() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let mut holder = fleet.session().await;
+    holder.run("START TRANSACTION").await.unwrap();
+    let lock = "SELECT l.operation_id FROM operation_live AS l WHERE l.operation_id = ? FOR UPDATE";
+    holder.rows(lock, arguments![apply.operations[0]]).await;
+
+    let mut session = fleet.session().await;
+    session
+        .run("SET SESSION innodb_lock_wait_timeout = 1")
+        .await
+        .unwrap();
+    let throttle = session
+        .command("apply_throttle", arguments![apply.id, 7u64, "peak hour"])
+        .await;
+
+    assert_eq!(throttle.expect("no lock to wait for").status, "done");
+    holder.run("ROLLBACK").await.unwrap();
+    let claim = fleet.claim_copy("alpha").await.expect("still pending");
+    assert_eq!(fleet.beat(&claim).await.throttle_level, 7);
+}

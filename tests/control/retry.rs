@@ -167,3 +167,32 @@ async fn a_retry_limit_of_none_fails_at_once() {
             .await;
     }
 }
+
+/// A retry that is not due yet waits for its time and for nobody, though the slot is taken too.
+#[tokio::test]
+async fn a_retry_that_is_not_due_yet_names_no_blocker_though_no_slot_is_free() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "max_copies": 1});
+    let [o1, o2] = fleet.submit(options).await.all();
+    for failure in 1..=8 {
+        let claim = fleet.run(o1).await;
+        assert_eq!(fleet.fail_for_now(&claim).await, "failed_retryable");
+        if failure < 8 {
+            fleet.age(o1, 121).await;
+        }
+    }
+    let due_alone = fleet.blocked(o1).await.expect("due in two minutes");
+    fleet.run(o2).await;
+
+    let blocked = fleet.blocked(o1).await.expect("due in two minutes");
+    assert_eq!(blocked.blocker, None);
+    assert!(blocked.reason.contains("not due"), "{}", blocked.reason);
+    assert_eq!(blocked, due_alone);
+    assert_eq!(fleet.waiting(o1).await, Some(blocked.reason));
+
+    fleet.age(o1, 121).await;
+    let blocked = fleet.blocked(o1).await.expect("no slot is free");
+    assert_eq!(blocked.blocker, Some(o2));
+    assert!(blocked.reason.contains("max_copies"), "{}", blocked.reason);
+    assert_eq!(fleet.claim_copy("beta").await.map(|c| c.operation), None);
+}

@@ -389,3 +389,22 @@ async fn the_event_log_is_an_unbroken_chain_of_legal_moves() {
     }
     fleet.check_history().await;
 }
+
+#[tokio::test]
+async fn a_purge_removes_no_more_rows_than_it_was_told_but_for_its_first_apply() {
+    let fleet = Fleet::of(1).await;
+    for _ in 0..4 {
+        fleet.settled("completed").await;
+    }
+    let purge = async |max_rows: i64| {
+        let mut session = fleet.sql().await;
+        let bounds = arguments![0u64, max_rows];
+        let row = session.call_row("history_purge", bounds).await.unwrap();
+        row.number("rows_removed")
+    };
+    let of_one = purge(1).await;
+    assert!(of_one > 4, "an apply, an operation, a task and its events");
+    assert_eq!(purge(2 * of_one - 1).await, of_one);
+    assert_eq!(purge(2 * of_one).await, 2 * of_one);
+    assert_eq!(purge(2 * of_one).await, 0);
+}

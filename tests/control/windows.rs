@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Fleet, refused};
+use crate::support::control::{Answer, Apply, Claim, Fleet, arguments, refused};
 
 /// Case 71.
 #[tokio::test]
@@ -197,4 +197,62 @@ async fn a_revert_of_some_takes_the_last_ones_only() {
         fleet.states(&apply).await,
         ["revert_window", "revert_window", "reverted"]
     );
+}
+
+/// Two windows side by side, of two swaps; with the claims.
+async fn two_windows(fleet: &Fleet) -> (Apply, [Claim; 2]) {
+    let options = json!({"cutover_policy": "parallel", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.swap(o1).await;
+    let second = fleet.swap(o2).await;
+    (apply, [first, second])
+}
+
+async fn outcome(fleet: &Fleet, request: &Answer) -> String {
+    let query = "SELECT r.outcome FROM control_request_log AS r WHERE r.request_id = ?";
+    let mut outcomes = fleet
+        .sql()
+        .await
+        .texts(query, arguments![request.request])
+        .await;
+    outcomes.remove(0)
+}
+
+/// What an earlier request has carried back is no success of this one.
+#[tokio::test]
+async fn a_revert_whose_swap_back_fails_for_good_is_refused_with_the_drivers_words() {
+    let fleet = Fleet::of(2).await;
+    let (apply, [first, second]) = two_windows(&fleet).await;
+    let some = json!({"deployments": ["d2"]});
+    let done = fleet.try_revert(&apply, some).await.unwrap();
+    fleet.report("operation_begin_revert", &second).await;
+    fleet.report("operation_reverted", &second).await;
+    assert_eq!(fleet.request_status(&done).await, "done");
+
+    let next = fleet.revert(&apply).await;
+    fleet.report("operation_begin_revert", &first).await;
+    assert_eq!(fleet.fail_for_good(&first).await, "failed");
+
+    assert_eq!(fleet.request_status(&next).await, "refused");
+    let outcome = outcome(&fleet, &next).await;
+    assert!(outcome.contains("duplicate key"), "{outcome}");
+}
+
+/// What swapped earlier does not go back before what swapped later: it keeps its window until somebody asks again.
+#[tokio::test]
+async fn a_swap_back_that_fails_for_good_leaves_the_earlier_windows_open() {
+    let fleet = Fleet::of(2).await;
+    let (apply, [first, second]) = two_windows(&fleet).await;
+    let both = fleet.revert(&apply).await;
+    fleet.report("operation_begin_revert", &second).await;
+    assert_eq!(fleet.fail_for_good(&second).await, "failed");
+    assert_eq!(fleet.request_status(&both).await, "refused");
+    assert_eq!(fleet.directive(&first).await, "none");
+
+    let again = fleet.revert(&apply).await;
+    assert_eq!(fleet.directive(&first).await, "revert");
+    fleet.report("operation_begin_revert", &first).await;
+    fleet.report("operation_reverted", &first).await;
+    assert_eq!(fleet.request_status(&again).await, "done");
 }

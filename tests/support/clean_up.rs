@@ -1,3 +1,5 @@
+//! Leaves nothing behind on a server that isn't ours.
+
 use lockkeeper::config::ConnectionSettings;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 

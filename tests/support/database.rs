@@ -1,3 +1,5 @@
+//! A schema for a test, and accounts on it.
+
 use std::sync::Mutex;
 
 use lockkeeper::config::{ConnectionSettings, Credentials, Secret};

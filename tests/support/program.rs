@@ -1,3 +1,5 @@
+//! The program as somebody without settings has it.
+
 use std::process::Command;
 
 /// The program, as somebody without any settings has it.

@@ -1,5 +1,17 @@
+//! Statements, and queries with one column.
+
 use sqlx::mysql::{MySql, MySqlConnection};
 use sqlx::{AssertSqlSafe, Decode, Row as _, Type};
+
+/// One statement or several; panics with the beginning of what is refused. Sent as text, as below.
+pub async fn run(session: &mut MySqlConnection, statements: impl Into<String>) {
+    let statements = statements.into();
+    let beginning: String = statements.chars().take(200).collect();
+    sqlx::raw_sql(AssertSqlSafe(statements))
+        .execute(session)
+        .await
+        .unwrap_or_else(|error| panic!("{beginning}: {error}"));
+}
 
 /// The first column of every row. Sent as text: where another test installs meanwhile, the server may give a prepared
 /// statement up (1615).

@@ -1,3 +1,5 @@
+//! What a test draws from.
+
 /// What a test draws from: another one each time, which is printed where a test fails. `LOCKKEEPER_TEST_SEED` draws the
 /// same again.
 pub fn seed() -> u64 {

@@ -1,3 +1,5 @@
+//! Waits for a condition, with a deadline.
+
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come, on a machine however busy.

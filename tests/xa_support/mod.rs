@@ -4,11 +4,12 @@
 
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::server::{Server, ServerOptions};
+use sqlx::Connection as _;
 use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use crate::deployment::Deployment;
 use crate::support;
+pub use crate::support::run;
 
 pub const CHANGE: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL";
 
@@ -53,13 +54,6 @@ pub async fn connect(settings: ConnectionSettings) -> MySqlConnection {
     )
     .await;
     session
-}
-
-pub async fn run(session: &mut MySqlConnection, statements: &str) {
-    session
-        .execute(AssertSqlSafe(statements.to_owned()))
-        .await
-        .unwrap_or_else(|error| panic!("{statements}: {error}"));
 }
 
 /// Names are the server's, not the schema's: `bytes` make it this test's own.

@@ -1,3 +1,5 @@
+//! Schemas that tests hand on to each other.
+
 use std::ops::Deref;
 use std::sync::Mutex;
 

@@ -1,3 +1,5 @@
+//! What procedures and views answer, as types.
+
 use serde_json::Value;
 use sqlx::mysql::MySqlRow;
 use sqlx::{Column as _, Row as _};

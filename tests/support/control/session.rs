@@ -1,3 +1,5 @@
+//! A session that calls procedures and tells refusals from answers.
+
 use serde_json::{Value, json};
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlDatabaseError};
 use sqlx::query::Query;
