@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 
 use deployment::Deployment;
 use futures_util::future::BoxFuture;
-use lockkeeper::engine::artifact::{self, Role};
 use lockkeeper::engine::cutover::Cutover;
-use lockkeeper::engine::drain::Drain;
-use lockkeeper::engine::fence::Fence;
-use lockkeeper::engine::plan;
+use lockkeeper::engine::cutover::swap::SwapOutcome;
 use lockkeeper::engine::session::{Owner, Session, Sessions};
-use lockkeeper::engine::swap::SwapOutcome;
+use lockkeeper::engine::state::artifact::{self, Role};
+use lockkeeper::engine::state::fence::Fence;
+use lockkeeper::engine::stream::drain::Drain;
 use lockkeeper::engine::table::TablePlan;
-use lockkeeper::engine::{EngineError, ErrorKind, Job};
+use lockkeeper::engine::{EngineError, ErrorKind, Job, plan};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
 

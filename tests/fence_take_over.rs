@@ -5,9 +5,9 @@ mod support;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::ErrorKind;
-use lockkeeper::engine::artifact::{self, Role};
-use lockkeeper::engine::fence::{Fence, SwapRecord};
 use lockkeeper::engine::session::Sessions;
+use lockkeeper::engine::state::artifact::{self, Role};
+use lockkeeper::engine::state::fence::{Fence, SwapRecord};
 
 #[tokio::test]
 async fn a_successor_ends_the_former_sessions_and_renames_their_tables() {

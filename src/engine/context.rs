@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::binlog::rows::RowLayout;
-use super::checkpoint::Store;
-use super::concurrency::Concurrency;
-use super::courtesy::Courtesy;
 use super::options::Options;
-use super::routing::Routing;
 use super::session::Sessions;
+use super::state::checkpoint::Store;
+use super::stream::routing::Routing;
 use super::table::{TablePlan, Way};
+use super::throttle::concurrency::Concurrency;
+use super::throttle::courtesy::Courtesy;
 use super::{Directive, EngineError, LeaseHolder, Orders, Outcome, Progress, TaskProgress};
 
 /// So long a statement may go on that should have ended.

@@ -1,5 +1,7 @@
 //! The copy: one table's rows into its shadow, in key ranges, on the server.
 
+pub(super) mod indexes;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,14 +14,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::binlog::rows::KeyText;
-use super::checkpoint::{CopiedRange, artifact_error, run};
 use super::context::{Context, Halt};
+use super::conversion::insert::{Rows, from_original, said};
 use super::error::ErrorKind;
-use super::insert::{Rows, from_original, said};
-use super::key::KeyColumns;
-use super::routing::{FlightId, Range, Unseen};
 use super::session::Session;
-use super::table::{TableDefinition, quote};
+use super::state::checkpoint::{CopiedRange, artifact_error, run};
+use super::stream::routing::{FlightId, Range, Unseen};
+use super::syntax::quote;
+use super::table::TableDefinition;
+use super::table::key_range::KeyColumns;
 use super::{EngineError, fail_point};
 
 /// Rows of the first chunk, and bounds of later ones.
@@ -56,7 +59,7 @@ pub struct TableCopy {
     insert: String,
     /// What follows it.
     insert_tail: String,
-    /// Whether the driver can compare keys: see [`super::routing`].
+    /// Whether the driver can compare keys: see [`super::stream::routing`].
     ordered: bool,
     left: Mutex<Left>,
     chunk_rows: AtomicU64,

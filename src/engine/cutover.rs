@@ -4,25 +4,31 @@
 //! lock, waits for the lock no longer than `cutover_lock_wait_ms`, and drains no longer than
 //! `cutover_lock_seconds` under it. Whatever doesn't fit gives way, and the next attempt comes later.
 
+pub mod blocker;
+mod lock;
+pub(super) mod locked;
+mod options;
+mod statistics;
+pub(super) mod step;
+pub mod swap;
+
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::artifact::Role;
-use super::cutover_lock::{ANSWER_MARGIN, answered, no_answer};
-pub use super::cutover_options::CutoverOptions;
-use super::drain::{Drain, with_prepared};
-use super::fail_point;
-use super::fence::{Fence, SwapRecord, SwapTable};
-use super::filler;
-use super::foreign_key;
-use super::locked::{Locked, SwapNames, UnderLock};
+use super::plan::filler;
+use super::session::user::UserSettings;
 use super::session::{Session, Sessions, end_session};
-use super::swap::{self, SwapOutcome};
-use super::table::{TablePlan, Way};
-use super::token::quote_table;
-use super::user::UserSettings;
-use super::{EngineError, ErrorKind, Job, Swapped, catalog, statistics, step};
+use super::state::artifact::Role;
+use super::state::fence::{Fence, SwapRecord, SwapTable};
+use super::stream::drain::{Drain, with_prepared};
+use super::syntax::quote_table;
+use super::table::{TablePlan, Way, catalog, foreign_key};
+use super::{EngineError, ErrorKind, Job, Swapped, fail_point};
+use lock::{ANSWER_MARGIN, answered, no_answer};
+use locked::{Locked, SwapNames, UnderLock};
+pub use options::CutoverOptions;
+use swap::SwapOutcome;
 
 /// The longest pause between two attempts.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);

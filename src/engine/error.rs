@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::syntax::quote_table;
+
 /// How the driver answers an [`EngineError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -62,6 +64,15 @@ impl EngineError {
             message: message.into(),
             source: None,
         }
+    }
+
+    /// Somebody removed one of the tables of a change.
+    pub fn table_gone(schema: &str, name: &str) -> Self {
+        Self::permanent(format!(
+            "the table {} is gone: somebody dropped or renamed it; cancel the operation and submit it \
+             again",
+            quote_table(schema, name)
+        ))
     }
 
     /// How to answer.

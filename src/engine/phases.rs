@@ -1,26 +1,30 @@
 //! The engine's phases, in the order in which a driver calls them.
 
+mod gone;
+mod start;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::Mutex;
 use tracing::{Instrument as _, info_span};
 
-use super::apply::Pace;
-use super::artifact;
-use super::checkpoint::{Head, Stage, Store, run};
 use super::context::{Context, Halt, must_halt};
-use super::copy::TableCopy;
+use super::copy::{TableCopy, indexes};
 use super::cutover::Cutover;
-use super::fence::Fence;
+use super::cutover::swap::SwapOutcome;
 use super::options::Options;
-use super::running::{Running, SwapDrain};
+use super::preflight::lossy;
 use super::session::{Owner, Session, Sessions};
-use super::swap::SwapOutcome;
+use super::state::artifact;
+use super::state::checkpoint::{Head, Stage, Store, run};
+use super::state::fence::Fence;
+use super::stream::apply::Pace;
+use super::stream::running::{Running, SwapDrain};
+use super::table::catalog;
 use super::verify::{Different, TableVerify};
 use super::{
-    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, catalog,
-    fail_point, indexes, lossy,
+    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, fail_point,
 };
 
 /// The drain's helper, the cutover's, and the one that holds the lock.

@@ -1,24 +1,26 @@
 //! Decides how each statement is carried out, by having the server try it on an empty copy.
 
+pub(super) mod constraint_names;
+pub mod filler;
+pub mod mapping;
+mod trial_keys;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::artifact::Role;
-use super::blocker;
-use super::catalog;
-use super::constraint_names::{self, check_names, on_names_of};
+use super::cutover::blocker;
 use super::error::{server_error_kind, server_error_number};
-use super::filler;
-use super::foreign_key::{self, ForeignKeys};
-use super::gone;
-use super::mapping;
+use super::session::user::UserSettings;
 use super::session::{Owner, Session};
-use super::statement::{Action, Alter, Clause, Rest, Statement, StatementError};
-use super::table::{TableDefinition, TablePlan, Way, quote};
-use super::token::{Dialect, quote_table};
-use super::trial_keys::TrialKeys;
-use super::user::UserSettings;
+use super::state::artifact::Role;
+use super::syntax::statement::{Action, Alter, Clause, Rest, Statement, StatementError};
+use super::syntax::token::Dialect;
+use super::syntax::{quote, quote_table};
+use super::table::foreign_key::{self, ForeignKeys};
+use super::table::{TableDefinition, TablePlan, Way, catalog};
 use super::{EngineError, ErrorKind, Job, JobTask};
+use constraint_names::{check_names, on_names_of};
+use trial_keys::TrialKeys;
 
 /// What a statement makes of its table, tried on an empty one.
 pub(super) async fn definition_on_trial(
@@ -139,7 +141,7 @@ pub async fn resume(
         };
         shadow.name = owner.table(Role::Shadow(plan.task.position));
         let Some(id) = catalog::table_id(session, &shadow.schema, &shadow.name).await? else {
-            return Err(gone::table(&shadow.schema, &shadow.name));
+            return Err(EngineError::table_gone(&shadow.schema, &shadow.name));
         };
         shadow.table_id = id;
     }
@@ -360,7 +362,7 @@ impl Planner<'_> {
         let name = self.owner.table(Role::Shadow(self.task.position));
         catalog::table(session, self.schema, &name)
             .await?
-            .ok_or_else(|| gone::table(self.schema, &name))
+            .ok_or_else(|| EngineError::table_gone(self.schema, &name))
     }
 
     /// Makes `name` an empty table like `original`.

@@ -1,21 +1,24 @@
 //! What is refused before a row is copied: with the reason, and what to do.
 
+pub mod lossy;
+pub mod privilege;
+mod rehearsal;
+pub(super) mod server_fit;
+
 use sqlx::Row;
 
-use super::artifact::Role;
-use super::catalog::{self, Surroundings};
-use super::create_text::CreateText;
+use super::conversion::staging::{Staging, WayBack};
 use super::cutover::CutoverOptions;
 use super::error::server_error_number;
-use super::lossy;
-use super::plan;
+use super::session::user::UserSettings;
 use super::session::{Owner, Session};
-use super::staging::{Staging, WayBack};
-use super::statement::Statement;
+use super::state::artifact::Role;
+use super::syntax::create_text::CreateText;
+use super::syntax::quote_table;
+use super::syntax::statement::Statement;
+use super::table::catalog::{self, Surroundings};
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
-use super::token::quote_table;
-use super::user::UserSettings;
-use super::{EngineError, Job, privilege, rehearsal, server_fit, verify};
+use super::{EngineError, Job, plan, verify};
 
 /// The oldest server that this is tested with.
 const OLDEST: (u32, u32, u32) = (8, 0, 22);

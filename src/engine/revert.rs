@@ -6,26 +6,28 @@
 //! the first to the changed ones. So no record of its own is needed, and a crash between the swap
 //! and the start of this stream loses nothing.
 
+pub(super) mod way_back;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 
-use super::apply::Pace;
-use super::artifact::Role;
 use super::binlog::rows::RowLayout;
-use super::checkpoint::{Found, Stage, run};
 use super::context::{Context, Halt, lease_is_lost};
-use super::courtesy::Courtesy;
 use super::cutover::Cutover;
+use super::cutover::swap::SwapOutcome;
 use super::error::ErrorKind;
-use super::routing::Routing;
-use super::running::{Flow, Running, SwapDrain, difference};
-use super::server_fit::{check_position, server_uuid};
-use super::swap::SwapOutcome;
-use super::table::{TablePlan, Way};
-use super::{Directive, Engine, EngineError, Outcome, catalog, fail_point, gone, way_back};
+use super::preflight::server_fit::{check_position, server_uuid};
+use super::state::artifact::Role;
+use super::state::checkpoint::{Found, Stage, run};
+use super::stream::apply::Pace;
+use super::stream::routing::Routing;
+use super::stream::running::{Flow, Running, SwapDrain, difference};
+use super::table::{TablePlan, Way, catalog};
+use super::throttle::courtesy::Courtesy;
+use super::{Directive, Engine, EngineError, Outcome, fail_point};
 
 impl Engine {
     /// Applies what is written to the changed tables to the former ones, until the window ends.
@@ -254,11 +256,11 @@ impl Engine {
             let (schema, name) = live(forward);
             let now = catalog::table(control, &schema, &name).await?;
             let Some(now) = now else {
-                return Err(gone::table(&schema, &name).into());
+                return Err(EngineError::table_gone(&schema, &name).into());
             };
             let aside = owner.table(Role::Old(position));
             let Some(former) = catalog::table(control, &schema, &aside).await? else {
-                return Err(gone::table(&schema, &aside).into());
+                return Err(EngineError::table_gone(&schema, &aside).into());
             };
             let swapped = record.tables.iter().find(|t| t.position == position);
             let same = swapped.is_some_and(|t| {
@@ -267,10 +269,9 @@ impl Engine {
             let planned = forward.shadow.as_ref().map(|s| s.columns.as_slice());
             let same_columns = planned.is_some_and(|planned| {
                 planned.len() == now.columns.len()
-                    && planned
-                        .iter()
-                        .zip(&now.columns)
-                        .all(|(a, b)| a.name == b.name && super::staging::same_type(a, b))
+                    && planned.iter().zip(&now.columns).all(|(a, b)| {
+                        a.name == b.name && super::conversion::staging::same_type(a, b)
+                    })
             });
             if !same || !same_columns {
                 return Err(EngineError::permanent(format!(

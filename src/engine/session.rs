@@ -6,6 +6,8 @@
 //! waits until they are gone. A session is registered first and only then is the lease
 //! confirmed: one that opens after the successor has looked is refused by the control database.
 
+pub mod user;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,8 +17,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::artifact::PREFIX;
 use super::error::server_error_number;
+use super::state::artifact::PREFIX;
 use super::{EngineError, ErrorKind, LeaseHolder, Target};
 
 /// Strict, so that nothing is cut silently; a zero stays a zero; dates that an application was

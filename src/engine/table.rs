@@ -4,11 +4,16 @@
 //! and the verification only read them. Column indexes are positions in
 //! [`TableDefinition::columns`], which is the order of row images in the binlog.
 
+pub mod catalog;
+pub mod foreign_key;
+pub mod key_range;
+pub(super) mod newcomers;
+
 use serde::{Deserialize, Serialize};
 
-use crate::engine::JobTask;
-
-use super::foreign_key::ForeignKeys;
+use super::JobTask;
+use super::syntax::quote;
+use foreign_key::ForeignKeys;
 
 /// The type of a column, without its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -158,11 +163,6 @@ impl TableDefinition {
     pub fn quoted(&self) -> String {
         format!("{}.{}", quote(&self.schema), quote(&self.name))
     }
-}
-
-/// A name in back-ticks, for any statement.
-pub fn quote(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 /// How a statement is carried out.

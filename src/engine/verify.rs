@@ -7,6 +7,7 @@
 
 mod converted;
 mod differing;
+pub mod digest;
 mod rows;
 mod sums;
 
@@ -22,18 +23,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::binlog::rows::KeyText;
-use super::checkpoint::run;
 use super::context::{Context, Halt};
-use super::digest::Digest;
+use super::conversion::staging::{same_type, type_text};
 use super::error::ErrorKind;
-use super::key::KeyColumns;
-use super::position::Place;
 use super::session::Session;
-use super::staging::{same_type, type_text};
-use super::table::{TableDefinition, TablePlan, quote};
+use super::state::checkpoint::run;
+use super::stream::position::Place;
+use super::syntax::quote;
+use super::table::key_range::KeyColumns;
+use super::table::{TableDefinition, TablePlan};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};
 use differing::ROUNDS;
+use digest::Digest;
 use rows::{KeyPart, RowDigests, differing, map_key};
 use sums::{Parts, Sums};
 
@@ -366,7 +368,8 @@ impl TableVerify {
             part.summed
         );
         let rows = session.rows(&sql).await;
-        let rows = rows.map_err(|e| super::checkpoint::artifact_error(e, "comparing a range"))?;
+        let rows =
+            rows.map_err(|e| super::state::checkpoint::artifact_error(e, "comparing a range"))?;
         let mut sums = Sums::new();
         for row in rows {
             let read = |e| EngineError::while_doing("comparing a range")(e);
@@ -396,7 +399,8 @@ impl TableVerify {
             part.digest
         );
         let rows = session.rows(&sql).await;
-        let rows = rows.map_err(|e| super::checkpoint::artifact_error(e, "comparing rows"))?;
+        let rows =
+            rows.map_err(|e| super::state::checkpoint::artifact_error(e, "comparing rows"))?;
         let mut digests = RowDigests::new();
         for row in rows {
             let key = read_key(&part.key, &row, 1)?;

@@ -5,10 +5,10 @@ use sqlx::Row as _;
 
 use super::{INSTALLATION, Place, Unreachable};
 use crate::config::Access;
-use crate::engine::artifact::{self, Artifact, ArtifactKind};
 use crate::engine::error::server_error_number;
-use crate::engine::privilege;
+use crate::engine::preflight::privilege;
 use crate::engine::session::Session;
+use crate::engine::state::artifact::{self, Artifact, ArtifactKind};
 
 /// A transaction this old holds up a cutover, and keeps old row versions alive.
 const LONG_SECONDS: u64 = 10;

@@ -9,14 +9,14 @@ use tokio::sync::watch;
 
 use super::{Place, Unreachable, unreachable_by};
 use crate::config::Access;
-use crate::engine::catalog;
 use crate::engine::error::server_error_number;
+use crate::engine::session::user::UserSettings;
 use crate::engine::session::{Owner, Session};
-use crate::engine::table::{TablePlan, Way};
-use crate::engine::token::quote_table;
-use crate::engine::user::UserSettings;
+use crate::engine::state::artifact;
+use crate::engine::syntax::quote_table;
+use crate::engine::table::{TablePlan, Way, catalog};
 use crate::engine::{
-    EngineError, Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, artifact, plan, preflight,
+    EngineError, Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, plan, preflight,
 };
 
 /// What would be submitted.

@@ -6,7 +6,7 @@ use super::super::connect::Session;
 use super::super::{CliError, output, status};
 use super::follow::Job;
 use crate::config::{ConnectionSettings, Secret, Tls, TlsMode};
-use crate::engine::artifact::{self, Artifact, ArtifactKind};
+use crate::engine::state::artifact::{self, Artifact, ArtifactKind};
 
 /// Says it on standard output.
 ///

@@ -10,15 +10,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::error::NOT_LET_IN;
-use crate::engine::session::Owner;
-use crate::engine::{EngineError, Target, Tls};
-
 use super::gtid::{Gtid, Position};
 use super::roads::Roads;
 use super::rows::{Change, RowLayout};
 use super::transaction::{Assembler, Step};
 use super::xid::Xid;
+use crate::engine::error::NOT_LET_IN;
+use crate::engine::session::Owner;
+use crate::engine::{EngineError, Target, Tls};
 
 /// Decoded changes that wait for the applier take no more than this.
 const QUEUE_BYTES: usize = 8 << 20;

@@ -6,11 +6,10 @@
 
 use std::collections::HashMap;
 
-use crate::engine::artifact::{Artifact, ArtifactKind};
-use crate::engine::checkpoint::Store;
-use crate::engine::session::Owner;
-
 use super::table_map::Names;
+use crate::engine::session::Owner;
+use crate::engine::state::artifact::{Artifact, ArtifactKind};
+use crate::engine::state::checkpoint::Store;
 
 /// A table of the operation.
 #[derive(Debug, Clone)]

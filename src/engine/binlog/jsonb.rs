@@ -6,9 +6,7 @@
 //! built with `JSON_OBJECT`, `JSON_ARRAY` and `CAST`.
 
 use super::cursor::{Cursor, Malformed};
-use super::decimal;
-use super::literal;
-use super::time;
+use super::{decimal, literal, time};
 
 const SMALL_OBJECT: u8 = 0x00;
 const LARGE_OBJECT: u8 = 0x01;

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use sqlx::mysql::MySqlConnection;
 
-use crate::engine::{EngineError, Target, session};
-
 use super::query::Query;
 use super::rows::RowLayout;
+use crate::engine::{EngineError, Target, session};
 
 /// A statement of the binlog that changes data.
 #[derive(Debug, Clone, PartialEq, Eq)]

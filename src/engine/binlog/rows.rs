@@ -2,11 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::table::{CopyKey, DataType, TableDefinition};
-
 use super::cursor::{Cursor, Malformed};
 use super::table_map::{Stored, TableMap};
 use super::{decimal, jsonb, literal, time};
+use crate::engine::table::{CopyKey, DataType, TableDefinition};
 
 /// What became of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,11 +7,6 @@ use std::sync::Arc;
 use mysql_async::binlog::BinlogChecksumAlg;
 use mysql_async::binlog::events::{Event, GtidEvent};
 
-use crate::engine::EngineError;
-use crate::engine::artifact::PREFIX as ARTIFACT_PREFIX;
-use crate::engine::preflight;
-use crate::engine::session::Owner;
-
 use super::capture::{Ended, Fate};
 use super::cursor::{Cursor, Malformed};
 use super::gtid::Gtid;
@@ -21,6 +16,9 @@ use super::roads::Statement;
 use super::rows::{self, Change, RowLayout, RowsKind};
 use super::table_map::{self, TableMap};
 use super::xid::Xid;
+use crate::engine::session::Owner;
+use crate::engine::state::artifact::PREFIX as ARTIFACT_PREFIX;
+use crate::engine::{EngineError, preflight};
 
 /// Event types, as the server numbers them.
 mod kind {

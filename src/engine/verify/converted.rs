@@ -1,10 +1,11 @@
 //! Rows of the original under the shadow's types, where no expression converts them: through a temporary table.
 
+use super::digest::Digest;
 use crate::engine::EngineError;
-use crate::engine::digest::Digest;
-use crate::engine::key::KeyColumns;
-use crate::engine::staging::{ROW_NUMBER, as_altered, type_text};
-use crate::engine::table::{TableDefinition, TablePlan, quote};
+use crate::engine::conversion::staging::{ROW_NUMBER, as_altered, type_text};
+use crate::engine::syntax::quote;
+use crate::engine::table::key_range::KeyColumns;
+use crate::engine::table::{TableDefinition, TablePlan};
 
 /// The original's rows under the shadow's types, for conversions that no expression has.
 pub(super) struct Converted {

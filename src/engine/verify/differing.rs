@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::rows::{KeyPart, any_of, describe, differing, from_map_key};
 use super::{Different, Found, MOST_DIFFERENT, TableVerify};
-use crate::engine::checkpoint::run;
+use crate::engine::EngineError;
 use crate::engine::context::Halt;
+use crate::engine::conversion::staging::as_altered;
 use crate::engine::session::Session;
-use crate::engine::staging::as_altered;
-use crate::engine::table::{TableDefinition, quote};
-use crate::engine::{EngineError, apply};
+use crate::engine::state::checkpoint::run;
+use crate::engine::stream::apply;
+use crate::engine::syntax::quote;
+use crate::engine::table::TableDefinition;
 
 /// Rounds of reading again before rows are locked.
 pub(super) const ROUNDS: u32 = 8;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Different;
 use crate::engine::binlog::rows::KeyText;
-use crate::engine::key::KeyColumns;
+use crate::engine::table::key_range::KeyColumns;
 
 pub(super) type RowDigests = BTreeMap<Vec<KeyPart>, Vec<u8>>;
 

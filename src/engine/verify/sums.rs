@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::key::KeyColumns;
+use crate::engine::table::key_range::KeyColumns;
 
 /// Enough that a bucket of the largest chunk has about as many rows as are read at once.
 const BUCKETS: u32 = 256;

@@ -1,0 +1,5 @@
+//! How the server converts the rows of one definition into those of another, and what that loses.
+
+pub(super) mod insert;
+pub(super) mod losses;
+pub mod staging;

@@ -1,0 +1,176 @@
+//! Who holds a table that the swap wants, and who of them may be killed.
+//!
+//! While `LOCK TABLES` waits behind a long transaction, every new query of the table waits
+//! behind it. So the swap looks first, and gives way instead of queueing.
+
+use std::time::Duration;
+
+use sqlx::Row;
+
+use crate::engine::EngineError;
+use crate::engine::error::server_error_number;
+use crate::engine::session::Session;
+
+/// A session that holds a lock of the table's definition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blocker {
+    /// `None` for a lock that no session holds any more: a prepared XA transaction.
+    pub id: Option<u64>,
+    pub user: String,
+    pub held_for: Duration,
+    /// The lock is of an XA transaction that was prepared and is no session's any more. The server
+    /// names the session that prepared it, though that may be busy with other things.
+    pub is_detached: bool,
+    /// Why it must not be killed; `None` if it may.
+    pub protected: Option<&'static str>,
+}
+
+impl Blocker {
+    pub fn describe(&self) -> String {
+        let seconds = self.held_for.as_secs();
+        match self.id {
+            Some(id) if self.is_detached => format!(
+                "an XA transaction that session {id} of {} has prepared has used the table",
+                self.user
+            ),
+            Some(id) => format!(
+                "session {id} of {} has used the table for {seconds} s",
+                self.user
+            ),
+            None => "a prepared XA transaction has used the table".to_owned(),
+        }
+    }
+}
+
+/// Programs that a DBA runs on purpose, and that leave a mess when they are killed.
+const TOOLS: [&str; 12] = [
+    "gh-ost",
+    "pt-online-schema",
+    "pt_online_schema",
+    "pt-archiver",
+    "spirit",
+    "mysqldump",
+    "mysqlpump",
+    "mydumper",
+    "mysqlsh",
+    "xtrabackup",
+    "mysqlbackup",
+    "lockkeeper",
+];
+
+/// Whether a lock is neither of the transaction that its session is in, which began in the statement that it is nested in,
+/// nor of the statement that runs: then a former transaction has left it there, and that can only be a prepared one.
+/// (The server gives a lock the number of the event that comes next.) Where no transaction of the session was ever seen,
+/// nobody can tell.
+const IS_DETACHED: &str = "e.THREAD_ID IS NOT NULL AND l.LOCK_DURATION = 'TRANSACTION' \
+     AND NOT (e.STATE = 'ACTIVE' AND l.OWNER_EVENT_ID > COALESCE(e.NESTING_EVENT_ID, e.EVENT_ID - 1)) \
+     AND NOT COALESCE(s.END_EVENT_ID IS NULL AND l.OWNER_EVENT_ID > s.EVENT_ID, FALSE)";
+
+/// Under load InnoDB's purge holds a table nearly all the time, but never for longer than it takes to purge a row: the lock
+/// is granted in between. It has no session either, and must not be taken for a prepared transaction.
+const IS_PURGE: &str = "t.TYPE = 'BACKGROUND' AND t.PROCESSLIST_ID IS NULL";
+
+/// The sessions that hold the tables and have done so for at least `longer_than`.
+///
+/// Empty where `performance_schema` can't be read: the lock wait's limit is all there is then.
+pub async fn holding(
+    session: &mut Session,
+    tables: &[(&str, &str)],
+    longer_than: Duration,
+) -> Result<Vec<Blocker>, EngineError> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let marks = vec!["(?, ?)"; tables.len()].join(", ");
+    let statement = format!(
+        "SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_USER, ''), COALESCE(t.PROCESSLIST_COMMAND, ''), \
+                CAST(MAX(COALESCE(IF(e.STATE = 'ACTIVE', e.TIMER_WAIT DIV 1000000, NULL), t.PROCESSLIST_TIME * 1000000, 0)) AS UNSIGNED), \
+                MAX(l.LOCK_DURATION = 'EXPLICIT' OR l.LOCK_TYPE IN ('SHARED_READ_ONLY', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE', 'EXCLUSIVE')), \
+                COALESCE(MAX(t.TYPE = 'BACKGROUND' OR t.NAME LIKE '%slave%' OR t.NAME LIKE '%replica%'), 0), \
+                COALESCE(MAX(e.STATE = 'ACTIVE' AND e.XID_FORMAT_ID IS NOT NULL), 0), \
+                CAST(COALESCE(MAX(t.PROCESSLIST_INFO), '') AS CHAR), \
+                CAST(COALESCE(MAX(s.SQL_TEXT), '') AS CHAR), \
+                CAST(COALESCE((SELECT GROUP_CONCAT(a.ATTR_VALUE) FROM performance_schema.session_account_connect_attrs AS a \
+                           WHERE a.PROCESSLIST_ID = t.PROCESSLIST_ID AND a.ATTR_NAME = 'program_name'), '') AS CHAR), \
+                (SELECT COUNT(*) FROM performance_schema.metadata_locks AS u \
+                  WHERE u.OWNER_THREAD_ID = l.OWNER_THREAD_ID AND u.OBJECT_TYPE = 'USER LEVEL LOCK'), \
+                COALESCE(MAX({IS_DETACHED}), 0) \
+           FROM performance_schema.metadata_locks AS l \
+           LEFT JOIN performance_schema.threads AS t ON t.THREAD_ID = l.OWNER_THREAD_ID \
+           LEFT JOIN performance_schema.events_transactions_current AS e \
+             ON e.THREAD_ID = l.OWNER_THREAD_ID \
+           LEFT JOIN performance_schema.events_statements_current AS s ON s.THREAD_ID = l.OWNER_THREAD_ID \
+          WHERE l.OBJECT_TYPE = 'TABLE' AND l.LOCK_STATUS = 'GRANTED' \
+            AND (l.OBJECT_SCHEMA, l.OBJECT_NAME) IN ({marks}) \
+            AND COALESCE(t.PROCESSLIST_ID, 0) <> CONNECTION_ID() \
+            AND NOT COALESCE({IS_PURGE}, FALSE) \
+          GROUP BY l.OWNER_THREAD_ID, t.PROCESSLIST_ID, t.PROCESSLIST_USER, t.PROCESSLIST_COMMAND"
+    )
+    // The attributes of all accounts, not only of ours.
+    .replace("session_account_connect_attrs", "session_connect_attrs");
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
+    for (schema, table) in tables {
+        query = query.bind(schema).bind(table);
+    }
+    let rows = match query.fetch_all(session.connection()).await {
+        Ok(rows) => rows,
+        Err(error) if matches!(server_error_number(&error), Some(1142 | 1143 | 1227)) => {
+            tracing::debug!(%error, "performance_schema can't be read; blockers are not looked for");
+            return Ok(Vec::new());
+        }
+        Err(error) => {
+            return Err(EngineError::while_doing("looking for who uses the table")(
+                error,
+            ));
+        }
+    };
+    let mut found = Vec::new();
+    for row in &rows {
+        let blocker =
+            read(row).map_err(EngineError::while_doing("looking for who uses the table"))?;
+        if blocker.held_for >= longer_than || blocker.is_detached {
+            found.push(blocker);
+        }
+    }
+    Ok(found)
+}
+
+fn read(row: &sqlx::mysql::MySqlRow) -> Result<Blocker, sqlx::Error> {
+    let id: Option<u64> = row.try_get_unchecked(0)?;
+    let user: String = row.try_get_unchecked(1)?;
+    let command: String = row.try_get_unchecked(2)?;
+    let microseconds: u64 = row.try_get_unchecked(3)?;
+    let flag = |i: usize| row.try_get_unchecked::<i64, _>(i).map(|n| n != 0);
+    let (explicit, background, xa) = (flag(4)?, flag(5)?, flag(6)?);
+    let words = format!(
+        "{} {} {}",
+        row.try_get_unchecked::<String, _>(7)?,
+        row.try_get_unchecked::<String, _>(8)?,
+        row.try_get_unchecked::<String, _>(9)?
+    )
+    .to_lowercase();
+    let named_locks = flag(10)?;
+    let is_detached = id.is_none() || flag(11)?;
+    let protected = if is_detached || xa {
+        Some("an XA transaction belongs to its transaction manager")
+    } else if background || user == "system user" || user == "event_scheduler" {
+        Some("it is a thread of the server, such as a replication applier")
+    } else if command.starts_with("Binlog Dump") {
+        Some("a replica reads from it")
+    } else if explicit {
+        Some("it holds LOCK TABLES, as backups do")
+    } else if named_locks {
+        Some("it holds a named lock, as our own sessions and other tools do")
+    } else if TOOLS.iter().any(|tool| words.contains(tool)) {
+        Some("it belongs to another tool")
+    } else {
+        None
+    };
+    Ok(Blocker {
+        id,
+        user,
+        held_for: Duration::from_micros(microseconds),
+        is_detached,
+        protected,
+    })
+}

@@ -1,0 +1,143 @@
+//! The cutover's lock: who is in the way, and how long it is waited for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::locked::SwapNames;
+use super::{Cutover, blocker};
+use crate::engine::error::server_error_number;
+use crate::engine::session::{self, Session};
+use crate::engine::syntax::quote_table;
+use crate::engine::{EngineError, fail_point};
+
+/// How much longer than the server may take an answer is waited for.
+pub(crate) const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+
+impl Cutover<'_> {
+    /// The parents of all copied tables, each once.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all: BTreeSet<_> = self
+            .copies()
+            .flat_map(|plan| plan.foreign_keys.parents())
+            .collect();
+        all.into_iter()
+    }
+
+    /// Long transactions make every later query of the table wait behind our lock: give way to them, or, where that
+    /// is asked for, end those that may be ended.
+    pub(crate) async fn blocked_by(
+        &self,
+        helper: &mut Session,
+        tables: &[(&str, &str)],
+    ) -> Result<Option<String>, EngineError> {
+        let blockers = blocker::holding(helper, tables, self.options.lock_wait).await?;
+        let mut reason = None;
+        let mut killed = BTreeSet::new();
+        for blocker in blockers {
+            let old_enough = self
+                .options
+                .kill_blockers_after
+                .is_some_and(|after| blocker.held_for >= after);
+            match (blocker.id, blocker.protected) {
+                (Some(id), None) if old_enough => {
+                    tracing::warn!(blocker = blocker.describe(), "killed, as asked for");
+                    session::kill(helper, id).await?;
+                    killed.insert(id);
+                }
+                (_, Some(why)) if old_enough => {
+                    reason = Some(format!("{} and is never killed: {why}", blocker.describe()));
+                }
+                _ => reason = Some(blocker.describe()),
+            }
+        }
+        if !killed.is_empty() && reason.is_none() {
+            let until = tokio::time::Instant::now() + self.options.lock_wait;
+            session::wait_until_gone(helper, &killed, until).await?;
+        }
+        Ok(reason)
+    }
+
+    /// Locks everything. `Some` is the reason why it was not granted in time.
+    pub(crate) async fn lock(
+        &self,
+        helper: &mut Session,
+        pinned: &mut Session,
+        names: &[SwapNames],
+        extra: &[String],
+    ) -> Result<Option<String>, EngineError> {
+        let doing = || EngineError::while_doing("locking the tables for the swap");
+        let limit = self.options.lock_wait;
+        // The server counts whole seconds; the helper ends the wait at the exact time.
+        pinned
+            .set_lock_waits(limit + Duration::from_secs(1), self.options.drain_limit)
+            .await
+            .map_err(doing())?;
+        // A driver that is frozen or cut off under the lock would keep everybody waiting until a successor comes. The session
+        // has nothing to do after this attempt, so the server may end it.
+        let longest_silence = self.options.drain_limit + limit + ANSWER_MARGIN;
+        pinned
+            .run(&format!(
+                "SET SESSION wait_timeout = {}",
+                longest_silence.as_secs() + 1
+            ))
+            .await
+            .map_err(doing())?;
+        let mut parts: Vec<String> = names
+            .iter()
+            .flat_map(|swap| [&swap.live, &swap.next])
+            .map(|table| format!("{} WRITE", quote_table(self.schema(), table)))
+            .collect();
+        parts.extend(extra.iter().map(|table| format!("{table} WRITE")));
+        parts.push(format!("{} READ", self.fence.quoted()));
+        let statement = format!("LOCK TABLES {}", parts.join(", "));
+        fail_point::at("cutover.lock.before");
+        let id = pinned.id();
+        let answer = {
+            let lock = pinned.run(&statement);
+            tokio::pin!(lock);
+            tokio::select! {
+                answer = &mut lock => answer,
+                () = tokio::time::sleep(limit) => {
+                    let stop = helper.run(&format!("KILL QUERY {id}")).await;
+                    if let Err(error) = stop {
+                        tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
+                    }
+                    answered(ANSWER_MARGIN, lock).await
+                }
+            }
+        };
+        match answer {
+            Ok(_) => {
+                fail_point::at("cutover.lock.after");
+                Ok(None)
+            }
+            // Interrupted by the helper, or past the server's limit, or a deadlock of metadata.
+            Err(error) if matches!(server_error_number(&error), Some(1317 | 1205 | 1213)) => {
+                Ok(Some(format!(
+                    "the tables could not be locked within {} ms",
+                    limit.as_millis()
+                )))
+            }
+            Err(error) if server_error_number(&error) == Some(1146) => {
+                // A successor renames what is ours before anything else.
+                self.fence.check(helper).await?;
+                Err(doing()(error))
+            }
+            Err(error) => Err(doing()(error)),
+        }
+    }
+}
+
+/// The answer to a statement, or an error where the network keeps it back.
+pub(crate) async fn answered<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or_else(|_| Err(no_answer()))
+}
+
+pub(crate) fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}

@@ -1,0 +1,338 @@
+//! A statement without a copy, executed at the cutover, once.
+//!
+//! What the definition is before and what it will be after are written down first, so that a
+//! crash between the statement and its record is settled by looking at the table.
+
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::{blocker, swap};
+use crate::engine::context::lease_is_lost;
+use crate::engine::error::server_error_number;
+use crate::engine::session::user::UserSettings;
+use crate::engine::session::{Session, Sessions};
+use crate::engine::state::artifact;
+use crate::engine::state::fence::{Fence, StepRecord, SwapRecord};
+use crate::engine::syntax::create_text::{CreateText, ElementKind};
+use crate::engine::syntax::statement::Statement;
+use crate::engine::syntax::token::Dialect;
+use crate::engine::syntax::{quote, quote_table};
+use crate::engine::table::foreign_key::{self, ForeignKey};
+use crate::engine::table::{TablePlan, Way, catalog};
+use crate::engine::{EngineError, ErrorKind, Job, fail_point, plan};
+
+pub(crate) struct Step<'a> {
+    pub sessions: &'a Sessions,
+    pub fence: &'a Fence,
+    pub job: &'a Job,
+    pub plan: &'a TablePlan,
+    pub user: &'a UserSettings,
+    pub lock_wait: Duration,
+    pub give_up_after: Duration,
+    /// How long a dropped table stays in its holding name.
+    pub hold_seconds: u64,
+}
+
+/// What a table is, apart from its name: see [`CreateText::meaning`].
+pub(crate) fn meaning(create_statement: &str) -> Result<String, EngineError> {
+    Ok(parsed(create_statement)?.meaning())
+}
+
+fn parsed(create_statement: &str) -> Result<CreateText, EngineError> {
+    CreateText::parse(create_statement)
+        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
+}
+
+pub(crate) fn changed_by_others(schema: &str, table: &str) -> EngineError {
+    EngineError::permanent(format!(
+        "{} was changed by somebody else since the operation began; cancel it and submit it \
+         again",
+        quote_table(schema, table)
+    ))
+}
+
+/// Of a definition, whatever its foreign keys point at: those of an empty copy point at empty copies.
+fn digest(create_statement: &str) -> Result<String, EngineError> {
+    let mut text = parsed(create_statement)?;
+    let keys = ForeignKey::of(&text, "")?;
+    let mut keys: Vec<String> = keys.iter().map(|key| key.body("")).collect();
+    keys.sort_unstable();
+    text.elements
+        .retain(|element| element.kind != ElementKind::ForeignKey);
+    let whole = format!("{}\n{}", text.meaning(), keys.join("\n"));
+    Ok(hex::encode(Sha256::digest(whole)))
+}
+
+impl Step<'_> {
+    /// Executes the statement unless the record or the table shows that it was executed.
+    pub async fn execute(
+        &self,
+        session: &mut Session,
+        record: &mut SwapRecord,
+    ) -> Result<(), EngineError> {
+        let position = self.plan.task.position;
+        let known = record
+            .steps
+            .iter()
+            .position(|step| step.position == position);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let step = self.look_ahead(session).await?;
+                record.steps.push(step);
+                self.fence.write_swap(session, record).await?;
+                record.steps.len() - 1
+            }
+        };
+        if !record.steps[index].done {
+            if !self.has_happened(session, &record.steps[index]).await? {
+                self.run(session).await?;
+            }
+            if self.plan.way == Way::Drop {
+                self.let_go(session).await?;
+            }
+            record.steps[index].done = true;
+            self.fence.write_swap(session, record).await?;
+        }
+        Ok(())
+    }
+
+    fn schema(&self) -> &str {
+        self.fence.schema()
+    }
+
+    fn statement(&self) -> Result<Statement, EngineError> {
+        let dialect = Dialect::of_sql_mode(&self.user.sql_mode);
+        Statement::parse(&self.plan.task.statement, dialect).map_err(|error| {
+            EngineError::permanent(format!("statement {}: {error}", self.plan.task.number()))
+        })
+    }
+
+    /// The table's own name.
+    fn table(&self) -> Result<String, EngineError> {
+        Ok(self.statement()?.table().table.clone())
+    }
+
+    /// What the definition is, and what the statement will make of it.
+    async fn look_ahead(&self, session: &mut Session) -> Result<StepRecord, EngineError> {
+        let table = self.table()?;
+        let before = catalog::create_statement(session, self.schema(), &table).await?;
+        let after = match self.plan.way {
+            Way::Instant | Way::InPlaceMetadata | Way::Create => plan::definition_on_trial(
+                session,
+                self.job,
+                self.fence.owner(),
+                self.user,
+                self.plan,
+            )
+            .await?
+            .map(|table| table.create_statement),
+            Way::Drop | Way::Copy => None,
+        };
+        Ok(StepRecord {
+            position: self.plan.task.position,
+            before: before.as_deref().map(digest).transpose()?,
+            after: after.as_deref().map(digest).transpose()?,
+            done: false,
+        })
+    }
+
+    /// Does the table look as after the statement?
+    async fn has_happened(
+        &self,
+        session: &mut Session,
+        step: &StepRecord,
+    ) -> Result<bool, EngineError> {
+        let table = self.table()?;
+        if self.plan.way == Way::Drop {
+            return match step.before {
+                None => Ok(true),
+                Some(_) => Ok(self.held(session).await?.is_some()),
+            };
+        }
+        let now = catalog::create_statement(session, self.schema(), &table).await?;
+        let now = now.as_deref().map(digest).transpose()?;
+        if now == step.before {
+            // Where nothing changes, nothing is lost by executing it again; a CREATE TABLE IF NOT EXISTS
+            // of a table that is there has nothing to do.
+            return Ok(self.plan.way == Way::Create && now.is_some());
+        }
+        if now == step.after || step.after.is_none() {
+            return Ok(true);
+        }
+        Err(changed_by_others(self.schema(), &table))
+    }
+
+    async fn held(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
+        let (owner, position) = (self.fence.owner(), self.plan.task.position);
+        artifact::held(session, self.schema(), owner, position).await
+    }
+
+    /// Takes from a dropped table, in its holding name, what DROP TABLE would have ended at once: foreign keys would hold back
+    /// deletes of their parents, and names that are unique in a schema could not be used again.
+    async fn let_go(&self, session: &mut Session) -> Result<(), EngineError> {
+        let Some(table) = self.held(session).await? else {
+            return Ok(());
+        };
+        let (started, mut attempts) = (Instant::now(), 0u32);
+        loop {
+            match self.drop_parts(session, &table).await {
+                Err(error) if error.kind() == ErrorKind::Retryable => {
+                    self.pause(&mut attempts, started, &error.message()).await?;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn drop_parts(&self, session: &mut Session, table: &str) -> Result<(), EngineError> {
+        let schema = self.schema();
+        foreign_key::drop_all(session, schema, table).await?;
+        let Some(around) = catalog::surroundings(session, schema, table).await? else {
+            return Ok(());
+        };
+        let checks = around.checks.iter().map(|(name, _)| name);
+        let mut statements: Vec<String> = checks
+            // The others were renamed with the table.
+            .filter(|name| !name.starts_with(table))
+            .map(|name| {
+                format!(
+                    "ALTER TABLE {} DROP CHECK {}",
+                    quote_table(schema, table),
+                    quote(name)
+                )
+            })
+            .collect();
+        let triggers = around.triggers.iter();
+        statements.extend(
+            triggers.map(|name| format!("DROP TRIGGER IF EXISTS {}", quote_table(schema, name))),
+        );
+        for statement in statements {
+            fail_point::at("step.part.before");
+            let doing = EngineError::while_doing(format!("taking its parts from {table}"));
+            session.run(&statement).await.map_err(doing)?;
+        }
+        Ok(())
+    }
+
+    async fn run(&self, session: &mut Session) -> Result<(), EngineError> {
+        let (position, number) = (self.plan.task.position, self.plan.task.number());
+        let statement = match (self.plan.way, &self.plan.executable) {
+            (Way::Drop, _) => {
+                let table = self.table()?;
+                if !swap::exists(session, self.schema(), &table).await? {
+                    return Ok(());
+                }
+                let holding = artifact::holding_name(
+                    session,
+                    self.fence.owner(),
+                    position,
+                    self.hold_seconds,
+                )
+                .await?;
+                format!(
+                    "RENAME TABLE {} TO {}",
+                    quote_table(self.schema(), &table),
+                    quote_table(self.schema(), &holding)
+                )
+            }
+            (_, Some(executable)) => executable.clone(),
+            (_, None) => {
+                return Err(EngineError::permanent(format!(
+                    "statement {number} has nothing to execute; this is a bug of the engine"
+                )));
+            }
+        };
+        let started = Instant::now();
+        let mut attempts = 0u32;
+        loop {
+            self.sessions
+                .lease()
+                .confirm()
+                .await
+                .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
+            self.fence.check(session).await?;
+            if let Some(reason) = self.blocked_by(session).await? {
+                self.pause(&mut attempts, started, &reason).await?;
+                continue;
+            }
+            session
+                .set_lock_waits(self.lock_wait, self.lock_wait)
+                .await
+                .map_err(EngineError::while_doing("setting a lock's limit"))?;
+            fail_point::at("step.execute.before");
+            let answer = self.user.run(session, &statement).await;
+            fail_point::at("step.execute.after");
+            match answer {
+                Ok(()) => return Ok(()),
+                // A statement that gives way to others, as the swap does.
+                Err(error) if matches!(server_error_number(&error), Some(1205 | 1213)) => {
+                    self.pause(&mut attempts, started, "the table is in use")
+                        .await?;
+                }
+                Err(error) => {
+                    return Err(EngineError::while_doing(format!(
+                        "executing statement {number}"
+                    ))(error));
+                }
+            }
+        }
+    }
+
+    /// A session that has used the table for long makes everybody else wait behind us.
+    async fn blocked_by(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
+        let mut tables = match self.statement()? {
+            // There is no such table yet.
+            Statement::Create(create) => {
+                let dialect = Dialect::of_sql_mode(&self.user.sql_mode);
+                create.parents(self.schema(), dialect)
+            }
+            statement => vec![(self.schema().to_owned(), statement.table().table.clone())],
+        };
+        if self.plan.way == Way::Drop {
+            // Its keys are dropped with it.
+            let keys = ForeignKey::of_table(session, self.schema(), &tables[0].1).await?;
+            tables.extend(
+                keys.into_iter()
+                    .map(|key| (key.parent_schema, key.parent_table)),
+            );
+        }
+        let tables: Vec<(&str, &str)> = tables.iter().map(|(s, t)| (&**s, &**t)).collect();
+        let found = blocker::holding(session, &tables, self.lock_wait).await?;
+        Ok(found.first().map(blocker::Blocker::describe))
+    }
+
+    async fn pause(
+        &self,
+        attempts: &mut u32,
+        started: Instant,
+        reason: &str,
+    ) -> Result<(), EngineError> {
+        *attempts += 1;
+        let number = self.plan.task.number();
+        if started.elapsed() > self.give_up_after {
+            return Err(EngineError::retryable(format!(
+                "statement {number} gave way {attempts} times, last because {reason}; it is \
+                 tried again"
+            )));
+        }
+        orders_allow(self.sessions)?;
+        tokio::time::sleep(Duration::from_millis(100 << (*attempts).min(6))).await;
+        Ok(())
+    }
+}
+
+/// Between two attempts: is the lease still ours, and the driver not on its way out?
+pub(crate) fn orders_allow(sessions: &Sessions) -> Result<(), EngineError> {
+    let orders = *sessions.lease().orders().borrow();
+    if orders.lost {
+        return Err(lease_is_lost());
+    }
+    if orders.shutdown {
+        return Err(EngineError::retryable(
+            "the driver is shutting down; the cutover is tried again by another",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Which of two tables has the application's name: settled by identity, never by guessing.
+
+use crate::engine::EngineError;
+use crate::engine::error::server_error_number;
+use crate::engine::session::{Owner, Session};
+use crate::engine::state::artifact::Role;
+use crate::engine::state::fence::{SwapRecord, SwapTable};
+use crate::engine::syntax::quote_table;
+use crate::engine::table::catalog;
+
+/// What became of a swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SwapOutcome {
+    /// The application's name is the shadow's.
+    Swapped,
+    /// The application's name is still the original's.
+    NotSwapped,
+    /// Neither can be said, and why.
+    Unknown(String),
+}
+
+/// Looks at the tables of a swap that was written down.
+///
+/// The names of artefacts are read in `owner`'s epoch: call it after the take-over, and only
+/// when no session that may have sent the RENAME is left.
+pub async fn settle(
+    session: &mut Session,
+    schema: &str,
+    owner: &Owner,
+    record: &SwapRecord,
+) -> Result<SwapOutcome, EngineError> {
+    let mut settled: Option<SwapOutcome> = None;
+    for table in &record.tables {
+        let one = settle_table(session, schema, owner, table).await?;
+        match (&settled, one) {
+            (_, unknown @ SwapOutcome::Unknown(_)) => return Ok(unknown),
+            (None, one) => settled = Some(one),
+            (Some(other), one) if *other == one => {}
+            (Some(_), _) => {
+                return Ok(SwapOutcome::Unknown(format!(
+                    "{} and another table of the same RENAME differ",
+                    quote_table(schema, &table.name)
+                )));
+            }
+        }
+    }
+    Ok(settled.unwrap_or(SwapOutcome::NotSwapped))
+}
+
+async fn settle_table(
+    session: &mut Session,
+    schema: &str,
+    owner: &Owner,
+    table: &SwapTable,
+) -> Result<SwapOutcome, EngineError> {
+    let old = owner.table(Role::Old(table.position));
+    let shadow = owner.table(Role::Shadow(table.position));
+    let name_there = exists(session, schema, &table.name).await?;
+    let old_there = exists(session, schema, &old).await?;
+    let shadow_there = exists(session, schema, &shadow).await?;
+    let unknown = |why: &str| {
+        Ok(SwapOutcome::Unknown(format!(
+            "{}: {why}; a person must look",
+            quote_table(schema, &table.name)
+        )))
+    };
+    // RENAME takes place as a whole or not at all, so the names alone tell.
+    let by_name = match (name_there, old_there, shadow_there) {
+        (true, true, false) => SwapOutcome::Swapped,
+        (true, false, true) => SwapOutcome::NotSwapped,
+        (false, _, _) => return unknown("there is no table of this name"),
+        (true, true, true) => return unknown("both its former and its new shape are put aside"),
+        (true, false, false) => return unknown("neither its former nor its new shape is there"),
+    };
+    if table.original_id == 0 || table.shadow_id == 0 {
+        return Ok(by_name);
+    }
+    // The second witness: InnoDB's number goes with the table, whatever its name.
+    let Some(now) = catalog::table_id(session, schema, &table.name).await? else {
+        return Ok(by_name);
+    };
+    let (in_use, aside, id_aside) = match by_name {
+        SwapOutcome::Swapped => (table.shadow_id, &old, table.original_id),
+        SwapOutcome::NotSwapped => (table.original_id, &shadow, table.shadow_id),
+        SwapOutcome::Unknown(_) => return Ok(by_name),
+    };
+    // The application's own may be emptied or rebuilt by whoever likes to; nobody has anything to do with the other one.
+    if now == in_use || catalog::table_id(session, schema, aside).await? == Some(id_aside) {
+        Ok(by_name)
+    } else {
+        unknown("it and the table that was put aside were rebuilt or replaced by somebody else")
+    }
+}
+
+/// Is there a table of this name? Also under `LOCK TABLES`, and without opening it.
+pub async fn exists(session: &mut Session, schema: &str, name: &str) -> Result<bool, EngineError> {
+    let found: Result<i64, sqlx::Error> = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM information_schema.TABLES AS t \
+          WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME = ?",
+    )
+    .bind(schema)
+    .bind(name)
+    .fetch_one(session.connection())
+    .await;
+    match found {
+        Ok(count) => Ok(count > 0),
+        Err(error) if server_error_number(&error) == Some(1049) => Ok(false),
+        Err(error) => Err(EngineError::while_doing(format!(
+            "looking for {}",
+            quote_table(schema, name)
+        ))(error)),
+    }
+}

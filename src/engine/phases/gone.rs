@@ -1,0 +1,44 @@
+//! Artefacts that somebody removed: told apart from a lease that somebody else has.
+//!
+//! A driver that was replaced finds no table of its epoch, and so does one whose tables were dropped by hand.
+//! The fence tells which: it still names this driver only in the second case.
+
+use crate::engine::cutover::swap;
+use crate::engine::{Engine, EngineError, ErrorKind};
+
+impl Engine {
+    /// `error`, or what is behind it where it says that the lease was lost and it was not.
+    pub(crate) async fn explained(&mut self, error: EngineError) -> EngineError {
+        if error.kind() != ErrorKind::LeaseLost || self.lease.orders().borrow().lost {
+            return error;
+        }
+        match self.check_artifacts().await {
+            Err(gone) if gone.kind() == ErrorKind::Permanent => gone,
+            Ok(()) | Err(_) => error,
+        }
+    }
+
+    /// Are the tables that changes go to still there?
+    ///
+    /// # Errors
+    ///
+    /// Permanent if one is missing and no other driver has taken over.
+    pub(crate) async fn check_artifacts(&mut self) -> Result<(), EngineError> {
+        let Some(running) = &self.running else {
+            return Ok(());
+        };
+        let context = std::sync::Arc::clone(&running.context);
+        for shadow in context
+            .copied()
+            .filter_map(|at| context.plans[at].shadow.as_ref())
+        {
+            if swap::exists(&mut self.control, &shadow.schema, &shadow.name).await? {
+                continue;
+            }
+            // Whoever took over has raised the fence before it renamed anything.
+            self.fence.check(&mut self.control).await?;
+            return Err(EngineError::table_gone(&shadow.schema, &shadow.name));
+        }
+        Ok(())
+    }
+}

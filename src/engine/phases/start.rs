@@ -1,0 +1,172 @@
+//! How a change begins, and how it is taken up again from its checkpoint.
+
+use std::sync::Arc;
+
+use tracing::{Instrument as _, info_span};
+
+use crate::engine::binlog::gtid::Position;
+use crate::engine::binlog::rows::RowLayout;
+use crate::engine::context::{Context, Halt};
+use crate::engine::copy::indexes;
+use crate::engine::plan::{self, constraint_names};
+use crate::engine::preflight::server_fit::{check_position, check_settings, server_uuid};
+use crate::engine::revert::way_back;
+use crate::engine::state::checkpoint::{Found, Head, Stage, run};
+use crate::engine::stream::routing::Routing;
+use crate::engine::stream::running::{Flow, Running, check_original};
+use crate::engine::stream::{earlier, position};
+use crate::engine::table::{TablePlan, Way};
+use crate::engine::throttle::courtesy::{Courtesy, Tally};
+use crate::engine::{Engine, EngineError, fail_point, preflight};
+
+/// How long the copy waits for transactions from before it, at most.
+const LONGEST_WAIT_FOR_EARLIER: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl Engine {
+    /// Plans the change or finds the plan, and starts the stream. False if nothing is copied.
+    pub(crate) async fn start(&mut self) -> Result<bool, Halt> {
+        self.sessions.open_ahead(self.options.copy_threads);
+        let before = Tally::read(&mut self.control, &self.sessions).await;
+        let (position, fresh) = match self.store.read(&mut self.control).await? {
+            Some(found) => (self.resume(found).await?, false),
+            None => (
+                self.begin().instrument(info_span!("preflight")).await?,
+                true,
+            ),
+        };
+        let Some(head) = &self.head else {
+            return Ok(false);
+        };
+        if head.plans.iter().all(|plan| plan.way != Way::Copy) {
+            return Ok(false);
+        }
+        let gtid = position.gtid_set.is_some();
+        let layouts: Vec<_> = head.plans.iter().map(layout).collect();
+        let ordered = layouts
+            .iter()
+            .map(|l| l.as_ref().is_none_or(|l| l.ordered()));
+        let routing = Arc::new(Routing::new(ordered));
+        for (table, plan) in head.plans.iter().enumerate() {
+            if indexes::stays_unique(plan) {
+                routing.stays_unique(table);
+            }
+        }
+        if head.stage > Stage::Copy {
+            (0..layouts.len()).for_each(|table| routing.complete(table));
+        }
+        let context = Arc::new(Context::new(
+            self.sessions.clone(),
+            self.store.clone(),
+            self.options.clone(),
+            head.plans.clone(),
+            layouts,
+            routing,
+            Courtesy::new(before, Tally::read(&mut self.control, &self.sessions).await),
+            gtid,
+            Arc::clone(&self.lease),
+        ));
+        tracing::info!(fresh, stage = ?head.stage, "the stream starts");
+        let started = Running::start(&context, position, Flow::Forward)?;
+        let mut warnings = constraint_names::warnings(&head.plans);
+        if self.job.revert_window_seconds > 0 {
+            warnings.extend(way_back::warnings(&head.plans));
+        }
+        for warning in warnings {
+            tracing::warn!(warning, "before the cutover");
+            context.progress.warn(warning);
+        }
+        // Rows that a former driver copied count as copied before the first report.
+        if head.stage > Stage::Copy {
+            for range in &self.copied {
+                context.progress.copied(range.table, range.rows);
+            }
+        }
+        self.running = Some(started);
+        Ok(true)
+    }
+
+    /// A first start: plan, shadow, checkpoint. Capture begins here, before anything is copied.
+    async fn begin(&mut self) -> Result<Position, Halt> {
+        let owner = self.sessions.owner().clone();
+        let control = &mut self.control;
+        let plans = preflight::plan(control, &self.job, &owner).await?;
+        let later = indexes::defer_all(control, &self.options).await?;
+        let mut deferred = Vec::new();
+        for plan in &plans {
+            let keys = indexes::to_defer(plan, later);
+            if let Some(shadow) = &plan.shadow {
+                indexes::drop_deferred(control, shadow, &keys).await?;
+            }
+            deferred.push(keys);
+        }
+        let nothing_to_copy = plans.iter().all(|plan| plan.way != Way::Copy);
+        let gtid = position::uses_gtid(control).await?;
+        if !nothing_to_copy {
+            check_settings(control, gtid).await?;
+        }
+        let position = match nothing_to_copy {
+            true => Position::in_file("", 0),
+            false => position::current(control, gtid).await?,
+        };
+        if !nothing_to_copy {
+            let limit =
+                crate::engine::cutover::CutoverOptions::of(&self.job.options)?.give_up_after;
+            let limit = limit.min(LONGEST_WAIT_FOR_EARLIER);
+            earlier::wait_until_ended(control, &plans, self.lease.as_ref(), limit).await?;
+        }
+        let mut head = Head::new(server_uuid(control).await?, plans, deferred);
+        if nothing_to_copy {
+            head.stage = Stage::Verified;
+        }
+        self.store.create(control).await?;
+        let sql = format!(
+            "BEGIN; {}; {}; COMMIT",
+            self.store.set_head(&head)?,
+            self.store.set_position(&position)?
+        );
+        fail_point::at("begin.checkpoint.before");
+        run(control.connection(), sql, "writing the first checkpoint").await?;
+        fail_point::at("begin.checkpoint.after");
+        self.head = Some(head);
+        self.copied = Vec::new();
+        Ok(position)
+    }
+
+    /// A later start, from what the deployment holds.
+    async fn resume(&mut self, found: Found) -> Result<Position, Halt> {
+        let owner = self.sessions.owner().clone();
+        let control = &mut self.control;
+        let uuid = server_uuid(control).await?;
+        if uuid != found.head.server_uuid {
+            return Err(EngineError::permanent(format!(
+                "the checkpoint is of server {}, this is {uuid}; a copy of another server's change \
+                 cannot be followed here: cancel and start again",
+                found.head.server_uuid
+            ))
+            .into());
+        }
+        let mut head = found.head;
+        let former = head.plans.clone();
+        head.plans = plan::resume(control, &owner, &former).await?;
+        for plan in former.iter().filter(|p| p.way == Way::Copy) {
+            if let Some(original) = &plan.original {
+                check_original(control, original, "while no driver was at work").await?;
+            }
+        }
+        if head.plans.iter().any(|plan| plan.way == Way::Copy) {
+            check_position(control, &found.position).await?;
+        }
+        self.copied = found.copied;
+        self.head = Some(head);
+        Ok(found.position)
+    }
+}
+
+fn layout(plan: &TablePlan) -> Option<Arc<RowLayout>> {
+    let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
+    let mut layout = RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+    if !plan.foreign_keys.is_empty() {
+        layout = layout.of_child();
+    }
+    (plan.way == Way::Copy).then(|| Arc::new(layout))
+}

@@ -1,0 +1,154 @@
+//! The names that constraints have on an empty copy: they are unique in a schema.
+
+use std::collections::HashMap;
+
+use super::trial_keys::TrialKeys;
+use crate::engine::EngineError;
+use crate::engine::syntax::create_text::{CreateText, ElementKind};
+use crate::engine::syntax::statement::Alter;
+use crate::engine::table::{Key, TableDefinition, TablePlan};
+
+/// A CHECK constraint of the original and its name in an empty copy.
+pub(crate) struct CheckName {
+    pub original: String,
+    pub copy: String,
+    pub text: String,
+}
+
+fn parse(table: &TableDefinition) -> Result<CreateText, EngineError> {
+    CreateText::parse(&table.create_statement)
+        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
+}
+
+pub(crate) fn check_names(
+    original: &TableDefinition,
+    copy: &str,
+) -> Result<Vec<CheckName>, EngineError> {
+    let text = parse(original)?;
+    let prefix = format!("{}_chk_", original.name).to_lowercase();
+    let number =
+        |name: &str| -> Option<u64> { name.to_lowercase().strip_prefix(&prefix)?.parse().ok() };
+    let checks: Vec<_> = text.of_kind(ElementKind::Check).collect();
+    // A name of the user's can't be kept, as long as the original has it.
+    let mut free = checks
+        .iter()
+        .filter_map(|c| number(&c.name))
+        .max()
+        .unwrap_or(0);
+    Ok(checks
+        .iter()
+        .map(|check| {
+            let number = number(&check.name).unwrap_or_else(|| {
+                free += 1;
+                free
+            });
+            CheckName {
+                original: check.name.clone(),
+                copy: format!("{copy}_chk_{number}"),
+                text: check.without_name().to_owned(),
+            }
+        })
+        .collect())
+}
+
+/// Whether the definition has parts that the server spells as it likes.
+pub(crate) fn has_expressions(table: &TableDefinition) -> Result<bool, EngineError> {
+    let has_checks = parse(table)?.of_kind(ElementKind::Check).next().is_some();
+    let is_functional = |key: &Key| key.parts.iter().any(|part| part.column.is_none());
+    Ok(has_checks
+        || table
+            .columns
+            .iter()
+            .any(|column| column.generated.is_some())
+        || table.keys.iter().any(is_functional))
+}
+
+/// What a name may have of characters.
+const LONGEST_NAME: usize = 64;
+
+/// RENAME makes the names of the copy's CHECK constraints from the table's own, and fails where they become too long.
+///
+/// # Errors
+///
+/// Permanent, with the name.
+pub(crate) fn fit_the_name(
+    original: &TableDefinition,
+    shadow: &TableDefinition,
+) -> Result<(), EngineError> {
+    let made = format!("{}_chk_", shadow.name);
+    let parsed = parse(shadow)?;
+    let too_long = parsed
+        .of_kind(ElementKind::Check)
+        .filter_map(|check| check.name.strip_prefix(&made))
+        .map(|number| format!("{}_chk_{number}", original.name))
+        .find(|name| name.chars().count() > LONGEST_NAME);
+    match too_long {
+        None => Ok(()),
+        Some(name) => Err(EngineError::permanent(format!(
+            "{} has CHECK constraints, and after a copy one would be called {name}, which is longer than the {LONGEST_NAME} \
+             characters that MySQL allows; drop them in an apply of its own, or give the table a name of at most {} characters",
+            original.quoted(),
+            LONGEST_NAME - "_chk_10".len()
+        ))),
+    }
+}
+
+/// The statement with the names that constraints have on an empty copy: they are unique in a
+/// schema and therefore differ from the original's.
+pub(crate) fn on_names_of(
+    alter: &Alter,
+    original: &TableDefinition,
+    copy: &str,
+    keys: &TrialKeys<'_>,
+) -> Result<Alter, EngineError> {
+    let checks: HashMap<String, String> = check_names(original, copy)?
+        .into_iter()
+        .map(|check| (check.original.to_lowercase(), check.copy))
+        .collect();
+    Ok(alter.with_constraint_names(|name| {
+        let check = checks.get(&name.to_lowercase()).cloned();
+        check.or_else(|| keys.name_on(copy, name))
+    }))
+}
+
+/// What people should know before the swap: constraints whose names the old table keeps.
+///
+/// The server renames a constraint with its table where it has made the name from the table's, and no other; and to give one
+/// another name it checks all rows again, which is a copy.
+pub(crate) fn warnings(plans: &[TablePlan]) -> Vec<String> {
+    plans.iter().filter_map(warning).collect()
+}
+
+fn warning(plan: &TablePlan) -> Option<String> {
+    let (original, shadow) = (plan.original.as_ref()?, plan.shadow.as_ref()?);
+    let made = format!("{}_chk_", original.name).to_lowercase();
+    let is_made = |name: &str| {
+        let number = name.to_lowercase();
+        number
+            .strip_prefix(&made)
+            .is_some_and(|number| number.parse::<u64>().is_ok())
+    };
+    let now = CreateText::parse(&shadow.create_statement).ok()?;
+    let renamed: Vec<String> = check_names(original, &shadow.name)
+        .ok()?
+        .into_iter()
+        .filter(|check| !is_made(&check.original))
+        .filter(|check| {
+            // One that the statement drops has no name afterwards.
+            now.of_kind(ElementKind::Check)
+                .any(|now| now.name.eq_ignore_ascii_case(&check.copy))
+        })
+        .map(|check| {
+            let name = check.copy.replace(&shadow.name, &original.name);
+            format!("{} becomes {name}", check.original)
+        })
+        .collect();
+    (!renamed.is_empty()).then(|| {
+        format!(
+            "{}: names of CHECK constraints are unique in a schema, and the old table keeps them: {}; \
+             statements that name them have to name the new ones",
+            original.quoted(),
+            renamed.join(", ")
+        )
+    })
+}

@@ -1,0 +1,237 @@
+//! Which privileges the account lacks, by name, with the GRANT that gives them.
+
+use std::collections::BTreeSet;
+
+use sqlx::Row;
+
+use crate::engine::EngineError;
+use crate::engine::session::Session;
+use crate::engine::syntax::quote;
+use crate::engine::syntax::token::{Dialect, Token, tokens};
+
+/// Needed on the whole server: to read the stream, to see sessions and InnoDB's own tables.
+const GLOBAL: [&str; 3] = ["REPLICATION SLAVE", "REPLICATION CLIENT", "PROCESS"];
+
+/// Needed on the schema.
+const ON_SCHEMA: [&str; 11] = [
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "DROP",
+    "ALTER",
+    "INDEX",
+    "LOCK TABLES",
+    "CREATE TEMPORARY TABLES",
+    // Without it triggers are not shown, and would be lost.
+    "TRIGGER",
+];
+
+/// Needed on the schemas that foreign keys point into.
+const ON_PARENTS: [&str; 3] = ["SELECT", "LOCK TABLES", "REFERENCES"];
+
+/// # Errors
+///
+/// Permanent, naming every missing privilege and the statements that grant them.
+pub async fn check(
+    session: &mut Session,
+    schema: &str,
+    kills_blockers: bool,
+) -> Result<(), EngineError> {
+    let held = Held::read_all(session, schema).await?;
+    let mut global: Vec<&str> = GLOBAL
+        .into_iter()
+        .filter(|p| !held.global.contains(*p))
+        .collect();
+    if kills_blockers && !held.global.contains("CONNECTION_ADMIN") && !held.global.contains("SUPER")
+    {
+        global.push("CONNECTION_ADMIN");
+    }
+    let mut missing = Vec::new();
+    if !global.is_empty() {
+        missing.push((global, "*".to_owned()));
+    }
+    missing.extend(held.missing(&ON_SCHEMA, schema));
+    refuse(session, &missing).await
+}
+
+/// The same for the parents of a table with foreign keys.
+pub async fn check_parents(
+    session: &mut Session,
+    schemas: impl Iterator<Item = &str>,
+) -> Result<(), EngineError> {
+    let schemas: BTreeSet<&str> = schemas.collect();
+    let mut missing = Vec::new();
+    for schema in schemas {
+        let held = Held::read_all(session, schema).await?;
+        missing.extend(held.missing(&ON_PARENTS, schema));
+    }
+    refuse(session, &missing).await
+}
+
+/// `missing`: privileges, and what they are needed on.
+async fn refuse(session: &mut Session, missing: &[(Vec<&str>, String)]) -> Result<(), EngineError> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let account = account(session).await?;
+    let grants: Vec<String> = missing
+        .iter()
+        .map(|(names, on)| format!("GRANT {} ON {on}.* TO {account}", names.join(", ")))
+        .collect();
+    Err(EngineError::permanent(format!(
+        "privileges are missing; run {}",
+        grants.join("; ")
+    )))
+}
+
+/// The account as a GRANT names it.
+pub async fn account(session: &mut Session) -> Result<String, EngineError> {
+    let doing = || EngineError::while_doing("reading the account's name");
+    let rows = session
+        .rows("SELECT CURRENT_USER()")
+        .await
+        .map_err(doing())?;
+    let account: String = rows
+        .first()
+        .map_or(Ok(String::new()), |row| row.try_get_unchecked(0))
+        .map_err(doing())?;
+    Ok(match account.rsplit_once('@') {
+        Some((user, host)) => format!("{}@{}", quote(user), quote(host)),
+        None => quote(&account),
+    })
+}
+
+/// What `SHOW GRANTS` lists, as far as it concerns one schema.
+#[derive(Debug, Default)]
+struct Held {
+    global: BTreeSet<String>,
+    on_schema: BTreeSet<String>,
+    /// Taken away from the schema again (`partial_revokes`).
+    revoked: BTreeSet<String>,
+}
+
+impl Held {
+    async fn read_all(session: &mut Session, schema: &str) -> Result<Self, EngineError> {
+        let doing = || EngineError::while_doing("reading the account's privileges");
+        let mut held = Self::default();
+        // Roles that are active are in the answer.
+        for row in session.rows("SHOW GRANTS").await.map_err(doing())? {
+            let line: String = row.try_get_unchecked(0).map_err(doing())?;
+            held.read(&line, schema);
+        }
+        Ok(held)
+    }
+
+    /// What of `needed` is not held on the schema, and the schema as a grant names it.
+    fn missing<'a>(&self, needed: &[&'a str], schema: &str) -> Option<(Vec<&'a str>, String)> {
+        let missing: Vec<&str> = needed
+            .iter()
+            .copied()
+            .filter(|p| {
+                let granted = self.global.contains(*p) && !self.revoked.contains(*p);
+                !granted && !self.on_schema.contains(*p)
+            })
+            .collect();
+        (!missing.is_empty()).then(|| (missing, quote(schema)))
+    }
+
+    fn read(&mut self, line: &str, schema: &str) {
+        let Ok(tokens) = tokens(line, Dialect::default()) else {
+            return;
+        };
+        let Some(first) = tokens.first() else { return };
+        let Some(on) = tokens.iter().position(|t| t.is("ON")) else {
+            return; // a role
+        };
+        let names = privileges(&tokens[1..on]);
+        let level = &tokens[on + 1..];
+        let everywhere = level.first().is_some_and(|t| t.is_mark('*'));
+        let here = level
+            .first()
+            .and_then(Token::identifier)
+            .is_some_and(|pattern| matches(pattern, schema))
+            && level.get(2).is_some_and(|t| t.is_mark('*'));
+        let into = match (first.is("REVOKE"), everywhere, here) {
+            (true, false, true) => &mut self.revoked,
+            (false, true, _) => &mut self.global,
+            (false, false, true) => &mut self.on_schema,
+            _ => return,
+        };
+        into.extend(names);
+    }
+}
+
+/// The names between GRANT and ON. `ALL PRIVILEGES` is spelled out.
+fn privileges(tokens: &[Token]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for words in tokens.split(|t| t.is_mark(',')) {
+        let name = words
+            .iter()
+            .map(|t| t.value.to_ascii_uppercase())
+            .collect::<Vec<_>>()
+            .join(" ");
+        if name.starts_with("ALL") {
+            let all = GLOBAL.into_iter().chain(ON_SCHEMA).chain(ON_PARENTS);
+            names.extend(all.map(str::to_owned));
+            names.insert("CONNECTION_ADMIN".to_owned());
+        }
+        names.insert(name);
+    }
+    names
+}
+
+/// A schema in a grant is a pattern: `%` and `_` stand for others unless a backslash says not.
+fn matches(pattern: &str, schema: &str) -> bool {
+    fn go(pattern: &[char], text: &[char]) -> bool {
+        match (pattern.first(), text.first()) {
+            (None, None) => true,
+            (Some('%'), _) => {
+                go(&pattern[1..], text) || (!text.is_empty() && go(pattern, &text[1..]))
+            }
+            (Some('_'), Some(_)) => go(&pattern[1..], &text[1..]),
+            (Some('\\'), _) if pattern.len() > 1 => {
+                text.first() == Some(&pattern[1]) && go(&pattern[2..], &text[1..])
+            }
+            (Some(p), Some(t)) => p == t && go(&pattern[1..], &text[1..]),
+            _ => false,
+        }
+    }
+    let letters = |s: &str| s.chars().collect::<Vec<_>>();
+    go(&letters(pattern), &letters(schema))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_read_for_the_schema_they_concern() {
+        let mut held = Held::default();
+        for line in [
+            "GRANT PROCESS, REPLICATION SLAVE ON *.* TO `a`@`%`",
+            "GRANT SELECT, CREATE TEMPORARY TABLES ON `shop\\_1`.* TO `a`@`%`",
+            "GRANT INSERT ON `shop%`.* TO `a`@`%`",
+            "GRANT DELETE ON `other`.* TO `a`@`%`",
+            "GRANT UPDATE ON `shop_1`.`t` TO `a`@`%`",
+            "REVOKE DROP ON `shop_1`.* FROM `a`@`%`",
+            "GRANT `role`@`%` TO `a`@`%`",
+        ] {
+            held.read(line, "shop_1");
+        }
+        let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join("|");
+        assert_eq!(list(&held.global), "PROCESS|REPLICATION SLAVE");
+        assert_eq!(
+            list(&held.on_schema),
+            "CREATE TEMPORARY TABLES|INSERT|SELECT"
+        );
+        assert_eq!(list(&held.revoked), "DROP");
+    }
+
+    #[test]
+    fn patterns_match_as_the_server_matches_them() {
+        assert!(matches("a%", "abc") && matches("a_c", "abc") && matches("a\\_c", "a_c"));
+        assert!(!matches("a\\_c", "abc") && !matches("a", "ab") && !matches("ab", "a"));
+    }
+}

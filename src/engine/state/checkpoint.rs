@@ -1,0 +1,280 @@
+//! What a resume needs, kept beside the shadow tables and committed with the rows it describes.
+//!
+//! The table's name carries the lease epoch: a driver that was replaced finds no such table, and so
+//! commits none of its rows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row};
+
+use super::artifact::Role;
+use crate::engine::EngineError;
+use crate::engine::binlog::gtid::Position;
+use crate::engine::binlog::literal;
+use crate::engine::binlog::rows::KeyText;
+use crate::engine::error::server_error_number;
+use crate::engine::session::{Owner, Session};
+use crate::engine::syntax::quote;
+use crate::engine::table::{Key, TablePlan};
+
+/// The form of what is stored. A driver that finds a later one refuses to resume.
+const FORMAT: u32 = 1;
+
+/// Plans with foreign keys: a driver that doesn't know of them would swap in a table without any.
+const FORMAT_OF_CHILDREN: u32 = 2;
+
+/// How far an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Rows are being copied.
+    Copy,
+    /// All rows are copied; deferred indexes are built.
+    Index,
+    /// The copy is compared with the original.
+    Verify,
+    /// Every row was compared and found equal.
+    Verified,
+    /// The tables were swapped.
+    Swapped,
+    /// The tables were swapped back.
+    Reverted,
+}
+
+/// Everything about an operation that does not change with each chunk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Head {
+    pub format: u32,
+    /// `@@server_uuid`: a checkpoint means nothing on another server.
+    pub server_uuid: String,
+    pub stage: Stage,
+    pub plans: Vec<TablePlan>,
+    /// The indexes that are added after the copy, for each plan.
+    pub deferred: Vec<Vec<Key>>,
+    /// A verification that failed is not forgotten by a restart.
+    pub failed_verification: Option<String>,
+    /// Differences were repaired since the last full pass.
+    pub repaired: bool,
+}
+
+impl Head {
+    pub fn new(server_uuid: String, plans: Vec<TablePlan>, deferred: Vec<Vec<Key>>) -> Self {
+        let has_children = plans.iter().any(|plan| !plan.foreign_keys.is_empty());
+        Self {
+            format: if has_children {
+                FORMAT_OF_CHILDREN
+            } else {
+                FORMAT
+            },
+            server_uuid,
+            stage: Stage::Copy,
+            plans,
+            deferred,
+            failed_verification: None,
+            repaired: false,
+        }
+    }
+}
+
+/// A key range of one table that was copied. Bounds are key parts; `None` is the table's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedRange {
+    pub table: usize,
+    /// Ranks the ranges of a table in the order of its key.
+    pub sequence: u64,
+    pub from: Option<Vec<KeyText>>,
+    pub to: Option<Vec<KeyText>>,
+    pub rows: u64,
+}
+
+/// The checkpoint table of an operation in one epoch.
+#[derive(Debug, Clone)]
+pub struct Store {
+    table: String,
+}
+
+/// A checkpoint as it was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub head: Head,
+    pub position: Position,
+    pub copied: Vec<CopiedRange>,
+    /// The plans of the way back, once it began.
+    pub reverse: Option<Vec<TablePlan>>,
+}
+
+impl Store {
+    /// What its table's name ends in.
+    pub const NAME: &'static str = "checkpoint";
+
+    pub fn new(schema: &str, owner: &Owner) -> Self {
+        Self {
+            table: format!("{}.{}", quote(schema), quote(&owner.artifact(Self::NAME))),
+        }
+    }
+
+    /// Qualified and quoted.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Creates the empty table, if it is not there yet.
+    pub async fn create(&self, session: &mut Session) -> Result<(), EngineError> {
+        let sql = format!(
+            "CREATE TABLE IF NOT EXISTS {} (\
+             name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY, \
+             value LONGTEXT CHARACTER SET utf8mb4 NOT NULL) ENGINE=InnoDB COMMENT='Lockkeeper'",
+            self.table
+        );
+        session
+            .run(&sql)
+            .await
+            .map_err(EngineError::while_doing("creating the checkpoint"))?;
+        Ok(())
+    }
+
+    /// Reads the checkpoint; `None` if there is none, or one that was never finished.
+    ///
+    /// # Errors
+    ///
+    /// Permanent if another version wrote it.
+    pub async fn read(&self, session: &mut Session) -> Result<Option<Found>, EngineError> {
+        let rows = session
+            .rows(&format!("SELECT name, value FROM {}", self.table))
+            .await;
+        let rows = match rows {
+            Err(error) if server_error_number(&error) == Some(1146) => return Ok(None),
+            other => other.map_err(EngineError::while_doing("reading the checkpoint"))?,
+        };
+        let mut entries: BTreeMap<String, String> = BTreeMap::new();
+        for row in rows {
+            let entry = (row.try_get_unchecked(0), row.try_get_unchecked(1));
+            let (Ok(name), Ok(value)) = entry else {
+                return Err(EngineError::permanent("the checkpoint is unreadable"));
+            };
+            entries.insert(name, value);
+        }
+        let Some(head) = entries.get("head") else {
+            return Ok(None);
+        };
+        let format = serde_json::from_str::<serde_json::Value>(head)
+            .ok()
+            .and_then(|head| head.get("format")?.as_u64());
+        let known = [FORMAT, FORMAT_OF_CHILDREN].map(u64::from);
+        if !format.is_some_and(|format| known.contains(&format)) {
+            return Err(EngineError::permanent(format!(
+                "the checkpoint has format {}, this driver reads {FORMAT} and {FORMAT_OF_CHILDREN}; let a \
+                 driver of the version that began finish, or cancel",
+                format.map_or_else(|| "unknown".to_owned(), |f| f.to_string())
+            )));
+        }
+        let Some(position) = entries.get("position") else {
+            return Ok(None);
+        };
+        let copied = entries
+            .iter()
+            .filter(|(name, _)| name.starts_with("copied."))
+            .map(|(_, value)| parse(value))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Found {
+            head: parse(head)?,
+            position: parse(position)?,
+            copied,
+            reverse: entries.get("reverse").map(|v| parse(v)).transpose()?,
+        }))
+    }
+
+    pub fn set_head(&self, head: &Head) -> Result<String, EngineError> {
+        self.set("head", head)
+    }
+
+    pub fn set_reverse(&self, plans: &[TablePlan]) -> Result<String, EngineError> {
+        self.set("reverse", &plans)
+    }
+
+    pub fn set_position(&self, position: &Position) -> Result<String, EngineError> {
+        self.set("position", position)
+    }
+
+    pub fn add_copied(&self, range: &CopiedRange) -> Result<String, EngineError> {
+        self.set(&copied_name(range), range)
+    }
+
+    /// A change of nothing, to be committed after others, or with rows of the copy: it tells them from what somebody else
+    /// writes. A place that is stored once more would be no change.
+    pub fn mark(&self) -> Result<String, EngineError> {
+        self.set("mark", &rand::random::<u64>())
+    }
+
+    /// Whether the chunk of `range` did commit.
+    pub async fn has_copied(
+        &self,
+        session: &mut Session,
+        range: &CopiedRange,
+    ) -> Result<bool, EngineError> {
+        let name = copied_name(range);
+        let sql = format!("SELECT 1 FROM {} WHERE name = '{name}'", self.table);
+        let rows = session.rows(&sql).await;
+        let rows = rows.map_err(|error| artifact_error(error, "looking for a chunk's record"))?;
+        Ok(!rows.is_empty())
+    }
+
+    /// A statement that stores `value` under `name`.
+    fn set(&self, name: &str, value: &impl Serialize) -> Result<String, EngineError> {
+        let value = serde_json::to_string(value).map_err(|e| {
+            EngineError::permanent(format!("the checkpoint cannot be written: {e}"))
+        })?;
+        let mut sql = format!(
+            "REPLACE INTO {} (name, value) VALUES ('{name}', ",
+            self.table
+        );
+        literal::text(&value, &mut sql);
+        sql.push(')');
+        Ok(sql)
+    }
+}
+
+fn copied_name(range: &CopiedRange) -> String {
+    format!("copied.{}.{}", range.table, range.sequence)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(value: &str) -> Result<T, EngineError> {
+    serde_json::from_str(value)
+        .map_err(|e| EngineError::permanent(format!("the checkpoint is unreadable: {e}")))
+}
+
+/// Runs one or more statements as text on any session of ours.
+///
+/// An artefact that is not there means that another driver renamed it to its own epoch.
+pub async fn run(
+    connection: &mut MySqlConnection,
+    sql: String,
+    doing: &'static str,
+) -> Result<u64, EngineError> {
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(connection)
+        .await
+        .map(|done| done.rows_affected())
+        .map_err(|error| artifact_error(error, doing))
+}
+
+/// Says what a failed statement on artefacts means.
+pub fn artifact_error(error: sqlx::Error, doing: &'static str) -> EngineError {
+    match server_error_number(&error) {
+        Some(1146) if error.to_string().contains("_lk_") => EngineError::LeaseLost(format!(
+            "{doing}: the tables of this lease are gone ({error}); another driver took over, or \
+             somebody removed them"
+        )),
+        _ => EngineError::while_doing(doing)(error),
+    }
+}
+
+/// Used for names in `LOCK TABLES`.
+pub fn shadow_name(owner: &Owner, schema: &str, position: u32) -> String {
+    format!(
+        "{}.{}",
+        quote(schema),
+        quote(&owner.table(Role::Shadow(position)))
+    )
+}

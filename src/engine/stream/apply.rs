@@ -1,0 +1,578 @@
+//! The applier: takes the stream, keeps the last image of each key, and writes them to the
+//! shadow in batches, together with the position that they lead to.
+
+mod refused;
+mod texts;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::MySqlConnection;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::prepared::{Prepared, Rereading};
+use super::routing::Routing;
+use crate::engine::binlog::capture::{Capture, Captured, Ended};
+use crate::engine::binlog::gtid::Position;
+use crate::engine::binlog::rows::{Change, RowKey};
+use crate::engine::conversion::staging::Staging;
+use crate::engine::error::ErrorKind;
+use crate::engine::session::{Session, Sessions, end_session};
+use crate::engine::state::checkpoint::{Store, run};
+use crate::engine::throttle::concurrency::Concurrency;
+use crate::engine::{EngineError, fail_point};
+
+/// A batch is written when it is this large, whatever the pace.
+const BATCH_BYTES: usize = 2 << 20;
+const BATCH_ROWS: usize = 4000;
+
+/// A transaction is written in parts only when it is larger than this.
+const TRANSACTION_BYTES: usize = 8 << 20;
+
+/// While this much is held for chunks, nothing more is taken from the stream.
+const HELD_BYTES: usize = 8 << 20;
+
+/// The position is stored this often though no row of ours changed.
+const POSITION_EVERY: Duration = Duration::from_secs(1);
+const IDLE_POSITION_EVERY: Duration = Duration::from_secs(30);
+
+/// See [`Applier::unheard`].
+const UNHEARD: Duration = Duration::from_secs(30);
+
+/// The server's number for a duplicate value of a unique key.
+const DUPLICATE: u16 = 1062;
+
+/// How often in a row a batch may meet a chunk's row.
+const MEETINGS: u32 = 5;
+
+/// How long changes are gathered before they are written, so that hot rows are written once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// While the copy runs.
+    Gather,
+    /// To catch up.
+    Prompt,
+}
+
+impl Pace {
+    fn gather(self) -> Duration {
+        match self {
+            Self::Gather => Duration::from_millis(250),
+            Self::Prompt => Duration::from_millis(20),
+        }
+    }
+}
+
+/// How far the applier is, for those who wait for it.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Everything before is in the shadow.
+    pub position: Position,
+    /// The last transaction that was taken from the stream.
+    pub routed: Position,
+    /// How far behind the server's clock the last applied transaction is.
+    pub lag: Duration,
+    /// Changes written so far.
+    pub changes: u64,
+}
+
+/// The applier with all that it holds. It can be stopped, and started again, anywhere.
+pub struct Applier {
+    sessions: Sessions,
+    store: Store,
+    routing: Arc<Routing>,
+    concurrency: Arc<Concurrency>,
+    staging: Arc<Vec<Option<Staging>>>,
+    capture: Capture,
+    session: Option<Session>,
+    pending: HashMap<(usize, RowKey), Change>,
+    pending_bytes: usize,
+    /// After the last whole transaction that was taken.
+    routed: Position,
+    prepared: Prepared,
+    rereading: Option<Rereading>,
+    stored: Position,
+    /// Since then something came that is not our own.
+    others_came: bool,
+    committed_at: u64,
+    first_pending: Option<Instant>,
+    last_store: Instant,
+    status: watch::Sender<Applied>,
+    pace: watch::Receiver<Pace>,
+    suspicious: mpsc::UnboundedSender<String>,
+    /// How many went there.
+    suspected: u64,
+    names_rows: bool,
+    /// The longest statement that the server takes; 0 while it was not asked.
+    longest_statement: usize,
+    /// The last thing taken is a transaction's part, and not its last.
+    in_transaction: bool,
+}
+
+/// What an applier is made of.
+pub struct Parts {
+    pub sessions: Sessions,
+    pub store: Store,
+    pub routing: Arc<Routing>,
+    pub concurrency: Arc<Concurrency>,
+    pub staging: Arc<Vec<Option<Staging>>>,
+    pub capture: Capture,
+    pub position: Position,
+    pub pace: watch::Receiver<Pace>,
+    /// Gets statements after which the original must be looked at again.
+    pub suspicious: mpsc::UnboundedSender<String>,
+    /// Whether the row that the server refuses is found and named.
+    pub names_rows: bool,
+}
+
+impl Applier {
+    pub fn new(parts: Parts) -> (Self, watch::Receiver<Applied>) {
+        let (routed, rereading) = Rereading::of(&parts.position);
+        let applied = Applied {
+            position: routed.clone(),
+            routed: routed.clone(),
+            lag: Duration::ZERO,
+            changes: 0,
+        };
+        let (status, receiver) = watch::channel(applied);
+        let applier = Self {
+            sessions: parts.sessions,
+            store: parts.store,
+            routing: parts.routing,
+            concurrency: parts.concurrency,
+            staging: parts.staging,
+            capture: parts.capture,
+            session: None,
+            pending: HashMap::new(),
+            pending_bytes: 0,
+            routed: routed.clone(),
+            prepared: Prepared::default(),
+            rereading,
+            stored: routed,
+            others_came: false,
+            committed_at: 0,
+            first_pending: None,
+            last_store: Instant::now(),
+            status,
+            pace: parts.pace,
+            suspicious: parts.suspicious,
+            suspected: 0,
+            names_rows: parts.names_rows,
+            longest_statement: 0,
+            in_transaction: false,
+        };
+        (applier, receiver)
+    }
+
+    /// Ends once the stream was given up and its last word, which says why, was not heard for a while: the session on which
+    /// this one writes may be one that nobody answers.
+    pub fn unheard(&self) -> impl Future<Output = ()> + use<> {
+        let broken = self.capture.broken.clone();
+        async move {
+            broken.cancelled().await;
+            tokio::time::sleep(UNHEARD).await;
+        }
+    }
+
+    /// Applies until `stop` is cancelled. What is gathered and not written stays in `self`.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be applied, or the stream's own end.
+    pub async fn run(&mut self, stop: &CancellationToken) -> Result<(), EngineError> {
+        while !stop.is_cancelled() {
+            let routing = Arc::clone(&self.routing);
+            let room = routing.held_bytes() < HELD_BYTES;
+            let due = self.due();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = routing.released.notified() => self.take_released(),
+                // Else who begins to wait now would wait until the place is stored by the old pace.
+                Ok(()) = self.pace.changed() => self.tell_who_waits(),
+                captured = self.capture.receiver.recv(), if room => {
+                    self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
+                    self.take_what_is_there()?;
+                    self.tell_who_waits();
+                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.flush_on_own_session().await?;
+                }
+            }
+            if self.is_full() || self.due().is_some_and(|due| due <= Instant::now()) {
+                self.flush_on_own_session().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A transaction is written as a whole where it fits: a unique value may be on its way from
+    /// one of its rows to another.
+    fn is_full(&self) -> bool {
+        match self.in_transaction {
+            true => self.pending_bytes >= TRANSACTION_BYTES,
+            false => self.pending_bytes >= BATCH_BYTES || self.pending.len() >= BATCH_ROWS,
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        if self.in_transaction {
+            return None;
+        }
+        let gather = self.pace.borrow().gather();
+        let rows = self.first_pending.map(|first| first + gather);
+        let position = (self.stored != self.routed).then(|| {
+            // Those who wait for a position do not wait for the next row.
+            let every = match *self.pace.borrow() {
+                // To store the place comes back through the stream as well: alone that would go on for ever.
+                _ if !self.others_came => IDLE_POSITION_EVERY,
+                Pace::Gather => POSITION_EVERY,
+                Pace::Prompt => Duration::from_millis(100),
+            };
+            self.last_store + every
+        });
+        match (rows, position) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn take_what_is_there(&mut self) -> Result<(), EngineError> {
+        while !self.is_full() && self.routing.held_bytes() < HELD_BYTES {
+            match self.capture.receiver.try_recv() {
+                Ok(captured) => self.take(captured)?,
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return Err(stream_ended()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nothing is left to write, the place is reached, whether or not it is stored already: to store it is a
+    /// transaction of its own, and is done now and then.
+    fn tell_who_waits(&self) {
+        let nobody_waits = *self.pace.borrow() == Pace::Gather;
+        if nobody_waits || !self.pending.is_empty() {
+            return;
+        }
+        let position = self.routing.low_watermark(&self.routed);
+        if position != self.routed {
+            return;
+        }
+        let lag = self.lag();
+        let routed = self.routed.clone();
+        self.status.send_modify(|applied| {
+            applied.position = position;
+            applied.routed = routed;
+            applied.lag = lag;
+        });
+    }
+
+    fn take(&mut self, captured: Result<Captured, EngineError>) -> Result<(), EngineError> {
+        let captured = captured?;
+        self.in_transaction = captured.end.is_none();
+        // As long as what ends here is still open.
+        let before = match self.prepared.is_empty() && self.rereading.is_none() {
+            true => Cow::Borrowed(&self.routed),
+            false => Cow::Owned(self.resumable()),
+        };
+        let mut changes = match &captured.end {
+            Some(end) => {
+                let at = self.rereading.as_ref().map_or(&self.routed, |r| &r.at);
+                let place = (at.file.as_str(), at.offset);
+                self.prepared.decide(end, captured.changes, place)?
+            }
+            None if captured.undecided => {
+                self.prepared.gather(captured.changes)?;
+                Vec::new()
+            }
+            None => captured.changes,
+        };
+        if self.rereading.is_some() {
+            changes.clear(); // applied already
+        }
+        // What was held comes first.
+        let apply = self.routing.route(changes, captured.gtid.as_ref(), &before);
+        apply.into_iter().for_each(|change| self.add(change));
+        if let Some(statement) = captured.suspicious {
+            // Nobody listens once the change is over.
+            let _ = self.suspicious.send(statement);
+            self.suspected += 1;
+        }
+        if let Some(end) = captured.end {
+            self.ended(&end);
+        }
+        Ok(())
+    }
+
+    fn has_taken(&self, target: &Position) -> bool {
+        self.rereading.is_none() && self.routed.has_reached(target)
+    }
+
+    fn ended(&mut self, end: &Ended) {
+        if let Some(rereading) = &mut self.rereading {
+            rereading.at = Position::in_file(&*end.file, end.offset);
+            if rereading.at.has_reached(&self.routed) {
+                self.rereading = None;
+            }
+            return;
+        }
+        if let (Some(set), Some(gtid)) = (&mut self.routed.gtid_set, &end.gtid) {
+            set.insert(gtid);
+        }
+        self.routed.file = end.file.to_string();
+        self.routed.offset = end.offset;
+        self.committed_at = end.committed_at;
+        self.others_came |= end.by_others || end.by_statement;
+        if end.by_others {
+            self.concurrency.others_wrote();
+        }
+    }
+
+    /// From here a driver that knows nothing but the checkpoint goes on.
+    fn resumable(&self) -> Position {
+        match &self.rereading {
+            Some(rereading) => rereading.from.clone(),
+            None => self.prepared.position(&self.routed),
+        }
+    }
+
+    /// How many statements came after which the originals had to be looked at again.
+    pub fn suspected(&self) -> u64 {
+        self.suspected
+    }
+
+    /// XA transactions that are prepared: see [`super::drain::Drain::prepared`].
+    pub fn prepared(&self) -> Option<(String, Duration)> {
+        self.prepared.open()
+    }
+
+    fn take_released(&mut self) {
+        for change in self.routing.take_released() {
+            self.add(change);
+        }
+    }
+
+    fn add(&mut self, change: Change) {
+        self.first_pending.get_or_insert_with(Instant::now);
+        self.pending_bytes += change.bytes();
+        let key = (change.table, change.key.clone());
+        if let Some(former) = self.pending.insert(key, change) {
+            self.pending_bytes -= former.bytes();
+        }
+    }
+
+    /// Writes what is gathered, again where the server asks for it, on a session of its own.
+    async fn flush_on_own_session(&mut self) -> Result<(), EngineError> {
+        let mut failures = 0;
+        let mut unanswered = None;
+        loop {
+            let mut session = match self.session.take() {
+                Some(session) => session,
+                None => {
+                    let mut session = self.sessions.open_patiently().await?;
+                    // It must not put older rows, and an older place, over those that are written next.
+                    if let Some(former) = unanswered.take() {
+                        end_session(&mut session, former).await?;
+                    }
+                    prepare(session.connection(), &self.staging).await?;
+                    self.longest_statement = longest_statement(&mut session).await?;
+                    session
+                }
+            };
+            // A row that is refused each time is a true duplicate.
+            let may_meet = failures < MEETINGS && self.routing.chunks_meet_changes();
+            let result = self.flush(session.connection(), Transaction::Own).await;
+            let result = result.map_err(|error| match may_meet {
+                true => meeting_of_rows(error),
+                false => error,
+            });
+            match result {
+                Ok(()) => {
+                    self.session = Some(session);
+                    return Ok(());
+                }
+                Err(error)
+                    if error.kind() == ErrorKind::Retryable
+                        && !error.is_no_room()
+                        // What was not the server's word stays as it is.
+                        && std::error::Error::source(&error).is_some()
+                        && failures < 10 =>
+                {
+                    failures += 1;
+                    tracing::info!(%error, failures, "a batch is written again");
+                    // The session may be gone, or in the middle of something: begin anew.
+                    unanswered = error.server_number().is_none().then(|| session.id());
+                    session.close().await;
+                    tokio::time::sleep(Duration::from_millis(20) * failures * failures).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes all that is gathered, and the position that it leads to, in one transaction.
+    async fn flush(
+        &mut self,
+        connection: &mut MySqlConnection,
+        transaction: Transaction,
+    ) -> Result<(), EngineError> {
+        self.take_released();
+        let position = self.routing.low_watermark(&self.routed);
+        let stored = self.routing.low_watermark(&self.resumable());
+        let statements = self.statements(&stored, transaction)?;
+        self.check_length(&statements)?;
+        fail_point::at("apply.batch.before");
+        for statement in statements {
+            if let Err(error) = run(connection, statement, "applying changes").await {
+                return Err(
+                    match self.names_rows && error.kind() == ErrorKind::Permanent {
+                        true => self.name_row(connection, transaction, error).await,
+                        false => error,
+                    },
+                );
+            }
+        }
+        fail_point::at("apply.batch.after");
+        let written = self.pending.len() as u64;
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.first_pending = None;
+        self.last_store = Instant::now();
+        self.stored = self.routed.clone();
+        self.others_came = false;
+        let lag = self.lag();
+        let routed = self.routed.clone();
+        self.status.send_modify(|applied| {
+            applied.position = position;
+            applied.routed = routed;
+            applied.lag = lag;
+            applied.changes += written;
+        });
+        Ok(())
+    }
+
+    fn lag(&self) -> Duration {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        now.saturating_sub(Duration::from_micros(self.committed_at))
+    }
+
+    /// Prepares `connection` for [`Applier::drain`].
+    pub async fn prepare(&self, connection: &mut MySqlConnection) -> Result<(), EngineError> {
+        prepare(connection, &self.staging).await?;
+        // BEGIN would release table locks; without autocommit, COMMIT keeps them.
+        run(
+            connection,
+            "SET autocommit = 0".into(),
+            "preparing the swap",
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Applies everything up to `target` on a session that holds the tables locked.
+    pub async fn drain(
+        &mut self,
+        connection: &mut MySqlConnection,
+        target: &Position,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        while !self.has_taken(target) {
+            let next = tokio::time::timeout_at(deadline, self.capture.receiver.recv());
+            let captured = next.await.map_err(|_| {
+                EngineError::retryable("the stream did not reach the locked state in time")
+            })?;
+            self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
+            if self.is_full() {
+                self.flush_within(connection, deadline).await?;
+            }
+        }
+        self.prepared.all_ended()?;
+        self.flush_within(connection, deadline).await
+    }
+
+    async fn flush_within(
+        &mut self,
+        connection: &mut MySqlConnection,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        match tokio::time::timeout_at(deadline, self.flush(connection, Transaction::Callers)).await
+        {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                // The connection may be gone; then the server rolls back by itself.
+                let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
+                Err(error)
+            }
+            Err(_) => Err(EngineError::retryable(
+                "the last changes could not be written within the time that tables may be locked",
+            )),
+        }
+    }
+
+    /// Applies everything up to `target` on a session of its own.
+    pub async fn catch_up(&mut self, target: &Position) -> Result<(), EngineError> {
+        while !self.has_taken(target) {
+            let captured = self.capture.receiver.recv().await;
+            self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
+            if self.is_full() {
+                self.flush_on_own_session().await?;
+            }
+        }
+        self.flush_on_own_session().await
+    }
+
+    /// Ends the stream and the session.
+    pub async fn close(self) {
+        if let Some(session) = self.session {
+            session.close().await;
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transaction {
+    Own,
+    /// Autocommit is off already.
+    Callers,
+}
+
+async fn prepare(
+    connection: &mut MySqlConnection,
+    staging: &[Option<Staging>],
+) -> Result<(), EngineError> {
+    for sql in staging.iter().flatten().flat_map(|staging| &staging.create) {
+        run(connection, sql.clone(), "creating a staging table").await?;
+    }
+    Ok(())
+}
+
+async fn longest_statement(session: &mut Session) -> Result<usize, EngineError> {
+    let bytes: u64 = sqlx::query_scalar("SELECT @@max_allowed_packet")
+        .fetch_one(session.connection())
+        .await
+        .map_err(EngineError::while_doing("asking for max_allowed_packet"))?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// A duplicate while chunks run: one may have brought the row after the batch had looked for it
+/// and before it put its own there. A batch that is written again finds it.
+pub(crate) fn meeting_of_rows(error: EngineError) -> EngineError {
+    match error.server_number() {
+        Some(DUPLICATE) => EngineError::Retryable {
+            message: "a chunk and a change brought one row at once".into(),
+            source: Some(Box::new(error)),
+        },
+        _ => error,
+    }
+}
+
+fn stream_ended() -> EngineError {
+    EngineError::retryable("the binlog stream ended unexpectedly")
+}

@@ -1,0 +1,122 @@
+//! Where the server's binlog is, and waiting until the applier has been there.
+
+use std::time::Duration;
+
+use sqlx::Row;
+use tokio::sync::watch;
+
+use super::apply::Applied;
+use crate::engine::EngineError;
+use crate::engine::binlog::gtid::Position;
+use crate::engine::context::{Context, Halt};
+use crate::engine::error::server_error_number;
+use crate::engine::session::Session;
+
+/// How the place after all that is committed is asked for.
+#[derive(Debug)]
+pub struct Place {
+    applied: watch::Receiver<Applied>,
+    gtid: bool,
+}
+
+impl Place {
+    pub fn new(applied: watch::Receiver<Applied>, gtid: bool) -> Self {
+        Self { applied, gtid }
+    }
+
+    /// Waits until everything that is committed now is applied.
+    pub async fn wait_until_applied(
+        &self,
+        session: &mut Session,
+        context: &Context,
+    ) -> Result<(), Halt> {
+        let target = current(session, self.gtid).await?;
+        let mut applied = self.applied.clone();
+        let mut orders = context.watch_orders();
+        loop {
+            context.may_go_on()?;
+            {
+                let applied = applied.borrow_and_update();
+                context.progress.lag(applied.lag);
+                if applied.position.has_reached(&target) {
+                    return Ok(());
+                }
+            }
+            tokio::select! {
+                changed = applied.changed() => {
+                    if changed.is_err() {
+                        return Err(EngineError::retryable("the applier ended").into());
+                    }
+                }
+                _ = orders.changed() => {}
+                () = context.failed.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => context.report(),
+            }
+        }
+    }
+}
+
+/// Whether the server numbers its transactions.
+pub async fn uses_gtid(session: &mut Session) -> Result<bool, EngineError> {
+    let doing = || EngineError::while_doing("asking for gtid_mode");
+    let rows = session
+        .rows("SELECT @@GLOBAL.gtid_mode")
+        .await
+        .map_err(doing())?;
+    let mode: Option<String> = rows
+        .first()
+        .map(|row| row.try_get_unchecked(0))
+        .transpose()
+        .map_err(doing())?;
+    // The permissive modes mix numbered and anonymous transactions: only file and offset name
+    // a place there.
+    Ok(mode.as_deref() == Some("ON"))
+}
+
+/// The place after all transactions that are committed.
+pub async fn current(session: &mut Session, gtid: bool) -> Result<Position, EngineError> {
+    let doing = || EngineError::while_doing("asking for the binlog position");
+    let (file, offset) = match session.rows("SHOW BINARY LOG STATUS").await {
+        Ok(rows) => first_place(&rows)?,
+        // Before 8.2 the statement has another name.
+        Err(error) if server_error_number(&error) == Some(1064) => {
+            first_place(&session.rows("SHOW MASTER STATUS").await.map_err(doing())?)?
+        }
+        Err(error) => return Err(doing()(error)),
+    };
+    let gtid_set = match gtid {
+        false => None,
+        true => {
+            let sql = "SELECT @@GLOBAL.gtid_executed";
+            let rows = session.rows(sql).await.map_err(doing())?;
+            let text: String = rows
+                .first()
+                .map(|row| row.try_get_unchecked(0))
+                .transpose()
+                .map_err(doing())?
+                .unwrap_or_default();
+            let set = text
+                .parse()
+                .map_err(|e: crate::engine::binlog::gtid::NotAGtidSet| {
+                    EngineError::permanent(e.to_string())
+                })?;
+            Some(set)
+        }
+    };
+    Ok(Position {
+        gtid_set,
+        ..Position::in_file(file, offset)
+    })
+}
+
+fn first_place(rows: &[sqlx::mysql::MySqlRow]) -> Result<(String, u64), EngineError> {
+    let Some(row) = rows.first() else {
+        return Err(EngineError::permanent(
+            "the server writes no binlog; turn on log_bin, changes cannot be followed without it",
+        ));
+    };
+    let doing = || EngineError::while_doing("asking for the binlog position");
+    let file: String = row.try_get_unchecked(0).map_err(doing())?;
+    let offset: u64 = row.try_get_unchecked(1).map_err(doing())?;
+    Ok((file, offset))
+}

@@ -1,0 +1,321 @@
+//! The pipeline of a change that is under way: stream, applier, and what watches over both.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use sqlx::MySqlConnection;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{Applied, Applier, Pace, Parts};
+use super::drain::Drain;
+use super::position::{self, Place};
+use crate::engine::EngineError;
+use crate::engine::binlog::capture::Capture;
+use crate::engine::binlog::gtid::Position;
+use crate::engine::context::{Context, lease_is_lost, no_answer};
+use crate::engine::conversion::staging::Staging;
+use crate::engine::revert::way_back;
+use crate::engine::session::Session;
+use crate::engine::state::checkpoint::run;
+use crate::engine::table::{TableDefinition, Way, catalog, newcomers};
+use crate::engine::throttle::{self, courtesy};
+
+/// Stream and applier at work. Dropping it ends them.
+pub struct Running {
+    pub context: Arc<Context>,
+    pub place: Arc<Place>,
+    pace: watch::Sender<Pace>,
+    applied: watch::Receiver<Applied>,
+    applier: Option<Runner>,
+    watcher: JoinHandle<()>,
+    throttle: Option<JoinHandle<()>>,
+    courtesy: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.watcher.abort();
+        for task in [&self.throttle, &self.courtesy].into_iter().flatten() {
+            task.abort();
+        }
+        if let Some(runner) = &self.applier {
+            runner.task.abort();
+        }
+    }
+}
+
+/// Which of the two tables the stream's changes go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// From the original to its shadow.
+    Forward,
+    /// From the changed table to the former one.
+    Back,
+}
+
+/// An applier in a task of its own.
+struct Runner {
+    stop: CancellationToken,
+    task: JoinHandle<Applier>,
+}
+
+impl Running {
+    /// Starts the stream after `from`.
+    pub fn start(context: &Arc<Context>, from: Position, flow: Flow) -> Result<Self, EngineError> {
+        let owner = context.sessions.owner();
+        let mut staging = Vec::new();
+        for (index, plan) in context.plans.iter().enumerate() {
+            staging.push(match plan.way {
+                Way::Copy => {
+                    let back = match flow {
+                        Flow::Forward => way_back::guards(plan),
+                        Flow::Back => way_back::extras(plan),
+                    };
+                    let name = owner.artifact(&format!("stage_{index}"));
+                    Some(Staging::of_plan(plan, &name, &back)?)
+                }
+                Way::Instant | Way::InPlaceMetadata | Way::Create | Way::Drop => None,
+            });
+        }
+        let capture = Capture::start(
+            context.sessions.target().clone(),
+            owner.clone(),
+            context.layouts.clone(),
+            from.clone(),
+        );
+        let (pace, pace_receiver) = watch::channel(Pace::Gather);
+        let (suspicious, statements) = mpsc::unbounded_channel();
+        let (applier, applied) = Applier::new(Parts {
+            sessions: context.sessions.clone(),
+            store: context.store.clone(),
+            routing: Arc::clone(&context.routing),
+            concurrency: Arc::clone(&context.concurrency),
+            staging: Arc::new(staging),
+            capture,
+            position: from,
+            pace: pace_receiver,
+            suspicious,
+            names_rows: flow == Flow::Back
+                || context.plans.iter().any(|plan| !plan.guarded.is_empty()),
+        });
+        let place = Arc::new(Place::new(applied.clone(), context.gtid));
+        let watcher = tokio::spawn(watch_originals(Arc::clone(context), statements));
+        // The way back only catches up, which never yields.
+        let throttle = (flow == Flow::Forward && !context.options.throttle.is_empty())
+            .then(|| tokio::spawn(throttle::watch(Arc::clone(context))));
+        let courtesy =
+            (flow == Flow::Forward).then(|| tokio::spawn(courtesy::watch(Arc::clone(context))));
+        Ok(Self {
+            throttle,
+            courtesy,
+            context: Arc::clone(context),
+            place,
+            pace,
+            applied,
+            applier: Some(spawn(applier, context)),
+            watcher,
+        })
+    }
+
+    pub fn set_pace(&self, pace: Pace) {
+        self.pace.send_replace(pace);
+    }
+
+    pub fn applied(&self) -> Applied {
+        self.applied.borrow().clone()
+    }
+
+    pub fn watch_applied(&self) -> watch::Receiver<Applied> {
+        self.applied.clone()
+    }
+
+    /// Stops the applier where it is; [`Running::resume`] lets it go on.
+    pub async fn pause(&mut self) -> Result<Applier, EngineError> {
+        let Some(runner) = self.applier.take() else {
+            return Err(EngineError::retryable("the applier is not running"));
+        };
+        runner.stop.cancel();
+        runner
+            .task
+            .await
+            .map_err(|e| EngineError::retryable(format!("the applier broke: {e}")))
+    }
+
+    pub fn resume(&mut self, applier: Applier) {
+        self.applier = Some(spawn(applier, &self.context));
+    }
+
+    /// Ends everything in order.
+    pub async fn close(mut self) {
+        if let Ok(applier) = self.pause().await {
+            applier.close().await;
+        }
+    }
+}
+
+fn spawn(mut applier: Applier, context: &Arc<Context>) -> Runner {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let context = Arc::clone(context);
+    let task = tokio::spawn(async move {
+        let mut orders = context.watch_orders();
+        let lost = async {
+            if orders.wait_for(|orders| orders.lost).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let unheard = applier.unheard();
+        // Whatever the driver is waiting for meanwhile: without a lease nothing is written.
+        let ended = tokio::select! {
+            ended = applier.run(&stopped) => ended,
+            () = lost => Err(lease_is_lost()),
+            () = unheard => Err(no_answer()),
+        };
+        if let Err(error) = ended {
+            context.fail(error);
+        }
+        applier
+    });
+    Runner { stop, task }
+}
+
+/// Looks at the originals whenever a statement named one of them and changed no row.
+async fn watch_originals(context: Arc<Context>, mut statements: mpsc::UnboundedReceiver<String>) {
+    while let Some(statement) = statements.recv().await {
+        let looked = async {
+            let mut session = context.sessions.open().await?;
+            let when = format!("by this statement or a later one: {statement}");
+            check_originals(&context, &mut session, &when).await?;
+            session.close().await;
+            Ok(())
+        };
+        match looked.await {
+            Ok(()) => {
+                context.acquitted.fetch_add(1, Ordering::SeqCst);
+            }
+            // Before the swap, its drain looks again.
+            Err(error) if context.swapping.load(Ordering::SeqCst) => {
+                let error: EngineError = error;
+                tracing::debug!(%error, "an original is being swapped");
+            }
+            Err(error) => {
+                context.fail(error);
+                return;
+            }
+        }
+    }
+}
+
+async fn check_originals(
+    context: &Context,
+    session: &mut Session,
+    when: &str,
+) -> Result<(), EngineError> {
+    for index in context.copied() {
+        if let Some(original) = &context.plans[index].original {
+            check_original(session, original, when).await?;
+            newcomers::refuse(session, &original.schema, &original.name).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `original` is still the table that the change was planned for.
+pub async fn check_original(
+    session: &mut Session,
+    original: &TableDefinition,
+    when: &str,
+) -> Result<(), EngineError> {
+    match difference(session, original).await? {
+        None => Ok(()),
+        Some(what) => Err(EngineError::permanent(format!(
+            "{} {what} ({when}); submit the change again",
+            original.quoted()
+        ))),
+    }
+}
+
+/// What somebody else did to the table, if it is no longer the one that was planned for.
+pub async fn difference(
+    session: &mut Session,
+    original: &TableDefinition,
+) -> Result<Option<&'static str>, EngineError> {
+    let now = catalog::table(session, &original.schema, &original.name).await?;
+    let Some(now) = now else {
+        return Ok(Some("is gone: somebody else dropped or renamed it"));
+    };
+    if now.columns != original.columns || now.keys != original.keys {
+        return Ok(Some("was altered by somebody else"));
+    }
+    let known = !now.storage_ids.is_empty() && !original.storage_ids.is_empty();
+    let same = !known || now.storage_ids == original.storage_ids;
+    Ok((!same).then_some("was emptied or replaced by somebody else, or a partition of it"))
+}
+
+/// Without GTIDs a place may be the beginning of a file that nothing was written to yet: a change of ours after it shows that
+/// all before it has come.
+const PASSING: &str = "passing the place that is to be reached";
+
+/// The rest of the stream, for the swap.
+pub struct SwapDrain<'a> {
+    pub applier: &'a mut Applier,
+    pub context: &'a Context,
+    pub helper: Mutex<Session>,
+}
+
+impl Drain for SwapDrain<'_> {
+    fn prepare<'a>(
+        &'a mut self,
+        session: &'a mut MySqlConnection,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            let helper = self.helper.get_mut();
+            // Twice: the second round is short, so that little is left for the lock.
+            for _ in 0..2 {
+                let target = position::current(helper, self.context.gtid).await?;
+                if !self.context.gtid {
+                    let mark = self.context.store.mark()?;
+                    run(helper.connection(), mark, PASSING).await?;
+                }
+                self.applier.catch_up(&target).await?;
+            }
+            self.applier.prepare(session).await
+        })
+    }
+
+    fn tables(&self) -> Vec<String> {
+        vec![self.context.store.table().to_owned()]
+    }
+
+    fn prepared(&self) -> Option<(String, Duration)> {
+        self.applier.prepared()
+    }
+
+    fn drain<'a>(
+        &'a mut self,
+        session: &'a mut MySqlConnection,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            let helper = self.helper.get_mut();
+            let target = position::current(helper, self.context.gtid).await?;
+            if !self.context.gtid {
+                let mark = format!("{}; COMMIT", self.context.store.mark()?);
+                run(session, mark, PASSING).await?;
+            }
+            self.applier
+                .drain(session, &target, deadline.into())
+                .await?;
+            // Somebody may have emptied a table while the swap waited for its lock, which no definition shows. Now nobody can.
+            if self.applier.suspected() != self.context.acquitted.load(Ordering::SeqCst) {
+                let when = "while the swap waited for its lock";
+                check_originals(self.context, helper, when).await?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,611 @@
+//! What a task's statement names: its verb, its table, its clauses.
+//!
+//! Read from tokens, and only as far as is needed to try the same statement on another table.
+
+use std::ops::Range;
+
+use super::quote_table;
+use super::token::{Dialect, Token, TokenError, tokens};
+
+/// A task's statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// `ALTER TABLE`, `CREATE INDEX`, `DROP INDEX`.
+    Alter(Alter),
+    /// `CREATE TABLE`.
+    Create(Rest),
+    /// `DROP TABLE` of one table.
+    Drop { table: TableName, if_exists: bool },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableName {
+    /// As written; `None` means the apply's own schema.
+    pub schema: Option<String>,
+    pub table: String,
+}
+
+/// A statement around its table's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    pub table: TableName,
+    before: String,
+    after: String,
+    pub if_not_exists: bool,
+}
+
+impl Rest {
+    /// The same statement for another table.
+    pub fn on(&self, schema: &str, table: &str) -> String {
+        format!(
+            "{}{}{}",
+            self.before,
+            quote_table(schema, table),
+            self.after
+        )
+    }
+
+    /// The tables that foreign keys of the new table point at, itself aside, as (schema, table): their definitions are
+    /// locked while it is made.
+    pub fn parents(&self, schema: &str, dialect: Dialect) -> Vec<(String, String)> {
+        let words = tokens(&self.after, dialect).unwrap_or_default();
+        let references = words.iter().enumerate().filter(|(_, t)| t.is("REFERENCES"));
+        let mut parents: Vec<(String, String)> = references
+            .filter_map(|(at, _)| {
+                let first = words.get(at + 1)?.identifier()?.to_owned();
+                match words.get(at + 2).filter(|t| t.is_mark('.')) {
+                    Some(_) => Some((first, words.get(at + 3)?.identifier()?.to_owned())),
+                    None => Some((schema.to_owned(), first)),
+                }
+            })
+            .filter(|(_, parent)| *parent != self.table.table)
+            .collect();
+        parents.sort_unstable();
+        parents.dedup();
+        parents
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alter {
+    pub table: TableName,
+    pub clauses: Vec<Clause>,
+}
+
+impl Alter {
+    /// The statement for another table. `modifiers` (such as `ALGORITHM=INSTANT`) come first,
+    /// because nothing may follow a partitioning clause.
+    pub fn on(&self, schema: &str, table: &str, modifiers: &str) -> String {
+        let mut parts = Vec::new();
+        if !modifiers.is_empty() {
+            parts.push(modifiers);
+        }
+        parts.extend(self.clauses.iter().map(|clause| clause.text.as_str()));
+        format!(
+            "ALTER TABLE {} {}",
+            quote_table(schema, table),
+            parts.join(", ")
+        )
+    }
+
+    /// The columns that the statement gives a new name, as (old, new).
+    pub fn renamed_columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.clauses
+            .iter()
+            .filter_map(|clause| match &clause.action {
+                Action::RenameColumn { old, new } => Some((old.as_str(), new.as_str())),
+                _ => None,
+            })
+    }
+
+    /// The columns that the statement drops. One of the same name may be added in their place.
+    pub fn dropped_columns(&self) -> impl Iterator<Item = &str> {
+        self.clauses
+            .iter()
+            .filter_map(|clause| match &clause.action {
+                Action::DropColumn { name } => Some(name.as_str()),
+                _ => None,
+            })
+    }
+
+    /// A copy whose clauses name constraints by `translate`; `None` leaves a name as it is.
+    pub fn with_constraint_names(&self, translate: impl Fn(&str) -> Option<String>) -> Self {
+        let mut copy = self.clone();
+        for clause in &mut copy.clauses {
+            if let Action::NamesConstraint { name, span } = &clause.action
+                && let Some(other) = translate(name)
+            {
+                clause
+                    .text
+                    .replace_range(span.clone(), &super::quote(&other));
+            }
+        }
+        copy
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clause {
+    pub text: String,
+    pub action: Action,
+    /// Does it put a column elsewhere (`FIRST`, `AFTER`)?
+    pub moves_column: bool,
+}
+
+/// What a clause does, as far as asking the server on an empty copy would not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// `CHANGE old new …` or `RENAME COLUMN old TO new`.
+    RenameColumn {
+        old: String,
+        new: String,
+    },
+    /// A clause that names an existing constraint, and where in the clause's text.
+    NamesConstraint {
+        name: String,
+        span: Range<usize>,
+    },
+    /// `DROP [COLUMN] name`.
+    DropColumn {
+        name: String,
+    },
+    /// `ADD … FOREIGN KEY`, or a column with `REFERENCES`.
+    AddForeignKey,
+    /// `DROP PARTITION`: the copy's definition doesn't show that rows go.
+    DropPartition,
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("there is more than one statement in it; submit each as a task of its own")]
+    SeveralStatements,
+    #[error("it is empty")]
+    Empty,
+    #[error(
+        "it begins with {0}; a task is ALTER TABLE, CREATE INDEX, DROP INDEX, CREATE TABLE or DROP TABLE"
+    )]
+    UnknownVerb(String),
+    #[error("no table's name was found after {0}")]
+    NoTable(&'static str),
+    #[error("it drops several tables; submit one DROP TABLE for each")]
+    SeveralTables,
+    #[error("{clause} {why}")]
+    Unsupported { clause: String, why: &'static str },
+}
+
+impl Statement {
+    pub fn parse(text: &str, dialect: Dialect) -> Result<Self, StatementError> {
+        let mut tokens = tokens(text, dialect)?;
+        while tokens.last().is_some_and(|t| t.is_mark(';')) {
+            tokens.pop();
+        }
+        if tokens.iter().any(|t| t.is_mark(';')) {
+            return Err(StatementError::SeveralStatements);
+        }
+        let mut cursor = Cursor {
+            text,
+            tokens: &tokens,
+            at: 0,
+        };
+        let Some(first) = cursor.peek() else {
+            return Err(StatementError::Empty);
+        };
+        let verb = first.value.to_ascii_uppercase();
+        if cursor.take_words(&["ALTER", "TABLE"]) {
+            let table = cursor.table_name("ALTER TABLE")?;
+            return Ok(Self::Alter(Alter {
+                table,
+                clauses: cursor.clauses()?,
+            }));
+        }
+        if cursor.take_words(&["CREATE", "TABLE"]) {
+            return cursor.create_table().map(Self::Create);
+        }
+        if cursor.take_words(&["DROP", "TABLE"]) {
+            let if_exists = cursor.take_words(&["IF", "EXISTS"]);
+            let table = cursor.table_name("DROP TABLE")?;
+            if cursor.peek().is_some_and(|t| t.is_mark(',')) {
+                return Err(StatementError::SeveralTables);
+            }
+            return Ok(Self::Drop { table, if_exists });
+        }
+        if cursor.take_words(&["CREATE"]) || cursor.take_words(&["DROP"]) {
+            if let Some(alter) = cursor.index_statement(&verb)? {
+                return Ok(Self::Alter(alter));
+            }
+            let next = cursor
+                .peek()
+                .map_or(String::new(), |t| t.value.to_ascii_uppercase());
+            return Err(StatementError::UnknownVerb(format!("{verb} {next}")));
+        }
+        Err(StatementError::UnknownVerb(verb))
+    }
+
+    pub fn table(&self) -> &TableName {
+        match self {
+            Self::Alter(alter) => &alter.table,
+            Self::Create(create) => &create.table,
+            Self::Drop { table, .. } => table,
+        }
+    }
+}
+
+struct Cursor<'a> {
+    text: &'a str,
+    tokens: &'a [Token],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn peek(&self) -> Option<&'a Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn take_words(&mut self, words: &[&str]) -> bool {
+        let there = words
+            .iter()
+            .enumerate()
+            .all(|(i, word)| self.tokens.get(self.at + i).is_some_and(|t| t.is(word)));
+        if there {
+            self.at += words.len();
+        }
+        there
+    }
+
+    fn identifier(&mut self) -> Option<&'a Token> {
+        let token = self.peek()?;
+        token.identifier()?;
+        self.at += 1;
+        Some(token)
+    }
+
+    fn table_name(&mut self, after: &'static str) -> Result<TableName, StatementError> {
+        let missing = StatementError::NoTable(after);
+        let first = self.identifier().ok_or_else(|| missing.clone())?;
+        if self.peek().is_some_and(|t| t.is_mark('.')) {
+            self.at += 1;
+            let second = self.identifier().ok_or(missing)?;
+            return Ok(TableName {
+                schema: Some(first.value.clone()),
+                table: second.value.clone(),
+            });
+        }
+        Ok(TableName {
+            schema: None,
+            table: first.value.clone(),
+        })
+    }
+
+    /// The text of tokens `range`, comments between them included.
+    fn slice(&self, range: Range<usize>) -> &'a str {
+        match (
+            self.tokens.get(range.start),
+            self.tokens.get(range.end.wrapping_sub(1)),
+        ) {
+            (Some(first), Some(last)) if range.start < range.end => {
+                &self.text[first.span.start..last.span.end]
+            }
+            _ => "",
+        }
+    }
+
+    /// The rest, cut at its outer commas.
+    fn clauses(&mut self) -> Result<Vec<Clause>, StatementError> {
+        let mut clauses = Vec::new();
+        let mut start = self.at;
+        let mut depth = 0usize;
+        for i in self.at..=self.tokens.len() {
+            let ends = match self.tokens.get(i) {
+                None => true,
+                Some(t) if t.is_mark('(') => {
+                    depth += 1;
+                    false
+                }
+                Some(t) if t.is_mark(')') => {
+                    depth = depth.saturating_sub(1);
+                    false
+                }
+                // The names of DROP PARTITION a, b belong to one clause.
+                Some(t) => t.is_mark(',') && depth == 0 && !self.lists_partitions(start),
+            };
+            if ends {
+                clauses.extend(self.clause(start..i)?);
+                start = i + 1;
+            }
+        }
+        self.at = self.tokens.len();
+        Ok(clauses)
+    }
+
+    fn lists_partitions(&self, start: usize) -> bool {
+        self.tokens
+            .get(start + 1)
+            .is_some_and(|t| t.is("PARTITION"))
+            && self.tokens.get(start).is_some_and(|t| !t.is("ADD"))
+    }
+
+    /// One clause; `None` for those that choose an algorithm, which is the engine's choice.
+    fn clause(&self, range: Range<usize>) -> Result<Option<Clause>, StatementError> {
+        let tokens = &self.tokens[range.clone()];
+        let text = self.slice(range.clone()).to_owned();
+        let word =
+            |i: usize, words: &[&str]| tokens.get(i).is_some_and(|t| words.iter().any(|w| t.is(w)));
+        let name = |i: usize| tokens.get(i).and_then(Token::identifier).map(str::to_owned);
+        let unsupported = |why| {
+            let clause = tokens.iter().take(2).map(|t| t.value.to_ascii_uppercase());
+            StatementError::Unsupported {
+                clause: clause.collect::<Vec<_>>().join(" "),
+                why,
+            }
+        };
+        if word(0, &["ALGORITHM", "LOCK"]) {
+            let length = if tokens.get(1).is_some_and(|t| t.is_mark('=')) {
+                3
+            } else {
+                2
+            };
+            return if tokens.len() <= length {
+                Ok(None)
+            } else {
+                Err(unsupported(
+                    "stands before another clause; leave it out, the engine chooses",
+                ))
+            };
+        }
+        if word(0, &["RENAME"]) && !word(1, &["COLUMN", "INDEX", "KEY"]) {
+            return Err(unsupported(
+                "renames the table; an apply keeps its tables' names",
+            ));
+        }
+        if word(
+            0,
+            &[
+                "DISCARD",
+                "IMPORT",
+                "EXCHANGE",
+                "TRUNCATE",
+                "ANALYZE",
+                "CHECK",
+                "OPTIMIZE",
+                "REPAIR",
+                "REBUILD",
+                "UPGRADE",
+                "SECONDARY_LOAD",
+                "SECONDARY_UNLOAD",
+            ],
+        ) {
+            return Err(unsupported("changes no definition; run it by hand"));
+        }
+        if word(0, &["ORDER"]) && word(1, &["BY"]) {
+            return Err(unsupported(
+                "has no lasting effect on an InnoDB table; leave it out",
+            ));
+        }
+        let action = if word(0, &["CHANGE"]) {
+            let first = if word(1, &["COLUMN"]) { 2 } else { 1 };
+            match (name(first), name(first + 1)) {
+                (Some(old), Some(new)) => Action::RenameColumn { old, new },
+                _ => Action::Other,
+            }
+        } else if word(0, &["RENAME"]) && word(1, &["COLUMN"]) {
+            match (name(2), name(4)) {
+                (Some(old), Some(new)) => Action::RenameColumn { old, new },
+                _ => Action::Other,
+            }
+        } else if word(0, &["DROP"]) && word(1, &["PARTITION"]) {
+            Action::DropPartition
+        } else if word(0, &["DROP"]) && word(1, &["COLUMN"]) {
+            name(2).map_or(Action::Other, |name| Action::DropColumn { name })
+        } else if word(0, &["DROP"])
+            && !word(
+                1,
+                &["INDEX", "KEY", "PRIMARY", "CHECK", "CONSTRAINT", "FOREIGN"],
+            )
+        {
+            // All words that may stand here instead of a column's name are reserved.
+            name(1).map_or(Action::Other, |name| Action::DropColumn { name })
+        } else if word(0, &["DROP", "ALTER"]) && word(1, &["CHECK", "CONSTRAINT", "FOREIGN"]) {
+            let at = if word(1, &["FOREIGN"]) { 3 } else { 2 };
+            match (name(at), tokens.get(at), tokens.first()) {
+                (Some(name), Some(at), Some(first)) => Action::NamesConstraint {
+                    name,
+                    span: at.span.start - first.span.start..at.span.end - first.span.start,
+                },
+                _ => Action::Other,
+            }
+        } else if tokens.iter().any(|t| t.is("REFERENCES")) {
+            Action::AddForeignKey
+        } else {
+            Action::Other
+        };
+        let moves_column = tokens.iter().any(|t| t.is("FIRST") || t.is("AFTER"));
+        Ok(Some(Clause {
+            text,
+            action,
+            moves_column,
+        }))
+    }
+
+    /// `CREATE … INDEX` and `DROP INDEX` in the words of `ALTER TABLE`.
+    fn index_statement(&mut self, verb: &str) -> Result<Option<Alter>, StatementError> {
+        let kind = self.at;
+        let _ = self.take_words(&["UNIQUE"])
+            || self.take_words(&["FULLTEXT"])
+            || self.take_words(&["SPATIAL"]);
+        if !self.take_words(&["INDEX"]) {
+            self.at = kind;
+            return Ok(None);
+        }
+        let Some(on) = (self.at..self.tokens.len()).find(|i| self.tokens[*i].is("ON")) else {
+            return Err(StatementError::NoTable("INDEX … ON"));
+        };
+        let head = self.slice(kind..on).to_owned();
+        self.at = on + 1;
+        let table = self.table_name("INDEX … ON")?;
+        let mut end = self.tokens.len();
+        // ALGORITHM and LOCK stand at the end, without commas.
+        while let Some(i) = (self.at..end)
+            .rev()
+            .find(|i| self.tokens[*i].is("ALGORITHM") || self.tokens[*i].is("LOCK"))
+        {
+            if end - i > 3 {
+                break;
+            }
+            end = i;
+        }
+        let tail = self.slice(self.at..end);
+        let verb = if verb == "CREATE" { "ADD" } else { "DROP" };
+        let text = format!("{verb} {head} {tail}").trim_end().to_owned();
+        Ok(Some(Alter {
+            table,
+            clauses: vec![Clause {
+                text,
+                action: Action::Other,
+                moves_column: false,
+            }],
+        }))
+    }
+
+    fn create_table(&mut self) -> Result<Rest, StatementError> {
+        let if_not_exists = self.take_words(&["IF", "NOT", "EXISTS"]);
+        let start = self.at;
+        let table = self.table_name("CREATE TABLE")?;
+        let before = self.text[..self.tokens[start].span.start].to_owned();
+        let end = self.tokens[self.at - 1].span.end;
+        let last = self.tokens.last().map_or(end, |t| t.span.end).max(end);
+        let after = self.text[end..last].to_owned();
+        let mut depth = 0usize;
+        for (i, token) in self.tokens.iter().enumerate().skip(self.at) {
+            if token.is_mark('(') {
+                depth += 1;
+            } else if token.is_mark(')') {
+                depth = depth.saturating_sub(1);
+            }
+            let reads = ["SELECT", "TABLE", "WITH", "VALUES", "AS"]
+                .iter()
+                .any(|w| token.is(w));
+            let opens = i == self.at + 1 && self.tokens[self.at].is_mark('(') && token.is("SELECT");
+            if (reads && depth == 0 && !after_data_dictionary_word(self.tokens, i)) || opens {
+                return Err(StatementError::Unsupported {
+                    clause: "CREATE TABLE … SELECT".into(),
+                    why: "fills a table; create it empty, then fill it by hand",
+                });
+            }
+        }
+        Ok(Rest {
+            table,
+            before,
+            after,
+            if_not_exists,
+        })
+    }
+}
+
+/// `STORAGE`-like table options may be followed by a word that else begins a query.
+fn after_data_dictionary_word(tokens: &[Token], i: usize) -> bool {
+    i > 0 && (tokens[i - 1].is_mark('=') || tokens[i - 1].is_mark('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Statement, StatementError> {
+        Statement::parse(text, Dialect::default())
+    }
+
+    fn on_x(text: &str) -> String {
+        match parse(text).unwrap() {
+            Statement::Alter(alter) => alter.on("s", "x", ""),
+            Statement::Create(create) => create.on("s", "x"),
+            Statement::Drop { .. } => String::new(),
+        }
+    }
+
+    #[test]
+    fn a_statement_is_the_same_on_another_table() {
+        for (text, expected) in [
+            (
+                "ALTER TABLE t ADD c INT, DROP d;",
+                "ALTER TABLE `s`.`x` ADD c INT, DROP d",
+            ),
+            (
+                "alter table `a`.`t` add c int comment 't, x'",
+                "ALTER TABLE `s`.`x` add c int comment 't, x'",
+            ),
+            (
+                "ALTER TABLE t ADD c INT, ALGORITHM=COPY, LOCK=NONE",
+                "ALTER TABLE `s`.`x` ADD c INT",
+            ),
+            (
+                "ALTER TABLE t ADD c DECIMAL(3,1), DROP PARTITION a, b",
+                "ALTER TABLE `s`.`x` ADD c DECIMAL(3,1), DROP PARTITION a, b",
+            ),
+            (
+                "CREATE UNIQUE INDEX i USING BTREE ON t (a, b) COMMENT 'x' ALGORITHM=INPLACE LOCK NONE",
+                "ALTER TABLE `s`.`x` ADD UNIQUE INDEX i USING BTREE (a, b) COMMENT 'x'",
+            ),
+            ("DROP INDEX i ON s.t", "ALTER TABLE `s`.`x` DROP INDEX i"),
+            (
+                "/* why */ CREATE TABLE IF NOT EXISTS t (a INT AS (1))",
+                "/* why */ CREATE TABLE IF NOT EXISTS `s`.`x` (a INT AS (1))",
+            ),
+        ] {
+            assert_eq!(on_x(text), expected);
+        }
+    }
+
+    #[test]
+    fn renames_of_columns_are_found_in_any_spelling() {
+        let Statement::Alter(alter) = parse(
+            "ALTER TABLE t CHANGE COLUMN `a``b` c INT DEFAULT 1, CHANGE d e INT, RENAME COLUMN f TO `g`, MODIFY h INT",
+        ).unwrap() else { panic!() };
+        assert_eq!(
+            alter.renamed_columns().collect::<Vec<_>>(),
+            [("a`b", "c"), ("d", "e"), ("f", "g")]
+        );
+    }
+
+    #[test]
+    fn what_is_not_the_change_of_one_table_is_refused() {
+        for text in [
+            "",
+            "SELECT 1",
+            "ALTER TABLE t ADD c INT; DROP TABLE t",
+            "ALTER TABLE t RENAME TO u",
+            "ALTER TABLE t RENAME AS u",
+            "ALTER TABLE t RENAME u",
+            "DROP TABLE a, b",
+            "CREATE TABLE t SELECT 1",
+            "CREATE TABLE t (SELECT 1)",
+            "CREATE TABLE t AS TABLE u",
+            "ALTER TABLE t TRUNCATE PARTITION p",
+            "ALTER TABLE t DISCARD TABLESPACE",
+            "RENAME TABLE a TO b",
+            "TRUNCATE t",
+            "ALTER VIEW v AS SELECT 1",
+            "CREATE TEMPORARY TABLE t (a INT)",
+            "ALTER TABLE t /*!80000 ADD c INT */",
+            "DROP DATABASE s",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_constraints_are_translated_where_they_stand() {
+        let Statement::Alter(alter) =
+            parse("ALTER TABLE t DROP CHECK pos, ALTER CONSTRAINT `neg` NOT ENFORCED").unwrap()
+        else {
+            panic!()
+        };
+        let other = alter.with_constraint_names(|name| (name == "neg").then(|| "x_chk_1".into()));
+        assert_eq!(
+            other.on("s", "x", ""),
+            "ALTER TABLE `s`.`x` DROP CHECK pos, ALTER CONSTRAINT `x_chk_1` NOT ENFORCED"
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! Triggers and foreign keys that came to a table after preflight had found none: they would follow the old table.
+
+use sqlx::Row;
+use sqlx::mysql::MySqlRow;
+
+use crate::engine::EngineError;
+use crate::engine::session::Session;
+use crate::engine::syntax::{quote_table, quote_text};
+
+/// Asks for them, a row each. It opens no table, so that it may be asked under `LOCK TABLES`, when no more can come.
+pub(crate) fn question(schema: &str, table: &str) -> String {
+    let to = quote_text(&format!(" has come to {}", quote_table(schema, table)));
+    let (schema, table) = (quote_text(schema), quote_text(table));
+    format!(
+        "SELECT CONCAT('trigger ', t.TRIGGER_NAME, {to}) FROM information_schema.TRIGGERS AS t \
+          WHERE t.EVENT_OBJECT_SCHEMA = {schema} AND t.EVENT_OBJECT_TABLE = {table} \
+          UNION ALL \
+         SELECT CONCAT('foreign key ', k.CONSTRAINT_NAME, ' of ', k.CONSTRAINT_SCHEMA, '.', k.TABLE_NAME, {to}) \
+           FROM information_schema.REFERENTIAL_CONSTRAINTS AS k \
+          WHERE k.UNIQUE_CONSTRAINT_SCHEMA = {schema} AND k.REFERENCED_TABLE_NAME = {table}"
+    )
+}
+
+/// # Errors
+///
+/// Permanent, naming what the first answer to [`question`] names.
+pub(crate) fn judge(first: Option<&MySqlRow>) -> Result<(), EngineError> {
+    let Some(row) = first else {
+        return Ok(());
+    };
+    let newcomer: String = row
+        .try_get_unchecked(0)
+        .map_err(EngineError::while_doing("looking for new triggers"))?;
+    Err(EngineError::permanent(format!(
+        "{newcomer} since the change began, and would follow the old table; drop it, and submit the change again"
+    )))
+}
+
+/// Looks without a lock: soon after somebody has made one.
+pub(crate) async fn refuse(
+    session: &mut Session,
+    schema: &str,
+    table: &str,
+) -> Result<(), EngineError> {
+    let rows = session
+        .rows(&question(schema, table))
+        .await
+        .map_err(EngineError::while_doing("looking for new triggers"))?;
+    judge(rows.first())
+}
