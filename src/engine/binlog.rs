@@ -8,7 +8,7 @@ mod guard;
 mod jsonb;
 pub mod literal;
 mod query;
-mod roads;
+mod referrers;
 pub mod rows;
 mod table_map;
 mod time;

@@ -14,8 +14,8 @@ use super::session::Sessions;
 use super::state::checkpoint::Store;
 use super::stream::routing::Routing;
 use super::table::{TablePlan, Way};
+use super::throttle::adaptive::AdaptiveThrottle;
 use super::throttle::concurrency::Concurrency;
-use super::throttle::courtesy::Courtesy;
 use super::{Directive, EngineError, LeaseHolder, Orders, Outcome, Progress, TaskProgress};
 
 /// So long a statement may go on that should have ended.
@@ -45,7 +45,7 @@ pub struct Context {
     pub layouts: Vec<Option<Arc<RowLayout>>>,
     pub routing: Arc<Routing>,
     pub concurrency: Arc<Concurrency>,
-    pub courtesy: Courtesy,
+    pub adaptive: AdaptiveThrottle,
     /// Whether the server numbers its transactions.
     pub gtid: bool,
     /// Set when any part failed: the others end.
@@ -71,12 +71,12 @@ impl Context {
         plans: Vec<TablePlan>,
         layouts: Vec<Option<Arc<RowLayout>>>,
         routing: Arc<Routing>,
-        courtesy: Courtesy,
+        adaptive: AdaptiveThrottle,
         gtid: bool,
         lease: Arc<dyn LeaseHolder>,
     ) -> Self {
         let progress = Meter::new(&plans);
-        let others_write = courtesy.others_write();
+        let others_write = adaptive.others_write();
         let concurrency = Arc::new(Concurrency::new(options.copy_threads, others_write));
         let orders = lease.orders();
         let first = (!options.throttle.is_empty()).then(|| "the limits are being looked at".into());
@@ -88,7 +88,7 @@ impl Context {
             layouts,
             routing,
             concurrency,
-            courtesy,
+            adaptive,
             gtid,
             failed: CancellationToken::new(),
             first_error: Mutex::new(None),
@@ -190,7 +190,7 @@ impl Context {
         let level = f64::from(self.orders().throttle_level.min(9));
         match self.brake.borrow().is_some() {
             true => 0.2,
-            false => (1.0 - level / 10.0).min(self.courtesy.share()).max(0.2),
+            false => (1.0 - level / 10.0).min(self.adaptive.share()).max(0.2),
         }
     }
 
@@ -199,22 +199,22 @@ impl Context {
         let mut orders = self.orders.clone();
         let mut brake = self.brake.subscribe();
         let started = Instant::now();
-        let courtesy = self.courtesy.rest_after(worked);
+        let rest = self.adaptive.rest_after(worked);
         loop {
             self.may_go_on()?;
             let braked = brake.borrow_and_update().clone();
             let level = orders.borrow_and_update().throttle_level.min(10);
             let wait = match (&braked, level) {
-                (None, 0) if courtesy.is_zero() => {
+                (None, 0) if rest.is_zero() => {
                     self.progress.throttled_by(None);
                     return Ok(());
                 }
                 (Some(_), _) | (None, 10) => Duration::MAX,
-                (None, level) => courtesy.max(worked * u32::from(level) / u32::from(10 - level)),
+                (None, level) => rest.max(worked * u32::from(level) / u32::from(10 - level)),
             };
             self.progress
                 .throttled_by(Some(braked.unwrap_or_else(|| match level {
-                    0 => self.courtesy.reason(),
+                    0 => self.adaptive.reason(),
                     level => format!("throttle level {level} of 10"),
                 })));
             let Some(left) = wait

@@ -9,8 +9,8 @@ mod lock;
 pub(super) mod locked;
 mod options;
 mod statistics;
-pub(super) mod step;
 pub mod swap;
+pub(super) mod without_copy;
 
 use std::time::{Duration, Instant};
 
@@ -233,7 +233,7 @@ impl<'a> Cutover<'a> {
         plan: &TablePlan,
         record: &mut SwapRecord,
     ) -> Result<(), EngineError> {
-        let step = step::Step {
+        let step = without_copy::Step {
             sessions: self.sessions,
             fence: self.fence,
             job: self.job,
@@ -365,7 +365,7 @@ impl<'a> Cutover<'a> {
                     started.elapsed().as_secs()
                 )));
             }
-            step::orders_allow(self.sessions)?;
+            without_copy::orders_allow(self.sessions)?;
             tokio::time::sleep(back_off(attempts)).await;
         }
     }

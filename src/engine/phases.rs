@@ -1,6 +1,6 @@
 //! The engine's phases, in the order in which a driver calls them.
 
-mod gone;
+mod removed;
 mod start;
 
 use std::sync::Arc;

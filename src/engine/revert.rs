@@ -26,7 +26,7 @@ use super::stream::apply::Pace;
 use super::stream::routing::Routing;
 use super::stream::running::{Flow, Running, SwapDrain, difference};
 use super::table::{TablePlan, Way, catalog};
-use super::throttle::courtesy::Courtesy;
+use super::throttle::adaptive::AdaptiveThrottle;
 use super::{Directive, Engine, EngineError, Outcome, fail_point};
 
 impl Engine {
@@ -204,7 +204,7 @@ impl Engine {
             layouts,
             routing,
             // The way back copies nothing.
-            Courtesy::new(None, None),
+            AdaptiveThrottle::new(None, None),
             found.position.gtid_set.is_some(),
             Arc::clone(&self.lease),
         ));

@@ -47,7 +47,7 @@ const RESTART_LIMIT: Duration = Duration::from_secs(20);
 /// After a lost connection, how long its session may take to end.
 const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
 
-/// Who holds a session or an artefact: an operation of an installation, in one lease epoch.
+/// Who holds a session or an artifact: an operation of an installation, in one lease epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// Eight hex digits.

@@ -2,8 +2,8 @@
 
 pub mod apply;
 pub mod drain;
-pub(super) mod earlier;
 pub mod position;
-pub(super) mod prepared;
 pub mod routing;
 pub(super) mod running;
+pub(super) mod xa_before;
+pub(super) mod xa_rows;

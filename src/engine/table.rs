@@ -5,9 +5,9 @@
 //! [`TableDefinition::columns`], which is the order of row images in the binlog.
 
 pub mod catalog;
+pub(super) mod dependents;
 pub mod foreign_key;
 pub mod key_range;
-pub(super) mod newcomers;
 
 use serde::{Deserialize, Serialize};
 
@@ -211,7 +211,7 @@ pub struct TablePlan {
     pub way: Way,
     /// The table as it is now; `None` for `CREATE TABLE`.
     pub original: Option<TableDefinition>,
-    /// The table as it will be, under its artefact name; only for [`Way::Copy`].
+    /// The table as it will be, under its artifact name; only for [`Way::Copy`].
     pub shadow: Option<TableDefinition>,
     /// All columns that go over, generated ones left out; only for [`Way::Copy`].
     pub carried: Vec<Carried>,

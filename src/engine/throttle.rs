@@ -4,8 +4,8 @@
 //! long as there is one; catching up never does, for it only gets harder. What cannot be asked is
 //! a reason too: a limit that nobody can look at must not be no limit.
 
+pub(super) mod adaptive;
 pub(super) mod concurrency;
-pub(super) mod courtesy;
 
 use std::sync::Arc;
 use std::time::Duration;

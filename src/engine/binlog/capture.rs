@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::gtid::{Gtid, Position};
-use super::roads::Roads;
+use super::referrers::Referrers;
 use super::rows::{Change, RowLayout};
 use super::transaction::{Assembler, Step};
 use super::xid::Xid;
@@ -105,7 +105,7 @@ impl Capture {
     /// else writes end it.
     pub fn start(target: Target, owner: Owner, layouts: Layouts, from: Position) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
-        let roads = Roads::new(&target, &layouts);
+        let referrers = Referrers::new(&target, &layouts);
         let broken = CancellationToken::new();
         let breaks = broken.clone();
         let task = tokio::spawn(async move {
@@ -114,7 +114,7 @@ impl Capture {
                 owner,
                 layouts,
                 position: from,
-                roads,
+                referrers,
                 sender,
                 room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             };
@@ -138,7 +138,7 @@ struct Reader {
     layouts: Layouts,
     /// After the last transaction that was handed on as a whole.
     position: Position,
-    roads: Roads,
+    referrers: Referrers,
     sender: mpsc::Sender<Result<Captured, EngineError>>,
     room: Arc<Semaphore>,
 }
@@ -219,10 +219,10 @@ impl Reader {
                             .await?;
                     }
                 }
-                Step::Statement(statement) => self.roads.check(&statement).await?,
+                Step::Statement(statement) => self.referrers.check(&statement).await?,
                 Step::End(ended, suspicious) => {
                     if ended.by_statement {
-                        self.roads.ddl_came();
+                        self.referrers.ddl_came();
                     }
                     if let (Some(set), Some(gtid)) = (&mut self.position.gtid_set, &ended.gtid) {
                         set.insert(gtid);

@@ -12,7 +12,7 @@ use super::cursor::{Cursor, Malformed};
 use super::gtid::Gtid;
 use super::guard::Guard;
 use super::query::{self, Meaning};
-use super::roads::Statement;
+use super::referrers::Statement;
 use super::rows::{self, Change, RowLayout, RowsKind};
 use super::table_map::{self, TableMap};
 use super::xid::Xid;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sqlx::Row;
 
-use super::step;
+use super::without_copy;
 use crate::engine::plan::filler::{self, Filler};
 use crate::engine::session::Session;
 use crate::engine::state::fence::Fence;
@@ -12,7 +12,7 @@ use crate::engine::stream::drain::Drain;
 use crate::engine::syntax::create_text::CreateText;
 use crate::engine::syntax::quote_table;
 use crate::engine::table::foreign_key::{ForeignKey, Handover};
-use crate::engine::table::{TablePlan, catalog, newcomers};
+use crate::engine::table::{TablePlan, catalog, dependents};
 use crate::engine::{EngineError, fail_point};
 
 /// The names of one table's swap.
@@ -120,7 +120,7 @@ impl Locked<'_> {
         }
         for swap in self.names {
             question.push_str("; ");
-            question.push_str(&newcomers::question(self.fence.schema(), &swap.live));
+            question.push_str(&dependents::question(self.fence.schema(), &swap.live));
         }
         let rows = match pinned.rows(&question).await {
             Ok(rows) => rows,
@@ -137,7 +137,7 @@ impl Locked<'_> {
                 EngineError::permanent(format!("SHOW CREATE TABLE of a locked table: {error}"))
             })?);
         }
-        newcomers::judge(rows.next())?;
+        dependents::judge(rows.next())?;
         let mut seen = Seen::default();
         for (index, swap) in self.names.iter().enumerate() {
             let (Some(live), Some(next)) = (texts.get(2 * index), texts.get(2 * index + 1)) else {
@@ -177,8 +177,8 @@ impl Locked<'_> {
             return Ok(());
         };
         for (name, now, planned) in [(&swap.live, live, original), (&swap.next, next, shadow)] {
-            if now.meaning() != step::meaning(planned)? {
-                return Err(step::changed_by_others(self.fence.schema(), name));
+            if now.meaning() != without_copy::meaning(planned)? {
+                return Err(without_copy::changed_by_others(self.fence.schema(), name));
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ pub enum SwapOutcome {
 
 /// Looks at the tables of a swap that was written down.
 ///
-/// The names of artefacts are read in `owner`'s epoch: call it after the take-over, and only
+/// The names of artifacts are read in `owner`'s epoch: call it after the take-over, and only
 /// when no session that may have sent the RENAME is left.
 pub async fn settle(
     session: &mut Session,

@@ -14,9 +14,9 @@ use crate::engine::revert::way_back;
 use crate::engine::state::checkpoint::{Found, Head, Stage, run};
 use crate::engine::stream::routing::Routing;
 use crate::engine::stream::running::{Flow, Running, check_original};
-use crate::engine::stream::{earlier, position};
+use crate::engine::stream::{position, xa_before};
 use crate::engine::table::{TablePlan, Way};
-use crate::engine::throttle::courtesy::{Courtesy, Tally};
+use crate::engine::throttle::adaptive::{AdaptiveThrottle, Tally};
 use crate::engine::{Engine, EngineError, fail_point, preflight};
 
 /// How long the copy waits for transactions from before it, at most.
@@ -61,7 +61,7 @@ impl Engine {
             head.plans.clone(),
             layouts,
             routing,
-            Courtesy::new(before, Tally::read(&mut self.control, &self.sessions).await),
+            AdaptiveThrottle::new(before, Tally::read(&mut self.control, &self.sessions).await),
             gtid,
             Arc::clone(&self.lease),
         ));
@@ -112,7 +112,7 @@ impl Engine {
             let limit =
                 crate::engine::cutover::CutoverOptions::of(&self.job.options)?.give_up_after;
             let limit = limit.min(LONGEST_WAIT_FOR_EARLIER);
-            earlier::wait_until_ended(control, &plans, self.lease.as_ref(), limit).await?;
+            xa_before::wait_until_ended(control, &plans, self.lease.as_ref(), limit).await?;
         }
         let mut head = Head::new(server_uuid(control).await?, plans, deferred);
         if nothing_to_copy {

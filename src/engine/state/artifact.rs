@@ -40,7 +40,7 @@ impl Owner {
         }
     }
 
-    /// Any other artefact's name in this epoch.
+    /// Any other artifact's name in this epoch.
     pub fn artifact(&self, rest: &str) -> String {
         format!("{}{}_{rest}", self.operation_prefix(), self.epoch)
     }
@@ -163,7 +163,7 @@ pub async fn of_operation(
     Ok(found)
 }
 
-/// Gives every artefact of a former epoch a name of the owner's epoch, all in one statement.
+/// Gives every artifact of a former epoch a name of the owner's epoch, all in one statement.
 pub(crate) async fn take_over(
     session: &mut Session,
     schema: &str,
@@ -267,7 +267,7 @@ pub async fn hold_tables(
 }
 
 /// Drops the operation's working tables of the owner's epoch; for a cancel, and after a finish.
-/// `keep` names artefacts by what follows the epoch. An old table is never among them: it holds
+/// `keep` names artifacts by what follows the epoch. An old table is never among them: it holds
 /// rows that the application wrote, and goes to its holding name first.
 pub async fn remove_working(
     session: &mut Session,

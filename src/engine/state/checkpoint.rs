@@ -246,7 +246,7 @@ fn parse<T: serde::de::DeserializeOwned>(value: &str) -> Result<T, EngineError> 
 
 /// Runs one or more statements as text on any session of ours.
 ///
-/// An artefact that is not there means that another driver renamed it to its own epoch.
+/// An artifact that is not there means that another driver renamed it to its own epoch.
 pub async fn run(
     connection: &mut MySqlConnection,
     sql: String,
@@ -259,7 +259,7 @@ pub async fn run(
         .map_err(|error| artifact_error(error, doing))
 }
 
-/// Says what a failed statement on artefacts means.
+/// Says what a failed statement on artifacts means.
 pub fn artifact_error(error: sqlx::Error, doing: &'static str) -> EngineError {
     match server_error_number(&error) {
         Some(1146) if error.to_string().contains("_lk_") => EngineError::LeaseLost(format!(

@@ -1,7 +1,7 @@
 //! The fence: what stops a driver that lost its lease, on the deployment itself.
 //!
 //! One row in a table of the operation's own says which lease epoch may change anything. Whoever takes over
-//! raises it, ends the former owner's sessions and gives every artefact a name of its own epoch;
+//! raises it, ends the former owner's sessions and gives every artifact a name of its own epoch;
 //! what the former one sends later finds no session, no table and a larger epoch.
 
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Fence {
     /// Makes this owner the only one who may change the operation's tables.
     ///
     /// Raises the epoch, ends the sessions of former epochs and waits until they are gone, then renames their
-    /// artefacts. Safe to repeat.
+    /// artifacts. Safe to repeat.
     ///
     /// # Errors
     ///

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::prepared::{Prepared, Rereading};
 use super::routing::Routing;
+use super::xa_rows::{Prepared, Rereading};
 use crate::engine::binlog::capture::{Capture, Captured, Ended};
 use crate::engine::binlog::gtid::Position;
 use crate::engine::binlog::rows::{Change, RowKey};

@@ -209,7 +209,7 @@ impl Routing {
     /// change of a key come after a newer one.
     ///
     /// `before` is a place before that transaction, from which a resume gets its rows again: see
-    /// [`super::prepared`] for those of XA transactions.
+    /// [`super::xa_rows`] for those of XA transactions.
     pub fn route(
         &self,
         changes: Vec<Change>,

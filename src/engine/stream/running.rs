@@ -21,8 +21,8 @@ use crate::engine::conversion::staging::Staging;
 use crate::engine::revert::way_back;
 use crate::engine::session::Session;
 use crate::engine::state::checkpoint::run;
-use crate::engine::table::{TableDefinition, Way, catalog, newcomers};
-use crate::engine::throttle::{self, courtesy};
+use crate::engine::table::{TableDefinition, Way, catalog, dependents};
+use crate::engine::throttle::{self, adaptive};
 
 /// Stream and applier at work. Dropping it ends them.
 pub struct Running {
@@ -33,13 +33,13 @@ pub struct Running {
     applier: Option<Runner>,
     watcher: JoinHandle<()>,
     throttle: Option<JoinHandle<()>>,
-    courtesy: Option<JoinHandle<()>>,
+    adaptive: Option<JoinHandle<()>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.watcher.abort();
-        for task in [&self.throttle, &self.courtesy].into_iter().flatten() {
+        for task in [&self.throttle, &self.adaptive].into_iter().flatten() {
             task.abort();
         }
         if let Some(runner) = &self.applier {
@@ -107,11 +107,11 @@ impl Running {
         // The way back only catches up, which never yields.
         let throttle = (flow == Flow::Forward && !context.options.throttle.is_empty())
             .then(|| tokio::spawn(throttle::watch(Arc::clone(context))));
-        let courtesy =
-            (flow == Flow::Forward).then(|| tokio::spawn(courtesy::watch(Arc::clone(context))));
+        let adaptive =
+            (flow == Flow::Forward).then(|| tokio::spawn(adaptive::watch(Arc::clone(context))));
         Ok(Self {
             throttle,
-            courtesy,
+            adaptive,
             context: Arc::clone(context),
             place,
             pace,
@@ -218,7 +218,7 @@ async fn check_originals(
     for index in context.copied() {
         if let Some(original) = &context.plans[index].original {
             check_original(session, original, when).await?;
-            newcomers::refuse(session, &original.schema, &original.name).await?;
+            dependents::refuse(session, &original.schema, &original.name).await?;
         }
     }
     Ok(())

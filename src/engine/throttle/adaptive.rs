@@ -101,7 +101,7 @@ impl Tally {
 
 /// Shared by the workers of a change.
 #[derive(Debug)]
-pub struct Courtesy {
+pub struct AdaptiveThrottle {
     /// In thousandths of the work.
     rest: AtomicU32,
     /// Whether others wrote before the copy began.
@@ -115,7 +115,7 @@ pub struct Courtesy {
     course: Mutex<Course>,
 }
 
-impl Courtesy {
+impl AdaptiveThrottle {
     /// `before` and `now` enclose a time without a copy.
     pub fn new(before: Option<Tally>, now: Option<Tally>) -> Self {
         // Else, what they have taken since the server was started.
@@ -181,7 +181,12 @@ impl Courtesy {
             .store(course.now.unwrap_or_default() as u64, Ordering::Relaxed);
         self.calm
             .store(course.calm.unwrap_or_default() as u64, Ordering::Relaxed);
-        tracing::trace!(mean, calm = course.calm, rest = course.rest, "courtesy");
+        tracing::trace!(
+            mean,
+            calm = course.calm,
+            rest = course.rest,
+            "adaptive throttle"
+        );
     }
 }
 
@@ -224,7 +229,7 @@ impl Course {
 
 /// Looks until it is aborted; on a session of its own, and only while others write and there is work to be done.
 pub async fn watch(context: Arc<Context>) {
-    if !context.courtesy.can_see {
+    if !context.adaptive.can_see {
         return;
     }
     let mut last = None;
@@ -232,7 +237,7 @@ pub async fn watch(context: Arc<Context>) {
     let mut unasked = 0;
     loop {
         let began = Instant::now();
-        unasked = match context.courtesy.asked.swap(false, Ordering::Relaxed) {
+        unasked = match context.adaptive.asked.swap(false, Ordering::Relaxed) {
             true => 0,
             false => unasked + 1,
         };
@@ -240,22 +245,22 @@ pub async fn watch(context: Arc<Context>) {
             match look(&context, &mut session).await {
                 Ok(Some(tally)) => {
                     if let Some(last) = last {
-                        context.courtesy.seen(tally.since(last));
+                        context.adaptive.seen(tally.since(last));
                     }
                     last = Some(tally);
                 }
                 Ok(None) => {
-                    context.courtesy.seen(None);
+                    context.adaptive.seen(None);
                     (last, session) = (None, None);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "others' changes are looked at again later");
-                    context.courtesy.seen(None);
+                    context.adaptive.seen(None);
                     last = None;
                 }
             }
         } else {
-            context.courtesy.seen(None);
+            context.adaptive.seen(None);
             last = None;
             if let Some(session) = session.take() {
                 session.close().await;

@@ -1,4 +1,4 @@
-//! Artefacts that somebody removed: told apart from a lease that somebody else has.
+//! Artifacts that somebody removed: told apart from a lease that somebody else has.
 //!
 //! A driver that was replaced finds no table of its epoch, and so does one whose tables were dropped by hand.
 //! The fence tells which: it still names this driver only in the second case.

@@ -3,7 +3,7 @@
 //! The rows of a prepared XA transaction are in the binlog where it was prepared. If that is before the place at which the
 //! stream begins, its COMMIT comes through the stream with nothing but a name, and its rows are visible to no chunk that is
 //! copied before. So the copy begins once every transaction that may be such a one has ended: from then on each prepared
-//! transaction has its rows in the stream ([`super::prepared`]).
+//! transaction has its rows in the stream ([`super::xa_rows`]).
 //!
 //! XA RECOVER is not what is asked: it needs a privilege of its own, and shows a transaction only after its PREPARE is in the
 //! binlog and executed. InnoDB's list has it from its first row to its end.

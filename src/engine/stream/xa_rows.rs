@@ -16,7 +16,7 @@
 //!
 //! # Before the stream
 //!
-//! A COMMIT of a name that isn't here touched none of our tables: [`super::earlier`] sees to it that nothing was prepared
+//! A COMMIT of a name that isn't here touched none of our tables: [`super::xa_before`] sees to it that nothing was prepared
 //! before the stream began.
 
 use std::collections::{BTreeMap, HashMap};

@@ -22,7 +22,7 @@ pub struct Statement {
 
 /// Something that is executed when its name is used.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-struct Road {
+struct Referrer {
     schema: String,
     /// Of the view or routine; of a trigger, that of its table.
     name: String,
@@ -35,7 +35,7 @@ type Name = (String, String);
 type Names = BTreeSet<Name>;
 
 /// What leads to the watched tables.
-pub struct Roads {
+pub struct Referrers {
     target: Target,
     watched: Names,
     /// The watched tables, and all that leads to them or did at an earlier look.
@@ -43,7 +43,7 @@ pub struct Roads {
     is_current: bool,
 }
 
-impl Roads {
+impl Referrers {
     pub fn new(target: &Target, layouts: &[Option<Arc<RowLayout>>]) -> Self {
         let watched = layouts.iter().flatten();
         let watched: Names = watched
@@ -68,10 +68,11 @@ impl Roads {
     pub async fn check(&mut self, statement: &Statement) -> Result<(), EngineError> {
         if !self.is_current {
             let mut connection = session::connect(&self.target).await?;
-            let roads = roads(&mut connection).await?;
+            let referrers = referrers(&mut connection).await?;
             let parents = parents(&mut connection).await?;
             // Those of earlier looks stay: one may be gone since the statement was executed.
-            self.known.extend(reaching(&self.watched, &roads, &parents));
+            self.known
+                .extend(reaching(&self.watched, &referrers, &parents));
             self.is_current = true;
         }
         let query = Query {
@@ -102,23 +103,23 @@ fn first_named<'a>(query: &Query<'_>, names: &'a Names) -> Option<&'a Name> {
 }
 
 /// All names whose use may end at one of `watched`, those among them.
-fn reaching(watched: &Names, roads: &[Road], parents: &[(Name, Name)]) -> Names {
+fn reaching(watched: &Names, referrers: &[Referrer], parents: &[(Name, Name)]) -> Names {
     let mut found = watched.clone();
     loop {
         let before = found.len();
-        for road in roads {
-            let leads = match &road.text {
+        for referrer in referrers {
+            let leads = match &referrer.text {
                 None => true,
                 Some(text) => {
                     let query = Query {
-                        schema: road.schema.as_bytes(),
+                        schema: referrer.schema.as_bytes(),
                         text: text.as_bytes(),
                     };
                     first_named(&query, &found).is_some()
                 }
             };
             if leads {
-                found.insert((road.schema.clone(), road.name.clone()));
+                found.insert((referrer.schema.clone(), referrer.name.clone()));
             }
         }
         for (child, parent) in parents {
@@ -132,7 +133,7 @@ fn reaching(watched: &Names, roads: &[Road], parents: &[(Name, Name)]) -> Names 
     }
 }
 
-async fn roads(connection: &mut MySqlConnection) -> Result<Vec<Road>, EngineError> {
+async fn referrers(connection: &mut MySqlConnection) -> Result<Vec<Referrer>, EngineError> {
     sqlx::query_as(
         "SELECT CAST(v.TABLE_SCHEMA AS CHAR) AS `schema`, CAST(v.TABLE_NAME AS CHAR) AS `name`, \
                 CAST(NULLIF(v.VIEW_DEFINITION, '') AS CHAR) AS `text` \
@@ -179,8 +180,8 @@ mod tests {
         (schema.to_owned(), name.to_owned())
     }
 
-    fn road(schema: &str, name: &str, text: Option<&str>) -> Road {
-        Road {
+    fn referrer(schema: &str, name: &str, text: Option<&str>) -> Referrer {
+        Referrer {
             schema: schema.to_owned(),
             name: name.to_owned(),
             text: text.map(str::to_owned),
@@ -190,15 +191,15 @@ mod tests {
     #[test]
     fn a_road_leads_over_others_and_through_parents_but_not_from_another_schema() {
         let watched = Names::from([pair("s", "orders")]);
-        let roads = [
-            road("s", "first", Some("BEGIN CALL second(); END")),
-            road("s", "second", Some("UPDATE orders SET n = 1")),
-            road("far", "third", Some("DELETE FROM s.`orders`")),
-            road("far", "none", Some("DELETE FROM orders")),
-            road("far", "unseen", None),
+        let referrers = [
+            referrer("s", "first", Some("BEGIN CALL second(); END")),
+            referrer("s", "second", Some("UPDATE orders SET n = 1")),
+            referrer("far", "third", Some("DELETE FROM s.`orders`")),
+            referrer("far", "none", Some("DELETE FROM orders")),
+            referrer("far", "unseen", None),
         ];
         let parents = [(pair("s", "orders"), pair("far", "customers"))];
-        let found = reaching(&watched, &roads, &parents);
+        let found = reaching(&watched, &referrers, &parents);
         let expected = [
             pair("far", "customers"),
             pair("far", "third"),

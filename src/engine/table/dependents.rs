@@ -28,11 +28,11 @@ pub(crate) fn judge(first: Option<&MySqlRow>) -> Result<(), EngineError> {
     let Some(row) = first else {
         return Ok(());
     };
-    let newcomer: String = row
+    let dependent: String = row
         .try_get_unchecked(0)
         .map_err(EngineError::while_doing("looking for new triggers"))?;
     Err(EngineError::permanent(format!(
-        "{newcomer} since the change began, and would follow the old table; drop it, and submit the change again"
+        "{dependent} since the change began, and would follow the old table; drop it, and submit the change again"
     )))
 }
 
