@@ -164,7 +164,7 @@ pub struct TaskProgress {
     pub rows_copied: u64,
     pub rows_total: u64,
     /// `waiting`, `copying`, `copied`, `verified`, `swapped`.
-    pub state: String,
+    pub phase: String,
 }
 
 /// What a swap did.

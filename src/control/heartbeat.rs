@@ -63,7 +63,6 @@ pub async fn driver_heartbeat(
     rows.iter().map(read).collect()
 }
 
-// The keys are those of the public interface, which names a task's state its phase.
 pub(super) fn progress_json(progress: &Progress) -> serde_json::Value {
     let tasks: Vec<_> = progress
         .tasks
@@ -71,7 +70,7 @@ pub(super) fn progress_json(progress: &Progress) -> serde_json::Value {
         .map(|task| {
             serde_json::json!({
                 "task_id": task.task_id,
-                "phase": task.state,
+                "phase": task.phase,
                 "rows_copied": task.rows_copied,
                 "rows_total": task.rows_total,
             })

@@ -284,7 +284,7 @@ struct TableMeter {
     task_id: u64,
     copied: AtomicU64,
     total: AtomicU64,
-    state: Mutex<&'static str>,
+    phase: Mutex<&'static str>,
 }
 
 /// Rows a second over the last moments.
@@ -307,7 +307,7 @@ impl Meter {
                 Way::Copy => plan.original.as_ref().map_or(0, |t| t.estimated_rows),
                 Way::Instant | Way::InPlaceMetadata | Way::Create | Way::Drop => 0,
             }),
-            state: Mutex::new("waiting"),
+            phase: Mutex::new("waiting"),
         });
         Self {
             phase: Mutex::new("preflight".into()),
@@ -342,11 +342,11 @@ impl Meter {
         let meter = &self.tables[table];
         let total = meter.total.load(Ordering::Relaxed);
         meter.copied.store(total, Ordering::Relaxed);
-        self.state(table, "swapped");
+        self.task_phase(table, "swapped");
     }
 
-    pub fn state(&self, table: usize, state: &'static str) {
-        *locked(&self.tables[table].state) = state;
+    pub fn task_phase(&self, table: usize, phase: &'static str) {
+        *locked(&self.tables[table].phase) = phase;
     }
 
     pub fn lag(&self, lag: Duration) {
@@ -379,7 +379,7 @@ impl Meter {
         meter
             .total
             .store(meter.copied.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.state(table, "copied");
+        self.task_phase(table, "copied");
     }
 
     pub fn progress(&self) -> Progress {
@@ -390,7 +390,7 @@ impl Meter {
                 task_id: meter.task_id,
                 rows_copied: meter.copied.load(Ordering::Relaxed),
                 rows_total: meter.total.load(Ordering::Relaxed),
-                state: locked(&meter.state).to_string(),
+                phase: locked(&meter.phase).to_string(),
             })
             .collect();
         let rows_copied: u64 = tasks.iter().map(|t| t.rows_copied).sum();

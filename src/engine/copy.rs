@@ -192,7 +192,7 @@ impl TableCopy {
 
     /// Copies all that is left.
     pub async fn run(&self) -> Result<(), Halt> {
-        self.context.progress.state(self.table, "copying");
+        self.context.progress.task_phase(self.table, "copying");
         self.context.concurrency.another_phase();
         if self.ordered {
             let over = CancellationToken::new();

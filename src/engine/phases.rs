@@ -352,7 +352,7 @@ impl Engine {
             if different.iter().all(|(_, rows)| rows.is_empty()) {
                 head.failed_verification = None;
                 for table in context.copied() {
-                    context.progress.state(table, "verified");
+                    context.progress.task_phase(table, "verified");
                 }
                 return Ok(self.enter(Stage::Verified).await?);
             }
