@@ -12,4 +12,5 @@ pub mod load;
 pub mod preflight;
 mod progress;
 pub mod server;
+mod server_error;
 mod text;

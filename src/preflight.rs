@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::config::{Access, ConnectionSettings, tls_refusal};
 use crate::engine::EngineError;
 use crate::engine::session::{Owner, Session, Sessions};
+use crate::server_error;
 
 pub use checkup::{Finding, Severity, checkup};
 pub use drift::{Drift, drift};
@@ -73,13 +74,11 @@ fn refused_by(settings: &ConnectionSettings, error: &sqlx::Error) -> Unreachable
              and ssl_ca of the configuration file"
         ));
     }
-    let database = error.as_database_error();
-    let number = database
-        .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
-        .map(|error| error.number());
-    let (what, next) = match (number, error) {
+    let (what, next) = match (server_error::number(error), error) {
         (Some(1045), _) => (
-            database.map_or_else(String::new, |error| error.message().to_owned()),
+            error
+                .as_database_error()
+                .map_or_else(String::new, |error| error.message().to_owned()),
             "correct the account for this deployment: LOCKKEEPER_DEPLOYMENT_USER and _PASSWORD, or [deployments.NAME] of \
              the configuration file",
         ),

@@ -1,5 +1,7 @@
 //! The server's refusals as types.
 
+use crate::server_error;
+
 /// The numbers of the refusals; `sql/data/error_code.sql` has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
@@ -101,7 +103,7 @@ impl ControlError {
             // replaces at this moment: a procedure that is away, has other parameters than its caller still passes, is not yet
             // granted again, or is to be prepared again; a view whose function is away.
             Self::Server(error) => matches!(
-                server_number(error),
+                server_error::number(error),
                 Some(
                     1040 | 1053
                         | 1205
@@ -124,16 +126,9 @@ impl ControlError {
     }
 }
 
-fn server_number(error: &sqlx::Error) -> Option<u16> {
-    error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
-        .map(|error| error.number())
-}
-
 impl From<sqlx::Error> for ControlError {
     fn from(error: sqlx::Error) -> Self {
-        let Some(number) = server_number(&error) else {
+        let Some(number) = server_error::number(&error) else {
             return Self::Unreachable(error);
         };
         match ErrorCode::ALL

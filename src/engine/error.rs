@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::syntax::quote_table;
+use crate::server_error;
 
 /// How the driver answers an [`EngineError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl EngineError {
     pub fn server_number(&self) -> Option<u16> {
         std::error::Error::source(self)?
             .downcast_ref::<sqlx::Error>()
-            .and_then(server_error_number)
+            .and_then(server_error::number)
     }
 
     /// Has the deployment no room left? Then trying at once again only takes what others need.
@@ -121,10 +122,10 @@ impl EngineError {
         let doing = doing.into();
         move |error| {
             let mut message = format!("{doing} failed: {error}");
-            if server_error_number(&error).is_some_and(means_no_room) {
+            if server_error::number(&error).is_some_and(means_no_room) {
                 message.push_str(NO_ROOM);
             }
-            if server_error_number(&error).is_some_and(means_not_let_in) {
+            if server_error::number(&error).is_some_and(means_not_let_in) {
                 message.push_str(NOT_LET_IN);
             }
             let source: Option<Box<dyn std::error::Error + Send + Sync>> = Some(Box::new(error));
@@ -136,16 +137,6 @@ impl EngineError {
                 _ => Self::Retryable { message, source },
             }
         }
-    }
-}
-
-/// The server's error number, where the server answered at all.
-pub fn server_error_number(error: &sqlx::Error) -> Option<u16> {
-    match error {
-        sqlx::Error::Database(e) => e
-            .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-            .map(|e| e.number()),
-        _ => None,
     }
 }
 
@@ -175,7 +166,7 @@ fn means_not_let_in(number: u16) -> bool {
 /// those that depend on load, on other sessions or on the state of the server are retryable;
 /// the rest say that the statement itself, or the data, is at fault.
 pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
-    let Some(number) = server_error_number(error) else {
+    let Some(number) = server_error::number(error) else {
         return ErrorKind::Retryable;
     };
     match number {

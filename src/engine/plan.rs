@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::cutover::blocker;
-use super::error::{server_error_kind, server_error_number};
+use super::error::server_error_kind;
 use super::session::user::UserSettings;
 use super::session::{Owner, Session};
 use super::state::artifact::Role;
@@ -19,6 +19,7 @@ use super::syntax::{quote, quote_table};
 use super::table::foreign_key::{self, ForeignKeys};
 use super::table::{TableDefinition, TablePlan, Way, catalog};
 use super::{EngineError, ErrorKind, Job, JobTask};
+use crate::server_error;
 use constraint_names::{check_names, on_names_of};
 use trial_keys::TrialKeys;
 
@@ -553,7 +554,7 @@ impl Planner<'_> {
     }
 
     fn refused_by_server(&self, error: &sqlx::Error) -> EngineError {
-        let number = server_error_number(error).unwrap_or_default();
+        let number = server_error::number(error).unwrap_or_default();
         let text = match error {
             sqlx::Error::Database(e) => e.message().to_owned(),
             other => other.to_string(),

@@ -9,7 +9,6 @@ use sqlx::Row;
 
 use super::conversion::staging::{Staging, WayBack};
 use super::cutover::CutoverOptions;
-use super::error::server_error_number;
 use super::session::user::UserSettings;
 use super::session::{Owner, Session};
 use super::state::artifact::Role;
@@ -19,6 +18,7 @@ use super::syntax::statement::Statement;
 use super::table::catalog::{self, Surroundings};
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
 use super::{EngineError, Job, plan, verify};
+use crate::server_error;
 
 /// The oldest server that this is tested with.
 const OLDEST: (u32, u32, u32) = (8, 0, 22);
@@ -136,7 +136,7 @@ async fn variable(session: &mut Session, name: &str) -> Result<Option<String>, E
             .transpose()
             .map(Option::flatten)
             .map_err(EngineError::while_doing(format!("reading {name}"))),
-        Err(error) if server_error_number(&error) == Some(1193) => Ok(None),
+        Err(error) if server_error::number(&error) == Some(1193) => Ok(None),
         Err(error) => Err(EngineError::while_doing(format!("reading {name}"))(error)),
     }
 }

@@ -17,9 +17,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::error::server_error_number;
 use super::state::artifact::PREFIX;
 use super::{EngineError, ErrorKind, LeaseHolder, Target};
+use crate::server_error;
 
 /// Strict, so that nothing is cut silently; a zero stays a zero; dates that an application was
 /// allowed to store can be stored again.
@@ -60,14 +60,6 @@ impl Owner {
     /// What all names of the operation begin with, `_` at the end included.
     pub fn operation_prefix(&self) -> String {
         format!("{PREFIX}{}_{}_", self.installation, self.operation_id)
-    }
-
-    /// The same owner in another epoch.
-    pub fn in_epoch(&self, epoch: u64) -> Self {
-        Self {
-            epoch,
-            ..self.clone()
-        }
     }
 
     fn session_name(&self, number: u32) -> String {
@@ -322,7 +314,7 @@ impl Sessions {
                     (epoch.parse::<u64>().ok()? <= self.owner.epoch).then_some(id)
                 }));
             }
-            Err(error) if matches!(server_error_number(&error), Some(1142 | 1143 | 1227)) => {
+            Err(error) if matches!(server_error::number(&error), Some(1142 | 1143 | 1227)) => {
                 tracing::debug!(%error, "performance_schema can't be read; names alone are looked at");
             }
             Err(error) => {
@@ -504,7 +496,7 @@ async fn set_up(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         match result {
             Ok(_) => {}
             // Unknown here (1193), not granted (1227), or global only (1229).
-            Err(error) if matches!(server_error_number(&error), Some(1193 | 1227 | 1229)) => {
+            Err(error) if matches!(server_error::number(&error), Some(1193 | 1227 | 1229)) => {
                 tracing::trace!(setting, %error, "left as the server has it");
             }
             Err(error) => return Err(error),
@@ -518,7 +510,7 @@ pub async fn kill(session: &mut Session, id: u64) -> Result<(), EngineError> {
     match session.run(&format!("KILL {id}")).await {
         Ok(_) => Ok(()),
         // 1094: there is no such session any more.
-        Err(error) if server_error_number(&error) == Some(1094) => Ok(()),
+        Err(error) if server_error::number(&error) == Some(1094) => Ok(()),
         Err(error) => Err(EngineError::while_doing(format!(
             "ending the former session {id}"
         ))(error)),

@@ -131,11 +131,3 @@ pub(super) fn short_digest(text: &str) -> String {
     use sha2::{Digest, Sha256};
     hex::encode(Sha256::digest(text))[..8].to_owned()
 }
-
-/// The server's number for a refusal.
-pub(super) fn error_number(error: &sqlx::Error) -> Option<u16> {
-    error
-        .as_database_error()?
-        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-        .map(|error| error.number())
-}

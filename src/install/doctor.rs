@@ -2,10 +2,11 @@
 
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
-use super::database::{error_number, prepare_session};
+use super::database::prepare_session;
 use super::error::InstallError;
 use super::set::Kind;
 use super::version::check_for_drive;
+use crate::server_error;
 
 /// One object that is not as it was installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub async fn inspect(
 ) -> Result<Vec<Finding>, InstallError> {
     prepare_session(session).await?;
     let findings = match differences(session).await {
-        Err(InstallError::Database(error)) if error_number(&error) == Some(1146) => {
+        Err(InstallError::Database(error)) if server_error::number(&error) == Some(1146) => {
             return Err(InstallError::NotInstalled {
                 schema: schema.to_owned(),
             });

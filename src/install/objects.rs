@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
-use super::database::{error_number, run};
+use super::database::run;
 use super::doctor::definitions_query;
 use super::error::InstallError;
 use super::privileges::GRANTS_NAME;
 use super::set::{Kind, Object, UNLOCK_STATEMENT, drop_statement, objects};
 use super::version::{API_VERSION, PROGRAM_VERSION};
 use super::{Report, privileges};
+use crate::server_error;
 
 /// A row of `installed_object`.
 #[derive(Clone, Debug)]
@@ -148,7 +149,7 @@ async fn create(session: &mut MySqlConnection, object: &Object) -> Result<(), In
 
 /// What to do about refusals that have nothing to do with the object.
 fn hint(error: &sqlx::Error) -> &'static str {
-    match error_number(error) {
+    match server_error::number(error) {
         // With the binary log on, functions and triggers ask for more than CREATE ROUTINE and TRIGGER.
         Some(1419) => {
             "; install as an account with SUPER, or set log_bin_trust_function_creators = 1 meanwhile"

@@ -6,10 +6,11 @@ use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, MySqlConnection};
 
 use super::Report;
-use super::database::{error_number, literal, quoted, run, short_digest};
+use super::database::{literal, quoted, run, short_digest};
 use super::error::InstallError;
 use super::objects::record_statement;
 use super::set::Kind;
+use crate::server_error;
 
 const GRANTS: &str = include_str!("../../sql/grants.sql");
 /// The name under which the list is recorded.
@@ -177,7 +178,7 @@ async fn roles_missing(session: &mut MySqlConnection, schema: &str) -> Result<bo
         {
             Ok(_) => {}
             // No such account.
-            Err(error) if error_number(&error) == Some(1141) => return Ok(true),
+            Err(error) if server_error::number(&error) == Some(1141) => return Ok(true),
             // Not allowed to look: then not allowed to change either, and left as it is.
             Err(error) if is_refusal(&error) => {}
             Err(error) => return Err(error.into()),
@@ -189,7 +190,7 @@ async fn roles_missing(session: &mut MySqlConnection, schema: &str) -> Result<bo
 /// The account lacks a right, as opposed to a fault.
 fn is_refusal(error: &sqlx::Error) -> bool {
     matches!(
-        error_number(error),
+        server_error::number(error),
         Some(1044 | 1045 | 1142 | 1227 | 1370 | 1410)
     )
 }

@@ -2,10 +2,10 @@
 
 use sqlx::MySqlConnection;
 
-use super::database::error_number;
 use super::error::InstallError;
 use super::migrate::{HISTORY_TABLE, migrations};
 use super::objects::{self, Recorded};
+use crate::server_error;
 
 /// The version of the public SQL interface that this program speaks and installs.
 pub const API_VERSION: u32 = 1;
@@ -47,7 +47,7 @@ pub(super) async fn refuse_newer(
             return Err(newer(format!("with tables of version {applied}")));
         }
         Ok(_) => {}
-        Err(error) if error_number(&error) == Some(NO_SUCH_TABLE) => {}
+        Err(error) if server_error::number(&error) == Some(NO_SUCH_TABLE) => {}
         Err(error) => return Err(error.into()),
     }
     match objects::recorded(session).await {
@@ -57,7 +57,7 @@ pub(super) async fn refuse_newer(
             }
             Some(_) | None => Ok(()),
         },
-        Err(error) if error_number(&error) == Some(NO_SUCH_TABLE) => Ok(()),
+        Err(error) if server_error::number(&error) == Some(NO_SUCH_TABLE) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -74,7 +74,7 @@ pub async fn check_for_drive(
 ) -> Result<SchemaState, InstallError> {
     match objects::recorded_in_view(session).await {
         Ok(recorded) => judge(&recorded, schema),
-        Err(error) => match error_number(&error) {
+        Err(error) => match server_error::number(&error) {
             Some(NO_SUCH_TABLE | NO_SUCH_SCHEMA) => Err(InstallError::NotInstalled {
                 schema: schema.to_owned(),
             }),

@@ -5,10 +5,10 @@ use sqlx::Row as _;
 
 use super::{INSTALLATION, Place, Unreachable};
 use crate::config::Access;
-use crate::engine::error::server_error_number;
 use crate::engine::preflight::privilege;
 use crate::engine::session::Session;
 use crate::engine::state::artifact::{self, Artifact, ArtifactKind};
+use crate::server_error;
 
 /// A transaction this old holds up a cutover, and keeps old row versions alive.
 const LONG_SECONDS: u64 = 10;
@@ -224,7 +224,7 @@ async fn sight(session: &mut Session) -> Option<Finding> {
                         performance_schema.events_transactions_current \
                   LIMIT 0";
     let error = session.rows(query).await.err()?;
-    if !matches!(server_error_number(&error), Some(1044 | 1142 | 1143)) {
+    if !matches!(server_error::number(&error), Some(1044 | 1142 | 1143)) {
         return None;
     }
     let account = privilege::account(session).await.ok()?;
@@ -322,7 +322,7 @@ async fn long_transactions(session: &mut Session) -> Vec<Finding> {
         Ok(rows) => rows,
         Err(error) => {
             // The list has the running statements, too, as utf8mb3.
-            let (what, remedy) = match server_error_number(&error) {
+            let (what, remedy) = match server_error::number(&error) {
                 Some(3854) => (
                     "not shown: a transaction runs a statement with a character that utf8mb3 lacks (3854)",
                     "look again in a moment",

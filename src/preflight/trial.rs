@@ -9,7 +9,6 @@ use tokio::sync::watch;
 
 use super::{Place, Unreachable, unreachable_by};
 use crate::config::Access;
-use crate::engine::error::server_error_number;
 use crate::engine::session::user::UserSettings;
 use crate::engine::session::{Owner, Session};
 use crate::engine::state::artifact;
@@ -18,6 +17,7 @@ use crate::engine::table::{TablePlan, Way, catalog};
 use crate::engine::{
     EngineError, Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, plan, preflight,
 };
+use crate::server_error;
 
 /// What would be submitted.
 #[derive(Debug, Clone)]
@@ -123,7 +123,12 @@ async fn create_text(
             .first()
             .and_then(|row| row.try_get_unchecked::<String, _>(1).ok())),
         // No such schema, no such table, no right to see it: the engine says which, and what to do.
-        Err(error) if matches!(server_error_number(&error), Some(1049 | 1142 | 1146 | 1044)) => {
+        Err(error)
+            if matches!(
+                server_error::number(&error),
+                Some(1049 | 1142 | 1146 | 1044)
+            ) =>
+        {
             Ok(None)
         }
         Err(error) => Err(EngineError::while_doing(format!("reading {quoted}"))(error)),

@@ -6,12 +6,13 @@ use sqlx::Row;
 
 use super::staging::as_altered;
 use crate::engine::EngineError;
-use crate::engine::error::{ErrorKind, server_error_kind, server_error_number};
+use crate::engine::error::{ErrorKind, server_error_kind};
 use crate::engine::session::Session;
 use crate::engine::syntax::create_text::{CreateText, ElementKind};
 use crate::engine::syntax::quote;
 use crate::engine::table::key_range::KeyColumns;
 use crate::engine::table::{TableDefinition, TablePlan, catalog};
+use crate::server_error;
 
 /// `INSERT INTO … SELECT … WHERE `, or with another verb, for whatever has the shadow's columns.
 pub(crate) fn from_original(
@@ -149,7 +150,7 @@ pub(crate) async fn said(
         sqlx::Error::Database(e) => e.message().to_owned(),
         other => other.to_string(),
     };
-    let number = server_error_number(error).unwrap_or_default();
+    let number = server_error::number(error).unwrap_or_default();
     let mut text = format!("{text} ({number})").replace(&format!("{table}."), "");
     // 3819: a CHECK is violated.
     if number == 3819

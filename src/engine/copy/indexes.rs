@@ -6,12 +6,12 @@ use sqlx::Row;
 
 use crate::engine::binlog::capture::STREAM_MARK;
 use crate::engine::context::{Context, Halt, LONGEST_SILENCE, no_answer};
-use crate::engine::error::server_error_number;
 use crate::engine::options::{IndexBuild, Options};
 use crate::engine::session::Session;
 use crate::engine::syntax::quote;
 use crate::engine::table::{Key, KeyKind, TableDefinition, TablePlan, Way, catalog};
 use crate::engine::{EngineError, fail_point};
+use crate::server_error;
 
 /// Memory that the server sorts in while it builds indexes. Its default, 1 MB for all threads together, makes it merge
 /// many small runs.
@@ -88,7 +88,7 @@ async fn has_replica(session: &mut Session) -> Result<bool, EngineError> {
     );
     let rows = match session.rows(&others).await {
         // Anybody may read `processlist`, but not those two: then our own streams count, too.
-        Err(error) if server_error_number(&error) == Some(1142) => {
+        Err(error) if server_error::number(&error) == Some(1142) => {
             let all = "SELECT EXISTS (SELECT 1 FROM performance_schema.processlist AS p \
                                        WHERE p.COMMAND IN ('Binlog Dump', 'Binlog Dump GTID'))";
             session.rows(all).await
@@ -164,7 +164,7 @@ pub async fn build(
     fail_point::at("index.build.after");
     match result {
         Ok(()) => Ok(()),
-        Err(error) if matches!(server_error_number(&error), Some(1062 | 1586)) => {
+        Err(error) if matches!(server_error::number(&error), Some(1062 | 1586)) => {
             let rows = duplicates(session, plan, shadow, &missing)
                 .await
                 .unwrap_or_default();
@@ -201,7 +201,7 @@ async fn tune(context: &Context, session: &mut Session) -> Result<(), EngineErro
         match session.run(&format!("SET SESSION {setting}")).await {
             Ok(_) => {}
             // A server before 8.0.27 knows no such variables, and sorts otherwise.
-            Err(error) if server_error_number(&error) == Some(1193) => {}
+            Err(error) if server_error::number(&error) == Some(1193) => {}
             Err(error) => return Err(EngineError::while_doing("building indexes")(error)),
         }
     }

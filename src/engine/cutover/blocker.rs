@@ -8,8 +8,8 @@ use std::time::Duration;
 use sqlx::Row;
 
 use crate::engine::EngineError;
-use crate::engine::error::server_error_number;
 use crate::engine::session::Session;
+use crate::server_error;
 
 /// A session that holds a lock of the table's definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,7 +114,7 @@ pub async fn holding(
     }
     let rows = match query.fetch_all(session.connection()).await {
         Ok(rows) => rows,
-        Err(error) if matches!(server_error_number(&error), Some(1142 | 1143 | 1227)) => {
+        Err(error) if matches!(server_error::number(&error), Some(1142 | 1143 | 1227)) => {
             tracing::debug!(%error, "performance_schema can't be read; blockers are not looked for");
             return Ok(Vec::new());
         }

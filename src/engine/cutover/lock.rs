@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::locked::SwapNames;
 use super::{Cutover, blocker};
-use crate::engine::error::server_error_number;
 use crate::engine::session::{self, Session};
 use crate::engine::syntax::quote_table;
 use crate::engine::{EngineError, fail_point};
+use crate::server_error;
 
 /// How much longer than the server may take an answer is waited for.
 pub(crate) const ANSWER_MARGIN: Duration = Duration::from_secs(5);
@@ -112,13 +112,13 @@ impl Cutover<'_> {
                 Ok(None)
             }
             // Interrupted by the helper, or past the server's limit, or a deadlock of metadata.
-            Err(error) if matches!(server_error_number(&error), Some(1317 | 1205 | 1213)) => {
+            Err(error) if matches!(server_error::number(&error), Some(1317 | 1205 | 1213)) => {
                 Ok(Some(format!(
                     "the tables could not be locked within {} ms",
                     limit.as_millis()
                 )))
             }
-            Err(error) if server_error_number(&error) == Some(1146) => {
+            Err(error) if server_error::number(&error) == Some(1146) => {
                 // A successor renames what is ours before anything else.
                 self.fence.check(helper).await?;
                 Err(doing()(error))

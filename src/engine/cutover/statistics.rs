@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::engine::EngineError;
-use crate::engine::error::server_error_number;
 use crate::engine::session::Session;
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::TablePlan;
+use crate::server_error;
 
 /// Columns that share one way of making histograms: buckets, and whether ANALYZE renews them.
 type HistogramKinds = BTreeMap<(u64, bool), Vec<String>>;
@@ -58,7 +58,7 @@ async fn histograms(
     .await;
     let rows = match rows {
         Ok(rows) => rows,
-        Err(error) if matches!(server_error_number(&error), Some(1142 | 1227)) => Vec::new(),
+        Err(error) if matches!(server_error::number(&error), Some(1142 | 1227)) => Vec::new(),
         Err(error) => return Err(EngineError::while_doing("reading histograms")(error)),
     };
     let mut kinds = HistogramKinds::new();

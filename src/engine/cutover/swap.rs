@@ -1,12 +1,12 @@
 //! Which of two tables has the application's name: settled by identity, never by guessing.
 
 use crate::engine::EngineError;
-use crate::engine::error::server_error_number;
 use crate::engine::session::{Owner, Session};
 use crate::engine::state::artifact::Role;
 use crate::engine::state::fence::{SwapRecord, SwapTable};
 use crate::engine::syntax::quote_table;
 use crate::engine::table::catalog;
+use crate::server_error;
 
 /// What became of a swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub async fn exists(session: &mut Session, schema: &str, name: &str) -> Result<b
     .await;
     match found {
         Ok(count) => Ok(count > 0),
-        Err(error) if server_error_number(&error) == Some(1049) => Ok(false),
+        Err(error) if server_error::number(&error) == Some(1049) => Ok(false),
         Err(error) => Err(EngineError::while_doing(format!(
             "looking for {}",
             quote_table(schema, name)

@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 
 use super::{blocker, swap};
 use crate::engine::context::lease_is_lost;
-use crate::engine::error::server_error_number;
 use crate::engine::session::user::UserSettings;
 use crate::engine::session::{Session, Sessions};
 use crate::engine::state::artifact;
@@ -21,6 +20,7 @@ use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::foreign_key::{self, ForeignKey};
 use crate::engine::table::{TablePlan, Way, catalog};
 use crate::engine::{EngineError, ErrorKind, Job, fail_point, plan};
+use crate::server_error;
 
 pub(crate) struct Step<'a> {
     pub sessions: &'a Sessions,
@@ -267,7 +267,7 @@ impl Step<'_> {
             match answer {
                 Ok(()) => return Ok(()),
                 // A statement that gives way to others, as the swap does.
-                Err(error) if matches!(server_error_number(&error), Some(1205 | 1213)) => {
+                Err(error) if matches!(server_error::number(&error), Some(1205 | 1213)) => {
                     self.pause(&mut attempts, started, "the table is in use")
                         .await?;
                 }

@@ -10,12 +10,12 @@ use sqlx::Row;
 
 use crate::engine::conversion::insert::examples;
 use crate::engine::conversion::losses::{Loss, losses};
-use crate::engine::error::server_error_number;
 use crate::engine::session::Session;
 use crate::engine::syntax::quote;
 use crate::engine::table::key_range::KeyColumns;
 use crate::engine::table::{Carried, Column, Key, KeyKind, TableDefinition, TablePlan};
 use crate::engine::{EngineError, Job};
+use crate::server_error;
 
 /// How long the search for one bad value may take on a table; what isn't found by then is
 /// left to the copy, where it is an error, or to the user's consent.
@@ -172,7 +172,7 @@ async fn one(
             )))
         }
         // 3024: the table is too big to look at every row now.
-        Err(error) if server_error_number(&error) == Some(3024) => {
+        Err(error) if server_error::number(&error) == Some(3024) => {
             if loss.silent {
                 Err(EngineError::permanent(format!(
                     "{change}: rows may be there whose value {}, which is not said to be wanted; \
@@ -249,7 +249,7 @@ async fn duplicates(
                 side(1)
             )))
         }
-        Err(error) if server_error_number(&error) == Some(3024) => {
+        Err(error) if server_error::number(&error) == Some(3024) => {
             tracing::info!(
                 key = key.name,
                 "too many rows to compare; the copy will tell"

@@ -4,8 +4,8 @@ use sqlx::Row;
 
 use crate::engine::EngineError;
 use crate::engine::binlog::gtid::Position;
-use crate::engine::error::server_error_number;
 use crate::engine::session::Session;
+use crate::server_error;
 
 pub(crate) async fn server_uuid(session: &mut Session) -> Result<String, EngineError> {
     let doing = || EngineError::while_doing("asking for the server's identity");
@@ -27,7 +27,7 @@ pub(crate) async fn check_settings(session: &mut Session, gtid: bool) -> Result<
     let rows = match session.rows(sql).await {
         Ok(rows) => rows,
         // A server without binlog_format writes rows only.
-        Err(error) if server_error_number(&error) == Some(1193) => return Ok(()),
+        Err(error) if server_error::number(&error) == Some(1193) => return Ok(()),
         Err(error) => return Err(doing()(error)),
     };
     let Some(row) = rows.first() else {
@@ -65,7 +65,7 @@ pub(crate) async fn check_filters(session: &mut Session, schema: &str) -> Result
     let rows = match session.rows("SHOW BINARY LOG STATUS").await {
         Ok(rows) => rows,
         // Before 8.2 the statement has another name.
-        Err(error) if server_error_number(&error) == Some(1064) => {
+        Err(error) if server_error::number(&error) == Some(1064) => {
             session.rows("SHOW MASTER STATUS").await.map_err(doing())?
         }
         Err(error) => return Err(doing()(error)),

@@ -9,9 +9,9 @@ use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
 use crate::engine::EngineError;
-use crate::engine::error::server_error_number;
 use crate::engine::session::{Owner, Session};
 use crate::engine::syntax::quote_table;
+use crate::server_error;
 
 /// What the names of all our tables begin with.
 pub const PREFIX: &str = "_lk_";
@@ -321,7 +321,7 @@ async fn fence_is_due(session: &mut Session, fence: &Artifact) -> Result<bool, E
     match due {
         Ok(due) => Ok(due == Some(1)),
         // Removed meanwhile.
-        Err(error) if server_error_number(&error) == Some(1146) => Ok(false),
+        Err(error) if server_error::number(&error) == Some(1146) => Ok(false),
         Err(error) => Err(EngineError::while_doing(format!(
             "reading {}",
             fence.quoted()

@@ -8,15 +8,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
-use super::artifact::Role;
 use crate::engine::EngineError;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::binlog::literal;
 use crate::engine::binlog::rows::KeyText;
-use crate::engine::error::server_error_number;
 use crate::engine::session::{Owner, Session};
 use crate::engine::syntax::quote;
 use crate::engine::table::{Key, TablePlan};
+use crate::server_error;
 
 /// The form of what is stored. A driver that finds a later one refuses to resume.
 const FORMAT: u32 = 1;
@@ -144,7 +143,7 @@ impl Store {
             .rows(&format!("SELECT name, value FROM {}", self.table))
             .await;
         let rows = match rows {
-            Err(error) if server_error_number(&error) == Some(1146) => return Ok(None),
+            Err(error) if server_error::number(&error) == Some(1146) => return Ok(None),
             other => other.map_err(EngineError::while_doing("reading the checkpoint"))?,
         };
         let mut entries: BTreeMap<String, String> = BTreeMap::new();
@@ -261,20 +260,11 @@ pub async fn run(
 
 /// Says what a failed statement on artifacts means.
 pub fn artifact_error(error: sqlx::Error, doing: &'static str) -> EngineError {
-    match server_error_number(&error) {
+    match server_error::number(&error) {
         Some(1146) if error.to_string().contains("_lk_") => EngineError::LeaseLost(format!(
             "{doing}: the tables of this lease are gone ({error}); another driver took over, or \
              somebody removed them"
         )),
         _ => EngineError::while_doing(doing)(error),
     }
-}
-
-/// Used for names in `LOCK TABLES`.
-pub fn shadow_name(owner: &Owner, schema: &str, position: u32) -> String {
-    format!(
-        "{}.{}",
-        quote(schema),
-        quote(&owner.table(Role::Shadow(position)))
-    )
 }

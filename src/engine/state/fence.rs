@@ -12,10 +12,10 @@ use sqlx::{Connection, Row};
 
 use super::artifact;
 use crate::engine::EngineError;
-use crate::engine::error::server_error_number;
 use crate::engine::preflight::server_fit::server_uuid;
 use crate::engine::session::{Owner, Session, Sessions};
 use crate::engine::syntax::quote_table;
+use crate::server_error;
 
 /// A killed session ends when its statement notices; a long index build may take a while.
 const FORMER_SESSIONS_LIMIT: Duration = Duration::from_secs(60);
@@ -122,7 +122,7 @@ impl Fence {
         match epoch {
             Ok(Some(epoch)) if epoch > self.owner.epoch => Err(self.fenced_off(epoch)),
             Ok(_) => Ok(()),
-            Err(error) if server_error_number(&error) == Some(1146) => Ok(()),
+            Err(error) if server_error::number(&error) == Some(1146) => Ok(()),
             Err(error) => Err(EngineError::while_doing("reading the fence")(error)),
         }
     }
@@ -204,7 +204,7 @@ impl Fence {
 
     /// What it means that [`Fence::question`] failed.
     pub(crate) fn unanswered(&self, error: sqlx::Error) -> EngineError {
-        if server_error_number(&error) == Some(1146) {
+        if server_error::number(&error) == Some(1146) {
             self.gone()
         } else {
             EngineError::while_doing("reading the fence")(error)

@@ -9,8 +9,8 @@ use super::apply::Applied;
 use crate::engine::EngineError;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::context::{Context, Halt};
-use crate::engine::error::server_error_number;
 use crate::engine::session::Session;
+use crate::server_error;
 
 /// How the place after all that is committed is asked for.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub async fn current(session: &mut Session, gtid: bool) -> Result<Position, Engi
     let (file, offset) = match session.rows("SHOW BINARY LOG STATUS").await {
         Ok(rows) => first_place(&rows)?,
         // Before 8.2 the statement has another name.
-        Err(error) if server_error_number(&error) == Some(1064) => {
+        Err(error) if server_error::number(&error) == Some(1064) => {
             first_place(&session.rows("SHOW MASTER STATUS").await.map_err(doing())?)?
         }
         Err(error) => return Err(doing()(error)),

@@ -16,10 +16,10 @@ use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
 use crate::engine::context::{Halt, must_halt};
-use crate::engine::error::server_error_number;
 use crate::engine::session::Session;
 use crate::engine::table::{TablePlan, Way};
 use crate::engine::{EngineError, LeaseHolder};
+use crate::server_error;
 
 /// How often is looked again. InnoDB renews its list no sooner than 100 ms after somebody last read it.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -132,7 +132,7 @@ async fn read(session: &mut Session, number: u32) -> Result<Option<(Suspects, bo
            FROM information_schema.INNODB_TRX AS t"
     );
     let rows = match session.rows(&sql).await {
-        Err(error) if server_error_number(&error) == Some(CANNOT_CONVERT) => return Ok(None),
+        Err(error) if server_error::number(&error) == Some(CANNOT_CONVERT) => return Ok(None),
         rows => rows.map_err(doing())?,
     };
     let (mut suspects, mut is_new) = (Suspects::new(), false);
@@ -210,7 +210,7 @@ async fn numbers(session: &mut Session, sql: &str) -> Result<Option<Vec<u64>>, E
     let doing = || EngineError::while_doing("looking at a transaction from before the change");
     let rows = match session.rows(sql).await {
         Ok(rows) => rows,
-        Err(error) if matches!(server_error_number(&error), Some(1142 | 1143 | 1227)) => {
+        Err(error) if matches!(server_error::number(&error), Some(1142 | 1143 | 1227)) => {
             tracing::debug!(%error, "performance_schema can't be read; nobody is acquitted");
             return Ok(None);
         }

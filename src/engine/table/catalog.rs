@@ -7,11 +7,11 @@ use sqlx::mysql::MySqlRow;
 
 use super::{Column, DataType, Generated, Key, KeyKind, KeyPart, TableDefinition};
 use crate::engine::EngineError;
-use crate::engine::error::server_error_number;
 use crate::engine::session::Session;
 use crate::engine::syntax::create_text::{CreateText, ElementKind};
 use crate::engine::syntax::quote_table;
 use crate::engine::syntax::token::{Dialect, TokenKind, tokens};
+use crate::server_error;
 
 /// A foreign key, seen from either of its tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub async fn create_statement(
             .transpose()
             .map_err(failed(&quoted)),
         // 1146 and 1049: no such table, no such schema.
-        Err(error) if matches!(server_error_number(&error), Some(1146 | 1049)) => Ok(None),
+        Err(error) if matches!(server_error::number(&error), Some(1146 | 1049)) => Ok(None),
         Err(error) => Err(failed(&quoted)(error)),
     }
 }
@@ -455,7 +455,7 @@ pub async fn row_versions(
     match versions {
         Ok(versions) => Ok(versions),
         // 1054: before 8.0.29 nothing was counted.
-        Err(error) if server_error_number(&error) == Some(1054) => Ok(None),
+        Err(error) if server_error::number(&error) == Some(1054) => Ok(None),
         Err(error) => Err(failed(&quote_table(schema, name))(error)),
     }
 }
