@@ -13,4 +13,5 @@ pub mod preflight;
 mod progress;
 pub mod server;
 mod server_error;
+mod server_version;
 mod text;

@@ -24,11 +24,12 @@ use crate::config::ConnectionSettings;
 use container::ContainerServer;
 use process::ProcessServer;
 
+pub use crate::server_version::Version;
 pub use error::ServerError;
 pub use find::{Source, find};
 pub use named::{TEST_URL_VARIABLE, named};
 pub use options::{Durability, ServerOptions};
-pub use program::{Program, Version};
+pub use program::Program;
 
 /// A running server. Dropping it stops and removes it, unless it is somebody else's.
 #[derive(Debug)]

@@ -19,9 +19,7 @@ use super::table::catalog::{self, Surroundings};
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
 use super::{EngineError, Job, plan, verify};
 use crate::server_error;
-
-/// The oldest server that this is tested with.
-const OLDEST: (u32, u32, u32) = (8, 0, 22);
+use crate::server_version::{OLDEST, Version};
 
 /// Checks the server, the account and the tables, decides the way of each statement, and checks
 /// what each way needs. Leaves the empty shadows of copies behind, and nothing if it refuses.
@@ -148,9 +146,9 @@ async fn server(session: &mut Session) -> Result<(), EngineError> {
             "the server is {version}; only MySQL is supported"
         )));
     }
-    if parsed(&version).is_none_or(|version| version < OLDEST) {
+    if Version::of(&version).is_none_or(|version| version < OLDEST) {
         return Err(EngineError::permanent(format!(
-            "the server is {version}; 8.0.22 is the oldest supported"
+            "the server is {version}; {OLDEST} is the oldest supported"
         )));
     }
     for name in ["read_only", "super_read_only"] {
@@ -179,34 +177,29 @@ async fn server(session: &mut Session) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// The numbers of a server's version.
-pub(super) fn parsed(version: &str) -> Option<(u32, u32, u32)> {
-    let mut numbers = version
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|n| n.parse().ok());
-    Some((numbers.next()??, numbers.next()??, numbers.next()??))
-}
+/// Global variables, what capture needs them to be, and how they come to it.
+pub(crate) const BINLOG_SETTINGS: [(&str, &str, &str); 4] = [
+    ("log_bin", "1", "start the server with --log-bin"),
+    (
+        "binlog_format",
+        "ROW",
+        "SET PERSIST binlog_format = ROW, and reconnect the application",
+    ),
+    (
+        "binlog_row_image",
+        "FULL",
+        "SET PERSIST binlog_row_image = FULL, and reconnect the application",
+    ),
+    (
+        "binlog_row_value_options",
+        "",
+        "SET PERSIST binlog_row_value_options = '', and reconnect the application",
+    ),
+];
 
 /// Capture needs every row's whole image in the binlog.
 async fn stream(session: &mut Session) -> Result<(), EngineError> {
-    for (name, wanted, remedy) in [
-        ("log_bin", "1", "start the server with --log-bin"),
-        (
-            "binlog_format",
-            "ROW",
-            "SET PERSIST binlog_format = ROW, and reconnect the application",
-        ),
-        (
-            "binlog_row_image",
-            "FULL",
-            "SET PERSIST binlog_row_image = FULL, and reconnect the application",
-        ),
-        (
-            "binlog_row_value_options",
-            "",
-            "SET PERSIST binlog_row_value_options = '', and reconnect the application",
-        ),
-    ] {
+    for (name, wanted, remedy) in BINLOG_SETTINGS {
         // A variable that a later server has done away with can't be set to anything else.
         if let Some(value) = variable(session, name).await?
             && !value.eq_ignore_ascii_case(wanted)
@@ -394,17 +387,4 @@ async fn child(session: &mut Session, job: &Job, plan: &TablePlan) -> Result<(),
         )));
     }
     privilege::check_parents(session, keys.parents().map(|(schema, _)| schema)).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_compared_by_their_numbers() {
-        assert_eq!(parsed("8.0.22-log"), Some((8, 0, 22)));
-        assert_eq!(parsed("9.7.4-2"), Some((9, 7, 4)));
-        assert!(parsed("8.0.9").unwrap() < OLDEST && parsed("10.1.0").unwrap() > OLDEST);
-        assert_eq!(parsed("next"), None);
-    }
 }

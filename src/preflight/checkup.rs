@@ -5,10 +5,12 @@ use sqlx::Row as _;
 
 use super::{INSTALLATION, Place, Unreachable};
 use crate::config::Access;
+use crate::engine::preflight::BINLOG_SETTINGS;
 use crate::engine::preflight::privilege;
 use crate::engine::session::Session;
 use crate::engine::state::artifact::{self, Artifact, ArtifactKind};
 use crate::server_error;
+use crate::server_version::{OLDEST, Version};
 
 /// A transaction this old holds up a cutover, and keeps old row versions alive.
 const LONG_SECONDS: u64 = 10;
@@ -88,13 +90,9 @@ async fn variable(session: &mut Session, name: &str) -> Option<String> {
 
 async fn version(session: &mut Session) -> Finding {
     let version = variable(session, "version").await.unwrap_or_default();
-    let mut numbers = version
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|part| part.parse::<u32>().unwrap_or_default());
-    let mut next = || numbers.next().unwrap_or_default();
-    let is_old = (next(), next(), next()) < (8, 0, 22);
+    let is_old = Version::of(&version).is_none_or(|version| version < OLDEST);
     if version.to_ascii_lowercase().contains("mariadb") || is_old {
-        let remedy = "Lockkeeper works on MySQL 8.0.22 or later";
+        let remedy = format!("Lockkeeper works on MySQL {OLDEST} or later");
         finding(Severity::Error, "version", version, remedy)
     } else {
         finding(Severity::Good, "version", version, "")
@@ -104,23 +102,7 @@ async fn version(session: &mut Session) -> Finding {
 /// What a copy needs: it reads every row's whole image from the binlog.
 async fn settings(session: &mut Session) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (name, wanted, remedy) in [
-        ("log_bin", "1", "start the server with --log-bin"),
-        (
-            "binlog_format",
-            "ROW",
-            "SET PERSIST binlog_format = ROW, and reconnect the application",
-        ),
-        (
-            "binlog_row_image",
-            "FULL",
-            "SET PERSIST binlog_row_image = FULL, and reconnect the application",
-        ),
-        (
-            "binlog_row_value_options",
-            "",
-            "SET PERSIST binlog_row_value_options = '', and reconnect the application",
-        ),
+    let primary = [
         (
             "read_only",
             "0",
@@ -131,7 +113,8 @@ async fn settings(session: &mut Session) -> Vec<Finding> {
             "0",
             "correct the deployment's address: it must be the primary; if it is, SET PERSIST super_read_only = OFF",
         ),
-    ] {
+    ];
+    for (name, wanted, remedy) in BINLOG_SETTINGS.into_iter().chain(primary) {
         // A later server may have done away with a variable; it can't be wrong then.
         if let Some(value) = variable(session, name).await
             && !value.eq_ignore_ascii_case(wanted)

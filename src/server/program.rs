@@ -1,7 +1,6 @@
 //! One mysqld on this machine: which version it is, how it is run, and an initialised data folder to copy.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,18 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::{ServerError, file_error};
 use super::find::{cache_folder, lock};
-
-/// The oldest server that Lockkeeper runs on.
-const OLDEST: Version = Version(8, 0, 22);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u16, pub u16, pub u16);
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
+use crate::server_version::{OLDEST, Version};
 
 /// A mysqld that was asked for its version and is MySQL.
 #[derive(Clone, Debug)]
@@ -195,10 +183,7 @@ pub(super) fn option(name: &str, path: &Path) -> OsString {
 /// `mysqld  Ver 9.7.4 for Linux …`
 fn parse_version(text: &str) -> Option<Version> {
     let number = text.split("Ver ").nth(1)?.split_whitespace().next()?;
-    let mut parts = number
-        .split(|character: char| !character.is_ascii_digit())
-        .map(|part| part.parse::<u16>().ok());
-    Some(Version(parts.next()??, parts.next()??, parts.next()??))
+    Version::of(number)
 }
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ use super::referrers::Statement;
 use super::rows::{self, Change, RowLayout, RowsKind};
 use super::table_map::{self, TableMap};
 use super::xid::Xid;
+use crate::engine::EngineError;
 use crate::engine::session::Owner;
 use crate::engine::state::artifact::PREFIX as ARTIFACT_PREFIX;
-use crate::engine::{EngineError, preflight};
+use crate::server_version::Version;
 
 /// Event types, as the server numbers them.
 mod kind {
@@ -66,7 +67,7 @@ const CASCADES_ARE_LOGGED: u64 = 0x10;
 
 /// Before this version an XA transaction whose session was gone could be in the binlog as committed, and its GTID as
 /// executed, before its rows were there to be read; and a crash could leave the two apart.
-const XA_COMMITS_IN_ORDER: (u32, u32, u32) = (8, 0, 30);
+const XA_COMMITS_IN_ORDER: Version = Version(8, 0, 30);
 
 /// What an event came to.
 #[derive(Debug)]
@@ -99,7 +100,7 @@ pub struct Assembler {
     /// The group is an XA transaction: only its end tells whether its rows count.
     in_xa: bool,
     /// The version of the server that wrote this file.
-    writer: Option<(u32, u32, u32)>,
+    writer: Option<Version>,
     /// Bytes of a compressed payload that are still to come, event by event.
     payload_left: Option<u64>,
 }
@@ -262,7 +263,7 @@ impl Assembler {
                 self.maps.clear();
                 self.guard.file_begins();
                 let version = data.get(2..52).unwrap_or_default();
-                self.writer = preflight::parsed(&String::from_utf8_lossy(version));
+                self.writer = Version::of(&String::from_utf8_lossy(version));
             }
             kind::INCIDENT => {
                 return Err(Trouble::Refused(
