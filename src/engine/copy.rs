@@ -21,8 +21,8 @@ use super::session::Session;
 use super::state::checkpoint::{CopiedRange, artifact_error, run};
 use super::stream::routing::{FlightId, Range, Unseen};
 use super::syntax::quote;
-use super::table::TableDefinition;
 use super::table::key_range::KeyColumns;
+use super::table::{Copied, TableDefinition};
 use super::{EngineError, fail_point};
 
 /// Rows of the first chunk, and bounds of later ones.
@@ -124,14 +124,14 @@ impl TableCopy {
         done: &[CopiedRange],
     ) -> Result<Self, EngineError> {
         let plan = &context.plans[table];
-        let (Some(original), Some(shadow), Some(key), Some(layout)) = (
-            &plan.original,
-            &plan.shadow,
-            &plan.key,
-            &context.layouts[table],
-        ) else {
+        let Copied {
+            original,
+            shadow,
+            key,
+        } = plan.copied()?;
+        let Some(layout) = &context.layouts[table] else {
             return Err(EngineError::permanent(
-                "a table that is not copied has no shadow",
+                "a table that is not copied has no row images",
             ));
         };
         let columns = KeyColumns::new(original, &key.source, &key.source_index);

@@ -11,8 +11,8 @@ pub mod key_range;
 
 use serde::{Deserialize, Serialize};
 
-use super::JobTask;
 use super::syntax::quote;
+use super::{EngineError, JobTask};
 use foreign_key::ForeignKeys;
 
 /// The type of a column, without its length.
@@ -88,6 +88,51 @@ pub struct Column {
     pub srs_id: Option<u32>,
     /// Default as the catalogue shows it; `None` for no default and for NULL alike.
     pub default: Option<String>,
+}
+
+impl DataType {
+    /// Neither BIT nor YEAR, which some conversions treat as numbers and others don't.
+    pub fn is_number(self) -> bool {
+        self.is_integer() || matches!(self, Self::Decimal | Self::Float | Self::Double)
+    }
+
+    pub fn is_integer(self) -> bool {
+        matches!(
+            self,
+            Self::TinyInt | Self::SmallInt | Self::MediumInt | Self::Int | Self::BigInt
+        )
+    }
+
+    /// Strings of characters; not ENUM and SET, which have a character set too.
+    pub fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::Char
+                | Self::VarChar
+                | Self::TinyText
+                | Self::Text
+                | Self::MediumText
+                | Self::LongText
+        )
+    }
+
+    /// Strings of bytes without a character set.
+    pub fn is_binary(self) -> bool {
+        matches!(
+            self,
+            Self::Binary
+                | Self::VarBinary
+                | Self::TinyBlob
+                | Self::Blob
+                | Self::MediumBlob
+                | Self::LongBlob
+        )
+    }
+
+    /// Whether values are strings of bytes to SQL.
+    pub fn is_string(self) -> bool {
+        self.is_text() || self.is_binary()
+    }
 }
 
 impl Column {
@@ -227,4 +272,30 @@ pub struct TablePlan {
     /// is applied is compared with what became of it.
     #[serde(default)]
     pub guarded: Vec<Carried>,
+}
+
+/// What a plan has where the table is copied.
+#[derive(Debug, Clone, Copy)]
+pub struct Copied<'a> {
+    pub original: &'a TableDefinition,
+    pub shadow: &'a TableDefinition,
+    pub key: &'a CopyKey,
+}
+
+impl TablePlan {
+    /// # Errors
+    ///
+    /// Permanent for a table that is not copied.
+    pub fn copied(&self) -> Result<Copied<'_>, EngineError> {
+        match (&self.original, &self.shadow, &self.key) {
+            (Some(original), Some(shadow), Some(key)) => Ok(Copied {
+                original,
+                shadow,
+                key,
+            }),
+            _ => Err(EngineError::permanent(
+                "a table that is not copied has no shadow",
+            )),
+        }
+    }
 }

@@ -31,7 +31,7 @@ use super::state::checkpoint::run;
 use super::stream::position::Place;
 use super::syntax::quote;
 use super::table::key_range::KeyColumns;
-use super::table::{TableDefinition, TablePlan};
+use super::table::{Copied, TableDefinition, TablePlan};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};
 use differing::ROUNDS;
@@ -126,12 +126,11 @@ impl TableVerify {
         place: &Arc<Place>,
     ) -> Result<Self, EngineError> {
         let plan = &context.plans[table];
-        let (Some(original), Some(shadow), Some(key)) = (&plan.original, &plan.shadow, &plan.key)
-        else {
-            return Err(EngineError::permanent(
-                "a table that is not copied has no shadow",
-            ));
-        };
+        let Copied {
+            original,
+            shadow,
+            key,
+        } = plan.copied()?;
         let original_key = KeyColumns::new(original, &key.source, &key.source_index);
         let shadow_key = KeyColumns::new(shadow, &key.target, &key.target_index);
         let ranges_match = key
@@ -522,21 +521,9 @@ pub fn not_comparable(plan: &TablePlan) -> Option<String> {
 fn keeps_order(original: &TableDefinition, s: usize, shadow: &TableDefinition, t: usize) -> bool {
     use super::table::DataType as T;
     let (source, target) = (&original.columns[s], &shadow.columns[t]);
-    let is_integer = |t: T| {
-        matches!(
-            t,
-            T::TinyInt | T::SmallInt | T::MediumInt | T::Int | T::BigInt
-        )
-    };
-    let is_text = |t: T| {
-        matches!(
-            t,
-            T::Char | T::VarChar | T::TinyText | T::Text | T::MediumText | T::LongText
-        )
-    };
     same_type(source, target)
-        || is_integer(source.data_type) && is_integer(target.data_type)
-        || is_text(source.data_type) && is_text(target.data_type) && source.compares_as(target)
+        || source.data_type.is_integer() && target.data_type.is_integer()
+        || source.data_type.is_text() && target.data_type.is_text() && source.compares_as(target)
         || source.data_type == target.data_type
             && matches!(
                 source.data_type,

@@ -41,16 +41,16 @@ pub fn losses(name: &str, was: &Column, now: &Column) -> Vec<Loss> {
         c.character_set.is_some() && !matches!(c.data_type, DataType::Enum | DataType::Set)
     };
     if let Some((low, high)) = range(now)
-        && (number(was) || text(was))
+        && (was.data_type.is_number() || text(was))
     {
-        if range(was).is_none_or(|(l, h)| l < low || h > high) && number(was) {
+        if range(was).is_none_or(|(l, h)| l < low || h > high) && was.data_type.is_number() {
             add(
                 false,
                 &format!("are not between {low} and {high}"),
                 format!("{name} NOT BETWEEN {low} AND {high}"),
             );
         }
-        if range(was).is_none() && number(was) {
+        if range(was).is_none() && was.data_type.is_number() {
             add(
                 true,
                 "have digits after the point",
@@ -92,7 +92,7 @@ pub fn losses(name: &str, was: &Column, now: &Column) -> Vec<Loss> {
             format!("CAST({name} AS FLOAT) <> {name}"),
         );
     }
-    if let (true, Some(scale)) = (number(was) && approximate(now), now.scale) {
+    if let (true, Some(scale)) = (was.data_type.is_number() && approximate(now), now.scale) {
         add(
             true,
             &format!("have more than {scale} digits after the point"),
@@ -239,8 +239,8 @@ pub fn losses(name: &str, was: &Column, now: &Column) -> Vec<Loss> {
             );
         }
     }
-    if binary(was)
-        && binary(now)
+    if was.data_type.is_binary()
+        && now.data_type.is_binary()
         && let Some(bytes) = now.max_bytes
         && was.max_bytes.is_none_or(|had| had > bytes)
     {
@@ -250,7 +250,10 @@ pub fn losses(name: &str, was: &Column, now: &Column) -> Vec<Loss> {
             format!("LENGTH({name}) > {bytes}"),
         );
     }
-    if binary(was) && now.data_type == DataType::Binary && was.column_type != now.column_type {
+    if was.data_type.is_binary()
+        && now.data_type == DataType::Binary
+        && was.column_type != now.column_type
+    {
         let bytes = now.max_bytes.unwrap_or(1);
         add(
             true,
@@ -322,26 +325,6 @@ fn range(column: &Column) -> Option<(i128, i128)> {
     } else {
         (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
     })
-}
-
-fn number(column: &Column) -> bool {
-    range(column).is_some()
-        || matches!(
-            column.data_type,
-            DataType::Decimal | DataType::Float | DataType::Double
-        )
-}
-
-fn binary(column: &Column) -> bool {
-    matches!(
-        column.data_type,
-        DataType::Binary
-            | DataType::VarBinary
-            | DataType::TinyBlob
-            | DataType::Blob
-            | DataType::MediumBlob
-            | DataType::LongBlob
-    )
 }
 
 /// The n of CHAR(n) and VARCHAR(n).

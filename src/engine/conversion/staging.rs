@@ -9,7 +9,7 @@
 use super::losses;
 use crate::engine::EngineError;
 use crate::engine::syntax::quote;
-use crate::engine::table::{Column, DataType, TablePlan};
+use crate::engine::table::{Column, Copied, DataType, TablePlan};
 
 /// The statements of one table's way from image to shadow.
 #[derive(Debug, Clone)]
@@ -229,7 +229,7 @@ impl Staging {
             .map(|&(s, _)| {
                 let column = &from.columns[s];
                 let value = format!("c{}", column_of(s));
-                let value = match column.character_set.is_some() || !is_string(column.data_type) {
+                let value = match column.character_set.is_some() || !column.data_type.is_string() {
                     true => format!("CAST({value} AS CHAR CHARACTER SET utf8mb4)"),
                     false => format!("CONCAT('0x', HEX({value}))"),
                 };
@@ -255,12 +255,12 @@ impl Staging {
 
     /// For the changes of a plan's original, applied to its shadow.
     pub fn of_plan(plan: &TablePlan, name: &str, back: &WayBack) -> Result<Self, EngineError> {
-        let (Some(original), Some(shadow), Some(key)) = (&plan.original, &plan.shadow, &plan.key)
-        else {
-            return Err(EngineError::permanent(
-                "a table that is not copied has no shadow",
-            ));
-        };
+        let Copied {
+            original,
+            shadow,
+            key,
+        } = plan.copied()?;
+        let index = &key.target_index;
         let mut carried: Vec<(usize, usize)> =
             plan.carried.iter().map(|c| (c.source, c.target)).collect();
         carried.sort_unstable();
@@ -270,7 +270,6 @@ impl Staging {
             .copied()
             .zip(key.target.iter().copied())
             .collect();
-        let index = plan.key.as_ref().map_or("PRIMARY", |k| &k.target_index);
         let from = Side {
             columns: &original.columns,
             table: &original.quoted(),
@@ -324,7 +323,7 @@ fn comparable(value: &str, column: &Column, other: &Column) -> String {
             DataType::Date | DataType::Time | DataType::DateTime | DataType::Timestamp
         )
     };
-    let is_binary = |c: &Column| is_string(c.data_type) && c.character_set.is_none();
+    let is_binary = |c: &Column| c.data_type.is_string() && c.character_set.is_none();
     if (is_number(column.data_type) && is_number(other.data_type))
         || (is_time(column) && is_time(other))
     {
@@ -387,53 +386,5 @@ pub fn same_type(a: &Column, b: &Column) -> bool {
 }
 
 fn is_number(data_type: DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::TinyInt
-            | DataType::SmallInt
-            | DataType::MediumInt
-            | DataType::Int
-            | DataType::BigInt
-            | DataType::Decimal
-            | DataType::Float
-            | DataType::Double
-            | DataType::Year
-    )
-}
-
-/// Whether values are strings of bytes to SQL.
-pub fn is_string(data_type: DataType) -> bool {
-    match data_type {
-        DataType::Char
-        | DataType::VarChar
-        | DataType::Binary
-        | DataType::VarBinary
-        | DataType::TinyBlob
-        | DataType::Blob
-        | DataType::MediumBlob
-        | DataType::LongBlob
-        | DataType::TinyText
-        | DataType::Text
-        | DataType::MediumText
-        | DataType::LongText => true,
-        DataType::TinyInt
-        | DataType::SmallInt
-        | DataType::MediumInt
-        | DataType::Int
-        | DataType::BigInt
-        | DataType::Decimal
-        | DataType::Float
-        | DataType::Double
-        | DataType::Bit
-        | DataType::Year
-        | DataType::Date
-        | DataType::Time
-        | DataType::DateTime
-        | DataType::Timestamp
-        | DataType::Enum
-        | DataType::Set
-        | DataType::Json
-        | DataType::Geometry
-        | DataType::Vector => false,
-    }
+    data_type.is_number() || data_type == DataType::Year
 }

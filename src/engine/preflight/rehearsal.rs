@@ -108,39 +108,15 @@ fn computes_more(was: &CreateText, now: &CreateText, shadow: &TableDefinition) -
 
 /// Whether a value of `was` is one of `now`, or [`super::lossy`] finds those that aren't.
 fn is_known(was: &Column, now: &Column) -> bool {
-    let number = |column: &Column| {
-        matches!(
-            column.data_type,
-            DataType::TinyInt
-                | DataType::SmallInt
-                | DataType::MediumInt
-                | DataType::Int
-                | DataType::BigInt
-                | DataType::Decimal
-                | DataType::Float
-                | DataType::Double
-        )
-    };
     let text = |column: &Column| {
         column.character_set.is_some()
             && !matches!(column.data_type, DataType::Enum | DataType::Set)
     };
-    let bytes = |column: &Column| {
-        matches!(
-            column.data_type,
-            DataType::Binary
-                | DataType::VarBinary
-                | DataType::TinyBlob
-                | DataType::Blob
-                | DataType::MediumBlob
-                | DataType::LongBlob
-        )
-    };
     let same_reference = was.srs_id == now.srs_id;
     (same_type(was, now) && same_reference)
-        || (number(was) && number(now))
+        || (was.data_type.is_number() && now.data_type.is_number())
         || (text(was) && text(now))
-        || (bytes(was) && bytes(now))
+        || (was.data_type.is_binary() && now.data_type.is_binary())
         || (was.data_type == now.data_type
             && matches!(
                 was.data_type,

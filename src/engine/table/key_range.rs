@@ -2,7 +2,6 @@
 
 use super::{Column, DataType, TableDefinition};
 use crate::engine::binlog::rows::KeyText;
-use crate::engine::conversion::staging::is_string;
 use crate::engine::syntax::quote;
 
 /// The columns of a key, as ranges of one table need them.
@@ -42,7 +41,7 @@ impl KeyColumns {
             .columns
             .iter()
             .map(|(name, column)| match column.data_type {
-                t if is_string(t) => format!("HEX(CAST({name} AS BINARY))"),
+                t if t.is_string() => format!("HEX(CAST({name} AS BINARY))"),
                 DataType::Bit | DataType::Enum | DataType::Set => {
                     format!("CAST({name} + 0 AS CHAR)")
                 }
@@ -57,7 +56,7 @@ impl KeyColumns {
         self.columns
             .iter()
             .zip(values)
-            .map(|((_, column), value)| match is_string(column.data_type) {
+            .map(|((_, column), value)| match column.data_type.is_string() {
                 true => hex::decode(value).ok().map(KeyText::Bytes),
                 false => Some(KeyText::Plain(value)),
             })

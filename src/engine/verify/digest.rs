@@ -5,7 +5,6 @@
 //! string, then which columns are NULL. Read from the end, that text has one meaning only. The
 //! original's values are first converted as the change converts them.
 
-use crate::engine::conversion::staging::is_string;
 use crate::engine::syntax::quote;
 use crate::engine::table::{Column, DataType, TablePlan};
 
@@ -86,7 +85,7 @@ impl Value {
 }
 
 fn is_text_like(data_type: DataType) -> bool {
-    is_string(data_type)
+    data_type.is_string()
         || matches!(
             data_type,
             // As text, in case members differ.
@@ -126,7 +125,7 @@ fn own(name: &str, column: &Column) -> String {
         DataType::Json => json(name),
         DataType::Vector => format!("CAST({name} AS BINARY)"),
         DataType::Enum | DataType::Set => format!("CAST({name} AS CHAR CHARACTER SET utf8mb4)"),
-        t if is_string(t) => bytes_of(name, column),
+        t if t.is_string() => bytes_of(name, column),
         _ => name.to_owned(),
     }
 }
