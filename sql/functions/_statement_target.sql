@@ -10,28 +10,29 @@ CREATE FUNCTION _statement_target (in_statement MEDIUMTEXT CHARACTER SET utf8mb4
     NO SQL
     SQL SECURITY DEFINER
 BEGIN
-    -- White space or a comment; an identifier, quoted or not; schema.table.
-    DECLARE v_gap       VARCHAR(64)  DEFAULT '(?:\\s|/\\*[^!].*?\\*/)';
+    -- White space or a comment; an identifier, quoted or not, between gaps that a quoted one does without; schema.table.
+    DECLARE v_gap       VARCHAR(64)  DEFAULT '(?:\\s|/\\*[^!].*?\\*/|--(?=\\s)[^\\n]*\\n|#[^\\n]*\\n)';
     DECLARE v_name      VARCHAR(64)  DEFAULT '(?:`(?:[^`]|``)+`|[0-9A-Za-z_$\\x{80}-\\x{FFFF}]+)';
+    DECLARE v_before    VARCHAR(80)  DEFAULT CONCAT('(?:', v_gap, '+|(?=`))');
+    DECLARE v_after     VARCHAR(64)  DEFAULT '(?:(?<=`)|(?=[\\s(/#]|--\\s))';
     DECLARE v_target    VARCHAR(255) DEFAULT CONCAT('(', v_name, ')(?:\\s*\\.\\s*(', v_name, '))?');
-    DECLARE v_alter     VARCHAR(512) DEFAULT CONCAT('^ALTER', v_gap, '+TABLE', v_gap, '+', v_target, '(?=[\\s/]).*$');
-    DECLARE v_create    VARCHAR(512) DEFAULT CONCAT('^CREATE', v_gap, '+TABLE', v_gap, '+(?:IF', v_gap, '+NOT', v_gap, '+EXISTS',
-                                                    v_gap, '+)?', v_target, '(?=[\\s(/]).*$');
-    DECLARE v_drop      VARCHAR(512) DEFAULT CONCAT('^DROP', v_gap, '+TABLE', v_gap, '+(?:IF', v_gap, '+EXISTS', v_gap, '+)?',
+    DECLARE v_alter     VARCHAR(800) DEFAULT CONCAT('^ALTER', v_gap, '+TABLE', v_before, v_target, v_after, '.*$');
+    DECLARE v_create    VARCHAR(800) DEFAULT CONCAT('^CREATE', v_gap, '+TABLE', v_before, '(?:IF', v_gap, '+NOT', v_gap, '+EXISTS',
+                                                    v_before, ')?', v_target, v_after, '.*$');
+    DECLARE v_drop      VARCHAR(800) DEFAULT CONCAT('^DROP', v_gap, '+TABLE', v_before, '(?:IF', v_gap, '+EXISTS', v_before, ')?',
                                                     v_target, v_gap, '*$');
-    DECLARE v_index     VARCHAR(512) DEFAULT CONCAT('^(?:CREATE', v_gap, '+(?:(?:UNIQUE|FULLTEXT|SPATIAL)', v_gap, '+)?|DROP',
-                                                    v_gap, '+)INDEX', v_gap, '+', v_name, '.*?', v_gap, 'ON', v_gap, '+',
-                                                    v_target, '(?=[\\s(/]|$).*$');
+    DECLARE v_index     VARCHAR(800) DEFAULT CONCAT('^(?:CREATE', v_gap, '+(?:(?:UNIQUE|FULLTEXT|SPATIAL)', v_gap, '+)?|DROP',
+                                                    v_gap, '+)INDEX', v_before, v_name, '.*?(?:', v_gap, '|(?<=`))ON', v_before,
+                                                    v_target, '(?:', v_after, '.*)?$');
     DECLARE v_quoted    VARCHAR(255) DEFAULT CONCAT('\'(?:[^\'\\\\]++|\\\\.|\'\')*+\'|"(?:[^"\\\\]++|\\\\.|"")*+"|`(?:[^`]++|``)*+`',
-                                                    '|/\\*.*?\\*/|--\\s[^\\n]*+|#[^\\n]*+');
+                                                    '|/\\*.*?\\*/|--(?=\\s)[^\\n]*+|#[^\\n]*+');
     DECLARE v_statement MEDIUMTEXT CHARACTER SET utf8mb4;
-    DECLARE v_pattern   VARCHAR(512);
+    DECLARE v_pattern   VARCHAR(800);
     DECLARE v_kind      VARCHAR(8);
     DECLARE v_first     TEXT CHARACTER SET utf8mb4;
     DECLARE v_second    TEXT CHARACTER SET utf8mb4;
 
-    SET v_statement = REGEXP_REPLACE(in_statement, '^(?:\\s|/\\*[^!].*?\\*/|--\\s[^\\n]*(?:\\n|$)|#[^\\n]*(?:\\n|$))+', '', 1, 1,
-                                     'n');
+    SET v_statement = REGEXP_REPLACE(in_statement, CONCAT('^', v_gap, '+'), '', 1, 1, 'n');
     SET v_statement = REGEXP_REPLACE(v_statement, '[\\s;]+$', '', 1, 1, 'n');
     -- A semicolon that is not in a string, a name or a comment ends a statement. Possessive: long texts need no stack.
     IF LOCATE(';', v_statement) > 0 AND LOCATE(';', REGEXP_REPLACE(v_statement, v_quoted, '', 1, 0, 'n')) > 0 THEN

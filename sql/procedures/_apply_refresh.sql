@@ -3,8 +3,9 @@
 -- Works out anew, in the transaction in which a sibling has moved: which pending operations can never start, which requests
 -- have come to their end, which claim and which directive every operation has, whether the apply is settled. All of it as
 -- declared by _operation_gate and _request_outcome.
--- The caller holds the lock of the apply's row. Claims do not take that lock, so each row is written only if it still is as
--- the view saw it; a claim opens no gate, so nothing is missed.
+-- The caller holds the lock of the apply's row. Claims do not take that lock, so each row is written only if it still has the
+-- state that the view saw; a claim opens no gate, so nothing is missed. One that takes an operation over meanwhile keeps the
+-- state: its lease stays what it is, and its driver gets the directive.
 CREATE PROCEDURE _apply_refresh (IN in_apply_id BIGINT UNSIGNED, IN in_actor VARCHAR(288))
     COMMENT 'Stores what the gates declare, after a sibling has moved.'
     SQL SECURITY DEFINER
@@ -67,16 +68,15 @@ BEGIN
         END IF;
         UPDATE operation_live AS l
            SET l.claimable_at = CASE
-                                    WHEN v_is_leased         THEN l.claimable_at
-                                    WHEN v_claim IS NULL     THEN NULL
-                                    WHEN l.claim <=> v_claim THEN l.claimable_at
+                                    WHEN v_is_leased OR l.lease_token IS NOT NULL THEN l.claimable_at
+                                    WHEN v_claim IS NULL                          THEN NULL
+                                    WHEN l.claim <=> v_claim                      THEN l.claimable_at
                                     ELSE GREATEST(COALESCE(v_due_at, v_now), v_now)
                                 END,
-               l.claim        = IF(v_is_leased, l.claim, v_claim),
+               l.claim        = IF(v_is_leased OR l.lease_token IS NOT NULL, l.claim, v_claim),
                l.directive    = v_directive
-         WHERE l.operation_id                = v_operation_id
-           AND l.state                       = v_state
-           AND (l.lease_token IS NOT NULL)   = v_is_leased;
+         WHERE l.operation_id = v_operation_id
+           AND l.state        = v_state;
     END LOOP;
     CLOSE c_changed;
 

@@ -66,15 +66,6 @@ BEGIN
              WHERE l.apply_id     = v_id
                AND l.state        = 'stopped'
                AND l.stopped_from = 'running';
-            -- A retry that waits is due now; one that is due keeps its place in the queue.
-            UPDATE operation_live AS l
-               SET l.claim           = NULL,
-                   l.claimable_at    = NULL,
-                   l.next_attempt_at = UTC_TIMESTAMP(6)
-             WHERE l.apply_id        = v_id
-               AND l.state           = 'failed_retryable'
-               AND l.next_attempt_at > UTC_TIMESTAMP(6);
-
             OPEN c_stopped;
             resume: LOOP
                 FETCH c_stopped INTO v_operation_id, v_from;
@@ -85,8 +76,16 @@ BEGIN
                                      COALESCE(in_reason, 'apply_start'), FALSE, NULL, NULL);
             END LOOP;
             CLOSE c_stopped;
-            CALL _apply_refresh(v_id, USER());
         END IF;
+        -- A retry that waits is due now; one that is due keeps its place in the queue. Also where the start is asked for again.
+        UPDATE operation_live AS l
+           SET l.claim           = NULL,
+               l.claimable_at    = NULL,
+               l.next_attempt_at = UTC_TIMESTAMP(6)
+         WHERE l.apply_id        = v_id
+           AND l.state           = 'failed_retryable'
+           AND l.next_attempt_at > UTC_TIMESTAMP(6);
+        CALL _apply_refresh(v_id, USER());
         CALL _request_answer(v_request_id, v_status, v_message);
 
         COMMIT AND NO CHAIN NO RELEASE;

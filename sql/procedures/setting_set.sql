@@ -35,7 +35,8 @@ BEGIN
         CALL _intake_lock(FALSE);
         SELECT MAX(s.minimum_value), MAX(s.maximum_value) INTO v_minimum, v_maximum FROM setting AS s WHERE s.name = in_name;
         IF v_minimum IS NULL THEN
-            SELECT GROUP_CONCAT(s.name ORDER BY s.name SEPARATOR ', ') INTO v_known FROM setting AS s;
+            -- Not GROUP_CONCAT, which a session may keep short.
+            SELECT TRIM(TRAILING ']' FROM TRIM(LEADING '[' FROM REPLACE(JSON_ARRAYAGG(s.name), '"', ''))) INTO v_known FROM setting AS s;
             CALL _refuse(50001, CONCAT('setting "', COALESCE(LEFT(in_name, 30), 'NULL'), '" is not known; known are ', v_known));
         END IF;
         IF NOT _is_whole(in_value, v_minimum, v_maximum) THEN

@@ -5,7 +5,8 @@ CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _operation_progress (
     operation_id, apply_id, position, deployment, state, phase, percent, rows_copied, rows_total, rows_per_second, seconds_left,
-    binlog_lag_seconds, throttled_by, driver, attempt, next_attempt_at, error, started_at, completed_at, tasks
+    binlog_lag_seconds, throttled_by, driver, attempt, next_attempt_at, error, started_at, completed_at, tasks,
+    has_copied
 ) AS
 SELECT p.operation_id,
        p.apply_id,
@@ -30,7 +31,8 @@ SELECT p.operation_id,
        p.error,
        p.started_at,
        p.completed_at,
-       p.progress->'$.tasks'
+       p.progress->'$.tasks',
+       p.has_copied
   FROM (
        SELECT o.operation_id,
               o.apply_id,

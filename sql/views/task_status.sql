@@ -12,7 +12,7 @@ SELECT t.task_id,
        p.state,
        COALESCE(own.phase, p.phase),
        CASE
-           WHEN p.percent IN (0, 100) OR own.rows_total IS NULL THEN p.percent
+           WHEN p.has_copied OR p.state = 'pending' OR own.rows_total IS NULL THEN p.percent
            ELSE ROUND(LEAST(100, COALESCE(100 * own.rows_copied / NULLIF(own.rows_total, 0), 0)), 1)
        END,
        own.rows_copied,

@@ -162,3 +162,29 @@ async fn hostile_progress_is_refused_and_leaves_what_was_there() {
         json!({"w": 5})
     );
 }
+
+/// A statement's own rows count, however little of the whole they are.
+#[tokio::test]
+async fn a_small_table_beside_a_large_one_has_its_own_percentage() {
+    let fleet = Fleet::of(1).await;
+    fleet
+        .try_submit(
+            "[\"ALTER TABLE a ADD c INT\", \"ALTER TABLE b ADD c INT\"]",
+            Value::Null,
+        )
+        .await
+        .unwrap();
+    let claim = fleet.claim_copy("alpha").await.unwrap();
+    let task = claim.tasks[0]["task_id"].clone();
+    for (copied, total) in [(4, 1_000_004), (999_999, 1_000_000)] {
+        let progress = json!({
+            "rows_copied": copied,
+            "rows_total": total,
+            "tasks": [{"task_id": task, "rows_copied": 2, "rows_total": 4}],
+        });
+        fleet.tell(&claim, progress, Value::Null).await;
+        let percent =
+            "SELECT CONCAT(t.percent + 0) FROM task_status AS t ORDER BY t.position LIMIT 1";
+        assert_eq!(fleet.sql().await.texts(percent, &[]).await, ["50"]);
+    }
+}

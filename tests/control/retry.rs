@@ -196,3 +196,26 @@ async fn a_retry_that_is_not_due_yet_names_no_blocker_though_no_slot_is_free() {
     assert!(blocked.reason.contains("max_copies"), "{}", blocked.reason);
     assert_eq!(fleet.claim_copy("beta").await.map(|c| c.operation), None);
 }
+
+/// A start that is pending already makes a later retry due as well.
+#[tokio::test]
+async fn a_start_that_is_asked_for_again_makes_a_new_retry_due() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o1, o2] = apply.all();
+    let claims = [fleet.run(o1).await, fleet.run(o2).await];
+    fleet.stop(&apply).await;
+    for claim in &claims {
+        fleet.report("operation_stopped", claim).await;
+    }
+    let first = fleet.start(&apply).await;
+    assert_eq!(first.status, "pending", "nobody has resumed the first yet");
+    for _ in 0..5 {
+        let claim = fleet.run(o2).await;
+        fleet.fail_for_now(&claim).await;
+        fleet.start(&apply).await;
+    }
+    assert_eq!(fleet.blocked(o2).await, None, "due now");
+    let again = fleet.start(&apply).await;
+    assert_eq!(again.request, first.request, "one request");
+}

@@ -309,6 +309,38 @@ async fn a_bad_submit_is_refused_with_its_own_number_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn quotes_need_no_space_and_comments_stand_anywhere() {
+    let fleet = Fleet::of(1).await;
+    for (statement, table) in [
+        ("ALTER TABLE`orders`ADD c INT", "orders"),
+        ("ALTER TABLE `a``b`ADD COLUMN c INT", "a`b"),
+        ("ALTER TABLE`shop`.`orders`ADD c INT", "orders"),
+        (
+            "ALTER -- why\n TABLE orders# who\n ADD c INT -- end",
+            "orders",
+        ),
+        ("--\nALTER/* now */TABLE orders ADD c INT", "orders"),
+        ("CREATE INDEX`i`ON`orders`(a)", "orders"),
+        ("CREATE TABLE IF NOT EXISTS`notes`(id INT)", "notes"),
+        ("DROP TABLE IF EXISTS`junk`", "junk"),
+    ] {
+        let apply = fleet
+            .try_submit(statement, Value::Null)
+            .await
+            .unwrap_or_else(|refusal| panic!("{statement}: {refusal:?}"));
+        let named = "SELECT t.table_name FROM task_status AS t ORDER BY t.task_id DESC LIMIT 1";
+        assert_eq!(fleet.sql().await.texts(named, &[]).await, [table]);
+        fleet.cancel(&apply).await;
+    }
+    for statement in [
+        "ALTER TABLEorders ADD c INT",
+        "CREATE TABLE my-notes (id INT)",
+    ] {
+        refused(50001, fleet.try_submit(statement, Value::Null).await);
+    }
+}
+
+#[tokio::test]
 async fn nothing_can_be_submitted_where_no_deployment_is_registered() {
     let fleet = Fleet::of(0).await;
     refused(

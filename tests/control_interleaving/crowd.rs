@@ -147,6 +147,24 @@ async fn a_crowd_of_drivers_and_operators_brings_every_rollout_to_its_end() {
             }
         });
     }
+    // Deployments that move while their operations are settled.
+    let (moving, moved) = (Arc::clone(&database), done.clone());
+    crowd.spawn(async move {
+        let mut session = moving.connect().await;
+        let settings = moving.settings().clone();
+        let (host, port) = (settings.host, settings.port);
+        let mut turn = tokio::time::interval(Duration::from_millis(20));
+        for number in 0_u32.. {
+            if *moved.borrow() {
+                break;
+            }
+            turn.tick().await;
+            let (at, moved) = (number % 5, number / 5);
+            let register =
+                format!("CALL deployment_register('d{at}', {at}, '{host}{moved}', {port}, NULL)");
+            call(&mut session, &register).await.expect("registered");
+        }
+    });
     let watcher = tokio::sync::Mutex::new(session);
     eventually("all rollouts end", Duration::from_secs(600), || async {
         let mut session = watcher.lock().await;

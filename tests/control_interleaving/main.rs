@@ -160,6 +160,40 @@ async fn a_cutover_that_begins_and_a_stop_meet_in_either_order() {
     }
 }
 
+/// What a driver has to obey reaches it although it took the operation over between the look at the gates and the writing down.
+#[tokio::test]
+async fn a_directive_reaches_a_driver_that_recovers_the_operation_meanwhile() {
+    let options = r#"{"cutover_policy": "parallel", "defer_cutover": true}"#;
+    let mut stage = Stage::set(3, options).await;
+    let apply = stage.apply;
+    let [first, _, third] = [0, 1, 2].map(|at| stage.operations[at]);
+    let mut tokens = Vec::new();
+    for at in 0..3 {
+        let token = stage.claim("copy").await;
+        let operation = stage.operations[at];
+        let arrive = format!("CALL operation_arrive({operation}, '{token}', NULL)");
+        stage.call(&arrive).await.expect("on hold");
+        tokens.push(token);
+    }
+    for call in [
+        format!(r#"CALL apply_cutover({apply}, '{{"all": true}}', NULL)"#),
+        format!("CALL operation_begin_cutover({first}, '{}')", tokens[0]),
+        format!("CALL operation_release({third}, '{}')", tokens[2]),
+    ] {
+        stage.call(&call).await.expect(&call);
+    }
+    let holder = stage.hold_operation(1).await;
+    let swapped = format!("CALL operation_swapped({first}, '{}', NULL)", tokens[0]);
+    let swapped = stage.begin(swapped).await;
+    let token = stage.claim("copy").await;
+    let_go(holder).await;
+    swapped.await.expect("ended").expect("swapped");
+    stage.is_consistent().await;
+    let beat = format!("CALL operation_heartbeat({third}, '{token}', NULL, NULL)");
+    let beat = stage.call(&beat).await;
+    assert_eq!(text(&beat, "directive"), "cutover");
+}
+
 /// Two windows side by side, of which the second goes back now; with the tokens.
 async fn going_back() -> (Stage, Vec<String>) {
     let options =
