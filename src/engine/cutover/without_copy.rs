@@ -46,8 +46,7 @@ fn parsed(create_statement: &str) -> Result<CreateText, EngineError> {
 
 pub(crate) fn changed_by_others(schema: &str, table: &str) -> EngineError {
     EngineError::permanent(format!(
-        "{} was changed by somebody else since the operation began; cancel it and submit it \
-         again",
+        "{} was changed by somebody else since the operation began; submit the change again",
         quote_table(schema, table)
     ))
 }

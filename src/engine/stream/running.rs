@@ -18,6 +18,7 @@ use crate::engine::binlog::capture::Capture;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::context::{Context, lease_is_lost, no_answer};
 use crate::engine::conversion::staging::Staging;
+use crate::engine::cutover::without_copy::meaning;
 use crate::engine::revert::way_back;
 use crate::engine::session::Session;
 use crate::engine::state::checkpoint::run;
@@ -248,7 +249,10 @@ pub async fn difference(
     let Some(now) = now else {
         return Ok(Some("is gone: somebody else dropped or renamed it"));
     };
-    if now.columns != original.columns || now.keys != original.keys {
+    let same = now.columns == original.columns
+        && now.keys == original.keys
+        && meaning(&now.create_statement)? == meaning(&original.create_statement)?;
+    if !same {
         return Ok(Some("was altered by somebody else"));
     }
     let known = !now.storage_ids.is_empty() && !original.storage_ids.is_empty();
