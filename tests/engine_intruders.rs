@@ -83,6 +83,26 @@ async fn a_row_of_the_former_table_that_somebody_changes_closes_the_window() {
     assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
+/// Not first under the swap's lock, hours later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_definition_that_somebody_changes_without_touching_a_column_stops_the_change_at_once() {
+    for change in [
+        "ALTER TABLE orders COMMENT = 'theirs'",
+        "ALTER TABLE orders ADD CONSTRAINT odd CHECK (n <> 3) NOT ENFORCED",
+        "ALTER TABLE orders STATS_SAMPLE_PAGES = 30",
+    ] {
+        let mut db = filled().await;
+        let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+        db.run(change).await;
+        let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
+        let error = kept.expect("within seconds").expect_err(change);
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+        let text = error.message();
+        assert!(text.contains("altered by somebody else"), "{text}");
+        engine.close().await;
+    }
+}
+
 /// What is ours is known as ours, whoever of us wrote it: chunks, batches, parts of a large transaction, another driver.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_former_driver_wrote_is_not_taken_for_somebody_elses() {
