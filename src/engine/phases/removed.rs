@@ -1,14 +1,22 @@
-//! Artifacts that somebody removed: told apart from a lease that somebody else has.
+//! Tables that somebody removed: artifacts, told apart from a lease that somebody else has, and originals.
 //!
 //! A driver that was replaced finds no table of its epoch, and so does one whose tables were dropped by hand.
 //! The fence tells which: it still names this driver only in the second case.
 
 use crate::engine::cutover::swap;
+use crate::engine::stream::running::check_original;
 use crate::engine::{Engine, EngineError, ErrorKind};
+
+const NO_SUCH_TABLE: u16 = 1146;
 
 impl Engine {
     /// `error`, or what is behind it where it says that the lease was lost and it was not.
     pub(crate) async fn explained(&mut self, error: EngineError) -> EngineError {
+        if error.server_number() == Some(NO_SUCH_TABLE)
+            && let Some(gone) = self.original_that_is_gone().await
+        {
+            return gone;
+        }
         if error.kind() != ErrorKind::LeaseLost || self.lease.orders().borrow().lost {
             return error;
         }
@@ -16,6 +24,23 @@ impl Engine {
             Err(gone) if gone.kind() == ErrorKind::Permanent => gone,
             Ok(()) | Err(_) => error,
         }
+    }
+
+    /// Somebody dropped or renamed a table under change: a chunk or a look at its rows may be the first to meet that.
+    async fn original_that_is_gone(&mut self) -> Option<EngineError> {
+        let context = std::sync::Arc::clone(&self.running.as_ref()?.context);
+        for original in context
+            .copied()
+            .filter_map(|at| context.plans[at].original.as_ref())
+        {
+            let looked = check_original(&mut self.control, original, "while it was copied").await;
+            if let Err(gone) = looked
+                && gone.kind() == ErrorKind::Permanent
+            {
+                return Some(gone);
+            }
+        }
+        None
     }
 
     /// Are the tables that changes go to still there?

@@ -106,7 +106,6 @@ pub struct Applier {
     suspicious: mpsc::UnboundedSender<String>,
     /// How many went there.
     suspected: u64,
-    names_rows: bool,
     /// The longest statement that the server takes; 0 while it was not asked.
     longest_statement: usize,
     /// The last thing taken is a transaction's part, and not its last.
@@ -125,8 +124,6 @@ pub struct Parts {
     pub pace: watch::Receiver<Pace>,
     /// Gets statements after which the original must be looked at again.
     pub suspicious: mpsc::UnboundedSender<String>,
-    /// Whether the row that the server refuses is found and named.
-    pub names_rows: bool,
 }
 
 impl Applier {
@@ -161,7 +158,6 @@ impl Applier {
             pace: parts.pace,
             suspicious: parts.suspicious,
             suspected: 0,
-            names_rows: parts.names_rows,
             longest_statement: 0,
             in_transaction: false,
         };
@@ -429,12 +425,10 @@ impl Applier {
         fail_point::at("apply.batch.before");
         for statement in statements {
             if let Err(error) = run(connection, statement, "applying changes").await {
-                return Err(
-                    match self.names_rows && error.kind() == ErrorKind::Permanent {
-                        true => self.name_row(connection, transaction, error).await,
-                        false => error,
-                    },
-                );
+                return Err(match error.kind() == ErrorKind::Permanent {
+                    true => self.name_row(connection, transaction, error).await,
+                    false => error,
+                });
             }
         }
         fail_point::at("apply.batch.after");

@@ -100,8 +100,6 @@ impl Running {
             position: from,
             pace: pace_receiver,
             suspicious,
-            names_rows: flow == Flow::Back
-                || context.plans.iter().any(|plan| !plan.guarded.is_empty()),
         });
         let place = Arc::new(Place::new(applied.clone(), context.gtid));
         let watcher = tokio::spawn(watch_originals(Arc::clone(context), statements));

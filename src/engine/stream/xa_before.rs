@@ -28,6 +28,9 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// good, so each waits longer the more often that has happened, by chance, and up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
+/// How long it is waited for before that is said in the log.
+const TELL_AFTER: Duration = Duration::from_secs(2);
+
 /// How often it is looked at before it is given up.
 const TRIES: u32 = 60;
 
@@ -60,10 +63,16 @@ pub(crate) async fn wait_until_ended(
     limit: Duration,
 ) -> Result<(), Halt> {
     let started = Instant::now();
+    let mut told = false;
     let mut suspects = all_now(session, lease).await?;
     while !suspects.is_empty() {
         if started.elapsed() >= limit {
             return Err(in_the_way(session, &suspects).await.into());
+        }
+        if !told && started.elapsed() >= TELL_AFTER {
+            let numbers: Vec<u64> = suspects.keys().copied().collect();
+            tracing::info!(transactions = ?numbers, "the copy begins once these have ended");
+            told = true;
         }
         tokio::time::sleep(PAUSE).await;
         must_halt(&lease.orders().borrow())?;
@@ -233,10 +242,18 @@ async fn in_the_way(session: &mut Session, suspects: &Suspects) -> EngineError {
     if !prepared.is_empty() {
         those.push(format!("prepared are {}", prepared.join(" and ")));
     }
+    let why = match prepared.is_empty() && suspects.values().all(|suspect| suspect.session != 0) {
+        // Whose account may not read performance_schema, or where it is off, can't tell an idle one from a prepared one.
+        true => {
+            "a transaction has been open since before the change, and may have written the table under XA"
+        }
+        false => {
+            "an XA transaction that was prepared before may have written the table, and its rows would be missed"
+        }
+    };
     EngineError::retryable(format!(
-        "the copy cannot begin: an XA transaction that was prepared before may have written the \
-         table, and its rows would be missed ({}); commit it or roll it back, the change is tried \
-         again",
+        "the copy cannot begin: {why} ({}); commit it or roll it back, the change is tried again; with SELECT on \
+         performance_schema, where that is on, the driver tells other transactions apart",
         those.join(", ")
     ))
 }
