@@ -451,9 +451,18 @@ async fn cutovers_that_timed_out_leave_nothing_behind_and_the_next_one_swaps() {
     assert_eq!(db.column_type("orders", "id").await, "bigint");
 }
 
-/// The server's list of transactions has their statements in utf8mb3, and cannot be read while one has an emoji.
+/// The server's lists of transactions and of sessions have their statements in utf8mb3, and cannot be read while one has an emoji.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_with_an_emoji_holds_the_copy_up_and_no_more() {
+    emoji_holds_up(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_with_an_emoji_holds_a_successor_up_and_no_more() {
+    emoji_holds_up(true).await;
+}
+
+async fn emoji_holds_up(takes_over: bool) {
     let server = private(&[]).await;
     let mut db = filled(Some(&server)).await;
     let mut writer = Deployment::on(server.administrator().clone()).await;
@@ -470,7 +479,14 @@ async fn a_statement_with_an_emoji_holds_the_copy_up_and_no_more() {
     })
     .await;
 
-    let (target, job) = (db.target(), db.job(&[CHANGE]));
+    let (target, mut job) = (db.target(), db.job(&[CHANGE]));
+    // Frozen, with a session that has to be ended.
+    let mut former = None;
+    if takes_over {
+        let opened = Engine::open(target.clone(), job.clone(), TestLease::held()).await;
+        former = Some(opened.expect("the former engine"));
+        job.lease_epoch += 1;
+    }
     let copy = tokio::spawn(async move {
         let mut engine = Engine::open(target, job, TestLease::held())
             .await
@@ -489,6 +505,7 @@ async fn a_statement_with_an_emoji_holds_the_copy_up_and_no_more() {
     let (engine, outcome) = copy.await.expect("the copy");
     assert_eq!(outcome.expect("the copy"), Outcome::Verified);
     engine.close().await;
+    drop(former);
 }
 
 /// Where names may be spelled either way, the binlog has them in one.

@@ -160,6 +160,10 @@ fn means_not_let_in(number: u16) -> bool {
     matches!(number, 1045 | 1129 | 1130 | 1698 | 1862 | 3118)
 }
 
+/// The server's "cannot convert string": its lists of sessions and transactions have each one's statement in utf8mb3, whatever one
+/// selects, and are read by nobody while one runs with a character that is not in there, an emoji say, or with raw bytes.
+pub(crate) const CANNOT_CONVERT: u16 = 3854;
+
 /// Whether a failed statement may be tried again as it is.
 ///
 /// What has no number never reached the server or lost its answer: retryable. Of the numbers,
@@ -175,6 +179,7 @@ pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
         number if means_no_room(number) => ErrorKind::Retryable,
         // Too many locks, transactions or prepared statements; a definition that changed under the statement.
         1206 | 1637 | 1461 | 1412 | 1615 => ErrorKind::Retryable,
+        number if number == CANNOT_CONVERT => ErrorKind::Retryable,
         // Group replication gave the transaction up.
         3100 | 3101 => ErrorKind::Retryable,
         // Lock wait time-out, deadlock, interrupted, killed, shutdown, time limit.

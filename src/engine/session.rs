@@ -17,6 +17,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::error::CANNOT_CONVERT;
 use super::state::artifact::PREFIX;
 use super::{EngineError, ErrorKind, LeaseHolder, Target};
 use crate::server_error;
@@ -541,15 +542,23 @@ pub async fn wait_until_gone(
             .rows(&format!(
                 "SELECT p.ID FROM information_schema.PROCESSLIST AS p WHERE p.ID IN ({list})"
             ))
-            .await
-            .map_err(EngineError::while_doing(
-                "waiting for former sessions to end",
-            ))?;
-        if rows.is_empty() {
-            return Ok(());
-        }
+            .await;
+        let id = match rows {
+            Ok(rows) => match rows.first() {
+                None => return Ok(()),
+                Some(row) => row.try_get_unchecked(0).unwrap_or_default(),
+            },
+            // Nothing is shown for now.
+            Err(error) if server_error::number(&error) == Some(CANNOT_CONVERT) => {
+                ids.first().copied().unwrap_or_default()
+            }
+            Err(error) => {
+                return Err(EngineError::while_doing(
+                    "waiting for former sessions to end",
+                )(error));
+            }
+        };
         if Instant::now() >= until {
-            let id: u64 = rows[0].try_get_unchecked(0).unwrap_or_default();
             return Err(EngineError::retryable(format!(
                 "the former driver's session {id} was killed and has not ended yet; it will be \
                  waited for again"

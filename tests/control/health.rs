@@ -123,3 +123,25 @@ async fn a_clean_up_that_fails_again_and_again_is_a_problem_too() {
         "a cancel beats it: {found:?}"
     );
 }
+
+/// Its driver beats, so that the apply counts as moving; but no swap comes without a person.
+#[tokio::test]
+async fn health_names_who_is_on_hold_behind_a_failure() {
+    for (on_failure, remedy) in [("halt", "apply_cancel"), ("pause", "apply_release")] {
+        let fleet = Fleet::of(2).await;
+        let options =
+            json!({"cutover_policy": "parallel", "defer_cutover": true, "on_failure": on_failure});
+        let [o1, o2] = fleet.submit(options).await.all();
+        fleet.hold(o2).await;
+        let problems = "SELECT CONCAT_WS(' | ', h.problem, h.remedy) FROM health AS h";
+        assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
+        fleet.fail_operation(o1).await;
+        let found = fleet.sql().await.texts(problems, &[]).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("it is on hold behind d1, which is in state failed")
+                && found[0].contains(remedy),
+            "{found:?}"
+        );
+    }
+}

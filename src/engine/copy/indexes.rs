@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use crate::engine::binlog::capture::STREAM_MARK;
 use crate::engine::context::{Context, Halt, LONGEST_SILENCE, no_answer};
+use crate::engine::error::CANNOT_CONVERT;
 use crate::engine::options::{IndexBuild, Options};
 use crate::engine::session::Session;
 use crate::engine::syntax::quote;
@@ -258,8 +259,14 @@ async fn is_executing(context: &Context, id: u64) -> Result<bool, EngineError> {
     );
     let rows = session.rows(&sql).await;
     session.close().await;
-    let rows = rows.map_err(EngineError::while_doing("looking for a long statement"))?;
-    Ok(!rows.is_empty())
+    match rows {
+        Ok(rows) => Ok(!rows.is_empty()),
+        // Nothing is shown for now: it is asked again.
+        Err(error) if server_error::number(&error) == Some(CANNOT_CONVERT) => Ok(true),
+        Err(error) => Err(EngineError::while_doing("looking for a long statement")(
+            error,
+        )),
+    }
 }
 
 /// Two rows that are equal in a unique index, for people.

@@ -16,6 +16,7 @@ use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
 use crate::engine::context::{Halt, must_halt};
+use crate::engine::error::CANNOT_CONVERT;
 use crate::engine::session::Session;
 use crate::engine::table::{TablePlan, Way};
 use crate::engine::{EngineError, LeaseHolder};
@@ -33,10 +34,6 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 
 /// How often it is looked at before it is given up.
 const TRIES: u32 = 60;
-
-/// The server's "cannot convert string": its list has each session's statement in utf8mb3, whatever one selects, and is read by
-/// nobody while a transaction runs one with a character that is not in there, an emoji say.
-const CANNOT_CONVERT: u16 = 3854;
 
 /// A transaction that has changed rows.
 #[derive(Debug, Clone, Copy)]
