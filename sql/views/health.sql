@@ -46,12 +46,12 @@ SELECT 'error' COLLATE utf8mb4_0900_bin,
  WHERE a.finished_at IS NULL
    AND a.state IN ('paused', 'halted')
 UNION ALL
--- Its driver waits, so that the apply's state does not tell that nobody will ever let it swap.
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', g.operation_id, ' on ', g.deployment),
        CONCAT('it is on hold behind ', b.deployment, ', which is in state ', b.state),
        IF(b.is_pausing, CONCAT('CALL apply_release(', g.apply_id, ', ''why'') to go on, or CALL apply_cancel(', g.apply_id, ', ''why'')'),
           CONCAT('CALL apply_cancel(', g.apply_id, ', ''why'') to clean up what waits behind it'))
+  -- Its driver waits, so that the apply's state does not tell that nobody will ever let it swap.
   FROM _operation_gate AS g
   JOIN _sibling        AS b
     ON b.apply_id = g.apply_id
