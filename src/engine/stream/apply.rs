@@ -106,6 +106,7 @@ pub struct Applier {
     suspicious: mpsc::UnboundedSender<String>,
     /// How many went there.
     suspected: u64,
+    names_duplicates: bool,
     /// The longest statement that the server takes; 0 while it was not asked.
     longest_statement: usize,
     /// The last thing taken is a transaction's part, and not its last.
@@ -124,6 +125,8 @@ pub struct Parts {
     pub pace: watch::Receiver<Pace>,
     /// Gets statements after which the original must be looked at again.
     pub suspicious: mpsc::UnboundedSender<String>,
+    /// Whether a duplicate is one for good, as no chunk runs beside.
+    pub names_duplicates: bool,
 }
 
 impl Applier {
@@ -158,6 +161,7 @@ impl Applier {
             pace: parts.pace,
             suspicious: parts.suspicious,
             suspected: 0,
+            names_duplicates: parts.names_duplicates,
             longest_statement: 0,
             in_transaction: false,
         };
@@ -425,7 +429,10 @@ impl Applier {
         fail_point::at("apply.batch.before");
         for statement in statements {
             if let Err(error) = run(connection, statement, "applying changes").await {
-                return Err(match error.kind() == ErrorKind::Permanent {
+                // While chunks run a duplicate may pass, and whoever tries it again asks for the server's number.
+                let is_final = error.kind() == ErrorKind::Permanent
+                    && (self.names_duplicates || error.server_number() != Some(DUPLICATE));
+                return Err(match is_final {
                     true => self.name_row(connection, transaction, error).await,
                     false => error,
                 });
