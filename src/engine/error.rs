@@ -179,7 +179,7 @@ pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
         number if means_no_room(number) => ErrorKind::Retryable,
         // Too many locks, transactions or prepared statements; a definition that changed under the statement.
         1206 | 1637 | 1461 | 1412 | 1615 => ErrorKind::Retryable,
-        number if number == CANNOT_CONVERT => ErrorKind::Retryable,
+        CANNOT_CONVERT => ErrorKind::Retryable,
         // Group replication gave the transaction up.
         3100 | 3101 => ErrorKind::Retryable,
         // Lock wait time-out, deadlock, interrupted, killed, shutdown, time limit.
