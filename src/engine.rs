@@ -12,6 +12,7 @@ pub mod copy;
 pub mod cutover;
 pub mod error;
 pub mod fail_point;
+pub mod names;
 pub mod options;
 mod phases;
 pub mod plan;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::config::{Access, ConnectionSettings, tls_refusal};
 use crate::engine::EngineError;
-use crate::engine::session::{Owner, Session, Sessions};
+use crate::engine::names::Owner;
+use crate::engine::session::{Session, Sessions};
 use crate::server_error;
 
 pub use checkup::{Finding, Severity, checkup};

@@ -5,8 +5,9 @@ mod support;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::ErrorKind;
+use lockkeeper::engine::names::Role;
 use lockkeeper::engine::session::Sessions;
-use lockkeeper::engine::state::artifact::{self, Role};
+use lockkeeper::engine::state::artifact;
 use lockkeeper::engine::state::fence::{Fence, SwapRecord};
 
 #[tokio::test]

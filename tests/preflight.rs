@@ -274,7 +274,7 @@ async fn doctor_shows_settings_and_leftovers_and_whose_they_are() {
     ] {
         run(&mut session, statement.to_owned()).await;
     }
-    let whose = |artifact: &lockkeeper::engine::state::artifact::Artifact| {
+    let whose = |artifact: &lockkeeper::engine::names::Artifact| {
         (artifact.installation == "0a1b2c3d")
             .then(|| format!("operation {} of ours", artifact.operation_id))
     };

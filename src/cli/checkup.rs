@@ -7,7 +7,7 @@ use super::access::AccessFlags;
 use super::answer::Table;
 use super::connect::Session;
 use super::{CliError, Global, output, plan, registration};
-use crate::engine::state::artifact::Artifact;
+use crate::engine::names::Artifact;
 use crate::preflight::{self, Finding, Severity};
 use crate::text::{folded, width_of};
 

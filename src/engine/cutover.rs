@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
+use super::names::Role;
 use super::plan::filler;
 use super::session::user::UserSettings;
 use super::session::{Session, Sessions, end_session};
-use super::state::artifact::Role;
 use super::state::fence::{Fence, SwapRecord, SwapTable};
 use super::stream::drain::{Drain, with_prepared};
 use super::syntax::quote_table;

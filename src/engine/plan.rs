@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::cutover::blocker;
 use super::error::server_error_kind;
+use super::names::{Owner, Role};
+use super::session::Session;
 use super::session::user::UserSettings;
-use super::session::{Owner, Session};
-use super::state::artifact::Role;
 use super::syntax::statement::{Action, Alter, Clause, Rest, Statement, StatementError};
 use super::syntax::token::Dialect;
 use super::syntax::{quote, quote_table};

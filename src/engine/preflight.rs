@@ -9,9 +9,9 @@ use sqlx::Row;
 
 use super::conversion::staging::{Staging, WayBack};
 use super::cutover::CutoverOptions;
+use super::names::{Owner, Role};
+use super::session::Session;
 use super::session::user::UserSettings;
-use super::session::{Owner, Session};
-use super::state::artifact::Role;
 use super::syntax::create_text::CreateText;
 use super::syntax::quote_table;
 use super::syntax::statement::Statement;

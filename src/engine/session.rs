@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::error::CANNOT_CONVERT;
-use super::state::artifact::PREFIX;
+use super::names::Owner;
 use super::{EngineError, ErrorKind, LeaseHolder, Target};
 use crate::server_error;
 
@@ -47,26 +47,6 @@ const RESTART_LIMIT: Duration = Duration::from_secs(20);
 
 /// After a lost connection, how long its session may take to end.
 const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
-
-/// Who holds a session or an artifact: an operation of an installation, in one lease epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// Eight hex digits.
-    pub installation: String,
-    pub operation_id: u64,
-    pub epoch: u64,
-}
-
-impl Owner {
-    /// What all names of the operation begin with, `_` at the end included.
-    pub fn operation_prefix(&self) -> String {
-        format!("{PREFIX}{}_{}_", self.installation, self.operation_id)
-    }
-
-    fn session_name(&self, number: u32) -> String {
-        format!("{}{}_s{number}", self.operation_prefix(), self.epoch)
-    }
-}
 
 /// Opens sessions for one owner.
 #[derive(Clone)]
@@ -236,7 +216,7 @@ impl Sessions {
     /// Takes the lowest free number, so that the names to look at stay few.
     async fn register(&self, connection: &mut MySqlConnection) -> Result<String, EngineError> {
         for number in 0..MAX_SESSIONS {
-            let name = self.owner.session_name(number);
+            let name = self.owner.session(number);
             let taken: Option<i64> = sqlx::query_scalar("SELECT GET_LOCK(?, 0)")
                 .bind(&name)
                 .fetch_one(&mut *connection)

@@ -5,10 +5,10 @@ use sqlx::Row as _;
 
 use super::{INSTALLATION, Place, Unreachable};
 use crate::config::Access;
-use crate::engine::preflight::BINLOG_SETTINGS;
-use crate::engine::preflight::privilege;
+use crate::engine::names::{Artifact, ArtifactKind};
+use crate::engine::preflight::{BINLOG_SETTINGS, privilege};
 use crate::engine::session::Session;
-use crate::engine::state::artifact::{self, Artifact, ArtifactKind};
+use crate::engine::state::artifact;
 use crate::server_error;
 use crate::server_version::{OLDEST, Version};
 

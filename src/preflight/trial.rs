@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use super::{Place, Unreachable, unreachable_by};
 use crate::config::Access;
+use crate::engine::names::Owner;
+use crate::engine::session::Session;
 use crate::engine::session::user::UserSettings;
-use crate::engine::session::{Owner, Session};
 use crate::engine::state::artifact;
 use crate::engine::syntax::quote_table;
 use crate::engine::table::{TablePlan, Way, catalog};

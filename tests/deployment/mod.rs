@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use lockkeeper::config::ConnectionSettings;
-use lockkeeper::engine::session::{Owner, Session, Sessions};
+use lockkeeper::engine::names::Owner;
+use lockkeeper::engine::session::{Session, Sessions};
 use lockkeeper::engine::target::{Password, Target, Tls};
 use lockkeeper::engine::{
     Directive, Engine, Job, JobTask, LeaseHolder, LeaseLost, Orders, Outcome, Progress, preflight,

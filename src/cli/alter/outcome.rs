@@ -6,7 +6,8 @@ use super::super::connect::Session;
 use super::super::{CliError, output, status};
 use super::follow::Job;
 use crate::config::{ConnectionSettings, Secret, Tls, TlsMode};
-use crate::engine::state::artifact::{self, Artifact, ArtifactKind};
+use crate::engine::names::{Artifact, ArtifactKind};
+use crate::engine::state::artifact;
 
 /// Says it on standard output.
 ///

@@ -16,7 +16,7 @@ use super::rows::{Change, RowLayout};
 use super::transaction::{Assembler, Step};
 use super::xid::Xid;
 use crate::engine::error::NOT_LET_IN;
-use crate::engine::session::Owner;
+use crate::engine::names::Owner;
 use crate::engine::{EngineError, Target, Tls};
 
 /// Decoded changes that wait for the applier take no more than this.

@@ -7,9 +7,7 @@
 use std::collections::HashMap;
 
 use super::table_map::Names;
-use crate::engine::session::Owner;
-use crate::engine::state::artifact::{Artifact, ArtifactKind};
-use crate::engine::state::checkpoint::Store;
+use crate::engine::names::{Artifact, ArtifactKind, CHECKPOINT, Owner};
 
 /// A table of the operation.
 #[derive(Debug, Clone)]
@@ -61,7 +59,7 @@ impl Guard {
             return;
         };
         let own = match rest.as_str() {
-            Store::NAME => Own::Checkpoint,
+            CHECKPOINT => Own::Checkpoint,
             rest if rest.ends_with("_new") || rest.ends_with("_old") => {
                 Own::Copy(name.into_owned())
             }

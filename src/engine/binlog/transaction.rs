@@ -17,8 +17,7 @@ use super::rows::{self, Change, RowLayout, RowsKind};
 use super::table_map::{self, TableMap};
 use super::xid::Xid;
 use crate::engine::EngineError;
-use crate::engine::session::Owner;
-use crate::engine::state::artifact::PREFIX as ARTIFACT_PREFIX;
+use crate::engine::names::{Owner, PREFIX as ARTIFACT_PREFIX};
 use crate::server_version::Version;
 
 /// Event types, as the server numbers them.

@@ -1,8 +1,8 @@
 //! Which of two tables has the application's name: settled by identity, never by guessing.
 
 use crate::engine::EngineError;
-use crate::engine::session::{Owner, Session};
-use crate::engine::state::artifact::Role;
+use crate::engine::names::{Owner, Role};
+use crate::engine::session::Session;
 use crate::engine::state::fence::{SwapRecord, SwapTable};
 use crate::engine::syntax::quote_table;
 use crate::engine::table::catalog;

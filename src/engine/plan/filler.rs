@@ -4,8 +4,9 @@
 //! that are inserted into the shadow would be refused instead. So until the swap such a column
 //! has the value that the server would have given it as its default.
 
+use crate::engine::names::Owner;
+use crate::engine::session::Session;
 use crate::engine::session::user::UserSettings;
-use crate::engine::session::{Owner, Session};
 use crate::engine::syntax::{quote, quote_table, quote_text};
 use crate::engine::table::{Column, DataType, TableDefinition, TablePlan};
 use crate::engine::{EngineError, Job, plan};

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use crate::engine::EngineError;
-use crate::engine::session::{Owner, Session};
-use crate::engine::state::artifact::Role;
+use crate::engine::names::{Owner, Role};
+use crate::engine::session::Session;
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::foreign_key::{self, ForeignKey, ForeignKeys};
 use crate::engine::table::{TableDefinition, catalog};

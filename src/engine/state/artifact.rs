@@ -1,130 +1,13 @@
-//! The names of what the engine leaves on a deployment, and what is done with them.
-//!
-//! `_lk_<installation>_<operation>_<epoch>_<rest>`: a driver that takes over renames all of them to
-//! its own epoch, so a late statement of the former one finds no table. The fence's own name has
-//! no epoch, nor has that of a table that only waits to be dropped:
-//! `_lk_<installation>_<operation>_drop<position>_<when>`.
+//! What is done with the tables that the engine leaves on a deployment: found again by their names, taken over, put aside, dropped.
 
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
-use crate::engine::EngineError;
-use crate::engine::session::{Owner, Session};
-use crate::engine::syntax::quote_table;
+use crate::engine::names::{Artifact, ArtifactKind, Owner};
+use crate::engine::session::Session;
+use crate::engine::syntax::{quote, quote_table};
+use crate::engine::{EngineError, fail_point};
 use crate::server_error;
-
-/// What the names of all our tables begin with.
-pub const PREFIX: &str = "_lk_";
-
-/// What a table is kept for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The shadow table of the task at this position, while it is filled.
-    Shadow(u32),
-    /// The original of the task at this position, after the swap.
-    Old(u32),
-    /// A table to try a statement on, empty and short-lived.
-    Trial(u32),
-    /// An empty copy of what the nth foreign key of the table at this position points at.
-    Parent(u32, usize),
-}
-
-impl Owner {
-    /// The table's name in this epoch.
-    pub fn table(&self, role: Role) -> String {
-        match role {
-            Role::Shadow(position) => self.artifact(&format!("{position}_new")),
-            Role::Old(position) => self.artifact(&format!("{position}_old")),
-            Role::Trial(position) => self.artifact(&format!("{position}_trial")),
-            Role::Parent(position, nth) => self.artifact(&format!("{position}_parent{nth}")),
-        }
-    }
-
-    /// Any other artifact's name in this epoch.
-    pub fn artifact(&self, rest: &str) -> String {
-        format!("{}{}_{rest}", self.operation_prefix(), self.epoch)
-    }
-
-    /// The fence's name.
-    pub fn fence(&self) -> String {
-        format!("{}fence", self.operation_prefix())
-    }
-
-    /// The name of a table that waits to be dropped; `due` is `yyyymmddhhmmss`, UTC.
-    fn holding(&self, position: u32, due: &str) -> String {
-        format!("{}drop{position}_{due}", self.operation_prefix())
-    }
-}
-
-/// A name of ours, read back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artifact {
-    pub schema: String,
-    pub name: String,
-    pub installation: String,
-    pub operation_id: u64,
-    pub kind: ArtifactKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ArtifactKind {
-    Fence,
-    /// Belongs to a driver of this epoch; the rest says what it is.
-    Working {
-        epoch: u64,
-        rest: String,
-    },
-    /// Waits to be dropped, from `due` (`yyyymmddhhmmss`, UTC) on.
-    Holding {
-        position: u32,
-        due: String,
-    },
-}
-
-impl Artifact {
-    /// `None` for a name that isn't one of ours.
-    pub fn parse(schema: &str, name: &str) -> Option<Self> {
-        let (installation, rest) = name.strip_prefix(PREFIX)?.split_once('_')?;
-        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        if installation.len() != 8 || !installation.chars().all(hex) {
-            return None;
-        }
-        let (operation, rest) = rest.split_once('_')?;
-        let kind = if rest == "fence" {
-            ArtifactKind::Fence
-        } else if let Some(held) = rest.strip_prefix("drop") {
-            let (position, due) = held.split_once('_')?;
-            if due.len() != 14 || !due.chars().all(|c| c.is_ascii_digit()) {
-                return None;
-            }
-            ArtifactKind::Holding {
-                position: position.parse().ok()?,
-                due: due.to_owned(),
-            }
-        } else {
-            let (epoch, rest) = rest.split_once('_')?;
-            ArtifactKind::Working {
-                epoch: epoch.parse().ok()?,
-                rest: rest.to_owned(),
-            }
-        };
-        Some(Self {
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-            installation: installation.to_owned(),
-            operation_id: operation.parse().ok()?,
-            kind,
-        })
-    }
-
-    pub fn quoted(&self) -> String {
-        quote_table(&self.schema, &self.name)
-    }
-
-    pub fn is_of(&self, owner: &Owner) -> bool {
-        self.installation == owner.installation && self.operation_id == owner.operation_id
-    }
-}
 
 /// Everything of any installation that is left on a deployment, in all schemas.
 pub async fn list(connection: &mut MySqlConnection) -> Result<Vec<Artifact>, EngineError> {
@@ -252,7 +135,7 @@ pub async fn hold_tables(
             continue;
         }
         let name = holding_name(session, owner, position, after_seconds).await?;
-        crate::engine::fail_point::at("artifact.hold.before");
+        fail_point::at("artifact.hold.before");
         session
             .run(&format!(
                 "RENAME TABLE {} TO {}",
@@ -261,7 +144,7 @@ pub async fn hold_tables(
             ))
             .await
             .map_err(EngineError::while_doing("putting the old table aside"))?;
-        crate::engine::fail_point::at("artifact.hold.after");
+        fail_point::at("artifact.hold.after");
     }
     Ok(())
 }
@@ -349,67 +232,16 @@ async fn remove(session: &mut Session, artifact: &Artifact) -> Result<(), Engine
             .run(&format!(
                 "ALTER TABLE {} DROP PARTITION {}",
                 artifact.quoted(),
-                crate::engine::syntax::quote(&partition)
+                quote(&partition)
             ))
             .await
             .map_err(doing())?;
     }
-    crate::engine::fail_point::at("artifact.remove.before");
+    fail_point::at("artifact.remove.before");
     session
         .run(&format!("DROP TABLE IF EXISTS {}", artifact.quoted()))
         .await
         .map_err(doing())?;
-    crate::engine::fail_point::at("artifact.remove.after");
+    fail_point::at("artifact.remove.after");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_back_as_they_were_made_and_others_are_left_alone() {
-        let owner = Owner {
-            installation: "0a1b2c3d".into(),
-            operation_id: 41,
-            epoch: 5,
-        };
-        let kind = |name: &str| Artifact::parse("s", name).map(|a| a.kind);
-        assert_eq!(kind(&owner.fence()), Some(ArtifactKind::Fence));
-        assert_eq!(
-            kind(&owner.table(Role::Shadow(2))),
-            Some(ArtifactKind::Working {
-                epoch: 5,
-                rest: "2_new".into()
-            })
-        );
-        assert_eq!(
-            kind(&owner.holding(2, "20261122000000")),
-            Some(ArtifactKind::Holding {
-                position: 2,
-                due: "20261122000000".into()
-            })
-        );
-        for other in [
-            "orders",
-            "_lk_x",
-            "_lk_0a1b2c3d_41",
-            "_lk_0A1B2C3D_41_fence",
-            "_lk_0a1b2c3d_x_fence",
-            "_lk_0a1b2c3d_41_drop1_soon",
-        ] {
-            assert_eq!(kind(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn the_longest_name_fits() {
-        let owner = Owner {
-            installation: "0a1b2c3d".into(),
-            operation_id: 99_999_999_999,
-            epoch: 99_999_999_999,
-        };
-        assert!(owner.table(Role::Trial(9999)).len() <= 64);
-        assert!(owner.holding(9999, "20261122000000").len() <= 64);
-    }
 }

@@ -12,8 +12,9 @@ use sqlx::{Connection, Row};
 
 use super::artifact;
 use crate::engine::EngineError;
+use crate::engine::names::Owner;
 use crate::engine::preflight::server_fit::server_uuid;
-use crate::engine::session::{Owner, Session, Sessions};
+use crate::engine::session::{Session, Sessions};
 use crate::engine::syntax::quote_table;
 use crate::server_error;
 
