@@ -1,6 +1,7 @@
 //! What is refused before a row is copied: with the reason, and what to do.
 
 pub mod lossy;
+mod moments;
 pub mod privilege;
 mod rehearsal;
 pub(super) mod server_fit;
@@ -96,7 +97,7 @@ async fn for_their_ways(
         }
         numbers_documents(plan)?;
         can_be_staged(session, owner, plan).await?;
-        user.check_moments(session, plan).await?;
+        moments::check(session, user, plan).await?;
         lossy::check(session, job, plan).await?;
         rehearsal::check(session, owner, plan).await?;
     }
