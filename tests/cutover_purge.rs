@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use deployment::Deployment;
-use lockkeeper::engine::cutover::blocker;
+use lockkeeper::engine::session::blocker;
 
 /// Purge holds a table for each row that it removes, without a session, as a prepared XA transaction does whose client is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,6 @@ mod decimal;
 pub mod gtid;
 mod guard;
 mod jsonb;
-pub mod literal;
 mod query;
 mod referrers;
 pub mod rows;

@@ -13,7 +13,6 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::binlog::rows::KeyText;
 use super::context::{Context, Halt};
 use super::conversion::insert::{Rows, from_original, said};
 use super::error::ErrorKind;
@@ -21,7 +20,7 @@ use super::session::Session;
 use super::state::checkpoint::{CopiedRange, artifact_error, run};
 use super::stream::routing::{FlightId, Range, Unseen};
 use super::syntax::quote;
-use super::table::key_range::KeyColumns;
+use super::table::key_range::{KeyColumns, KeyText};
 use super::table::{Copied, TableDefinition};
 use super::{EngineError, fail_point};
 

@@ -4,7 +4,6 @@
 //! lock, waits for the lock no longer than `cutover_lock_wait_ms`, and drains no longer than
 //! `cutover_lock_seconds` under it. Whatever doesn't fit gives way, and the next attempt comes later.
 
-pub mod blocker;
 mod lock;
 pub(super) mod locked;
 mod options;

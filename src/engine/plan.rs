@@ -8,11 +8,10 @@ mod trial_keys;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::cutover::blocker;
 use super::error::server_error_kind;
 use super::names::{Owner, Role};
-use super::session::Session;
 use super::session::user::UserSettings;
+use super::session::{Session, blocker};
 use super::syntax::statement::{Action, Alter, Clause, Rest, Statement, StatementError};
 use super::syntax::token::Dialect;
 use super::syntax::{quote, quote_table};

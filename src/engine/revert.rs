@@ -20,7 +20,7 @@ use super::cutover::Cutover;
 use super::cutover::swap::SwapOutcome;
 use super::error::ErrorKind;
 use super::names::Role;
-use super::preflight::server_fit::{check_position, server_uuid};
+use super::preflight::server_fit::check_position;
 use super::state::checkpoint::{Found, Stage, run};
 use super::stream::apply::Pace;
 use super::stream::routing::Routing;
@@ -162,7 +162,7 @@ impl Engine {
         if let Some(plan) = found.head.plans.iter().find(|p| p.way != Way::Copy) {
             return Err(EngineError::permanent(way_back::no_former_table(plan)).into());
         }
-        let uuid = server_uuid(&mut self.control).await?;
+        let uuid = self.control.server_uuid().await?;
         if uuid != found.head.server_uuid {
             return Err(EngineError::permanent(format!(
                 "the swap was made on server {}, this is {uuid}, whose binlogs cannot be followed \

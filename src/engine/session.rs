@@ -6,6 +6,7 @@
 //! waits until they are gone. A session is registered first and only then is the lease
 //! confirmed: one that opens after the successor has looked is refused by the control database.
 
+pub mod blocker;
 mod ending;
 mod settings;
 pub mod user;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, Connection, Row};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -251,6 +252,16 @@ impl Session {
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
             .fetch_all(&mut self.connection)
             .await
+    }
+
+    /// Which server it is on: a checkpoint and a fence mean nothing on another.
+    pub async fn server_uuid(&mut self) -> Result<String, EngineError> {
+        let doing = || EngineError::while_doing("asking for the server's identity");
+        let rows = self.rows("SELECT @@server_uuid").await.map_err(doing())?;
+        let row = rows
+            .first()
+            .ok_or_else(|| EngineError::retryable("the server has no identity"))?;
+        row.try_get_unchecked(0).map_err(doing())
     }
 
     /// From now on statements are read and executed as under `sql_mode`: for the user's DDL.

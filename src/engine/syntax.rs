@@ -1,6 +1,7 @@
 //! SQL as text: tokens, statements, `SHOW CREATE TABLE`, and how names and strings are quoted.
 
 pub mod create_text;
+pub mod literal;
 pub mod statement;
 pub mod token;
 

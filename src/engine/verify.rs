@@ -22,7 +22,6 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::binlog::rows::KeyText;
 use super::context::{Context, Halt};
 use super::conversion::staging::{same_type, type_text};
 use super::error::ErrorKind;
@@ -30,7 +29,7 @@ use super::session::Session;
 use super::state::checkpoint::run;
 use super::stream::position::Place;
 use super::syntax::quote;
-use super::table::key_range::KeyColumns;
+use super::table::key_range::{KeyColumns, KeyText};
 use super::table::{Copied, TableDefinition, TablePlan};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};

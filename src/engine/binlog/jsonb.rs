@@ -6,7 +6,8 @@
 //! built with `JSON_OBJECT`, `JSON_ARRAY` and `CAST`.
 
 use super::cursor::{Cursor, Malformed};
-use super::{decimal, literal, time};
+use super::{decimal, time};
+use crate::engine::syntax::literal;
 
 const SMALL_OBJECT: u8 = 0x00;
 const LARGE_OBJECT: u8 = 0x01;

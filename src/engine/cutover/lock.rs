@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::Cutover;
 use super::locked::SwapNames;
-use super::{Cutover, blocker};
-use crate::engine::session::{self, Session};
+use crate::engine::session::{self, Session, blocker};
 use crate::engine::syntax::quote_table;
 use crate::engine::{EngineError, fail_point};
 use crate::server_error;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::{blocker, swap};
+use super::swap;
 use crate::engine::context::lease_is_lost;
 use crate::engine::session::user::UserSettings;
-use crate::engine::session::{Session, Sessions};
+use crate::engine::session::{Session, Sessions, blocker};
 use crate::engine::state::artifact;
 use crate::engine::state::fence::{Fence, StepRecord, SwapRecord};
 use crate::engine::syntax::create_text::{CreateText, ElementKind};

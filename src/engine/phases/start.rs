@@ -9,7 +9,7 @@ use crate::engine::binlog::rows::RowLayout;
 use crate::engine::context::{Context, Halt};
 use crate::engine::copy::indexes;
 use crate::engine::plan::{self, constraint_names};
-use crate::engine::preflight::server_fit::{check_position, check_settings, server_uuid};
+use crate::engine::preflight::server_fit::{check_position, check_settings};
 use crate::engine::revert::way_back;
 use crate::engine::state::checkpoint::{Found, Head, Stage, run};
 use crate::engine::stream::routing::Routing;
@@ -114,7 +114,7 @@ impl Engine {
             let limit = limit.min(LONGEST_WAIT_FOR_EARLIER);
             xa_before::wait_until_ended(control, &plans, self.lease.as_ref(), limit).await?;
         }
-        let mut head = Head::new(server_uuid(control).await?, plans, deferred);
+        let mut head = Head::new(control.server_uuid().await?, plans, deferred);
         if nothing_to_copy {
             head.stage = Stage::Verified;
         }
@@ -136,7 +136,7 @@ impl Engine {
     async fn resume(&mut self, found: Found) -> Result<Position, Halt> {
         let owner = self.sessions.owner().clone();
         let control = &mut self.control;
-        let uuid = server_uuid(control).await?;
+        let uuid = control.server_uuid().await?;
         if uuid != found.head.server_uuid {
             return Err(EngineError::permanent(format!(
                 "the checkpoint is of server {}, this is {uuid}; a copy of another server's change \

@@ -7,18 +7,6 @@ use crate::engine::binlog::gtid::Position;
 use crate::engine::session::Session;
 use crate::server_error;
 
-pub(crate) async fn server_uuid(session: &mut Session) -> Result<String, EngineError> {
-    let doing = || EngineError::while_doing("asking for the server's identity");
-    let rows = session
-        .rows("SELECT @@server_uuid")
-        .await
-        .map_err(doing())?;
-    let row = rows
-        .first()
-        .ok_or_else(|| EngineError::retryable("the server has no identity"))?;
-    row.try_get_unchecked(0).map_err(doing())
-}
-
 /// Settings of the server without which changes cannot be followed.
 pub(crate) async fn check_settings(session: &mut Session, gtid: bool) -> Result<(), EngineError> {
     let doing = || EngineError::while_doing("reading the binlog settings");

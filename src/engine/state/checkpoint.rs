@@ -10,11 +10,10 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
 use crate::engine::EngineError;
 use crate::engine::binlog::gtid::Position;
-use crate::engine::binlog::literal;
-use crate::engine::binlog::rows::KeyText;
-use crate::engine::names::Owner;
+use crate::engine::names::{CHECKPOINT, Owner};
 use crate::engine::session::Session;
-use crate::engine::syntax::quote;
+use crate::engine::syntax::{literal, quote};
+use crate::engine::table::key_range::KeyText;
 use crate::engine::table::{Key, TablePlan};
 use crate::server_error;
 
@@ -105,12 +104,9 @@ pub struct Found {
 }
 
 impl Store {
-    /// What its table's name ends in.
-    pub const NAME: &'static str = "checkpoint";
-
     pub fn new(schema: &str, owner: &Owner) -> Self {
         Self {
-            table: format!("{}.{}", quote(schema), quote(&owner.artifact(Self::NAME))),
+            table: format!("{}.{}", quote(schema), quote(&owner.artifact(CHECKPOINT))),
         }
     }
 

@@ -11,11 +11,10 @@ use sqlx::mysql::MySqlRow;
 use sqlx::{Connection, Row};
 
 use super::artifact;
-use crate::engine::EngineError;
 use crate::engine::names::Owner;
-use crate::engine::preflight::server_fit::server_uuid;
 use crate::engine::session::{Session, Sessions};
 use crate::engine::syntax::quote_table;
+use crate::engine::{EngineError, fail_point};
 use crate::server_error;
 
 /// A killed session ends when its statement notices; a long index build may take a while.
@@ -80,22 +79,22 @@ impl Fence {
         let owner = sessions.owner().clone();
         let fence = Self {
             schema: schema.to_owned(),
-            server_uuid: server_uuid(session).await?,
+            server_uuid: session.server_uuid().await?,
             owner,
         };
         // A driver that was frozen during its swap holds the fence (and the application's table)
         // locked: end it before the fence is written, and look again after.
         fence.refuse_if_later(session).await?;
         sessions.end_former(session, FORMER_SESSIONS_LIMIT).await?;
-        crate::engine::fail_point::at("fence.create.before");
+        fail_point::at("fence.create.before");
         fence.create(session).await?;
-        crate::engine::fail_point::at("fence.raise.before");
+        fail_point::at("fence.raise.before");
         fence.raise(session).await?;
-        crate::engine::fail_point::at("fence.raise.after");
+        fail_point::at("fence.raise.after");
         sessions.end_former(session, FORMER_SESSIONS_LIMIT).await?;
-        crate::engine::fail_point::at("fence.rename.before");
+        fail_point::at("fence.rename.before");
         artifact::take_over(session, schema, &fence.owner).await?;
-        crate::engine::fail_point::at("fence.rename.after");
+        fail_point::at("fence.rename.after");
         Ok(fence)
     }
 
@@ -334,7 +333,7 @@ impl Fence {
     /// Removes the fence, last of all that a cancelled operation leaves.
     pub async fn remove(&self, session: &mut Session) -> Result<(), EngineError> {
         self.check(session).await?;
-        crate::engine::fail_point::at("fence.remove.before");
+        fail_point::at("fence.remove.before");
         session
             .run(&format!("DROP TABLE IF EXISTS {}", self.quoted()))
             .await

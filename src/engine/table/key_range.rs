@@ -1,8 +1,19 @@
 //! Key ranges in SQL, in a form that the server can scan an index by.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Column, DataType, TableDefinition};
-use crate::engine::binlog::rows::KeyText;
 use crate::engine::syntax::quote;
+
+/// One part of a key that was read through SQL: [`KeyColumns::select`] asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyText {
+    /// `CAST(… AS CHAR)` of a number or a time.
+    Plain(String),
+    /// Bytes of a string.
+    Bytes(Vec<u8>),
+}
 
 /// The columns of a key, as ranges of one table need them.
 #[derive(Debug, Clone)]

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Different;
-use crate::engine::binlog::rows::KeyText;
-use crate::engine::table::key_range::KeyColumns;
+use crate::engine::table::key_range::{KeyColumns, KeyText};
 
 pub(super) type RowDigests = BTreeMap<Vec<KeyPart>, Vec<u8>>;
 

@@ -1,4 +1,4 @@
-//! Who holds a table that the swap wants, and who of them may be killed.
+//! Who holds a table whose lock is wanted, and who of them may be killed.
 //!
 //! While `LOCK TABLES` waits behind a long transaction, every new query of the table waits
 //! behind it. So the swap looks first, and gives way instead of queueing.
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sqlx::Row;
 
+use super::Session;
 use crate::engine::EngineError;
-use crate::engine::session::Session;
 use crate::server_error;
 
 /// A session that holds a lock of the table's definition.
