@@ -4,6 +4,7 @@
 //! lock, waits for the lock no longer than `cutover_lock_wait_ms`, and drains no longer than
 //! `cutover_lock_seconds` under it. Whatever doesn't fit gives way, and the next attempt comes later.
 
+mod handover;
 mod lock;
 pub(super) mod locked;
 mod options;
@@ -211,7 +212,7 @@ impl<'a> Cutover<'a> {
         outcome: &SwapOutcome,
     ) -> Result<(), EngineError> {
         let owner = self.fence.owner();
-        foreign_key::settle(session, self.schema(), owner, self.plans, outcome).await
+        handover::settle(session, self.schema(), owner, self.plans, outcome).await
     }
 
     /// Original and shadow of each copied table, by name.

@@ -11,7 +11,8 @@ pub mod key_range;
 
 use serde::{Deserialize, Serialize};
 
-use super::syntax::quote;
+use super::syntax::create_text::CreateText;
+use super::syntax::quote_table;
 use super::{EngineError, JobTask};
 use foreign_key::ForeignKeys;
 
@@ -206,8 +207,27 @@ pub struct TableDefinition {
 impl TableDefinition {
     /// `` `schema`.`name` ``.
     pub fn quoted(&self) -> String {
-        format!("{}.{}", quote(&self.schema), quote(&self.name))
+        quote_table(&self.schema, &self.name)
     }
+
+    /// Its `SHOW CREATE TABLE` in parts.
+    ///
+    /// # Errors
+    ///
+    /// Only for text that no server makes.
+    pub fn text(&self) -> Result<CreateText, EngineError> {
+        create_text(&self.create_statement)
+    }
+}
+
+/// A `SHOW CREATE TABLE` in parts.
+///
+/// # Errors
+///
+/// Only for text that no server makes.
+pub fn create_text(statement: &str) -> Result<CreateText, EngineError> {
+    CreateText::parse(statement)
+        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
 }
 
 /// How a statement is carried out.

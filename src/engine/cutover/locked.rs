@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use sqlx::Row;
 
+use super::handover::Handover;
 use super::without_copy;
 use crate::engine::plan::filler::{self, Filler};
 use crate::engine::session::Session;
@@ -11,8 +12,8 @@ use crate::engine::state::fence::Fence;
 use crate::engine::stream::drain::Drain;
 use crate::engine::syntax::create_text::CreateText;
 use crate::engine::syntax::quote_table;
-use crate::engine::table::foreign_key::{ForeignKey, Handover};
-use crate::engine::table::{TablePlan, catalog, dependents};
+use crate::engine::table::foreign_key::ForeignKey;
+use crate::engine::table::{TablePlan, catalog, create_text, dependents};
 use crate::engine::{EngineError, fail_point};
 
 /// The names of one table's swap.
@@ -177,7 +178,7 @@ impl Locked<'_> {
             return Ok(());
         };
         for (name, now, planned) in [(&swap.live, live, original), (&swap.next, next, shadow)] {
-            if now.meaning() != without_copy::meaning(planned)? {
+            if now.meaning() != create_text(planned)?.meaning() {
                 return Err(without_copy::changed_by_others(self.fence.schema(), name));
             }
         }

@@ -13,12 +13,12 @@ use crate::engine::session::user::UserSettings;
 use crate::engine::session::{Session, Sessions, blocker};
 use crate::engine::state::artifact;
 use crate::engine::state::fence::{Fence, StepRecord, SwapRecord};
-use crate::engine::syntax::create_text::{CreateText, ElementKind};
+use crate::engine::syntax::create_text::ElementKind;
 use crate::engine::syntax::statement::Statement;
 use crate::engine::syntax::token::Dialect;
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::foreign_key::{self, ForeignKey};
-use crate::engine::table::{TablePlan, Way, catalog};
+use crate::engine::table::{TablePlan, Way, catalog, create_text};
 use crate::engine::{EngineError, ErrorKind, Job, fail_point, plan};
 use crate::server_error;
 
@@ -34,16 +34,6 @@ pub(crate) struct Step<'a> {
     pub hold_seconds: u64,
 }
 
-/// What a table is, apart from its name: see [`CreateText::meaning`].
-pub(crate) fn meaning(create_statement: &str) -> Result<String, EngineError> {
-    Ok(parsed(create_statement)?.meaning())
-}
-
-fn parsed(create_statement: &str) -> Result<CreateText, EngineError> {
-    CreateText::parse(create_statement)
-        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
-}
-
 pub(crate) fn changed_by_others(schema: &str, table: &str) -> EngineError {
     EngineError::permanent(format!(
         "{} was changed by somebody else since the operation began; submit the change again",
@@ -53,7 +43,7 @@ pub(crate) fn changed_by_others(schema: &str, table: &str) -> EngineError {
 
 /// Of a definition, whatever its foreign keys point at: those of an empty copy point at empty copies.
 fn digest(create_statement: &str) -> Result<String, EngineError> {
-    let mut text = parsed(create_statement)?;
+    let mut text = create_text(create_statement)?;
     let keys = ForeignKey::of(&text, "")?;
     let mut keys: Vec<String> = keys.iter().map(|key| key.body("")).collect();
     keys.sort_unstable();

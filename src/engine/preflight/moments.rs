@@ -23,8 +23,7 @@ pub(super) async fn check(
     let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
         return Ok(());
     };
-    let text = CreateText::parse(&shadow.create_statement)
-        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
+    let text = shadow.text()?;
     let Some(what) = converted(plan, original, shadow)
         .or_else(|| computed(shadow, &text))
         .or_else(|| defaulted(plan, shadow, &text))

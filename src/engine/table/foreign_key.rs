@@ -1,28 +1,12 @@
-//! Foreign keys of a table that is changed, and how a swap hands them over.
+//! Foreign keys of a table that is changed, as text and as they are put on or taken off.
 //!
 //! A copy has none while it is filled: the server checks a change of a parent against each of its
 //! children, so a key of a copy that lags behind would refuse the application a delete that the
-//! original allows. They are put on under the cutover's locks, after the last drain and before
-//! the RENAME, with `foreign_key_checks = 0`: that changes metadata only. The table that the
-//! application uses has its keys at every instant, whoever dies when. Taking them from the live
-//! table first would leave their names free, but also, behind a crash, a live table that checks
-//! nothing.
-//!
-//! So for a moment both tables have keys, whose names are unique in a schema. A name that the
-//! server made from the table's (`orders_ibfk_1`) is made from the copy's, and RENAME gives it
-//! back; any other key takes its own name after the RENAME, in one ALTER with the drop of its
-//! interim one.
-//!
-//! All of it is sent as one text, which the server carries out though the driver dies meanwhile.
-//! What a crash of the server leaves in between is keys on the table that nobody uses, or an interim
-//! name: [`settle`] looks and puts that right.
+//! original allows.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Key, KeyKind, TableDefinition, TablePlan, Way, catalog};
-use crate::engine::cutover::locked::SwapNames;
-use crate::engine::cutover::swap::SwapOutcome;
-use crate::engine::names::{Owner, Role};
+use super::{Key, KeyKind, TableDefinition, catalog, create_text};
 use crate::engine::session::Session;
 use crate::engine::syntax::create_text::{CreateText, ElementKind};
 use crate::engine::syntax::token::{Dialect, Token, tokens};
@@ -91,9 +75,7 @@ impl ForeignKey {
 
     /// All keys that a `SHOW CREATE TABLE` shows.
     pub fn of_text(text: &str, schema: &str) -> Result<Vec<Self>, EngineError> {
-        let text = CreateText::parse(text)
-            .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
-        Self::of(&text, schema)
+        Self::of(&create_text(text)?, schema)
     }
 
     fn parse(name: &str, text: &str, schema: &str) -> Option<Self> {
@@ -137,21 +119,14 @@ impl ForeignKey {
         )
     }
 
-    fn added_as(&self, name: &str) -> String {
+    /// The clause that adds it under this name.
+    pub fn added_as(&self, name: &str) -> String {
         let parent = quote_table(&self.parent_schema, &self.parent_table);
         format!(
             "ADD CONSTRAINT {} FOREIGN KEY {}",
             quote(name),
             self.body(&parent)
         )
-    }
-
-    /// The name that the key of `live` has on `next`, so that two tables can have it at once.
-    fn interim_name(&self, live: &str, next: &str, nth: usize) -> String {
-        match number(&self.name, live) {
-            Some(number) => format!("{next}_ibfk_{number}"),
-            None => format!("{next}{INTERIM}{nth}"),
-        }
     }
 
     /// The key in the table that the keys `of` belong to that has exactly its columns, and may
@@ -172,64 +147,11 @@ impl ForeignKey {
     }
 }
 
-/// Ends the interim name of a key whose own name isn't made from its table's.
-const INTERIM: &str = "_fk_";
-
 /// The number in a name that the server made from the table's, and makes anew with each RENAME.
 pub fn number(name: &str, table: &str) -> Option<u32> {
     let digits = name.strip_prefix(table)?.strip_prefix("_ibfk_")?;
     let number: u32 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(number)
-}
-
-/// What a swap sends before and after its RENAME.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Handover {
-    pub before: Vec<String>,
-    pub after: Vec<String>,
-}
-
-impl Handover {
-    /// Adds one table's part. `of_live` are the keys of the table that goes aside.
-    pub fn add(&mut self, schema: &str, swap: &SwapNames, of_live: &[ForeignKey]) {
-        let alter = |table: &str, clauses: Vec<String>| {
-            let table = quote_table(schema, table);
-            format!(
-                "ALTER TABLE {table} ALGORITHM=INPLACE, {}",
-                clauses.join(", ")
-            )
-        };
-        let SwapNames {
-            live, next, aside, ..
-        } = swap;
-        let mut added = Vec::new();
-        let mut renamed = Vec::new();
-        for (nth, key) in swap.foreign_keys.iter().enumerate() {
-            let interim = key.interim_name(live, next, nth);
-            added.push(key.added_as(&interim));
-            if number(&key.name, live).is_none() {
-                renamed.push(format!("DROP FOREIGN KEY {}", quote(&interim)));
-                renamed.push(key.added_as(&key.name));
-            }
-        }
-        if !added.is_empty() {
-            self.before.push(alter(next, added));
-        }
-        let dropped: Vec<String> = of_live
-            .iter()
-            .map(|key| match number(&key.name, live) {
-                Some(number) => format!("{aside}_ibfk_{number}"),
-                None => key.name.clone(),
-            })
-            .map(|name| format!("DROP FOREIGN KEY {}", quote(&name)))
-            .collect();
-        if !dropped.is_empty() {
-            self.after.push(alter(aside, dropped));
-        }
-        if !renamed.is_empty() {
-            self.after.push(alter(live, renamed));
-        }
-    }
 }
 
 /// Why a statement that adds a key is refused.
@@ -238,37 +160,6 @@ pub(crate) fn not_added_online() -> EngineError {
         "a foreign key can't be added online, because rows of the copy would hold back \
          deletes of their parents; add it by hand with foreign_key_checks = 0",
     )
-}
-
-/// Puts right what a swap that was cut short has left: keys of the table that is not in use, and
-/// interim names. Does nothing where all is as it should be.
-///
-/// Call it when no session is left that may have sent the RENAME.
-pub(crate) async fn settle(
-    session: &mut Session,
-    schema: &str,
-    owner: &Owner,
-    plans: &[TablePlan],
-    outcome: &SwapOutcome,
-) -> Result<(), EngineError> {
-    let swapped = match outcome {
-        SwapOutcome::Swapped => true,
-        SwapOutcome::NotSwapped => false,
-        SwapOutcome::Unknown(_) => return Ok(()),
-    };
-    for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
-        let (Some(original), false) = (&plan.original, plan.foreign_keys.is_empty()) else {
-            continue;
-        };
-        let position = plan.task.position;
-        let (unused, keys) = match swapped {
-            true => (Role::Old(position), &plan.foreign_keys.changed),
-            false => (Role::Shadow(position), &plan.foreign_keys.former),
-        };
-        drop_all(session, schema, &owner.table(unused)).await?;
-        take_names(session, schema, owner, &original.name, keys).await?;
-    }
-    Ok(())
 }
 
 /// Drops all foreign keys of a table of ours.
@@ -288,36 +179,6 @@ pub(crate) async fn drop_all(
     fail_point::at("keys.drop.before");
     alter(session, schema, table, &drops.join(", ")).await?;
     fail_point::at("keys.drop.after");
-    Ok(())
-}
-
-/// Gives the keys of the table in use their own names. What others did to its keys stays.
-async fn take_names(
-    session: &mut Session,
-    schema: &str,
-    owner: &Owner,
-    live: &str,
-    keys: &[ForeignKey],
-) -> Result<(), EngineError> {
-    let mut clauses = Vec::new();
-    for found in ForeignKey::of_table(session, schema, live).await? {
-        // Of whichever epoch: RENAME leaves these names alone.
-        let own = found
-            .name
-            .strip_prefix(&owner.operation_prefix())
-            .and_then(|rest| rest.rsplit_once(INTERIM)?.1.parse::<usize>().ok())
-            .and_then(|nth| keys.get(nth));
-        if let Some(own) = own {
-            clauses.push(format!("DROP FOREIGN KEY {}", quote(&found.name)));
-            clauses.push(found.added_as(&own.name));
-        }
-    }
-    if clauses.is_empty() {
-        return Ok(());
-    }
-    fail_point::at("keys.name.before");
-    alter(session, schema, live, &clauses.join(", ")).await?;
-    fail_point::at("keys.name.after");
     Ok(())
 }
 
@@ -342,8 +203,7 @@ pub(crate) async fn keep_indexes(
     let interim = |nth: usize| format!("_lk_index_{nth}");
     for back in [false, true] {
         let now = catalog::create_statement(session, &table.schema, &table.name).await?;
-        let now = CreateText::parse(&now.unwrap_or_default())
-            .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))?;
+        let now = create_text(&now.unwrap_or_default())?;
         let renames: Vec<String> = own
             .iter()
             .enumerate()
@@ -361,9 +221,9 @@ pub(crate) async fn keep_indexes(
     Ok(())
 }
 
-/// The definitions of the parents are locked for a moment too, so it is not waited for long: others
+/// Alters a table's foreign keys. The definitions of the parents are locked for a moment too, so it is not waited for long: others
 /// would wait behind.
-async fn alter(
+pub(crate) async fn alter(
     session: &mut Session,
     schema: &str,
     table: &str,
@@ -415,33 +275,5 @@ mod tests {
         for other in ["c_ibfk_", "c_ibfk_01", "c_ibfk_1a", "d_ibfk_1", "c_fk_1"] {
             assert_eq!(number(other, "c"), None, "{other}");
         }
-    }
-
-    #[test]
-    fn a_handover_frees_each_name_before_it_is_taken() {
-        let keys = keys();
-        let swap = SwapNames {
-            live: "c".into(),
-            next: "_new".into(),
-            aside: "_old".into(),
-            fillers: Vec::new(),
-            foreign_keys: keys.clone(),
-        };
-        let mut handover = Handover::default();
-        handover.add("s", &swap, &keys);
-        assert_eq!(
-            handover.before,
-            ["ALTER TABLE `s`.`_new` ALGORITHM=INPLACE, \
-                 ADD CONSTRAINT `_new_ibfk_2` FOREIGN KEY (`p`) REFERENCES `s`.`p` (`id`) ON DELETE CASCADE, \
-                 ADD CONSTRAINT `_new_fk_1` FOREIGN KEY (`p`, `re``f`) REFERENCES `other`.`P 2` (`a`, `b`)"]
-        );
-        assert_eq!(
-            handover.after,
-            [
-                "ALTER TABLE `s`.`_old` ALGORITHM=INPLACE, DROP FOREIGN KEY `_old_ibfk_2`, DROP FOREIGN KEY `mine`",
-                "ALTER TABLE `s`.`c` ALGORITHM=INPLACE, DROP FOREIGN KEY `_new_fk_1`, \
-                 ADD CONSTRAINT `mine` FOREIGN KEY (`p`, `re``f`) REFERENCES `other`.`P 2` (`a`, `b`)"
-            ]
-        );
     }
 }
