@@ -23,7 +23,7 @@ use super::session::{Session, Sessions, end_session};
 use super::state::fence::{Fence, SwapRecord, SwapTable};
 use super::stream::drain::{Drain, with_prepared};
 use super::syntax::quote_table;
-use super::table::{TablePlan, Way, catalog, foreign_key};
+use super::table::{TablePlan, Way, foreign_key, storage};
 use super::{EngineError, ErrorKind, Job, Swapped, fail_point};
 use lock::{ANSWER_MARGIN, answered, no_answer};
 use locked::{Locked, SwapNames, UnderLock};
@@ -254,8 +254,8 @@ impl<'a> Cutover<'a> {
     ) -> Result<(), EngineError> {
         let mut tables = Vec::new();
         for (position, name, shadow) in self.pairs() {
-            let original_id = catalog::table_id(session, self.schema(), &name).await?;
-            let shadow_id = catalog::table_id(session, self.schema(), &shadow).await?;
+            let original_id = storage::table_id(session, self.schema(), &name).await?;
+            let shadow_id = storage::table_id(session, self.schema(), &shadow).await?;
             tables.push(SwapTable {
                 position,
                 name,

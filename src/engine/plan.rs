@@ -5,7 +5,6 @@ pub mod filler;
 pub mod mapping;
 mod trial_keys;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::error::server_error_kind;
@@ -16,6 +15,8 @@ use super::syntax::statement::{Action, Alter, Clause, Rest, Statement, Statement
 use super::syntax::token::Dialect;
 use super::syntax::{quote, quote_table};
 use super::table::foreign_key::{self, ForeignKeys};
+use super::table::storage::{self, StoredIndexes};
+use super::table::surroundings::Surroundings;
 use super::table::{TableDefinition, TablePlan, Way, catalog};
 use super::{EngineError, ErrorKind, Job, JobTask};
 use crate::server_error;
@@ -140,7 +141,7 @@ pub async fn resume(
             continue;
         };
         shadow.name = owner.table(Role::Shadow(plan.task.position));
-        let Some(id) = catalog::table_id(session, &shadow.schema, &shadow.name).await? else {
+        let Some(id) = storage::table_id(session, &shadow.schema, &shadow.name).await? else {
             return Err(EngineError::table_gone(&shadow.schema, &shadow.name));
         };
         shadow.table_id = id;
@@ -224,13 +225,13 @@ impl Planner<'_> {
             return Ok(self.at_cutover(Way::Instant, Some(original), Some(executable)));
         }
         let in_place = "ALGORITHM=INPLACE, LOCK=NONE";
-        let before = self.storage(session, &name).await?;
+        let before = StoredIndexes::of(session, self.schema, &name).await?;
         if self
             .run_as_user(session, &on_trial.on(self.schema, &name, in_place))
             .await?
             .is_ok()
         {
-            let after = self.storage(session, &name).await?;
+            let after = StoredIndexes::of(session, self.schema, &name).await?;
             let drops_partition = alter
                 .clauses
                 .iter()
@@ -482,12 +483,12 @@ impl Planner<'_> {
             return Ok(());
         }
         let table = quote_table(self.schema, copy);
-        let made = catalog::surroundings(session, self.schema, copy).await?;
+        let made = Surroundings::of(session, self.schema, copy).await?;
         let dropped: Vec<String> = made
             .map(|s| s.checks)
             .unwrap_or_default()
             .iter()
-            .map(|(name, _)| format!("DROP CHECK {}", quote(name)))
+            .map(|name| format!("DROP CHECK {}", quote(name)))
             .collect();
         let added: Vec<String> = checks
             .iter()
@@ -533,15 +534,10 @@ impl Planner<'_> {
         session: &mut Session,
         table: &str,
     ) -> Result<bool, EngineError> {
-        let Some(versions) = catalog::row_versions(session, self.schema, table).await? else {
+        let Some(versions) = storage::row_versions(session, self.schema, table).await? else {
             return Ok(true);
         };
-        Ok(versions < catalog::MAX_ROW_VERSIONS)
-    }
-
-    async fn storage(&self, session: &mut Session, name: &str) -> Result<Storage, EngineError> {
-        let rows = catalog::index_ids(session, self.schema, name).await?;
-        Ok(Storage(rows))
+        Ok(versions < storage::MAX_ROW_VERSIONS)
     }
 
     fn missing(&self, table: &str) -> EngineError {
@@ -568,30 +564,5 @@ impl Planner<'_> {
             "the server refuses statement {}: {text} ({number}){way_out}",
             self.task.number()
         ))
-    }
-}
-
-/// Where a table's rows are: InnoDB's names, tables and indexes, one row for each index of each
-/// partition.
-struct Storage(Vec<catalog::StoredIndex>);
-
-impl Storage {
-    /// Is all that was there still there, and nothing built anew? Then only metadata changed.
-    /// Partitions may have come, and gone where the statement says so.
-    fn is_kept_by(&self, after: &Self, drops_partition: bool) -> bool {
-        let tables: HashSet<u64> = self.0.iter().map(|i| i.table_id).collect();
-        let names: HashSet<&str> = self.0.iter().map(|i| i.table_name.as_str()).collect();
-        let indexes: HashSet<u64> = self.0.iter().map(|i| i.index_id).collect();
-        let names_after: HashSet<&str> = after.0.iter().map(|i| i.table_name.as_str()).collect();
-        let nothing_built = after.0.iter().all(|i| {
-            if tables.contains(&i.table_id) {
-                indexes.contains(&i.index_id)
-            } else {
-                !names.contains(i.table_name.as_str())
-            }
-        });
-        let gone = names.difference(&names_after).count();
-        let came = names_after.difference(&names).count();
-        nothing_built && (gone == 0 || (drops_partition && came == 0))
     }
 }

@@ -8,17 +8,17 @@ pub(super) mod server_fit;
 
 use sqlx::Row;
 
-use super::conversion::staging::{Staging, WayBack};
+use super::conversion::key_order::not_comparable;
+use super::conversion::staging::{Extras, Staging};
 use super::cutover::CutoverOptions;
 use super::names::{Owner, Role};
 use super::session::Session;
 use super::session::user::UserSettings;
-use super::syntax::create_text::CreateText;
 use super::syntax::quote_table;
 use super::syntax::statement::Statement;
-use super::table::catalog::{self, Surroundings};
+use super::table::surroundings::Surroundings;
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
-use super::{EngineError, Job, plan, verify};
+use super::{EngineError, Job, plan};
 use crate::server_error;
 use crate::server_version::{OLDEST, Version};
 
@@ -45,7 +45,7 @@ pub async fn plan(
     let parsed = plan::parse(job, &user.sql_mode)?;
     for (task, statement) in &parsed {
         let table = &statement.table().table;
-        let around = catalog::surroundings(session, &job.schema_name, table).await?;
+        let around = Surroundings::of(session, &job.schema_name, table).await?;
         if let Some(around) = around {
             any_way(job, task.number(), statement, &around)?;
         }
@@ -80,16 +80,16 @@ async fn for_their_ways(
         let (Way::Copy, Some(original)) = (plan.way, &plan.original) else {
             continue;
         };
-        if let Some(reason) = verify::not_comparable(plan) {
+        if let Some(reason) = not_comparable(plan) {
             return Err(EngineError::permanent(reason));
         }
-        let around = catalog::surroundings(session, &job.schema_name, &original.name).await?;
+        let around = Surroundings::of(session, &job.schema_name, &original.name).await?;
         if let Some(around) = around {
             copied(&original.quoted(), &around)?;
             can_be_made_again(original)?;
         }
         if let Some(shadow) = &plan.shadow {
-            let around = catalog::surroundings(session, &job.schema_name, &shadow.name).await?;
+            let around = Surroundings::of(session, &job.schema_name, &shadow.name).await?;
             becomes(&original.quoted(), around.as_ref())?;
         }
         if !plan.foreign_keys.is_empty() {
@@ -215,9 +215,7 @@ async fn stream(session: &mut Session) -> Result<(), EngineError> {
 
 /// `CREATE TABLE … LIKE` leaves out where a table's files are.
 fn can_be_made_again(original: &TableDefinition) -> Result<(), EngineError> {
-    let options = CreateText::parse(&original.create_statement)
-        .map(|text| text.options)
-        .unwrap_or_default();
+    let options = original.text()?.options;
     for word in ["DATA DIRECTORY", "SECONDARY_ENGINE"] {
         if options.contains(word) {
             return Err(EngineError::permanent(format!(
@@ -260,7 +258,7 @@ async fn can_be_staged(
     let Some(original) = &plan.original else {
         return Ok(());
     };
-    let staging = Staging::of_plan(plan, &owner.artifact("stage_trial"), &WayBack::default())?;
+    let staging = Staging::of_plan(plan, &owner.artifact("stage_trial"), &Extras::default())?;
     let mut answer = Ok(());
     for create in &staging.create {
         answer = answer.and(session.run(create).await.map(drop));

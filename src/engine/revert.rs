@@ -16,6 +16,8 @@ use tokio::sync::{Mutex, watch};
 
 use super::binlog::rows::RowLayout;
 use super::context::{Context, Halt, lease_is_lost};
+use super::conversion::staging::Extras;
+use super::conversion::types::same_type;
 use super::cutover::Cutover;
 use super::cutover::swap::SwapOutcome;
 use super::error::ErrorKind;
@@ -24,7 +26,8 @@ use super::preflight::server_fit::check_position;
 use super::state::checkpoint::{Found, Stage, run};
 use super::stream::apply::Pace;
 use super::stream::routing::Routing;
-use super::stream::running::{Flow, Running, SwapDrain, difference};
+use super::stream::running::{Flow, Running, SwapDrain};
+use super::table::original::difference;
 use super::table::{TablePlan, Way, catalog};
 use super::throttle::adaptive::AdaptiveThrottle;
 use super::{Directive, Engine, EngineError, Outcome, fail_point};
@@ -186,7 +189,7 @@ impl Engine {
                 if !plan.foreign_keys.is_empty() {
                     layout = layout.of_child();
                 }
-                let keeps = !way_back::extras(plan).kept.is_empty();
+                let keeps = !Extras::back(plan).kept.is_empty();
                 Some(Arc::new(if keeps {
                     layout.with_fixed_keys()
                 } else {
@@ -269,9 +272,10 @@ impl Engine {
             let planned = forward.shadow.as_ref().map(|s| s.columns.as_slice());
             let same_columns = planned.is_some_and(|planned| {
                 planned.len() == now.columns.len()
-                    && planned.iter().zip(&now.columns).all(|(a, b)| {
-                        a.name == b.name && super::conversion::staging::same_type(a, b)
-                    })
+                    && planned
+                        .iter()
+                        .zip(&now.columns)
+                        .all(|(a, b)| a.name == b.name && same_type(a, b))
             });
             if !same || !same_columns {
                 return Err(EngineError::permanent(format!(

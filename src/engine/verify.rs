@@ -23,14 +23,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Halt};
-use super::conversion::staging::{same_type, type_text};
+use super::conversion::key_order::not_comparable;
 use super::error::ErrorKind;
 use super::session::Session;
 use super::state::checkpoint::run;
 use super::stream::position::Place;
 use super::syntax::quote;
 use super::table::key_range::{KeyColumns, KeyText};
-use super::table::{Copied, TableDefinition, TablePlan};
+use super::table::{Copied, TableDefinition};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};
 use differing::ROUNDS;
@@ -80,8 +80,6 @@ pub struct TableVerify {
     table: usize,
     original: Part,
     shadow: Part,
-    /// Whether a key range is the same range on both sides.
-    ranges_match: bool,
     place: Arc<Place>,
     rest: Mutex<Option<Option<Vec<KeyText>>>>,
     chunk_rows: AtomicU64,
@@ -132,11 +130,6 @@ impl TableVerify {
         } = plan.copied()?;
         let original_key = KeyColumns::new(original, &key.source, &key.source_index);
         let shadow_key = KeyColumns::new(shadow, &key.target, &key.target_index);
-        let ranges_match = key
-            .source
-            .iter()
-            .zip(&key.target)
-            .all(|(&s, &t)| keeps_order(original, s, shadow, t));
         if let Some(reason) = not_comparable(plan) {
             return Err(EngineError::permanent(reason));
         }
@@ -164,7 +157,6 @@ impl TableVerify {
             table,
             original: from,
             shadow: Part::new(shadow.quoted(), shadow_key, digest.shadow, "shadow"),
-            ranges_match,
             place: Arc::clone(place),
             rest: Mutex::new(Some(None)),
             chunk_rows: AtomicU64::new(FIRST_ROWS),
@@ -175,7 +167,6 @@ impl TableVerify {
 
     /// Compares the whole table; returns the rows that truly differ.
     pub async fn run(&self) -> Result<Vec<Different>, Halt> {
-        debug_assert!(self.ranges_match);
         self.context.concurrency.another_phase();
         let over = CancellationToken::new();
         let workers = (0..self.context.options.copy_threads).map(|n| self.work(n, &over));
@@ -493,40 +484,4 @@ fn too_large(key: &[KeyText]) -> EngineError {
          that to twice its size, then submit again",
         KeyColumns::shown(key)
     ))
-}
-
-/// Why the rows of both tables could not be compared range by range; for preflight.
-pub fn not_comparable(plan: &TablePlan) -> Option<String> {
-    let (original, shadow, key) = (
-        plan.original.as_ref()?,
-        plan.shadow.as_ref()?,
-        plan.key.as_ref()?,
-    );
-    let mut pairs = key.source.iter().zip(&key.target);
-    let (&s, &t) = pairs.find(|&(&s, &t)| !keeps_order(original, s, shadow, t))?;
-    let (was, now) = (&original.columns[s], &shadow.columns[t]);
-    Some(format!(
-        "column {} of {} goes from {} to {}: it is part of {}, the key that rows are compared by, \
-         and the changed table could not be verified; keep this column as it is",
-        was.name,
-        original.quoted(),
-        type_text(was),
-        type_text(now),
-        key.source_index
-    ))
-}
-
-/// Whether a key column sorts in the shadow as it does in the original, by the same literals.
-fn keeps_order(original: &TableDefinition, s: usize, shadow: &TableDefinition, t: usize) -> bool {
-    use super::table::DataType as T;
-    let (source, target) = (&original.columns[s], &shadow.columns[t]);
-    same_type(source, target)
-        || source.data_type.is_integer() && target.data_type.is_integer()
-        || source.data_type.is_text() && target.data_type.is_text() && source.compares_as(target)
-        || source.data_type == target.data_type
-            && matches!(
-                source.data_type,
-                T::VarBinary | T::Decimal | T::DateTime | T::Timestamp
-            )
-            && target.scale == source.scale
 }

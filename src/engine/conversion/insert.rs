@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::Row;
 
-use super::staging::as_altered;
+use super::types::as_altered;
 use crate::engine::EngineError;
 use crate::engine::error::{ErrorKind, server_error_kind};
 use crate::engine::session::Session;

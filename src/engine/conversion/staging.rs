@@ -7,9 +7,10 @@
 //! decided by the shadow's own key.
 
 use super::losses;
+use super::types::{as_altered, comparable, same_type, type_text};
 use crate::engine::EngineError;
-use crate::engine::syntax::quote;
-use crate::engine::table::{Column, Copied, DataType, TablePlan};
+use crate::engine::syntax::{quote, quote_table, quote_text};
+use crate::engine::table::{Carried, Column, Copied, TableDefinition, TablePlan};
 
 /// The statements of one table's way from image to shadow.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ pub struct Staging {
     pub insert_prefix: String,
     /// Takes the staged rows over.
     pub take_over: Vec<String>,
-    /// The same where other rows give way: see [`crate::engine::stream::routing::Routing::values_meet`].
+    /// The same where other rows give way: see `Routing::values_meet`.
     pub take_over_from_others: Vec<String>,
     /// Asks for the key of the one row that is staged, as people read it.
     pub key_text: String,
@@ -33,358 +34,377 @@ pub struct Staging {
 /// The column whose name the server's refusal quotes when a value does not survive its conversion.
 pub const CHANGED: &str = "value_changed_by_conversion";
 
+/// Under `sql_require_primary_key` the server wants one of temporary tables, too.
+pub const ROW_NUMBER: &str = "lk_row BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY";
+
 /// What a way needs besides what every way does.
 #[derive(Debug, Clone, Default)]
-pub struct WayBack {
+pub struct Extras {
     /// Columns of the target that no image has a value for: a row keeps what it has there.
     pub kept: Vec<usize>,
     /// Pairs whose values may be other ones after the conversion without an error of the
     /// server's: they are compared.
-    pub compared: Vec<(usize, usize)>,
+    compared: Vec<(usize, usize)>,
     /// Pairs of whose values [`losses`] knows which ones the server would change without an error: those are refused.
-    pub guarded: Vec<(usize, usize)>,
+    guarded: Vec<(usize, usize)>,
 }
 
-/// A table that rows are read from or written to.
-#[derive(Debug, Clone, Copy)]
-pub struct Side<'a> {
-    pub columns: &'a [Column],
-    /// Qualified and quoted.
-    pub table: &'a str,
-    pub key_index: &'a str,
+impl Extras {
+    /// For the way from a table to its copy.
+    pub fn there(plan: &TablePlan) -> Self {
+        Self {
+            guarded: plan.guarded.iter().map(|c| (c.source, c.target)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// For the way from a changed table back to the former one.
+    pub fn back(plan: &TablePlan) -> Self {
+        let (Some(live), Some(former)) = (&plan.original, &plan.shadow) else {
+            return Self::default();
+        };
+        let carried = plan.carried.iter();
+        Self {
+            kept: left_behind(&plan.carried, former)
+                .map(|c| c.ordinal)
+                .collect(),
+            compared: carried
+                .map(|c| (c.source, c.target))
+                .filter(|&(s, t)| !same_type(&live.columns[s], &former.columns[t]))
+                .collect(),
+            guarded: Vec::new(),
+        }
+    }
+}
+
+/// Columns of the target that nothing comes to.
+pub fn left_behind<'a>(
+    carried: &'a [Carried],
+    target: &'a TableDefinition,
+) -> impl Iterator<Item = &'a Column> {
+    target.columns.iter().filter(|column| {
+        column.generated.is_none() && !carried.iter().any(|c| c.target == column.ordinal)
+    })
 }
 
 impl Staging {
-    /// For changes of `from` that are applied to `to`.
+    /// For the changes of a plan's original, applied to its shadow, by way of temporary tables `name`.
     ///
-    /// `carried` and `key` are pairs of column indexes, `carried` in the order of `from`'s columns.
-    pub fn new(
-        schema: &str,
-        name: &str,
-        from: Side<'_>,
-        to: Side<'_>,
-        carried: &[(usize, usize)],
-        key: &[(usize, usize)],
-        back: &WayBack,
-    ) -> Self {
-        let stage = format!("{}.{}", quote(schema), quote(name));
-        let columns = carried
-            .iter()
-            .enumerate()
-            .map(|(at, &(source, _))| format!("c{at} {} NULL", type_text(&from.columns[source])))
-            .chain(kept_columns(back, to));
-        let mut create = vec![create_temporary(&stage, columns)];
-        let mut clear = format!("DELETE FROM {stage}");
-        let column_of = |source: usize| carried.iter().position(|c| c.0 == source).unwrap_or(0);
-        let target = |index: usize| format!("{}.{}", to.table, quote(&to.columns[index].name));
-        let mut take_over = Vec::new();
-        let staged_key: Vec<String> = key
-            .iter()
-            .map(|&(s, t)| format!("{} = {stage}.c{}", target(t), column_of(s)))
+    /// # Errors
+    ///
+    /// Permanent for a table that is not copied.
+    pub fn of_plan(plan: &TablePlan, name: &str, extras: &Extras) -> Result<Self, EngineError> {
+        let way = StagedWay::new(plan, name, extras)?;
+        Ok(Self {
+            create: way.create(),
+            clear: way.clear(),
+            remove: way.remove(),
+            insert_prefix: way.insert_prefix(),
+            take_over: way.take_over("INSERT"),
+            take_over_from_others: way.take_over("REPLACE"),
+            key_text: way.key_text(),
+        })
+    }
+}
+
+/// What the statements are made from.
+struct StagedWay<'a> {
+    from: &'a TableDefinition,
+    to: &'a TableDefinition,
+    /// Pairs of column indexes, in the order of `from`'s columns. The nth is staged as `c<n>`; of what `extras` keeps, as `x<n>`.
+    carried: Vec<(usize, usize)>,
+    key: Vec<(usize, usize)>,
+    extras: &'a Extras,
+    /// `to` and its index over the key, as SQL has them.
+    target: String,
+    index: String,
+    /// Images.
+    stage: String,
+    /// Their keys as `to` sees them, where its key has other types.
+    keys: String,
+    /// Takes no row: what is written to it fails the batch.
+    changed: String,
+}
+
+impl<'a> StagedWay<'a> {
+    fn new(plan: &'a TablePlan, name: &str, extras: &'a Extras) -> Result<Self, EngineError> {
+        let Copied {
+            original: from,
+            shadow: to,
+            key,
+        } = plan.copied()?;
+        let mut carried: Vec<(usize, usize)> =
+            plan.carried.iter().map(|c| (c.source, c.target)).collect();
+        carried.sort_unstable();
+        let sources = key.source.iter().copied();
+        let temporary = |part: &str| quote_table(&from.schema, &format!("{name}{part}"));
+        Ok(Self {
+            from,
+            to,
+            carried,
+            key: sources.zip(key.target.iter().copied()).collect(),
+            extras,
+            target: to.quoted(),
+            index: quote(&key.target_index),
+            stage: temporary(""),
+            keys: temporary("_k"),
+            changed: temporary("_v"),
+        })
+    }
+
+    /// The staged value of a column of `from`.
+    fn staged(&self, source: usize) -> String {
+        let at = self.carried.iter().position(|c| c.0 == source);
+        format!("c{}", at.unwrap_or(0))
+    }
+
+    fn target_column(&self, index: usize) -> String {
+        format!("{}.{}", self.target, quote(&self.to.columns[index].name))
+    }
+
+    /// Whether rows can be found in `to` by their keys as they are staged.
+    fn has_same_key(&self) -> bool {
+        let mut pairs = self.key.iter();
+        pairs.all(|&(s, t)| same_type(&self.from.columns[s], &self.to.columns[t]))
+    }
+
+    fn is_checked(&self) -> bool {
+        !self.extras.compared.is_empty() || !self.extras.guarded.is_empty()
+    }
+
+    fn create(&self) -> Vec<String> {
+        let typed = |name: String, column: &Column| format!("{name} {} NULL", type_text(column));
+        let images = self.carried.iter().enumerate();
+        let mut columns: Vec<String> = images
+            .map(|(at, &(s, _))| typed(format!("c{at}"), &self.from.columns[s]))
             .collect();
-        let staged_key = staged_key.join(" AND ");
-        if !back.kept.is_empty() {
-            let kept = back.kept.iter().enumerate();
-            let set: Vec<String> = kept
-                .map(|(at, &t)| format!("{stage}.x{at} = {}", target(t)))
+        let kept = self.extras.kept.iter().enumerate();
+        columns.extend(kept.map(|(at, &t)| typed(format!("x{at}"), &self.to.columns[t])));
+        if !self.extras.kept.is_empty() {
+            columns.push("lk_had TINYINT NOT NULL DEFAULT 0".into());
+        }
+        let mut create = vec![create_temporary(&self.stage, &columns)];
+        if !self.has_same_key() {
+            let key = self.key.iter().enumerate();
+            let columns: Vec<String> = key
+                .map(|(at, &(_, t))| typed(format!("k{at}"), &self.to.columns[t]))
                 .collect();
-            take_over.push(format!(
-                "UPDATE {stage} STRAIGHT_JOIN {table} FORCE INDEX ({index}) ON {staged_key} \
-                 SET {stage}.lk_had = 1, {set}",
-                table = to.table,
-                index = quote(to.key_index),
-                set = set.join(", ")
+            create.push(create_temporary(&self.keys, &columns));
+        }
+        if self.is_checked() {
+            create.push(format!(
+                "CREATE TEMPORARY TABLE IF NOT EXISTS {} ({CHANGED} INT NOT NULL PRIMARY KEY) ENGINE=InnoDB",
+                self.changed
             ));
         }
+        create
+    }
 
-        // Rows go by their key as the shadow sees it.
-        let same_key = key
-            .iter()
-            .all(|&(s, t)| same_type(&from.columns[s], &to.columns[t]));
-        let (keys, key_columns): (String, Vec<String>) = if same_key {
-            (
-                stage.clone(),
-                key.iter()
-                    .map(|&(s, _)| format!("{stage}.c{}", column_of(s)))
-                    .collect(),
-            )
+    fn clear(&self) -> String {
+        match self.has_same_key() {
+            true => format!("DELETE FROM {}", self.stage),
+            false => format!("DELETE FROM {}; DELETE FROM {}", self.stage, self.keys),
+        }
+    }
+
+    fn remove(&self) -> String {
+        format!(
+            "DROP TEMPORARY TABLE IF EXISTS {}, {}, {}",
+            self.stage, self.keys, self.changed
+        )
+    }
+
+    fn insert_prefix(&self) -> String {
+        let columns: Vec<String> = (0..self.carried.len())
+            .map(|at| format!(", c{at}"))
+            .collect();
+        format!(
+            "INSERT INTO {} (lk_there{}) VALUES ",
+            self.stage,
+            columns.concat()
+        )
+    }
+
+    /// `verb` is what rows come into the target by.
+    fn take_over(&self, verb: &str) -> Vec<String> {
+        let mut statements = Vec::new();
+        if !self.extras.kept.is_empty() {
+            statements.push(self.keep());
+        }
+        if !self.has_same_key() {
+            statements.push(self.convert_keys());
+        }
+        statements.push(self.delete());
+        statements.extend(self.insert(verb));
+        if !self.extras.guarded.is_empty() {
+            statements.push(self.refuse_losses());
+        }
+        if !self.extras.compared.is_empty() {
+            statements.push(self.refuse_differences());
+        }
+        statements
+    }
+
+    /// Where a staged row is the target's.
+    fn same_row(&self) -> String {
+        let key = self.key.iter();
+        let same: Vec<String> = key
+            .map(|&(s, t)| {
+                format!(
+                    "{} = {}.{}",
+                    self.target_column(t),
+                    self.stage,
+                    self.staged(s)
+                )
+            })
+            .collect();
+        same.join(" AND ")
+    }
+
+    /// Notes what the rows have that are there, and images have not.
+    fn keep(&self) -> String {
+        let kept = self.extras.kept.iter().enumerate();
+        let set: Vec<String> = kept
+            .map(|(at, &t)| format!("{}.x{at} = {}", self.stage, self.target_column(t)))
+            .collect();
+        format!(
+            "UPDATE {stage} STRAIGHT_JOIN {target} FORCE INDEX ({index}) ON {same} SET {stage}.lk_had = 1, {set}",
+            stage = self.stage,
+            target = self.target,
+            index = self.index,
+            same = self.same_row(),
+            set = set.join(", ")
+        )
+    }
+
+    fn convert_keys(&self) -> String {
+        let columns: Vec<String> = (0..self.key.len()).map(|at| format!("k{at}")).collect();
+        let staged: Vec<String> = self.key.iter().map(|&(s, _)| self.staged(s)).collect();
+        format!(
+            "INSERT INTO {} (lk_there, {}) SELECT 0, {} FROM {}",
+            self.keys,
+            columns.join(", "),
+            staged.join(", "),
+            self.stage
+        )
+    }
+
+    /// All touched rows go first, so that a value that moved from one row to another meets
+    /// no former owner. No aliases: under LOCK TABLES each would need a lock of its own.
+    fn delete(&self) -> String {
+        let (keys, same) = if self.has_same_key() {
+            (&self.stage, self.same_row())
         } else {
-            let keys = format!("{}.{}", quote(schema), quote(&format!("{name}_k")));
-            let types = key
-                .iter()
-                .enumerate()
-                .map(|(at, &(_, t))| format!("k{at} {} NULL", type_text(&to.columns[t])));
-            create.push(create_temporary(&keys, types));
-            clear.push_str(&format!("; DELETE FROM {keys}"));
-            let from_columns: Vec<String> = key
-                .iter()
-                .map(|&(s, _)| format!("c{}", column_of(s)))
+            let key = self.key.iter().enumerate();
+            let same: Vec<String> = key
+                .map(|(at, &(_, t))| format!("{} = {}.k{at}", self.target_column(t), self.keys))
                 .collect();
-            take_over.push(format!(
-                "INSERT INTO {keys} (lk_there, {}) SELECT 0, {} FROM {stage}",
-                (0..key.len())
-                    .map(|at| format!("k{at}"))
-                    .collect::<Vec<_>>()
-                    .join(", "),
-                from_columns.join(", ")
-            ));
-            let columns = (0..key.len()).map(|at| format!("{keys}.k{at}")).collect();
-            (keys, columns)
+            (&self.keys, same.join(" AND "))
         };
-        let condition: Vec<String> = key
-            .iter()
-            .zip(&key_columns)
-            .map(|(&(_, t), column)| format!("{} = {column}", target(t)))
-            .collect();
-        // All touched rows go first, so that a value that moved from one row to another meets
-        // no former owner. No aliases: under LOCK TABLES each would need a lock of its own.
-        take_over.push(format!(
-            "DELETE {table} FROM {keys} STRAIGHT_JOIN {table} FORCE INDEX ({index}) ON {on}",
-            table = to.table,
-            index = quote(to.key_index),
-            on = condition.join(" AND ")
-        ));
-        let names: Vec<String> = carried
-            .iter()
-            .map(|&(_, t)| quote(&to.columns[t].name))
-            .collect();
-        let values: Vec<String> = carried
-            .iter()
-            .enumerate()
-            .map(|(at, &(s, t))| as_altered(&format!("c{at}"), &from.columns[s], &to.columns[t]))
+        format!(
+            "DELETE {target} FROM {keys} STRAIGHT_JOIN {target} FORCE INDEX ({index}) ON {same}",
+            target = self.target,
+            index = self.index
+        )
+    }
+
+    fn insert(&self, verb: &str) -> Vec<String> {
+        let columns = &self.to.columns;
+        let carried = self.carried.iter();
+        let mut names: Vec<String> = carried.map(|&(_, t)| quote(&columns[t].name)).collect();
+        let carried = self.carried.iter().enumerate();
+        let mut values: Vec<String> = carried
+            .map(|(at, &(s, t))| as_altered(&format!("c{at}"), &self.from.columns[s], &columns[t]))
             .collect();
         let insert = |names: &[String], values: &[String], condition: &str| {
             format!(
-                "INSERT INTO {} ({}) SELECT {} FROM {stage} WHERE lk_there = 1{condition}",
-                to.table,
+                "{verb} INTO {} ({}) SELECT {} FROM {} WHERE lk_there = 1{condition}",
+                self.target,
                 names.join(", "),
-                values.join(", ")
+                values.join(", "),
+                self.stage
             )
         };
-        if back.kept.is_empty() {
-            take_over.push(insert(&names, &values, ""));
-        } else {
-            take_over.push(insert(&names, &values, " AND lk_had = 0"));
-            let kept = back.kept.iter();
-            let names: Vec<String> = names
-                .iter()
-                .cloned()
-                .chain(kept.map(|&t| quote(&to.columns[t].name)))
-                .collect();
-            let values: Vec<String> = values
-                .iter()
-                .cloned()
-                .chain((0..back.kept.len()).map(|at| format!("x{at}")))
-                .collect();
-            take_over.push(insert(&names, &values, " AND lk_had = 1"));
+        if self.extras.kept.is_empty() {
+            return vec![insert(&names, &values, "")];
         }
-        let changed = format!("{}.{}", quote(schema), quote(&format!("{name}_v")));
-        if !back.compared.is_empty() || !back.guarded.is_empty() {
-            create.push(format!(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS {changed} ({CHANGED} INT NOT NULL PRIMARY KEY) \
-                 ENGINE=InnoDB"
-            ));
+        let fresh = insert(&names, &values, " AND lk_had = 0");
+        for (at, &t) in self.extras.kept.iter().enumerate() {
+            names.push(quote(&columns[t].name));
+            values.push(format!("x{at}"));
         }
-        if !back.guarded.is_empty() {
-            let lost: Vec<String> = back
-                .guarded
-                .iter()
-                .flat_map(|&(s, t)| {
-                    let value = format!("c{}", column_of(s));
-                    losses::silent_losses(&value, &from.columns[s], &to.columns[t])
-                })
-                .map(|condition| format!("({condition})"))
-                .collect();
-            take_over.push(format!(
-                "INSERT INTO {changed} SELECT NULL FROM {stage} WHERE lk_there = 1 AND ({}) LIMIT 1",
-                lost.join(" OR ")
-            ));
-        }
-        if !back.compared.is_empty() {
-            let differs: Vec<String> = back
-                .compared
-                .iter()
-                .map(|&(s, t)| {
-                    let (was, now) = (&from.columns[s], &to.columns[t]);
-                    let staged = format!("{stage}.c{}", column_of(s));
-                    format!(
-                        "NOT ({} <=> {})",
-                        comparable(&staged, was, now),
-                        comparable(&target(t), now, was)
-                    )
-                })
-                .collect();
-            // The server refuses the NULL if there is such a row, and the batch with it.
-            take_over.push(format!(
-                "INSERT INTO {changed} SELECT NULL FROM {stage} STRAIGHT_JOIN {table} \
-                 FORCE INDEX ({index}) ON {staged_key} \
-                 WHERE {stage}.lk_there = 1 AND ({differs}) LIMIT 1",
-                table = to.table,
-                index = quote(to.key_index),
-                differs = differs.join(" OR ")
-            ));
-        }
+        vec![fresh, insert(&names, &values, " AND lk_had = 1")]
+    }
+
+    /// The server refuses the NULL if there is such a row, and the batch with it.
+    fn refuse_losses(&self) -> String {
+        let guarded = self.extras.guarded.iter();
+        let lost: Vec<String> = guarded
+            .flat_map(|&(s, t)| {
+                losses::silent_losses(&self.staged(s), &self.from.columns[s], &self.to.columns[t])
+            })
+            .map(|condition| format!("({condition})"))
+            .collect();
+        format!(
+            "INSERT INTO {} SELECT NULL FROM {} WHERE lk_there = 1 AND ({}) LIMIT 1",
+            self.changed,
+            self.stage,
+            lost.join(" OR ")
+        )
+    }
+
+    /// As [`StagedWay::refuse_losses`], by what became of the values.
+    fn refuse_differences(&self) -> String {
+        let compared = self.extras.compared.iter();
+        let differs: Vec<String> = compared
+            .map(|&(s, t)| {
+                let (was, now) = (&self.from.columns[s], &self.to.columns[t]);
+                let staged = format!("{}.{}", self.stage, self.staged(s));
+                format!(
+                    "NOT ({} <=> {})",
+                    comparable(&staged, was, now),
+                    comparable(&self.target_column(t), now, was)
+                )
+            })
+            .collect();
+        format!(
+            "INSERT INTO {changed} SELECT NULL FROM {stage} STRAIGHT_JOIN {target} FORCE INDEX ({index}) ON {same} \
+             WHERE {stage}.lk_there = 1 AND ({differs}) LIMIT 1",
+            changed = self.changed,
+            stage = self.stage,
+            target = self.target,
+            index = self.index,
+            same = self.same_row(),
+            differs = differs.join(" OR ")
+        )
+    }
+
+    fn key_text(&self) -> String {
+        let key = self.key.iter();
         let shown: Vec<String> = key
-            .iter()
             .map(|&(s, _)| {
-                let column = &from.columns[s];
-                let value = format!("c{}", column_of(s));
+                let (column, value) = (&self.from.columns[s], self.staged(s));
                 let value = match column.character_set.is_some() || !column.data_type.is_string() {
                     true => format!("CAST({value} AS CHAR CHARACTER SET utf8mb4)"),
                     false => format!("CONCAT('0x', HEX({value}))"),
                 };
-                let name = crate::engine::syntax::quote_text(&format!("{} = ", column.name));
-                format!("CONCAT({name}, {value})")
+                format!(
+                    "CONCAT({}, {value})",
+                    quote_text(&format!("{} = ", column.name))
+                )
             })
             .collect();
-        let mut list = "lk_there".to_owned();
-        (0..carried.len()).for_each(|at| list.push_str(&format!(", c{at}")));
-        let remove: Vec<String> = ["", "_k", "_v"]
-            .map(|part| format!("{}.{}", quote(schema), quote(&format!("{name}{part}"))))
-            .to_vec();
-        Self {
-            create,
-            clear,
-            remove: format!("DROP TEMPORARY TABLE IF EXISTS {}", remove.join(", ")),
-            insert_prefix: format!("INSERT INTO {stage} ({list}) VALUES "),
-            take_over_from_others: from_others(&take_over, to.table),
-            take_over,
-            key_text: format!("SELECT CONCAT_WS(', ', {}) FROM {stage}", shown.join(", ")),
-        }
-    }
-
-    /// For the changes of a plan's original, applied to its shadow.
-    pub fn of_plan(plan: &TablePlan, name: &str, back: &WayBack) -> Result<Self, EngineError> {
-        let Copied {
-            original,
-            shadow,
-            key,
-        } = plan.copied()?;
-        let index = &key.target_index;
-        let mut carried: Vec<(usize, usize)> =
-            plan.carried.iter().map(|c| (c.source, c.target)).collect();
-        carried.sort_unstable();
-        let key: Vec<(usize, usize)> = key
-            .source
-            .iter()
-            .copied()
-            .zip(key.target.iter().copied())
-            .collect();
-        let from = Side {
-            columns: &original.columns,
-            table: &original.quoted(),
-            key_index: "",
-        };
-        let to = Side {
-            columns: &shadow.columns,
-            table: &shadow.quoted(),
-            key_index: index,
-        };
-        Ok(Self::new(
-            &original.schema,
-            name,
-            from,
-            to,
-            &carried,
-            &key,
-            back,
-        ))
-    }
-}
-
-fn from_others(take_over: &[String], table: &str) -> Vec<String> {
-    let insert = format!("INSERT INTO {table} (");
-    let replace = format!("REPLACE INTO {table} (");
-    let others = take_over.iter();
-    others
-        .map(|statement| statement.replacen(&insert, &replace, 1))
-        .collect()
-}
-
-fn kept_columns(back: &WayBack, to: Side<'_>) -> Vec<String> {
-    let mut columns: Vec<String> = back
-        .kept
-        .iter()
-        .enumerate()
-        .map(|(at, &t)| format!("x{at} {} NULL", type_text(&to.columns[t])))
-        .collect();
-    if !columns.is_empty() {
-        columns.push("lk_had TINYINT NOT NULL DEFAULT 0".into());
-    }
-    columns
-}
-
-/// `value`, of a column that was or becomes `other`, in a form in which both can be compared
-/// without one more conversion that loses something.
-fn comparable(value: &str, column: &Column, other: &Column) -> String {
-    let is_time = |c: &Column| {
-        matches!(
-            c.data_type,
-            DataType::Date | DataType::Time | DataType::DateTime | DataType::Timestamp
+        format!(
+            "SELECT CONCAT_WS(', ', {}) FROM {}",
+            shown.join(", "),
+            self.stage
         )
-    };
-    let is_binary = |c: &Column| c.data_type.is_string() && c.character_set.is_none();
-    if (is_number(column.data_type) && is_number(other.data_type))
-        || (is_time(column) && is_time(other))
-    {
-        value.to_owned()
-    } else if is_binary(column) || is_binary(other) {
-        format!("CAST({value} AS BINARY)")
-    } else {
-        format!("CAST(CAST({value} AS CHAR CHARACTER SET utf8mb4) AS BINARY)")
     }
 }
 
-/// Under `sql_require_primary_key` the server wants one of temporary tables, too.
-pub const ROW_NUMBER: &str = "lk_row BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY";
-
-/// `value`, of the column `from`, as ALTER TABLE would store it in `to`.
-///
-/// ALTER takes a number into whatever is no number by its text: a FLOAT's few digits, a DOUBLE(10,3)'s three, the zeros of
-/// ZEROFILL; an ENUM finds its member by that text, and JSON reads it. `INSERT … SELECT` would store the number itself: other
-/// digits, the member that is so far down the list, or nothing that JSON takes.
-pub fn as_altered(value: &str, from: &Column, to: &Column) -> String {
-    let goes_by_text = matches!(
-        to.data_type,
-        DataType::Char
-            | DataType::VarChar
-            | DataType::Binary
-            | DataType::VarBinary
-            | DataType::Enum
-            | DataType::Set
-            | DataType::Json
-    );
-    match is_number(from.data_type) && goes_by_text {
-        true => format!("CONCAT({value})"),
-        false => value.to_owned(),
-    }
-}
-
-fn create_temporary(table: &str, columns: impl Iterator<Item = String>) -> String {
-    let columns: Vec<String> = columns.collect();
+fn create_temporary(table: &str, columns: &[String]) -> String {
     format!(
         "CREATE TEMPORARY TABLE IF NOT EXISTS {table} ({ROW_NUMBER}, lk_there TINYINT NOT NULL, {}) ENGINE=InnoDB",
         columns.join(", ")
     )
-}
-
-/// The type of a column, with its character set, as a column definition takes it.
-pub fn type_text(column: &Column) -> String {
-    let mut text = column.column_type.clone();
-    if let (Some(set), Some(collation)) = (&column.character_set, &column.collation) {
-        text.push_str(&format!(" CHARACTER SET {set} COLLATE {collation}"));
-    }
-    text
-}
-
-/// Whether a value of one is a value of the other, unconverted.
-pub fn same_type(a: &Column, b: &Column) -> bool {
-    a.data_type == b.data_type
-        && a.column_type == b.column_type
-        && a.character_set == b.character_set
-        && a.collation == b.collation
-}
-
-fn is_number(data_type: DataType) -> bool {
-    data_type.is_number() || data_type == DataType::Year
 }

@@ -5,7 +5,7 @@ use crate::engine::names::{Owner, Role};
 use crate::engine::session::Session;
 use crate::engine::state::fence::{SwapRecord, SwapTable};
 use crate::engine::syntax::quote_table;
-use crate::engine::table::catalog;
+use crate::engine::table::storage;
 use crate::server_error;
 
 /// What became of a swap.
@@ -76,7 +76,7 @@ async fn settle_table(
         return Ok(by_name);
     }
     // The second witness: InnoDB's number goes with the table, whatever its name.
-    let Some(now) = catalog::table_id(session, schema, &table.name).await? else {
+    let Some(now) = storage::table_id(session, schema, &table.name).await? else {
         return Ok(by_name);
     };
     let (in_use, aside, id_aside) = match by_name {
@@ -85,7 +85,7 @@ async fn settle_table(
         SwapOutcome::Unknown(_) => return Ok(by_name),
     };
     // The application's own may be emptied or rebuilt by whoever likes to; nobody has anything to do with the other one.
-    if now == in_use || catalog::table_id(session, schema, aside).await? == Some(id_aside) {
+    if now == in_use || storage::table_id(session, schema, aside).await? == Some(id_aside) {
         Ok(by_name)
     } else {
         unknown("it and the table that was put aside were rebuilt or replaced by somebody else")

@@ -18,6 +18,7 @@ use crate::engine::syntax::statement::Statement;
 use crate::engine::syntax::token::Dialect;
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::foreign_key::{self, ForeignKey};
+use crate::engine::table::surroundings::Surroundings;
 use crate::engine::table::{TablePlan, Way, catalog, create_text};
 use crate::engine::{EngineError, ErrorKind, Job, fail_point, plan};
 use crate::server_error;
@@ -178,10 +179,10 @@ impl Step<'_> {
     async fn drop_parts(&self, session: &mut Session, table: &str) -> Result<(), EngineError> {
         let schema = self.schema();
         foreign_key::drop_all(session, schema, table).await?;
-        let Some(around) = catalog::surroundings(session, schema, table).await? else {
+        let Some(around) = Surroundings::of(session, schema, table).await? else {
             return Ok(());
         };
-        let checks = around.checks.iter().map(|(name, _)| name);
+        let checks = around.checks.iter();
         let mut statements: Vec<String> = checks
             // The others were renamed with the table.
             .filter(|name| !name.starts_with(table))

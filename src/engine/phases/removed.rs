@@ -4,7 +4,7 @@
 //! The fence tells which: it still names this driver only in the second case.
 
 use crate::engine::cutover::swap;
-use crate::engine::stream::running::check_original;
+use crate::engine::table::original::check_original;
 use crate::engine::{Engine, EngineError, ErrorKind};
 
 const NO_SUCH_TABLE: u16 = 1146;

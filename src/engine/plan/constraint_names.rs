@@ -15,16 +15,11 @@ pub(crate) struct CheckName {
     pub text: String,
 }
 
-fn parse(table: &TableDefinition) -> Result<CreateText, EngineError> {
-    CreateText::parse(&table.create_statement)
-        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
-}
-
 pub(crate) fn check_names(
     original: &TableDefinition,
     copy: &str,
 ) -> Result<Vec<CheckName>, EngineError> {
-    let text = parse(original)?;
+    let text = original.text()?;
     let prefix = format!("{}_chk_", original.name).to_lowercase();
     let number =
         |name: &str| -> Option<u64> { name.to_lowercase().strip_prefix(&prefix)?.parse().ok() };
@@ -53,7 +48,7 @@ pub(crate) fn check_names(
 
 /// Whether the definition has parts that the server spells as it likes.
 pub(crate) fn has_expressions(table: &TableDefinition) -> Result<bool, EngineError> {
-    let has_checks = parse(table)?.of_kind(ElementKind::Check).next().is_some();
+    let has_checks = table.text()?.of_kind(ElementKind::Check).next().is_some();
     let is_functional = |key: &Key| key.parts.iter().any(|part| part.column.is_none());
     Ok(has_checks
         || table
@@ -76,7 +71,7 @@ pub(crate) fn fit_the_name(
     shadow: &TableDefinition,
 ) -> Result<(), EngineError> {
     let made = format!("{}_chk_", shadow.name);
-    let parsed = parse(shadow)?;
+    let parsed = shadow.text()?;
     let too_long = parsed
         .of_kind(ElementKind::Check)
         .filter_map(|check| check.name.strip_prefix(&made))
@@ -128,7 +123,7 @@ fn warning(plan: &TablePlan) -> Option<String> {
             .strip_prefix(&made)
             .is_some_and(|number| number.parse::<u64>().is_ok())
     };
-    let now = CreateText::parse(&shadow.create_statement).ok()?;
+    let now = shadow.text().ok()?;
     let renamed: Vec<String> = check_names(original, &shadow.name)
         .ok()?
         .into_iter()

@@ -4,13 +4,12 @@
 //! parent's, an index that one of them needs, a column's new name. They point at empty copies of the
 //! parents: the parents' own definitions would be locked at every step, and their users would wait.
 
-use std::collections::BTreeSet;
-
 use crate::engine::EngineError;
 use crate::engine::names::{Owner, Role};
 use crate::engine::session::Session;
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::foreign_key::{self, ForeignKey, ForeignKeys};
+use crate::engine::table::storage::StoredIndexes;
 use crate::engine::table::{TableDefinition, catalog};
 
 /// The foreign keys of one original, and the copies of their parents.
@@ -175,7 +174,7 @@ impl<'a> TrialKeys<'a> {
         let table = catalog::table(session, self.schema, copy).await?;
         let table = table.ok_or_else(gone)?;
         foreign_key::keep_indexes(session, &table, &keys.changed).await?;
-        let before = self.indexes(session, copy).await?;
+        let before = StoredIndexes::of(session, self.schema, copy).await?.ids();
         let named: Vec<String> = keys
             .changed
             .iter()
@@ -200,7 +199,7 @@ impl<'a> TrialKeys<'a> {
             .map_err(EngineError::while_doing(
                 "adding foreign keys to an empty copy as the cutover will",
             ))?;
-        let after = self.indexes(session, copy).await?;
+        let after = StoredIndexes::of(session, self.schema, copy).await?.ids();
         foreign_key::drop_all(session, self.schema, copy).await?;
         if before != after {
             return Err(EngineError::permanent(format!(
@@ -209,15 +208,6 @@ impl<'a> TrialKeys<'a> {
             )));
         }
         Ok(())
-    }
-
-    async fn indexes(
-        &self,
-        session: &mut Session,
-        copy: &str,
-    ) -> Result<BTreeSet<u64>, EngineError> {
-        let found = catalog::index_ids(session, self.schema, copy).await?;
-        Ok(found.iter().map(|index| index.index_id).collect())
     }
 }
 

@@ -12,7 +12,7 @@ use sqlx::Row;
 
 use crate::engine::EngineError;
 use crate::engine::conversion::insert::{Rows, examples, from_original, said};
-use crate::engine::conversion::staging::same_type;
+use crate::engine::conversion::types::same_type;
 use crate::engine::names::{Owner, Role};
 use crate::engine::session::Session;
 use crate::engine::syntax::create_text::{CreateText, Element, ElementKind};
@@ -46,8 +46,8 @@ pub(crate) async fn check(
         return Ok(());
     };
     let key = KeyColumns::new(original, &key.source, &key.source_index);
-    let was = parsed(original)?;
-    let now = parsed(shadow)?;
+    let was = original.text()?;
+    let now = shadow.text()?;
     for new in new_checks(&was, &now) {
         violated(session, plan, original, shadow, &key, new).await?;
     }
@@ -66,11 +66,6 @@ pub(crate) async fn check(
     .await;
     drop_table(session, &shadow.schema, &trial).await?;
     result
-}
-
-fn parsed(table: &TableDefinition) -> Result<CreateText, EngineError> {
-    CreateText::parse(&table.create_statement)
-        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE: {error}")))
 }
 
 /// Constraints that the original doesn't have, and that rows are checked by.

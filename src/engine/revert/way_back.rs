@@ -4,8 +4,9 @@
 //! the changed one has not stays in the rows that are there; what cannot come back is named.
 
 use crate::engine::EngineError;
-use crate::engine::conversion::staging::{WayBack, same_type};
-use crate::engine::table::{Carried, Column, CopyKey, TableDefinition, TablePlan, Way};
+use crate::engine::conversion::staging::left_behind;
+use crate::engine::conversion::types::same_type;
+use crate::engine::table::{Carried, CopyKey, Generated, TableDefinition, TablePlan, Way};
 
 /// The plan of the way back of one copied table.
 ///
@@ -63,7 +64,7 @@ fn pairs(forward: &TablePlan, live: &TableDefinition, former: &TableDefinition) 
     for column in &former.columns {
         let twin = live.columns.iter().find(|other| {
             other.name.eq_ignore_ascii_case(&column.name)
-                && other.generated == Some(crate::engine::table::Generated::Stored)
+                && other.generated == Some(Generated::Stored)
         });
         if let Some(twin) = twin
             && !pairs
@@ -79,42 +80,6 @@ fn pairs(forward: &TablePlan, live: &TableDefinition, former: &TableDefinition) 
     pairs.retain(|pair| former.columns[pair.target].generated.is_none());
     pairs.sort_unstable_by_key(|pair| pair.source);
     pairs
-}
-
-/// What the staging of the way there needs.
-pub fn guards(plan: &TablePlan) -> WayBack {
-    WayBack {
-        guarded: plan.guarded.iter().map(|c| (c.source, c.target)).collect(),
-        ..WayBack::default()
-    }
-}
-
-/// What the staging of a way back needs.
-pub fn extras(plan: &TablePlan) -> WayBack {
-    let (Some(live), Some(former)) = (&plan.original, &plan.shadow) else {
-        return WayBack::default();
-    };
-    let carried = plan.carried.iter();
-    WayBack {
-        kept: left_behind(&plan.carried, former)
-            .map(|c| c.ordinal)
-            .collect(),
-        compared: carried
-            .map(|c| (c.source, c.target))
-            .filter(|&(s, t)| !same_type(&live.columns[s], &former.columns[t]))
-            .collect(),
-        guarded: Vec::new(),
-    }
-}
-
-/// Columns of the former table that nothing comes back to.
-fn left_behind<'a>(
-    carried: &'a [Carried],
-    former: &'a TableDefinition,
-) -> impl Iterator<Item = &'a Column> {
-    former.columns.iter().filter(|column| {
-        column.generated.is_none() && !carried.iter().any(|c| c.target == column.ordinal)
-    })
 }
 
 /// What people should know before the cutover about a revert after it.

@@ -17,12 +17,11 @@ use crate::engine::EngineError;
 use crate::engine::binlog::capture::Capture;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::context::{Context, lease_is_lost, no_answer};
-use crate::engine::conversion::staging::Staging;
-use crate::engine::cutover::without_copy::meaning;
-use crate::engine::revert::way_back;
+use crate::engine::conversion::staging::{Extras, Staging};
 use crate::engine::session::Session;
 use crate::engine::state::checkpoint::run;
-use crate::engine::table::{TableDefinition, Way, catalog, dependents};
+use crate::engine::table::original::check_original;
+use crate::engine::table::{Way, dependents};
 use crate::engine::throttle::{self, adaptive};
 
 /// Stream and applier at work. Dropping it ends them.
@@ -72,12 +71,12 @@ impl Running {
         for (index, plan) in context.plans.iter().enumerate() {
             staging.push(match plan.way {
                 Way::Copy => {
-                    let back = match flow {
-                        Flow::Forward => way_back::guards(plan),
-                        Flow::Back => way_back::extras(plan),
+                    let extras = match flow {
+                        Flow::Forward => Extras::there(plan),
+                        Flow::Back => Extras::back(plan),
                     };
                     let name = owner.artifact(&format!("stage_{index}"));
-                    Some(Staging::of_plan(plan, &name, &back)?)
+                    Some(Staging::of_plan(plan, &name, &extras)?)
                 }
                 Way::Instant | Way::InPlaceMetadata | Way::Create | Way::Drop => None,
             });
@@ -222,41 +221,6 @@ async fn check_originals(
         }
     }
     Ok(())
-}
-
-/// Whether `original` is still the table that the change was planned for.
-pub async fn check_original(
-    session: &mut Session,
-    original: &TableDefinition,
-    when: &str,
-) -> Result<(), EngineError> {
-    match difference(session, original).await? {
-        None => Ok(()),
-        Some(what) => Err(EngineError::permanent(format!(
-            "{} {what} ({when}); submit the change again",
-            original.quoted()
-        ))),
-    }
-}
-
-/// What somebody else did to the table, if it is no longer the one that was planned for.
-pub async fn difference(
-    session: &mut Session,
-    original: &TableDefinition,
-) -> Result<Option<&'static str>, EngineError> {
-    let now = catalog::table(session, &original.schema, &original.name).await?;
-    let Some(now) = now else {
-        return Ok(Some("is gone: somebody else dropped or renamed it"));
-    };
-    let same = now.columns == original.columns
-        && now.keys == original.keys
-        && meaning(&now.create_statement)? == meaning(&original.create_statement)?;
-    if !same {
-        return Ok(Some("was altered by somebody else"));
-    }
-    let known = !now.storage_ids.is_empty() && !original.storage_ids.is_empty();
-    let same = !known || now.storage_ids == original.storage_ids;
-    Ok((!same).then_some("was emptied or replaced by somebody else, or a partition of it"))
 }
 
 /// Without GTIDs a place may be the beginning of a file that nothing was written to yet: a change of ours after it shows that

@@ -2,7 +2,8 @@
 
 use super::digest::Digest;
 use crate::engine::EngineError;
-use crate::engine::conversion::staging::{ROW_NUMBER, as_altered, type_text};
+use crate::engine::conversion::staging::ROW_NUMBER;
+use crate::engine::conversion::types::{as_altered, type_text};
 use crate::engine::syntax::quote;
 use crate::engine::table::key_range::KeyColumns;
 use crate::engine::table::{TableDefinition, TablePlan};

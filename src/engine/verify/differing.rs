@@ -7,7 +7,7 @@ use super::rows::{KeyPart, any_of, describe, differing, from_map_key};
 use super::{Different, Found, MOST_DIFFERENT, TableVerify};
 use crate::engine::EngineError;
 use crate::engine::context::Halt;
-use crate::engine::conversion::staging::as_altered;
+use crate::engine::conversion::types::as_altered;
 use crate::engine::session::Session;
 use crate::engine::state::checkpoint::run;
 use crate::engine::stream::apply;

@@ -1,0 +1,67 @@
+//! What a column's type is to another one: the same, converted, compared.
+
+use crate::engine::table::{Column, DataType};
+
+/// The type of a column, with its character set, as a column definition takes it.
+pub fn type_text(column: &Column) -> String {
+    let mut text = column.column_type.clone();
+    if let (Some(set), Some(collation)) = (&column.character_set, &column.collation) {
+        text.push_str(&format!(" CHARACTER SET {set} COLLATE {collation}"));
+    }
+    text
+}
+
+/// Whether a value of one is a value of the other, unconverted.
+pub fn same_type(a: &Column, b: &Column) -> bool {
+    a.data_type == b.data_type
+        && a.column_type == b.column_type
+        && a.character_set == b.character_set
+        && a.collation == b.collation
+}
+
+/// `value`, of the column `from`, as ALTER TABLE would store it in `to`.
+///
+/// ALTER takes a number into whatever is no number by its text: a FLOAT's few digits, a DOUBLE(10,3)'s three, the zeros of
+/// ZEROFILL; an ENUM finds its member by that text, and JSON reads it. `INSERT … SELECT` would store the number itself: other
+/// digits, the member that is so far down the list, or nothing that JSON takes.
+pub fn as_altered(value: &str, from: &Column, to: &Column) -> String {
+    let goes_by_text = matches!(
+        to.data_type,
+        DataType::Char
+            | DataType::VarChar
+            | DataType::Binary
+            | DataType::VarBinary
+            | DataType::Enum
+            | DataType::Set
+            | DataType::Json
+    );
+    match is_number(from.data_type) && goes_by_text {
+        true => format!("CONCAT({value})"),
+        false => value.to_owned(),
+    }
+}
+
+/// `value`, of a column that was or becomes `other`, in a form in which both can be compared
+/// without one more conversion that loses something.
+pub fn comparable(value: &str, column: &Column, other: &Column) -> String {
+    let is_time = |c: &Column| {
+        matches!(
+            c.data_type,
+            DataType::Date | DataType::Time | DataType::DateTime | DataType::Timestamp
+        )
+    };
+    let is_binary = |c: &Column| c.data_type.is_string() && c.character_set.is_none();
+    if (is_number(column.data_type) && is_number(other.data_type))
+        || (is_time(column) && is_time(other))
+    {
+        value.to_owned()
+    } else if is_binary(column) || is_binary(other) {
+        format!("CAST({value} AS BINARY)")
+    } else {
+        format!("CAST(CAST({value} AS CHAR CHARACTER SET utf8mb4) AS BINARY)")
+    }
+}
+
+fn is_number(data_type: DataType) -> bool {
+    data_type.is_number() || data_type == DataType::Year
+}

@@ -1,0 +1,161 @@
+//! How InnoDB stores a table: its numbers, its indexes, its instant changes.
+
+use std::collections::{BTreeSet, HashSet};
+
+use sqlx::AssertSqlSafe;
+
+use super::catalog::failed;
+use crate::engine::EngineError;
+use crate::engine::session::Session;
+use crate::engine::syntax::quote_table;
+use crate::server_error;
+
+/// InnoDB's rows of a table and its partitions, by its [`file_name_pattern`], twice.
+const OF_TABLE: &str = "(t.NAME COLLATE utf8mb3_bin LIKE ? ESCAPE '|' \
+     OR t.NAME COLLATE utf8mb3_bin LIKE CONCAT(?, '#p#%') ESCAPE '|')";
+
+/// InnoDB's number of the table: what tells two tables of one name apart. A partitioned table
+/// has that of its oldest partition. `None` where it can't be found out.
+pub async fn table_id(
+    session: &mut Session,
+    schema: &str,
+    name: &str,
+) -> Result<Option<u64>, EngineError> {
+    let ids = storage_ids(session, schema, name).await?;
+    Ok(ids.first().copied())
+}
+
+/// The numbers of all that the table is stored in, the oldest first; none where they can't be found out.
+pub async fn storage_ids(
+    session: &mut Session,
+    schema: &str,
+    name: &str,
+) -> Result<Vec<u64>, EngineError> {
+    let pattern = file_name_pattern(schema, name);
+    let rows: Vec<(String, u64)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT CAST(t.NAME AS CHAR), CAST(t.TABLE_ID AS UNSIGNED) \
+               FROM information_schema.INNODB_TABLES AS t WHERE {OF_TABLE}"
+    )))
+    .bind(&pattern)
+    .bind(&pattern)
+    .fetch_all(session.connection())
+    .await
+    .map_err(failed(&quote_table(schema, name)))?;
+    let mut whole: Vec<&str> = rows
+        .iter()
+        .map(|(name, _)| name.split("#p#").next().unwrap_or(name))
+        .collect();
+    whole.dedup();
+    // Two names that only the server's own encoding tells apart: don't guess.
+    if whole.len() > 1 && whole.iter().any(|name| *name != whole[0]) {
+        return Ok(Vec::new());
+    }
+    let mut ids: Vec<u64> = rows.iter().map(|(_, id)| *id).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// An index as InnoDB stores it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+struct StoredIndex {
+    /// InnoDB's own name of the table or partition.
+    table_name: String,
+    table_id: u64,
+    index_id: u64,
+}
+
+/// Where a table's rows are: one index for each index of each partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredIndexes(Vec<StoredIndex>);
+
+impl StoredIndexes {
+    pub async fn of(session: &mut Session, schema: &str, name: &str) -> Result<Self, EngineError> {
+        let pattern = file_name_pattern(schema, name);
+        let indexes = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT CAST(t.NAME AS CHAR) AS table_name, CAST(t.TABLE_ID AS UNSIGNED) AS table_id, \
+                    CAST(i.INDEX_ID AS UNSIGNED) AS index_id \
+               FROM information_schema.INNODB_TABLES AS t \
+               JOIN information_schema.INNODB_INDEXES AS i ON i.TABLE_ID = t.TABLE_ID \
+              WHERE {OF_TABLE}"
+        )))
+        .bind(&pattern)
+        .bind(&pattern)
+        .fetch_all(session.connection())
+        .await
+        .map_err(failed(&quote_table(schema, name)))?;
+        Ok(Self(indexes))
+    }
+
+    pub fn ids(&self) -> BTreeSet<u64> {
+        self.0.iter().map(|index| index.index_id).collect()
+    }
+
+    /// Is all that was there still there, and nothing built anew? Then only metadata changed.
+    /// Partitions may have come, and gone where the statement says so.
+    pub fn is_kept_by(&self, after: &Self, drops_partition: bool) -> bool {
+        let tables: HashSet<u64> = self.0.iter().map(|i| i.table_id).collect();
+        let names: HashSet<&str> = self.0.iter().map(|i| i.table_name.as_str()).collect();
+        let indexes = self.ids();
+        let names_after: HashSet<&str> = after.0.iter().map(|i| i.table_name.as_str()).collect();
+        let nothing_built = after.0.iter().all(|i| {
+            if tables.contains(&i.table_id) {
+                indexes.contains(&i.index_id)
+            } else {
+                !names.contains(i.table_name.as_str())
+            }
+        });
+        let gone = names.difference(&names_after).count();
+        let came = names_after.difference(&names).count();
+        nothing_built && (gone == 0 || (drops_partition && came == 0))
+    }
+}
+
+/// InnoDB's limit of instant changes to one table, before version 9.1 raised it to 255.
+pub const MAX_ROW_VERSIONS: u64 = 64;
+
+/// How many instant changes the table's rows have seen; `None` where the server doesn't count.
+pub async fn row_versions(
+    session: &mut Session,
+    schema: &str,
+    name: &str,
+) -> Result<Option<u64>, EngineError> {
+    let pattern = file_name_pattern(schema, name);
+    let versions: Result<Option<u64>, sqlx::Error> = sqlx::query_scalar(
+        AssertSqlSafe(format!(
+            "SELECT CAST(MAX(t.TOTAL_ROW_VERSIONS) AS UNSIGNED) FROM information_schema.INNODB_TABLES AS t \
+              WHERE {OF_TABLE}"
+        )),
+    )
+    .bind(&pattern)
+    .bind(&pattern)
+    .fetch_one(session.connection())
+    .await;
+    match versions {
+        Ok(versions) => Ok(versions),
+        // 1054: before 8.0.29 nothing was counted.
+        Err(error) if server_error::number(&error) == Some(1054) => Ok(None),
+        Err(error) => Err(failed(&quote_table(schema, name))(error)),
+    }
+}
+
+/// InnoDB names a table by its file: letters, digits and `_` as they are, all else as `@` and
+/// four hex digits, or, for some alphabets, `@` and two characters from a table of the server's.
+fn file_name_pattern(schema: &str, name: &str) -> String {
+    let encode = |text: &str| {
+        let mut pattern = String::new();
+        for c in text.chars() {
+            let code = u32::from(c);
+            match c {
+                '_' => pattern.push_str("|_"),
+                c if c.is_ascii_alphanumeric() => pattern.push(c),
+                _ if matches!(code, 0x00C0..=0x05FF | 0x1E00..=0x1FFF | 0x2160..=0x217F | 0x24B0..=0x24EF | 0xFF20..=0xFF5F) =>
+                {
+                    pattern.push_str("@__%");
+                }
+                _ => pattern.push_str(&format!("@{code:04x}")),
+            }
+        }
+        pattern
+    };
+    format!("{}/{}", encode(schema), encode(name))
+}
