@@ -1,12 +1,187 @@
-//! What an apply's `engine` object may say.
+//! What an apply's `engine` object may say: all of it is read here.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::EngineError;
-use super::throttle::Limits;
+
+/// Options of the engine. Unknown ones are refused: a misspelt limit must not be no limit.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    pub allow_lossy: Consent,
+    /// How long a chunk should take.
+    pub chunk_seconds: f64,
+    /// Chunks that run at a time.
+    pub copy_threads: u32,
+    /// After this much time of attempts the cutover fails, retryable.
+    pub cutover_give_up_seconds: u64,
+    /// How long the tables may be locked in one attempt to swap.
+    pub cutover_lock_seconds: f64,
+    /// How long other queries may wait behind one attempt for the lock.
+    pub cutover_lock_wait_ms: u64,
+    /// How long a table that is no longer used stays in its holding name.
+    pub hold_old_table_seconds: u64,
+    pub index_build: IndexBuild,
+    /// Sessions that have used the table for at least this long are killed, if they may be.
+    pub kill_blockers_after_seconds: Option<u64>,
+    /// What the user's statements are read under; `None` for the server's.
+    pub sql_mode: Option<String>,
+    /// What the copy yields to.
+    pub throttle: Limits,
+    /// As `sql_mode`.
+    pub time_zone: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            allow_lossy: Consent::default(),
+            chunk_seconds: 0.5,
+            copy_threads: 2,
+            cutover_give_up_seconds: 300,
+            cutover_lock_seconds: 3.0,
+            cutover_lock_wait_ms: 500,
+            hold_old_table_seconds: 86_400,
+            index_build: IndexBuild::default(),
+            kill_blockers_after_seconds: None,
+            sql_mode: None,
+            throttle: Limits::default(),
+            time_zone: None,
+        }
+    }
+}
+
+/// What an option takes.
+enum Takes {
+    Whole(RangeInclusive<u64>),
+    Number(RangeInclusive<f64>),
+    /// In words.
+    Other(&'static str),
+}
+
+/// Each field of [`Options`] by its name.
+const OPTIONS: [(&str, Takes); 12] = [
+    (
+        "allow_lossy",
+        Takes::Other("true, false or a list of columns"),
+    ),
+    ("chunk_seconds", Takes::Number(0.01..=10.0)),
+    ("copy_threads", Takes::Whole(1..=16)),
+    ("cutover_give_up_seconds", Takes::Whole(1..=86_400)),
+    ("cutover_lock_seconds", Takes::Number(0.1..=60.0)),
+    ("cutover_lock_wait_ms", Takes::Whole(10..=60_000)),
+    ("hold_old_table_seconds", Takes::Whole(0..=31_536_000)),
+    ("index_build", Takes::Other("auto, deferred or inline")),
+    ("kill_blockers_after_seconds", Takes::Whole(1..=86_400)),
+    (
+        "sql_mode",
+        Takes::Other("a text, as the server's variable does"),
+    ),
+    ("throttle", Takes::Other("an object of limits")),
+    (
+        "time_zone",
+        Takes::Other("a text, as the server's variable does"),
+    ),
+];
+
+impl Takes {
+    /// Whether the value is in range; types that are read by their fields tell themselves.
+    fn may_be(&self, value: &Value) -> bool {
+        match self {
+            Self::Whole(range) => value.as_u64().is_some_and(|n| range.contains(&n)),
+            Self::Number(range) => value.as_f64().is_some_and(|n| range.contains(&n)),
+            Self::Other(_) => true,
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Self::Whole(range) => {
+                format!("a whole number from {} to {}", range.start(), range.end())
+            }
+            Self::Number(range) => format!("a number from {} to {}", range.start(), range.end()),
+            Self::Other(words) => (*words).to_owned(),
+        }
+    }
+}
+
+impl Options {
+    /// Reads the object. `null` is an option's default.
+    ///
+    /// # Errors
+    ///
+    /// Permanent, with the option that is not known or takes something else.
+    pub fn read(options: &Value) -> Result<Self, EngineError> {
+        if options.is_null() {
+            return Ok(Self::default());
+        }
+        let Some(object) = options.as_object() else {
+            return Err(EngineError::permanent(format!(
+                "the engine's options are {options}; pass a JSON object"
+            )));
+        };
+        let mut given = object.clone();
+        given.retain(|_, value| !value.is_null());
+        for (name, value) in &given {
+            check(name, value)?;
+        }
+        let read: Self = serde_json::from_value(Value::Object(given))
+            .map_err(|error| EngineError::permanent(format!("the engine's options: {error}")))?;
+        read.throttle.check()?;
+        Ok(read)
+    }
+
+    pub fn chunk_time(&self) -> Duration {
+        Duration::from_secs_f64(self.chunk_seconds)
+    }
+}
+
+fn check(name: &str, value: &Value) -> Result<(), EngineError> {
+    let Some((_, takes)) = OPTIONS.iter().find(|(known, _)| *known == name) else {
+        return Err(EngineError::permanent(format!(
+            "engine option \"{name}\" is not known; known are {}",
+            OPTIONS.map(|(name, _)| name).join(", ")
+        )));
+    };
+    let alone = Value::Object([(name.to_owned(), value.clone())].into_iter().collect());
+    let why = match serde_json::from_value::<Options>(alone) {
+        Ok(_) if takes.may_be(value) => return Ok(()),
+        // Which of the limits it is.
+        Err(error) if name == "throttle" => format!(": {error}"),
+        Ok(_) | Err(_) => String::new(),
+    };
+    Err(EngineError::permanent(format!(
+        "engine option {name} is {value}; it takes {}{why}",
+        takes.in_words()
+    )))
+}
+
+/// Whether values may change without an error of the server's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Consent {
+    OfAll(bool),
+    Of(Vec<String>),
+}
+
+impl Default for Consent {
+    fn default() -> Self {
+        Self::OfAll(false)
+    }
+}
+
+impl Consent {
+    pub fn covers(&self, column: &str) -> bool {
+        match self {
+            Self::OfAll(all) => *all,
+            Self::Of(names) => names.iter().any(|name| name.eq_ignore_ascii_case(column)),
+        }
+    }
+}
 
 /// When secondary indexes of the shadow are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -21,117 +196,57 @@ pub enum IndexBuild {
     Inline,
 }
 
-/// Options of the engine. Unknown ones are refused: a misspelt limit must not be no limit.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Options {
-    /// Chunks that run at a time.
-    pub copy_threads: u32,
-    /// How long a chunk should take.
-    pub chunk_seconds: f64,
-    pub index_build: IndexBuild,
-    /// How long the tables may be locked in one attempt to swap.
-    pub cutover_lock_seconds: f64,
-    /// What the copy yields to.
-    pub throttle: Limits,
+/// Limits of an apply's `throttle` object. Each is a reason to wait when it is passed.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// `host` or `host:port` of replicas, asked with the deployment's own credentials.
+    pub replicas: Vec<String>,
+    pub replica_lag_seconds: Option<f64>,
+    pub threads_running: Option<u64>,
+    pub history_list_length: Option<u64>,
+    /// Answers one value; anything but 0 and NULL is a reason to wait.
+    pub query: Option<String>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            copy_threads: 2,
-            chunk_seconds: 0.5,
-            index_build: IndexBuild::default(),
-            cutover_lock_seconds: 3.0,
-            throttle: Limits::default(),
-        }
-    }
-}
-
-/// All options, those that are read elsewhere among them.
-const NAMES: [&str; 12] = [
-    "allow_lossy",
-    "chunk_seconds",
-    "copy_threads",
-    "cutover_give_up_seconds",
-    "cutover_lock_seconds",
-    "cutover_lock_wait_ms",
-    "hold_old_table_seconds",
-    "index_build",
-    "kill_blockers_after_seconds",
-    "sql_mode",
-    "throttle",
-    "time_zone",
-];
-
-fn check_names(options: &Value) -> Result<(), EngineError> {
-    let Some(object) = options.as_object() else {
-        return Err(EngineError::permanent(format!(
-            "the engine's options are {options}; pass a JSON object"
-        )));
-    };
-    let unknown = object.keys().find(|name| !NAMES.contains(&name.as_str()));
-    if let Some(name) = unknown {
-        return Err(EngineError::permanent(format!(
-            "engine option \"{name}\" is not known; known are {}",
-            NAMES.join(", ")
-        )));
-    }
-    for name in ["sql_mode", "time_zone"] {
-        match object.get(name) {
-            None | Some(Value::Null | Value::String(_)) => {}
-            Some(other) => {
-                return Err(EngineError::permanent(format!(
-                    "engine option {name} is {other}; it takes a text, as the server's variable does"
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The option that cannot be read; serde's message does not say.
-fn wrong(options: &Value) -> String {
-    let one = |(name, value): (&String, &Value)| {
-        let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
-        serde_json::from_value::<Options>(alone)
-            .is_err()
-            .then(|| name.clone())
-    };
-    let object = options.as_object().into_iter().flatten();
-    object.into_iter().find_map(one).unwrap_or_default()
-}
-
-impl Options {
-    /// Reads the object.
-    ///
+impl Limits {
     /// # Errors
     ///
-    /// Permanent for values out of range.
-    pub fn read(options: &serde_json::Value) -> Result<Self, EngineError> {
-        if options.is_null() {
-            return Ok(Self::default());
+    /// Permanent for limits that mean nothing.
+    fn check(&self) -> Result<(), EngineError> {
+        let refuse = |text: &str| Err(EngineError::permanent(format!("throttle: {text}")));
+        if self
+            .replica_lag_seconds
+            .is_some_and(|s| s.is_nan() || s < 0.0)
+        {
+            return refuse("replica_lag_seconds is a number from 0 on");
         }
-        check_names(options)?;
-        let read: Self = serde_json::from_value(options.clone()).map_err(|e| {
-            EngineError::permanent(format!("engine option {}: {e}", wrong(options)))
-        })?;
-        let in_range = (1..=16).contains(&read.copy_threads)
-            && (0.01..=10.0).contains(&read.chunk_seconds)
-            && (0.1..=60.0).contains(&read.cutover_lock_seconds);
-        if !in_range {
-            return Err(EngineError::permanent(
-                "the engine's options: copy_threads is 1 to 16, chunk_seconds 0.01 to 10, \
-                 cutover_lock_seconds 0.1 to 60",
-            ));
+        if self.replica_lag_seconds.is_some() && self.replicas.is_empty() {
+            return refuse(
+                "replica_lag_seconds needs the replicas' addresses: \"replicas\": [\"host:port\"]",
+            );
         }
-        read.throttle.check()?;
-        Ok(read)
+        if self.replica_lag_seconds.is_none() && !self.replicas.is_empty() {
+            return refuse("replicas need a limit: replica_lag_seconds");
+        }
+        if let Some(bad) = self.replicas.iter().find(|r| address(r).is_none()) {
+            return refuse(&format!("'{bad}' is no host:port"));
+        }
+        Ok(())
     }
 
-    pub fn chunk_time(&self) -> Duration {
-        Duration::from_secs_f64(self.chunk_seconds)
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
+}
+
+/// Host and port of a replica; `None` for what is no address.
+pub fn address(replica: &str) -> Option<(String, u16)> {
+    let (host, port) = match replica.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (replica, 3306),
+    };
+    (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -145,14 +260,45 @@ mod tests {
         let message = |options: Value| Options::read(&options).unwrap_err().message();
         assert!(message(json!({"alow_lossy": true})).contains("\"alow_lossy\" is not known"));
         assert!(message(json!({"copy_threads": "a"})).contains("copy_threads"));
-        assert!(message(json!({"sql_mode": 1})).contains("sql_mode"));
+        assert!(message(json!({"sql_mode": 1})).contains("sql_mode is 1; it takes a text"));
+        assert!(message(json!({"throttle": {"lag": 1}})).contains("unknown field `lag`"));
         assert!(message(json!([])).contains("JSON object"));
+    }
+
+    #[test]
+    fn bounds_belong_to_the_range() {
+        let read = |options: Value| Options::read(&options);
+        for (name, takes) in OPTIONS {
+            let (within, beyond) = match takes {
+                Takes::Whole(range) => (json!(range.end()), json!(range.end() + 1)),
+                Takes::Number(range) => (json!(range.end()), json!(range.end() * 2.0)),
+                Takes::Other(_) => continue,
+            };
+            assert!(read(json!({ name: within })).is_ok(), "{name}");
+            assert!(read(json!({ name: beyond })).is_err(), "{name}");
+            let default = read(json!({ name: null })).unwrap();
+            assert_eq!(default, Options::default(), "{name}");
+        }
+    }
+
+    #[test]
+    fn limits_that_mean_nothing_are_refused() {
+        let limits = |limits: Value| Options::read(&json!({ "throttle": limits }));
+        assert!(limits(json!({"replicas": ["r1:3307"], "replica_lag_seconds": 2})).is_ok());
+        for bad in [
+            json!({"replica_lag_seconds": 2}),
+            json!({"replicas": ["r1"]}),
+            json!({"replicas": [":x"], "replica_lag_seconds": 2}),
+            json!({"replica_lag": 2}),
+        ] {
+            assert!(limits(bad.clone()).is_err(), "{bad}");
+        }
     }
 
     #[test]
     fn the_operators_guide_has_every_option() {
         let guide = include_str!("../../docs/operators.md");
-        for name in NAMES {
+        for (name, _) in OPTIONS {
             assert!(guide.contains(&format!("| `{name}` |")), "{name}");
         }
     }

@@ -134,7 +134,7 @@ impl Engine {
     pub async fn finish(&mut self) -> Result<(), EngineError> {
         self.stop_running().await;
         self.phase("cleanup");
-        let hold = super::cutover::CutoverOptions::of(&self.job.options)?.hold_seconds;
+        let hold = self.options.hold_old_table_seconds;
         let owner = self.sessions.owner().clone();
         let schema = self.job.schema_name.clone();
         // From here on the fence alone tells a successor that the change was made: the tables
@@ -154,7 +154,7 @@ impl Engine {
         if record.is_some_and(|record| record.reverting) {
             // The changed tables hold what the application wrote: they are put aside, and the
             // fence tells a successor that the swap back was made.
-            let hold = super::cutover::CutoverOptions::of(&self.job.options)?.hold_seconds;
+            let hold = self.options.hold_old_table_seconds;
             self.fence.finish(&mut self.control, hold).await?;
             artifact::hold_tables(&mut self.control, &schema, &owner, "_new", hold).await?;
             return artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await;

@@ -10,8 +10,8 @@ use sqlx::Row;
 
 use super::conversion::key_order::not_comparable;
 use super::conversion::staging::{Extras, Staging};
-use super::cutover::CutoverOptions;
 use super::names::{Owner, Role};
+use super::options::Options;
 use super::session::Session;
 use super::session::user::UserSettings;
 use super::syntax::quote_table;
@@ -33,12 +33,12 @@ pub async fn plan(
     job: &Job,
     owner: &Owner,
 ) -> Result<Vec<TablePlan>, EngineError> {
-    let options = CutoverOptions::of(&job.options)?;
+    let options = Options::read(&job.options)?;
     server(session).await?;
     privilege::check(
         session,
         &job.schema_name,
-        options.kill_blockers_after.is_some(),
+        options.kill_blockers_after_seconds.is_some(),
     )
     .await?;
     let user = UserSettings::of(session, job).await?;
@@ -51,10 +51,10 @@ pub async fn plan(
         }
     }
     let mut plans = plan::plan(session, job, owner).await?;
-    match for_their_ways(session, job, owner, &user, &plans).await {
+    match for_their_ways(session, job, owner, &options, &user, &plans).await {
         Ok(()) => {
             for plan in &mut plans {
-                plan.guarded = lossy::guarded(job, plan)?;
+                plan.guarded = lossy::guarded(&options.allow_lossy, plan);
             }
             Ok(plans)
         }
@@ -69,6 +69,7 @@ async fn for_their_ways(
     session: &mut Session,
     job: &Job,
     owner: &Owner,
+    options: &Options,
     user: &UserSettings,
     plans: &[TablePlan],
 ) -> Result<(), EngineError> {
@@ -98,7 +99,7 @@ async fn for_their_ways(
         numbers_documents(plan)?;
         can_be_staged(session, owner, plan).await?;
         moments::check(session, user, plan).await?;
-        lossy::check(session, job, plan).await?;
+        lossy::check(session, &options.allow_lossy, plan).await?;
         rehearsal::check(session, owner, plan).await?;
     }
     Ok(())

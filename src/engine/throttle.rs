@@ -10,12 +10,12 @@ pub(super) mod concurrency;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::time::Instant;
 
 use super::context::Context;
+use super::options::{Limits, address};
 use super::session::{self, Session};
 use super::{EngineError, Target};
 
@@ -23,58 +23,6 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// An answer that takes longer is none.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-/// Limits of an apply's `throttle` object. Each is a reason to wait when it is passed.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// `host` or `host:port` of replicas, asked with the deployment's own credentials.
-    pub replicas: Vec<String>,
-    pub replica_lag_seconds: Option<f64>,
-    pub threads_running: Option<u64>,
-    pub history_list_length: Option<u64>,
-    /// Answers one value; anything but 0 and NULL is a reason to wait.
-    pub query: Option<String>,
-}
-
-impl Limits {
-    /// # Errors
-    ///
-    /// Permanent for limits that mean nothing.
-    pub fn check(&self) -> Result<(), EngineError> {
-        let refuse = |text: &str| Err(EngineError::permanent(format!("throttle: {text}")));
-        if self
-            .replica_lag_seconds
-            .is_some_and(|s| s.is_nan() || s < 0.0)
-        {
-            return refuse("replica_lag_seconds is a number from 0 on");
-        }
-        if self.replica_lag_seconds.is_some() && self.replicas.is_empty() {
-            return refuse(
-                "replica_lag_seconds needs the replicas' addresses: \"replicas\": [\"host:port\"]",
-            );
-        }
-        if self.replica_lag_seconds.is_none() && !self.replicas.is_empty() {
-            return refuse("replicas need a limit: replica_lag_seconds");
-        }
-        if let Some(bad) = self.replicas.iter().find(|r| address(r).is_none()) {
-            return refuse(&format!("'{bad}' is no host:port"));
-        }
-        Ok(())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-fn address(replica: &str) -> Option<(String, u16)> {
-    let (host, port) = match replica.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok()?),
-        None => (replica, 3306),
-    };
-    (!host.is_empty()).then(|| (host.to_owned(), port))
-}
 
 /// Asks until it is aborted.
 pub async fn watch(context: Arc<Context>) {
@@ -251,27 +199,4 @@ fn is_false(answer: &str) -> bool {
         .trim()
         .parse::<f64>()
         .is_ok_and(|number| number == 0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_that_mean_nothing_are_refused() {
-        let limits = |text: &str| {
-            serde_json::from_str::<Limits>(text)
-                .map_err(|e| e.to_string())
-                .and_then(|l| l.check().map_err(|e| e.to_string()))
-        };
-        assert!(limits(r#"{"replicas": ["r1:3307"], "replica_lag_seconds": 2}"#).is_ok());
-        for bad in [
-            r#"{"replica_lag_seconds": 2}"#,
-            r#"{"replicas": ["r1"]}"#,
-            r#"{"replicas": [":x"], "replica_lag_seconds": 2}"#,
-            r#"{"replica_lag": 2}"#,
-        ] {
-            assert!(limits(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use sqlx::Row;
 
+use crate::engine::EngineError;
 use crate::engine::conversion::insert::examples;
 use crate::engine::conversion::losses::{Loss, losses};
+use crate::engine::options::Consent;
 use crate::engine::session::Session;
 use crate::engine::syntax::quote;
 use crate::engine::table::key_range::KeyColumns;
 use crate::engine::table::{Carried, Column, Key, KeyKind, TableDefinition, TablePlan};
-use crate::engine::{EngineError, Job};
 use crate::server_error;
 
 /// How long the search for one bad value may take on a table; what isn't found by then is
@@ -24,46 +25,16 @@ const SEARCH_LIMIT: Duration = Duration::from_secs(20);
 /// The same once the table is copied, while nobody waits for an answer.
 const LATER_SEARCH_LIMIT: Duration = Duration::from_secs(120);
 
-/// What the `allow_lossy` option consents to.
-enum Consent {
-    Nothing,
-    Everything,
-    Columns(Vec<String>),
-}
-
-impl Consent {
-    fn of(options: &serde_json::Value) -> Result<Self, EngineError> {
-        match options.get("allow_lossy") {
-            None | Some(serde_json::Value::Null | serde_json::Value::Bool(false)) => {
-                Ok(Self::Nothing)
-            }
-            Some(serde_json::Value::Bool(true)) => Ok(Self::Everything),
-            Some(serde_json::Value::Array(names)) if names.iter().all(|n| n.is_string()) => {
-                let names = names.iter().filter_map(|n| n.as_str()).map(str::to_owned);
-                Ok(Self::Columns(names.collect()))
-            }
-            Some(other) => Err(EngineError::permanent(format!(
-                "engine option allow_lossy is {other}; it takes true, false or a list of columns"
-            ))),
-        }
-    }
-
-    fn covers(&self, column: &str) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Everything => true,
-            Self::Columns(names) => names.iter().any(|n| n.eq_ignore_ascii_case(column)),
-        }
-    }
-}
-
 /// Looks for rows that don't fit, and for rows that an added unique key would make equal.
 ///
 /// # Errors
 ///
 /// Permanent, naming the column, how many rows are concerned, and what to do.
-pub async fn check(session: &mut Session, job: &Job, plan: &TablePlan) -> Result<(), EngineError> {
-    let consent = Consent::of(&job.options)?;
+pub async fn check(
+    session: &mut Session,
+    consent: &Consent,
+    plan: &TablePlan,
+) -> Result<(), EngineError> {
     let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
         return Ok(());
     };
@@ -83,14 +54,9 @@ pub async fn check(session: &mut Session, job: &Job, plan: &TablePlan) -> Result
 }
 
 /// The pairs of columns that rows of now may pass and rows of later may not, without the server's saying so.
-///
-/// # Errors
-///
-/// Permanent for an option that cannot be read.
-pub fn guarded(job: &Job, plan: &TablePlan) -> Result<Vec<Carried>, EngineError> {
-    let consent = Consent::of(&job.options)?;
+pub fn guarded(consent: &Consent, plan: &TablePlan) -> Vec<Carried> {
     let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let pairs = plan.carried.iter().filter(|pair| {
         let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
@@ -99,7 +65,7 @@ pub fn guarded(job: &Job, plan: &TablePlan) -> Result<Vec<Carried>, EngineError>
             .any(|loss| loss.silent);
         silent && !consent.covers(&was.name)
     });
-    Ok(pairs.copied().collect())
+    pairs.copied().collect()
 }
 
 /// Looks once more for rows whose value would be changed silently: those that came while chunks were copied are in no event

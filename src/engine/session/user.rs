@@ -6,6 +6,7 @@
 use sqlx::Row as _;
 
 use super::{OUR_SQL_MODE, OUR_TIME_ZONE, Session};
+use crate::engine::options::Options;
 use crate::engine::{EngineError, Job};
 
 /// The settings of a session of the user's.
@@ -20,24 +21,22 @@ impl UserSettings {
     ///
     /// # Errors
     ///
-    /// A session that broke.
+    /// An option that cannot be read, or a session that broke.
     pub async fn of(session: &mut Session, job: &Job) -> Result<Self, EngineError> {
+        let options = Options::read(&job.options)?;
         let doing = || EngineError::while_doing("reading the server's sql_mode and time_zone");
         let rows = session
             .rows("SELECT @@GLOBAL.sql_mode, @@GLOBAL.time_zone")
             .await
             .map_err(doing())?;
-        let text = |index: usize, name: &str| {
-            let option = job.options.get(name).and_then(|value| value.as_str());
-            let row = rows.first();
-            option.map_or_else(
-                || row.map_or(Ok(String::new()), |row| row.try_get_unchecked(index)),
-                |option| Ok(option.to_owned()),
-            )
+        let text = |option: Option<String>, index: usize| match (option, rows.first()) {
+            (Some(option), _) => Ok(option),
+            (None, Some(row)) => row.try_get_unchecked(index),
+            (None, None) => Ok(String::new()),
         };
         Ok(Self {
-            sql_mode: text(0, "sql_mode").map_err(doing())?,
-            time_zone: text(1, "time_zone").map_err(doing())?,
+            sql_mode: text(options.sql_mode, 0).map_err(doing())?,
+            time_zone: text(options.time_zone, 1).map_err(doing())?,
         })
     }
 
