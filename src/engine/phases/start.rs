@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tracing::{Instrument as _, info_span};
 
+use std::time::Duration;
+
 use crate::engine::binlog::gtid::Position;
 use crate::engine::binlog::rows::RowLayout;
 use crate::engine::context::{Context, Halt};
@@ -21,7 +23,7 @@ use crate::engine::throttle::adaptive::{AdaptiveThrottle, Tally};
 use crate::engine::{Engine, EngineError, fail_point, preflight};
 
 /// How long the copy waits for transactions from before it, at most.
-const LONGEST_WAIT_FOR_EARLIER: std::time::Duration = std::time::Duration::from_secs(60);
+const LONGEST_WAIT_FOR_EARLIER: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Plans the change or finds the plan, and starts the stream. False if nothing is copied.

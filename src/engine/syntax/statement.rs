@@ -2,10 +2,14 @@
 //!
 //! Read from tokens, and only as far as is needed to try the same statement on another table.
 
+mod clause;
+mod cursor;
+
 use std::ops::Range;
 
-use super::quote_table;
-use super::token::{Dialect, Token, TokenError, tokens};
+use super::token::{Dialect, TokenError, tokens};
+use super::{quote, quote_table};
+use cursor::Cursor;
 
 /// A task's statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,9 +119,7 @@ impl Alter {
             if let Action::NamesConstraint { name, span } = &clause.action
                 && let Some(other) = translate(name)
             {
-                clause
-                    .text
-                    .replace_range(span.clone(), &super::quote(&other));
+                clause.text.replace_range(span.clone(), &quote(&other));
             }
         }
         copy
@@ -185,11 +187,7 @@ impl Statement {
         if tokens.iter().any(|t| t.is_mark(';')) {
             return Err(StatementError::SeveralStatements);
         }
-        let mut cursor = Cursor {
-            text,
-            tokens: &tokens,
-            at: 0,
-        };
+        let mut cursor = Cursor::new(text, &tokens);
         let Some(first) = cursor.peek() else {
             return Err(StatementError::Empty);
         };
@@ -231,282 +229,6 @@ impl Statement {
             Self::Drop { table, .. } => table,
         }
     }
-}
-
-struct Cursor<'a> {
-    text: &'a str,
-    tokens: &'a [Token],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn peek(&self) -> Option<&'a Token> {
-        self.tokens.get(self.at)
-    }
-
-    fn take_words(&mut self, words: &[&str]) -> bool {
-        let there = words
-            .iter()
-            .enumerate()
-            .all(|(i, word)| self.tokens.get(self.at + i).is_some_and(|t| t.is(word)));
-        if there {
-            self.at += words.len();
-        }
-        there
-    }
-
-    fn identifier(&mut self) -> Option<&'a Token> {
-        let token = self.peek()?;
-        token.identifier()?;
-        self.at += 1;
-        Some(token)
-    }
-
-    fn table_name(&mut self, after: &'static str) -> Result<TableName, StatementError> {
-        let missing = StatementError::NoTable(after);
-        let first = self.identifier().ok_or_else(|| missing.clone())?;
-        if self.peek().is_some_and(|t| t.is_mark('.')) {
-            self.at += 1;
-            let second = self.identifier().ok_or(missing)?;
-            return Ok(TableName {
-                schema: Some(first.value.clone()),
-                table: second.value.clone(),
-            });
-        }
-        Ok(TableName {
-            schema: None,
-            table: first.value.clone(),
-        })
-    }
-
-    /// The text of tokens `range`, comments between them included.
-    fn slice(&self, range: Range<usize>) -> &'a str {
-        match (
-            self.tokens.get(range.start),
-            self.tokens.get(range.end.wrapping_sub(1)),
-        ) {
-            (Some(first), Some(last)) if range.start < range.end => {
-                &self.text[first.span.start..last.span.end]
-            }
-            _ => "",
-        }
-    }
-
-    /// The rest, cut at its outer commas.
-    fn clauses(&mut self) -> Result<Vec<Clause>, StatementError> {
-        let mut clauses = Vec::new();
-        let mut start = self.at;
-        let mut depth = 0usize;
-        for i in self.at..=self.tokens.len() {
-            let ends = match self.tokens.get(i) {
-                None => true,
-                Some(t) if t.is_mark('(') => {
-                    depth += 1;
-                    false
-                }
-                Some(t) if t.is_mark(')') => {
-                    depth = depth.saturating_sub(1);
-                    false
-                }
-                // The names of DROP PARTITION a, b belong to one clause.
-                Some(t) => t.is_mark(',') && depth == 0 && !self.lists_partitions(start),
-            };
-            if ends {
-                clauses.extend(self.clause(start..i)?);
-                start = i + 1;
-            }
-        }
-        self.at = self.tokens.len();
-        Ok(clauses)
-    }
-
-    fn lists_partitions(&self, start: usize) -> bool {
-        self.tokens
-            .get(start + 1)
-            .is_some_and(|t| t.is("PARTITION"))
-            && self.tokens.get(start).is_some_and(|t| !t.is("ADD"))
-    }
-
-    /// One clause; `None` for those that choose an algorithm, which is the engine's choice.
-    fn clause(&self, range: Range<usize>) -> Result<Option<Clause>, StatementError> {
-        let tokens = &self.tokens[range.clone()];
-        let text = self.slice(range.clone()).to_owned();
-        let word =
-            |i: usize, words: &[&str]| tokens.get(i).is_some_and(|t| words.iter().any(|w| t.is(w)));
-        let name = |i: usize| tokens.get(i).and_then(Token::identifier).map(str::to_owned);
-        let unsupported = |why| {
-            let clause = tokens.iter().take(2).map(|t| t.value.to_ascii_uppercase());
-            StatementError::Unsupported {
-                clause: clause.collect::<Vec<_>>().join(" "),
-                why,
-            }
-        };
-        if word(0, &["ALGORITHM", "LOCK"]) {
-            let length = if tokens.get(1).is_some_and(|t| t.is_mark('=')) {
-                3
-            } else {
-                2
-            };
-            return if tokens.len() <= length {
-                Ok(None)
-            } else {
-                Err(unsupported(
-                    "stands before another clause; leave it out, the engine chooses",
-                ))
-            };
-        }
-        if word(0, &["RENAME"]) && !word(1, &["COLUMN", "INDEX", "KEY"]) {
-            return Err(unsupported(
-                "renames the table; an apply keeps its tables' names",
-            ));
-        }
-        if word(
-            0,
-            &[
-                "DISCARD",
-                "IMPORT",
-                "EXCHANGE",
-                "TRUNCATE",
-                "ANALYZE",
-                "CHECK",
-                "OPTIMIZE",
-                "REPAIR",
-                "REBUILD",
-                "UPGRADE",
-                "SECONDARY_LOAD",
-                "SECONDARY_UNLOAD",
-            ],
-        ) {
-            return Err(unsupported("changes no definition; run it by hand"));
-        }
-        if word(0, &["ORDER"]) && word(1, &["BY"]) {
-            return Err(unsupported(
-                "has no lasting effect on an InnoDB table; leave it out",
-            ));
-        }
-        let action = if word(0, &["CHANGE"]) {
-            let first = if word(1, &["COLUMN"]) { 2 } else { 1 };
-            match (name(first), name(first + 1)) {
-                (Some(old), Some(new)) => Action::RenameColumn { old, new },
-                _ => Action::Other,
-            }
-        } else if word(0, &["RENAME"]) && word(1, &["COLUMN"]) {
-            match (name(2), name(4)) {
-                (Some(old), Some(new)) => Action::RenameColumn { old, new },
-                _ => Action::Other,
-            }
-        } else if word(0, &["DROP"]) && word(1, &["PARTITION"]) {
-            Action::DropPartition
-        } else if word(0, &["DROP"]) && word(1, &["COLUMN"]) {
-            name(2).map_or(Action::Other, |name| Action::DropColumn { name })
-        } else if word(0, &["DROP"])
-            && !word(
-                1,
-                &["INDEX", "KEY", "PRIMARY", "CHECK", "CONSTRAINT", "FOREIGN"],
-            )
-        {
-            // All words that may stand here instead of a column's name are reserved.
-            name(1).map_or(Action::Other, |name| Action::DropColumn { name })
-        } else if word(0, &["DROP", "ALTER"]) && word(1, &["CHECK", "CONSTRAINT", "FOREIGN"]) {
-            let at = if word(1, &["FOREIGN"]) { 3 } else { 2 };
-            match (name(at), tokens.get(at), tokens.first()) {
-                (Some(name), Some(at), Some(first)) => Action::NamesConstraint {
-                    name,
-                    span: at.span.start - first.span.start..at.span.end - first.span.start,
-                },
-                _ => Action::Other,
-            }
-        } else if tokens.iter().any(|t| t.is("REFERENCES")) {
-            Action::AddForeignKey
-        } else {
-            Action::Other
-        };
-        let moves_column = tokens.iter().any(|t| t.is("FIRST") || t.is("AFTER"));
-        Ok(Some(Clause {
-            text,
-            action,
-            moves_column,
-        }))
-    }
-
-    /// `CREATE … INDEX` and `DROP INDEX` in the words of `ALTER TABLE`.
-    fn index_statement(&mut self, verb: &str) -> Result<Option<Alter>, StatementError> {
-        let kind = self.at;
-        let _ = self.take_words(&["UNIQUE"])
-            || self.take_words(&["FULLTEXT"])
-            || self.take_words(&["SPATIAL"]);
-        if !self.take_words(&["INDEX"]) {
-            self.at = kind;
-            return Ok(None);
-        }
-        let Some(on) = (self.at..self.tokens.len()).find(|i| self.tokens[*i].is("ON")) else {
-            return Err(StatementError::NoTable("INDEX … ON"));
-        };
-        let head = self.slice(kind..on).to_owned();
-        self.at = on + 1;
-        let table = self.table_name("INDEX … ON")?;
-        let mut end = self.tokens.len();
-        // ALGORITHM and LOCK stand at the end, without commas.
-        while let Some(i) = (self.at..end)
-            .rev()
-            .find(|i| self.tokens[*i].is("ALGORITHM") || self.tokens[*i].is("LOCK"))
-        {
-            if end - i > 3 {
-                break;
-            }
-            end = i;
-        }
-        let tail = self.slice(self.at..end);
-        let verb = if verb == "CREATE" { "ADD" } else { "DROP" };
-        let text = format!("{verb} {head} {tail}").trim_end().to_owned();
-        Ok(Some(Alter {
-            table,
-            clauses: vec![Clause {
-                text,
-                action: Action::Other,
-                moves_column: false,
-            }],
-        }))
-    }
-
-    fn create_table(&mut self) -> Result<Rest, StatementError> {
-        let if_not_exists = self.take_words(&["IF", "NOT", "EXISTS"]);
-        let start = self.at;
-        let table = self.table_name("CREATE TABLE")?;
-        let before = self.text[..self.tokens[start].span.start].to_owned();
-        let end = self.tokens[self.at - 1].span.end;
-        let last = self.tokens.last().map_or(end, |t| t.span.end).max(end);
-        let after = self.text[end..last].to_owned();
-        let mut depth = 0usize;
-        for (i, token) in self.tokens.iter().enumerate().skip(self.at) {
-            if token.is_mark('(') {
-                depth += 1;
-            } else if token.is_mark(')') {
-                depth = depth.saturating_sub(1);
-            }
-            let reads = ["SELECT", "TABLE", "WITH", "VALUES", "AS"]
-                .iter()
-                .any(|w| token.is(w));
-            let opens = i == self.at + 1 && self.tokens[self.at].is_mark('(') && token.is("SELECT");
-            if (reads && depth == 0 && !after_data_dictionary_word(self.tokens, i)) || opens {
-                return Err(StatementError::Unsupported {
-                    clause: "CREATE TABLE … SELECT".into(),
-                    why: "fills a table; create it empty, then fill it by hand",
-                });
-            }
-        }
-        Ok(Rest {
-            table,
-            before,
-            after,
-            if_not_exists,
-        })
-    }
-}
-
-/// `STORAGE`-like table options may be followed by a word that else begins a query.
-fn after_data_dictionary_word(tokens: &[Token], i: usize) -> bool {
-    i > 0 && (tokens[i - 1].is_mark('=') || tokens[i - 1].is_mark('.'))
 }
 
 #[cfg(test)]
