@@ -1,8 +1,8 @@
 //! The copy: one table's rows into its shadow, in key ranges, on the server.
 
 pub(super) mod indexes;
+mod left;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,9 +20,10 @@ use super::session::Session;
 use super::state::checkpoint::{CopiedRange, artifact_error, run};
 use super::stream::routing::{FlightId, Range, Unseen};
 use super::syntax::quote;
-use super::table::key_range::{KeyColumns, KeyText};
+use super::table::key_range::{Bound, KeyColumns};
 use super::table::{Copied, TableDefinition};
 use super::{EngineError, fail_point};
+use left::{Chunk, Left};
 
 /// Rows of the first chunk, and bounds of later ones.
 const FIRST_ROWS: u64 = 2_000;
@@ -42,9 +43,6 @@ const FEWEST_BYTES: u64 = 256 << 10;
 
 /// A chunk that fails this often in a row fails the copy.
 const ATTEMPTS: u32 = 10;
-
-/// An end of a key range; `None` is the table's.
-type Bound = Option<Vec<KeyText>>;
 
 /// The copy of one table.
 pub struct TableCopy {
@@ -67,52 +65,6 @@ pub struct TableCopy {
     fewest_rows: u64,
     /// Chunks that may run at a time; less after deadlocks.
     threads: AtomicU32,
-}
-
-/// What is still to be copied.
-#[derive(Debug, Default)]
-struct Left {
-    /// Ranges that a former driver had begun and not committed.
-    gaps: VecDeque<Chunk>,
-    /// From here on nothing is copied yet.
-    tail: Option<Chunk>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Chunk {
-    /// Ranks chunks in the order of the key.
-    sequence: u64,
-    from: Bound,
-    to: Bound,
-}
-
-/// What the records of copied ranges leave to do. They follow each other by equal bounds, so that
-/// no keys need to be compared; a gap is filled by one chunk that takes the place of those that are
-/// missing.
-fn what_is_left(mut done: Vec<&CopiedRange>) -> Left {
-    done.sort_by_key(|d| d.sequence);
-    let mut left = Left::default();
-    let mut at: Bound = None;
-    let mut sequence = 0;
-    for range in &done {
-        if range.from != at {
-            left.gaps.push_back(Chunk {
-                sequence,
-                from: at,
-                to: range.from.clone(),
-            });
-        }
-        at = range.to.clone();
-        sequence = range.sequence + 1;
-    }
-    if done.is_empty() || at.is_some() {
-        left.tail = Some(Chunk {
-            sequence,
-            from: at,
-            to: None,
-        });
-    }
-    left
 }
 
 impl TableCopy {
@@ -164,7 +116,7 @@ impl TableCopy {
             most_rows: (CHUNK_BYTES / row_bytes.max(1)).clamp(FEWEST_ROWS, MOST_ROWS),
             fewest_rows: (FEWEST_BYTES / row_bytes.max(1)).max(FEWEST_ROWS),
             threads: AtomicU32::new(context.options.copy_threads),
-            left: Mutex::new(what_is_left(done.clone())),
+            left: Mutex::new(Left::after(done.clone())),
             context: Arc::clone(context),
         };
         for range in done {
@@ -273,21 +225,14 @@ impl TableCopy {
         left: &mut Left,
         session: &mut Session,
     ) -> Result<Option<Chunk>, EngineError> {
-        if let Some(gap) = left.gaps.pop_front() {
+        if let Some(gap) = left.gap() {
             return Ok(Some(gap));
         }
         let Some(tail) = left.tail.take() else {
             return Ok(None);
         };
         let end = self.end_of_chunk(session, &tail.from).await?;
-        if let Some(end) = &end {
-            left.tail = Some(Chunk {
-                sequence: tail.sequence + 1,
-                from: Some(end.clone()),
-                to: None,
-            });
-        }
-        Ok(Some(Chunk { to: end, ..tail }))
+        Ok(Some(left.cut(tail, end)))
     }
 
     /// The key at which a chunk after `from` ends; `None` if the table ends before.
@@ -308,20 +253,11 @@ impl TableCopy {
         let mut failures = 0;
         loop {
             let error = match session.rows(&sql).await {
-                Ok(rows) => return rows.first().map(|row| self.read_key(row)).transpose(),
+                Ok(rows) => return rows.first().map(|row| self.key.read(row, 0)).transpose(),
                 Err(error) => artifact_error(error, "looking for the end of a chunk"),
             };
             self.recover(session, error, &mut failures).await?;
         }
-    }
-
-    fn read_key(&self, row: &sqlx::mysql::MySqlRow) -> Result<Vec<KeyText>, EngineError> {
-        let values: Result<Vec<String>, sqlx::Error> =
-            (0..row.len()).map(|at| row.try_get_unchecked(at)).collect();
-        let values = values.map_err(EngineError::while_doing("reading a key"))?;
-        self.key
-            .texts(values)
-            .ok_or_else(|| EngineError::permanent("the server sent a key that is no key"))
     }
 
     /// From here on changes in the chunk's range are held.
@@ -522,60 +458,4 @@ struct Begun {
 
 fn is_deadlock(error: &EngineError) -> bool {
     matches!(error.server_number(), Some(1213 | 1205))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bound(n: u32) -> Bound {
-        Some(vec![KeyText::Plain(n.to_string())])
-    }
-
-    fn done(sequence: u64, from: Bound, to: Bound) -> CopiedRange {
-        CopiedRange {
-            table: 0,
-            sequence,
-            from,
-            to,
-            rows: 1,
-        }
-    }
-
-    #[test]
-    fn a_resume_fills_the_gaps_and_goes_on_at_the_end() {
-        let all = [done(3, bound(30), bound(40)), done(0, None, bound(10))];
-        let left = what_is_left(all.iter().collect());
-        assert_eq!(
-            left.gaps,
-            [Chunk {
-                sequence: 1,
-                from: bound(10),
-                to: bound(30)
-            }]
-        );
-        assert_eq!(
-            left.tail,
-            Some(Chunk {
-                sequence: 4,
-                from: bound(40),
-                to: None
-            })
-        );
-    }
-
-    #[test]
-    fn a_copy_that_reached_the_end_has_no_tail() {
-        let all = [done(0, None, bound(10)), done(1, bound(10), None)];
-        let left = what_is_left(all.iter().collect());
-        assert!(left.gaps.is_empty() && left.tail.is_none());
-        assert_eq!(
-            what_is_left(Vec::new()).tail,
-            Some(Chunk {
-                sequence: 0,
-                from: None,
-                to: None
-            })
-        );
-    }
 }

@@ -1,18 +1,16 @@
 //! The engine's phases, in the order in which a driver calls them.
 
+mod compare;
 mod removed;
 mod start;
+mod swap;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use tokio::sync::Mutex;
 use tracing::{Instrument as _, info_span};
 
-use super::context::{Context, Halt, must_halt};
+use super::context::{Halt, must_halt};
 use super::copy::{TableCopy, indexes};
-use super::cutover::Cutover;
-use super::cutover::swap::SwapOutcome;
 use super::names::Owner;
 use super::options::Options;
 use super::preflight::lossy;
@@ -21,15 +19,10 @@ use super::state::artifact;
 use super::state::checkpoint::{Head, Stage, Store, run};
 use super::state::fence::Fence;
 use super::stream::apply::Pace;
-use super::stream::running::{Running, SwapDrain};
+use super::stream::running::Running;
 use super::table::catalog;
-use super::verify::{Different, TableVerify};
-use super::{
-    Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target, fail_point,
-};
-
-/// The drain's helper, the cutover's, and the one that holds the lock.
-const SWAP_SESSIONS: u32 = 3;
+use super::verify::Different;
+use super::{Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target};
 
 impl Engine {
     /// Opens the deployment for `job` and fences off every former driver of the operation.
@@ -342,61 +335,6 @@ impl Engine {
         context.unless_silent(caught_up).await
     }
 
-    /// Compares everything; repairs once; wants a clean pass after that.
-    async fn verify(&mut self) -> Result<(), Halt> {
-        loop {
-            self.phase("verify");
-            fail_point::at("verify.pass.before");
-            let different = self.compare().await?;
-            let (running, _, head) = self.parts()?;
-            let context = Arc::clone(&running.context);
-            if different.iter().all(|(_, rows)| rows.is_empty()) {
-                head.failed_verification = None;
-                for table in context.copied() {
-                    context.progress.task_phase(table, "verified");
-                }
-                return Ok(self.enter(Stage::Verified).await?);
-            }
-            let text = shown(&context, &different);
-            tracing::warn!(%text, "the copy differs from the original");
-            head.failed_verification = Some(text.clone());
-            let repaired = head.repaired;
-            self.write_head().await?;
-            fail_point::at("verify.failed.after");
-            if repaired {
-                return Err(EngineError::permanent(format!(
-                    "the copy differs from the original again after a repair: {text}; report \
-                     this"
-                ))
-                .into());
-            }
-            for (verify, rows) in &different {
-                verify.repair(rows).await?;
-            }
-            fail_point::at("verify.repair.after");
-            // Not before: after a crash in between, a successor would blame a repair that nobody made.
-            if let Some(head) = &mut self.head {
-                head.repaired = true;
-            }
-            self.write_head().await?;
-            fail_point::at("verify.repaired.after");
-            self.catch_up().await?;
-        }
-    }
-
-    async fn compare(&mut self) -> Result<Vec<(TableVerify, Vec<Different>)>, Halt> {
-        let (running, _, _) = self.parts()?;
-        let context = Arc::clone(&running.context);
-        let place = Arc::clone(&running.place);
-        let mut different = Vec::new();
-        for table in context.copied() {
-            let verify = TableVerify::new(&context, table, &place)?;
-            let rows = context.unless_silent(verify.run()).await?;
-            different.push((verify, rows));
-        }
-        Ok(different)
-    }
-
     async fn hold(&mut self) -> Result<(), Halt> {
         self.copy_all().await?;
         let mut orders = self.lease.orders();
@@ -437,108 +375,4 @@ impl Engine {
             }
         }
     }
-
-    /// A driver that died right after its swap left nothing to copy.
-    async fn was_swapped(&mut self) -> Result<bool, EngineError> {
-        let Some(found) = self.store.read(&mut self.control).await? else {
-            return Ok(false);
-        };
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &found.head.plans)?;
-        let outcome = cutover.outcome(&mut self.control).await?;
-        if let Some(outcome) = &outcome {
-            cutover.settle_keys(&mut self.control, outcome).await?;
-        }
-        Ok(matches!(outcome, Some(SwapOutcome::Swapped)))
-    }
-
-    /// A former attempt, of this driver or another, may have swapped already: then the plan is as
-    /// it was written down, and the originals are the new tables. What is left to do is done.
-    async fn swapped_before(&mut self) -> Result<Option<Swapped>, EngineError> {
-        let head = match self.head.take() {
-            Some(head) => head,
-            None => match self.store.read(&mut self.control).await? {
-                Some(found) => found.head,
-                None => return Ok(None),
-            },
-        };
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &head.plans)?;
-        match cutover.outcome(&mut self.control).await? {
-            Some(SwapOutcome::Swapped) => {
-                let swapped = cutover.run(None).await?;
-                self.stop_running().await;
-                self.head = Some(head);
-                self.enter(Stage::Swapped).await?;
-                Ok(Some(swapped))
-            }
-            Some(SwapOutcome::Unknown(why)) => Err(EngineError::SwapUnknown(why)),
-            Some(SwapOutcome::NotSwapped) | None => {
-                // Without a stream the plan is read again, from the tables as they are now.
-                self.head = self.running.is_some().then_some(head);
-                Ok(None)
-            }
-        }
-    }
-
-    async fn swap(&mut self) -> Result<Swapped, Halt> {
-        if self.fence.is_finished(&mut self.control).await? {
-            return Ok(Swapped::default());
-        }
-        if let Some(swapped) = self.swapped_before().await? {
-            return Ok(swapped);
-        }
-        self.copy_all().await?;
-        self.phase("cutover");
-        self.sessions.open_ahead(SWAP_SESSIONS);
-        let plans = self
-            .head
-            .as_ref()
-            .map(|head| head.plans.clone())
-            .unwrap_or_default();
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
-        let Some(running) = &mut self.running else {
-            return Ok(cutover.run(None).await?);
-        };
-        let context = Arc::clone(&running.context);
-        let mut applier = running.pause().await?;
-        let mut drain = SwapDrain {
-            applier: &mut applier,
-            context: &context,
-            helper: Mutex::new(self.sessions.open().await?),
-        };
-        context.swapping.store(true, Ordering::SeqCst);
-        let result = cutover.run(Some(&mut drain)).await;
-        match result {
-            Ok(swapped) => {
-                applier.close().await;
-                self.running = None;
-                self.enter(Stage::Swapped).await?;
-                Ok(swapped)
-            }
-            Err(error) => {
-                context.swapping.store(false, Ordering::SeqCst);
-                running.resume(applier);
-                Err(error.into())
-            }
-        }
-    }
-}
-
-fn shown(context: &Context, different: &[(TableVerify, Vec<Different>)]) -> String {
-    let mut texts = Vec::new();
-    for (table, (_, rows)) in context.copied().zip(different) {
-        let Some(original) = &context.plans[table].original else {
-            continue;
-        };
-        if rows.is_empty() {
-            continue;
-        }
-        let some: Vec<String> = rows.iter().take(5).map(Different::shown).collect();
-        texts.push(format!(
-            "{}: {} rows: {}",
-            original.quoted(),
-            rows.len(),
-            some.join(", ")
-        ));
-    }
-    texts.join("; ")
 }

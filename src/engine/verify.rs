@@ -26,10 +26,10 @@ use super::context::{Context, Halt};
 use super::conversion::key_order::not_comparable;
 use super::error::ErrorKind;
 use super::session::Session;
-use super::state::checkpoint::run;
+use super::state::checkpoint::{artifact_error, run};
 use super::stream::position::Place;
 use super::syntax::quote;
-use super::table::key_range::{KeyColumns, KeyText};
+use super::table::key_range::{Bound, KeyColumns, KeyText};
 use super::table::{Copied, TableDefinition};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};
@@ -276,7 +276,7 @@ impl TableVerify {
             };
             self.recover(session, error, &mut failures).await?;
         };
-        let to = rows.first().map(|row| read_key(key, row, 0)).transpose()?;
+        let to = rows.first().map(|row| key.read(row, 0)).transpose()?;
         *rest = to.clone().map(Some);
         Ok(Some((from, to)))
     }
@@ -357,8 +357,7 @@ impl TableVerify {
             part.summed
         );
         let rows = session.rows(&sql).await;
-        let rows =
-            rows.map_err(|e| super::state::checkpoint::artifact_error(e, "comparing a range"))?;
+        let rows = rows.map_err(|e| artifact_error(e, "comparing a range"))?;
         let mut sums = Sums::new();
         for row in rows {
             let read = |e| EngineError::while_doing("comparing a range")(e);
@@ -388,11 +387,10 @@ impl TableVerify {
             part.digest
         );
         let rows = session.rows(&sql).await;
-        let rows =
-            rows.map_err(|e| super::state::checkpoint::artifact_error(e, "comparing rows"))?;
+        let rows = rows.map_err(|e| artifact_error(e, "comparing rows"))?;
         let mut digests = RowDigests::new();
         for row in rows {
-            let key = read_key(&part.key, &row, 1)?;
+            let key = part.key.read(&row, 1)?;
             let digest: Option<String> = row
                 .try_get_unchecked(row.len() - 1)
                 .map_err(EngineError::while_doing("comparing rows"))?;
@@ -440,8 +438,6 @@ impl TableVerify {
     }
 }
 
-type Bound = Option<Vec<KeyText>>;
-
 /// What is compared in one go.
 #[derive(Clone, Copy)]
 enum Piece<'a> {
@@ -462,19 +458,6 @@ impl Found {
         self.different.extend(other.different);
         self.behind.extend(other.behind);
     }
-}
-
-fn read_key(
-    key: &KeyColumns,
-    row: &sqlx::mysql::MySqlRow,
-    others: usize,
-) -> Result<Vec<KeyText>, EngineError> {
-    let values: Result<Vec<String>, sqlx::Error> = (0..row.len() - others)
-        .map(|at| row.try_get_unchecked(at))
-        .collect();
-    let values = values.map_err(EngineError::while_doing("reading a key"))?;
-    key.texts(values)
-        .ok_or_else(|| EngineError::permanent("the server sent a key that is no key"))
 }
 
 /// The one reason for which the server makes no digest of a row.

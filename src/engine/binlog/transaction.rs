@@ -1,6 +1,9 @@
 //! Events put together to transactions: checks each event, knows where a group begins and ends,
 //! and stops at whatever it cannot carry.
 
+mod kind;
+mod tables;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,55 +17,11 @@ use super::guard::Guard;
 use super::query::{self, Meaning};
 use super::referrers::Statement;
 use super::rows::{self, Change, RowLayout, RowsKind};
-use super::table_map::{self, TableMap};
+use super::table_map::TableMap;
 use super::xid::Xid;
 use crate::engine::EngineError;
-use crate::engine::names::{Owner, PREFIX as ARTIFACT_PREFIX};
+use crate::engine::names::Owner;
 use crate::server_version::Version;
-
-/// Event types, as the server numbers them.
-mod kind {
-    pub const QUERY: u8 = 2;
-    pub const STOP: u8 = 3;
-    pub const ROTATE: u8 = 4;
-    pub const INTVAR: u8 = 5;
-    pub const RAND: u8 = 13;
-    pub const USER_VAR: u8 = 14;
-    pub const FORMAT_DESCRIPTION: u8 = 15;
-    pub const XID: u8 = 16;
-    pub const BEGIN_LOAD_QUERY: u8 = 17;
-    pub const EXECUTE_LOAD_QUERY: u8 = 18;
-    pub const TABLE_MAP: u8 = 19;
-    pub const WRITE_ROWS_V1: u8 = 23;
-    pub const UPDATE_ROWS_V1: u8 = 24;
-    pub const DELETE_ROWS_V1: u8 = 25;
-    pub const INCIDENT: u8 = 26;
-    pub const HEARTBEAT: u8 = 27;
-    pub const IGNORABLE: u8 = 28;
-    pub const ROWS_QUERY: u8 = 29;
-    pub const WRITE_ROWS: u8 = 30;
-    pub const UPDATE_ROWS: u8 = 31;
-    pub const DELETE_ROWS: u8 = 32;
-    pub const GTID: u8 = 33;
-    pub const ANONYMOUS_GTID: u8 = 34;
-    pub const PREVIOUS_GTIDS: u8 = 35;
-    pub const TRANSACTION_CONTEXT: u8 = 36;
-    pub const VIEW_CHANGE: u8 = 37;
-    pub const XA_PREPARE: u8 = 38;
-    pub const PARTIAL_UPDATE_ROWS: u8 = 39;
-    pub const TRANSACTION_PAYLOAD: u8 = 40;
-    pub const HEARTBEAT_V2: u8 = 41;
-    pub const GTID_TAGGED: u8 = 42;
-}
-
-/// The event may be passed over by who doesn't know it.
-const IGNORABLE_FLAG: u16 = 0x80;
-
-/// Made up by the server for this stream; not in the file.
-const ARTIFICIAL_FLAG: u16 = 0x20;
-
-/// Of a rows event: whatever foreign keys made of the change is in rows events, too.
-const CASCADES_ARE_LOGGED: u64 = 0x10;
 
 /// Before this version an XA transaction whose session was gone could be in the binlog as committed, and its GTID as
 /// executed, before its rows were there to be read; and a crash could leave the two apart.
@@ -151,7 +110,7 @@ impl Assembler {
         let header = event.header();
         let event_type = header.event_type_raw();
         let inside = self.payload_left.is_some_and(|left| left > 0);
-        if inside && is_outer(event_type) {
+        if inside && kind::is_outer(event_type) {
             return Err(EngineError::retryable(format!(
                 "the compressed transaction before {}:{} of the binlog does not decompress to its \
                  stated size",
@@ -222,7 +181,7 @@ impl Assembler {
 
     /// The header holds 32 bits of the next position; a file may hold more.
     fn advance(&mut self, log_pos: u32, size: u32, flags: u16, event_type: u8) {
-        let made_up = flags & ARTIFICIAL_FLAG != 0
+        let made_up = flags & kind::ARTIFICIAL_FLAG != 0
             || log_pos == 0
             || matches!(event_type, kind::HEARTBEAT | kind::HEARTBEAT_V2);
         if made_up {
@@ -295,7 +254,7 @@ impl Assembler {
             kind::STOP | kind::HEARTBEAT | kind::HEARTBEAT_V2 | kind::PREVIOUS_GTIDS => {}
             // Group Replication's own.
             kind::TRANSACTION_CONTEXT | kind::VIEW_CHANGE | kind::IGNORABLE => {}
-            other if flags & IGNORABLE_FLAG != 0 => {
+            other if flags & kind::IGNORABLE_FLAG != 0 => {
                 tracing::trace!(event_type = other, "an ignorable event was passed over");
             }
             other => {
@@ -438,99 +397,6 @@ impl Assembler {
         self.end(Fate::Prepared(xid), None)
     }
 
-    fn table_map(&mut self, data: &[u8]) -> Result<(), Trouble> {
-        let names = table_map::names(data).map_err(Trouble::Malformed)?;
-        self.by_others |= !names.table.starts_with(ARTIFACT_PREFIX.as_bytes());
-        self.guard.table_is_mapped(&names);
-        let watched = self.layouts.iter().position(|layout| {
-            layout
-                .as_ref()
-                .is_some_and(|l| l.is_of(names.schema, names.table))
-        });
-        let entry = match watched {
-            None => None,
-            Some(index) => {
-                // Whether it fits is asked when rows follow: under LOCK TABLES every locked
-                // table is mapped, changed or not, and so is the former self of the table in
-                // the last batch before a swap.
-                Some((index, table_map::read(data).map_err(Trouble::Malformed)?))
-            }
-        };
-        self.maps.insert(names.table_id, entry);
-        Ok(())
-    }
-
-    fn rows(
-        &mut self,
-        kind: RowsKind,
-        data: &[u8],
-        with_extra: bool,
-        on_change: impl FnMut(Change),
-    ) -> Result<(), Trouble> {
-        let mut c = Cursor::new(data);
-        let id = c.uint(6).map_err(Trouble::Malformed)?;
-        let flags = c.uint(2).map_err(Trouble::Malformed)?;
-        self.guard.rows_follow(id);
-        let Some(entry) = self.maps.get(&id) else {
-            // The last event of a statement may name a dummy table without rows.
-            if id == 0x00ff_ffff {
-                return Ok(());
-            }
-            return Err(Trouble::Malformed(Malformed::new(format!(
-                "rows of table {id}, unmapped"
-            ))));
-        };
-        self.check_cascades(flags)?;
-        let Some((table, map)) = entry else {
-            return Ok(());
-        };
-        let Some(layout) = &self.layouts[*table] else {
-            return Ok(());
-        };
-        layout.check(map).map_err(Trouble::Rows)?;
-        if with_extra {
-            let length = usize::from(c.u16().map_err(Trouble::Malformed)?);
-            c.bytes(length.saturating_sub(2))
-                .map_err(Trouble::Malformed)?;
-        }
-        rows::decode(kind, *table, layout, map, c.rest(), on_change).map_err(Trouble::Rows)?;
-        self.touched = true;
-        Ok(())
-    }
-
-    /// A replication channel from a server whose storage engine cascades has its changes made
-    /// here in the same way, whatever this server's own setting is; and which table's rows lead to
-    /// which others' is not seen from here.
-    fn check_cascades(&self, flags: u64) -> Result<(), Trouble> {
-        let child = self.watched().find(|layout| layout.is_child());
-        match child {
-            Some(child) if flags & CASCADES_ARE_LOGGED == 0 => Err(Trouble::Refused(format!(
-                "rows were written whose cascades are made inside the storage engine and are not in the \
-                 binlog; they may have changed {}: start again when neither this server nor one \
-                 that it replicates from has innodb_native_foreign_keys on",
-                child.table_name()
-            ))),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn partial_rows(&mut self, data: &[u8]) -> Result<(), Trouble> {
-        let mut c = Cursor::new(data);
-        let id = c.uint(6).map_err(Trouble::Malformed)?;
-        self.check_cascades(c.uint(2).map_err(Trouble::Malformed)?)?;
-        match self.maps.get(&id) {
-            Some(Some((index, _))) => Err(Trouble::Refused(format!(
-                "a session wrote {} with partial JSON values; sessions must not set \
-                 binlog_row_value_options while the table is changed",
-                self.layouts[*index]
-                    .as_ref()
-                    .map(|l| l.table_name())
-                    .unwrap_or_default()
-            ))),
-            Some(None) | None => Ok(()),
-        }
-    }
-
     /// The stream decompresses by itself, but hands out nothing at all for what it cannot
     /// decompress: so the sizes of the events inside are counted down, see [`Assembler::event`].
     fn payload(&mut self, data: &[u8]) -> Result<(), Trouble> {
@@ -562,22 +428,6 @@ impl Assembler {
         self.file = String::from_utf8_lossy(c.rest()).into();
         Ok(())
     }
-}
-
-/// Events that are never inside a compressed payload.
-fn is_outer(event_type: u8) -> bool {
-    matches!(
-        event_type,
-        kind::GTID
-            | kind::ANONYMOUS_GTID
-            | kind::GTID_TAGGED
-            | kind::ROTATE
-            | kind::FORMAT_DESCRIPTION
-            | kind::HEARTBEAT
-            | kind::HEARTBEAT_V2
-            | kind::STOP
-            | kind::TRANSACTION_PAYLOAD
-    )
 }
 
 /// What is wrong with an event.

@@ -1,8 +1,11 @@
 //! Key ranges in SQL, in a form that the server can scan an index by.
 
 use serde::{Deserialize, Serialize};
+use sqlx::Row;
+use sqlx::mysql::MySqlRow;
 
 use super::{Column, DataType, TableDefinition};
+use crate::engine::EngineError;
 use crate::engine::syntax::quote;
 
 /// One part of a key that was read through SQL: [`KeyColumns::select`] asks for it.
@@ -14,6 +17,9 @@ pub enum KeyText {
     /// Bytes of a string.
     Bytes(Vec<u8>),
 }
+
+/// An end of a key range; `None` is the table's.
+pub type Bound = Option<Vec<KeyText>>;
 
 /// The columns of a key, as ranges of one table need them.
 #[derive(Debug, Clone)]
@@ -72,6 +78,16 @@ impl KeyColumns {
                 false => Some(KeyText::Plain(value)),
             })
             .collect()
+    }
+
+    /// A key from a row that begins with the values of [`KeyColumns::select`]; `others` follow.
+    pub fn read(&self, row: &MySqlRow, others: usize) -> Result<Vec<KeyText>, EngineError> {
+        let values: Result<Vec<String>, sqlx::Error> = (0..row.len() - others)
+            .map(|at| row.try_get_unchecked(at))
+            .collect();
+        let values = values.map_err(EngineError::while_doing("reading a key"))?;
+        self.texts(values)
+            .ok_or_else(|| EngineError::permanent("the server sent a key that is no key"))
     }
 
     /// A literal that compares with the column as the column's own values do.

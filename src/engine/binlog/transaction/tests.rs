@@ -106,7 +106,7 @@ fn a_transaction_that_crosses_4_gib_ends_where_it_ends() {
         let size = u32::try_from(end - at).unwrap_or(u32::MAX);
         assembler.advance(end as u32, size, 0, kind::WRITE_ROWS);
         assembler.advance(5, 0, 0, kind::HEARTBEAT_V2);
-        assembler.advance(5, 0, ARTIFICIAL_FLAG, kind::FORMAT_DESCRIPTION);
+        assembler.advance(5, 0, kind::ARTIFICIAL_FLAG, kind::FORMAT_DESCRIPTION);
         let expected = if end == 8 * gib { 7 * gib } else { end };
         assert_eq!(assembler.offset, expected);
         at = end;

@@ -1,0 +1,102 @@
+//! The swap, and what a former attempt at it has done.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Mutex;
+
+use crate::engine::context::Halt;
+use crate::engine::cutover::Cutover;
+use crate::engine::cutover::swap::SwapOutcome;
+use crate::engine::state::checkpoint::Stage;
+use crate::engine::stream::running::SwapDrain;
+use crate::engine::{Engine, EngineError, Swapped};
+
+/// The drain's helper, the cutover's, and the one that holds the lock.
+const SWAP_SESSIONS: u32 = 3;
+
+impl Engine {
+    /// A driver that died right after its swap left nothing to copy.
+    pub(super) async fn was_swapped(&mut self) -> Result<bool, EngineError> {
+        let Some(found) = self.store.read(&mut self.control).await? else {
+            return Ok(false);
+        };
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &found.head.plans)?;
+        let outcome = cutover.outcome(&mut self.control).await?;
+        if let Some(outcome) = &outcome {
+            cutover.settle_keys(&mut self.control, outcome).await?;
+        }
+        Ok(matches!(outcome, Some(SwapOutcome::Swapped)))
+    }
+
+    /// A former attempt, of this driver or another, may have swapped already: then the plan is as
+    /// it was written down, and the originals are the new tables. What is left to do is done.
+    async fn swapped_before(&mut self) -> Result<Option<Swapped>, EngineError> {
+        let head = match self.head.take() {
+            Some(head) => head,
+            None => match self.store.read(&mut self.control).await? {
+                Some(found) => found.head,
+                None => return Ok(None),
+            },
+        };
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &head.plans)?;
+        match cutover.outcome(&mut self.control).await? {
+            Some(SwapOutcome::Swapped) => {
+                let swapped = cutover.run(None).await?;
+                self.stop_running().await;
+                self.head = Some(head);
+                self.enter(Stage::Swapped).await?;
+                Ok(Some(swapped))
+            }
+            Some(SwapOutcome::Unknown(why)) => Err(EngineError::SwapUnknown(why)),
+            Some(SwapOutcome::NotSwapped) | None => {
+                // Without a stream the plan is read again, from the tables as they are now.
+                self.head = self.running.is_some().then_some(head);
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) async fn swap(&mut self) -> Result<Swapped, Halt> {
+        if self.fence.is_finished(&mut self.control).await? {
+            return Ok(Swapped::default());
+        }
+        if let Some(swapped) = self.swapped_before().await? {
+            return Ok(swapped);
+        }
+        self.copy_all().await?;
+        self.phase("cutover");
+        self.sessions.open_ahead(SWAP_SESSIONS);
+        let plans = self
+            .head
+            .as_ref()
+            .map(|head| head.plans.clone())
+            .unwrap_or_default();
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
+        let Some(running) = &mut self.running else {
+            return Ok(cutover.run(None).await?);
+        };
+        let context = Arc::clone(&running.context);
+        let mut applier = running.pause().await?;
+        let mut drain = SwapDrain {
+            applier: &mut applier,
+            context: &context,
+            helper: Mutex::new(self.sessions.open().await?),
+        };
+        context.swapping.store(true, Ordering::SeqCst);
+        let result = cutover.run(Some(&mut drain)).await;
+        match result {
+            Ok(swapped) => {
+                applier.close().await;
+                self.running = None;
+                self.enter(Stage::Swapped).await?;
+                Ok(swapped)
+            }
+            Err(error) => {
+                context.swapping.store(false, Ordering::SeqCst);
+                running.resume(applier);
+                Err(error.into())
+            }
+        }
+    }
+}

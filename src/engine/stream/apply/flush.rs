@@ -1,0 +1,168 @@
+//! Writes what is gathered: a batch, and the position that it leads to, in one transaction.
+
+use std::time::Duration;
+
+use sqlx::MySqlConnection;
+use tokio::time::Instant;
+
+use super::Applier;
+use crate::engine::conversion::staging::Staging;
+use crate::engine::error::ErrorKind;
+use crate::engine::session::{Session, end_session};
+use crate::engine::state::checkpoint::run;
+use crate::engine::{EngineError, fail_point};
+
+/// The server's number for a duplicate value of a unique key.
+const DUPLICATE: u16 = 1062;
+
+/// How often in a row a batch may meet a chunk's row.
+const MEETINGS: u32 = 5;
+
+impl Applier {
+    /// Writes what is gathered, again where the server asks for it, on a session of its own.
+    pub(super) async fn flush_on_own_session(&mut self) -> Result<(), EngineError> {
+        let mut failures = 0;
+        let mut unanswered = None;
+        loop {
+            let mut session = match self.session.take() {
+                Some(session) => session,
+                None => {
+                    let mut session = self.sessions.open_patiently().await?;
+                    // It must not put older rows, and an older place, over those that are written next.
+                    if let Some(former) = unanswered.take() {
+                        end_session(&mut session, former).await?;
+                    }
+                    prepare(session.connection(), &self.staging).await?;
+                    self.longest_statement = longest_statement(&mut session).await?;
+                    session
+                }
+            };
+            // A row that is refused each time is a true duplicate.
+            let may_meet = failures < MEETINGS && self.routing.chunks_meet_changes();
+            let result = self.flush(session.connection(), Transaction::Own).await;
+            let result = result.map_err(|error| match may_meet {
+                true => meeting_of_rows(error),
+                false => error,
+            });
+            match result {
+                Ok(()) => {
+                    self.session = Some(session);
+                    return Ok(());
+                }
+                Err(error)
+                    if error.kind() == ErrorKind::Retryable
+                        && !error.is_no_room()
+                        // What was not the server's word stays as it is.
+                        && std::error::Error::source(&error).is_some()
+                        && failures < 10 =>
+                {
+                    failures += 1;
+                    tracing::info!(%error, failures, "a batch is written again");
+                    // The session may be gone, or in the middle of something: begin anew.
+                    unanswered = error.server_number().is_none().then(|| session.id());
+                    session.close().await;
+                    tokio::time::sleep(Duration::from_millis(20) * failures * failures).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes all that is gathered, and the position that it leads to, in one transaction.
+    async fn flush(
+        &mut self,
+        connection: &mut MySqlConnection,
+        transaction: Transaction,
+    ) -> Result<(), EngineError> {
+        self.take_released();
+        let position = self.routing.low_watermark(&self.routed);
+        let stored = self.routing.low_watermark(&self.resumable());
+        let statements = self.statements(&stored, transaction)?;
+        self.check_length(&statements)?;
+        fail_point::at("apply.batch.before");
+        for statement in statements {
+            if let Err(error) = run(connection, statement, "applying changes").await {
+                // While chunks run a duplicate may pass, and whoever tries it again asks for the server's number.
+                let is_final = error.kind() == ErrorKind::Permanent
+                    && (self.names_duplicates || error.server_number() != Some(DUPLICATE));
+                return Err(match is_final {
+                    true => self.name_row(connection, transaction, error).await,
+                    false => error,
+                });
+            }
+        }
+        fail_point::at("apply.batch.after");
+        let written = self.pending.len() as u64;
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.first_pending = None;
+        self.last_store = Instant::now();
+        self.stored = self.routed.clone();
+        self.others_came = false;
+        let lag = self.lag();
+        let routed = self.routed.clone();
+        self.status.send_modify(|applied| {
+            applied.position = position;
+            applied.routed = routed;
+            applied.lag = lag;
+            applied.changes += written;
+        });
+        Ok(())
+    }
+
+    pub(super) async fn flush_within(
+        &mut self,
+        connection: &mut MySqlConnection,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        match tokio::time::timeout_at(deadline, self.flush(connection, Transaction::Callers)).await
+        {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                // The connection may be gone; then the server rolls back by itself.
+                let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
+                Err(error)
+            }
+            Err(_) => Err(EngineError::retryable(
+                "the last changes could not be written within the time that tables may be locked",
+            )),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transaction {
+    Own,
+    /// Autocommit is off already.
+    Callers,
+}
+
+pub(super) async fn prepare(
+    connection: &mut MySqlConnection,
+    staging: &[Option<Staging>],
+) -> Result<(), EngineError> {
+    for sql in staging.iter().flatten().flat_map(|staging| &staging.create) {
+        run(connection, sql.clone(), "creating a staging table").await?;
+    }
+    Ok(())
+}
+
+async fn longest_statement(session: &mut Session) -> Result<usize, EngineError> {
+    let bytes: u64 = sqlx::query_scalar("SELECT @@max_allowed_packet")
+        .fetch_one(session.connection())
+        .await
+        .map_err(EngineError::while_doing("asking for max_allowed_packet"))?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// A duplicate while chunks run: one may have brought the row after the batch had looked for it
+/// and before it put its own there. A batch that is written again finds it.
+pub(crate) fn meeting_of_rows(error: EngineError) -> EngineError {
+    match error.server_number() {
+        Some(DUPLICATE) => EngineError::Retryable {
+            message: "a chunk and a change brought one row at once".into(),
+            source: Some(Box::new(error)),
+        },
+        _ => error,
+    }
+}
