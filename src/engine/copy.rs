@@ -241,15 +241,9 @@ impl TableCopy {
         session: &mut Session,
         from: &Bound,
     ) -> Result<Bound, EngineError> {
-        let sql = format!(
-            "SELECT {} FROM {} FORCE INDEX ({}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {}",
-            self.key.select(),
-            self.original.quoted(),
-            self.key.index(),
-            self.key.between(from.as_deref(), None),
-            self.key.order(),
-            self.chunk_rows.load(Ordering::Relaxed) - 1
-        );
+        let rows = self.chunk_rows.load(Ordering::Relaxed);
+        let table = self.original.quoted();
+        let sql = self.key.end_of_range(&table, from.as_deref(), rows);
         let mut failures = 0;
         loop {
             let error = match session.rows(&sql).await {

@@ -11,12 +11,11 @@ use super::error::server_error_kind;
 use super::names::{Owner, Role};
 use super::session::user::UserSettings;
 use super::session::{Session, blocker};
+use super::syntax::quote_table;
 use super::syntax::statement::{Action, Alter, Clause, Rest, Statement, StatementError};
 use super::syntax::token::Dialect;
-use super::syntax::{quote, quote_table};
 use super::table::foreign_key::{self, ForeignKeys};
 use super::table::storage::{self, StoredIndexes};
-use super::table::surroundings::Surroundings;
 use super::table::{TableDefinition, TablePlan, Way, catalog};
 use super::{EngineError, ErrorKind, Job, JobTask};
 use crate::server_error;
@@ -220,7 +219,7 @@ impl Planner<'_> {
             .await?
             .is_ok()
         {
-            self.drop(session, &name).await?;
+            session.drop_table(self.schema, &name).await?;
             let executable = alter.on(self.schema, table, "ALGORITHM=INSTANT");
             return Ok(self.at_cutover(Way::Instant, Some(original), Some(executable)));
         }
@@ -237,7 +236,7 @@ impl Planner<'_> {
                 .iter()
                 .any(|clause| clause.action == Action::DropPartition);
             if before.is_kept_by(&after, drops_partition) {
-                self.drop(session, &name).await?;
+                session.drop_table(self.schema, &name).await?;
                 let executable = alter.on(self.schema, table, in_place);
                 return Ok(self.at_cutover(Way::InPlaceMetadata, Some(original), Some(executable)));
             }
@@ -246,7 +245,7 @@ impl Planner<'_> {
         self.empty_copy(session, &original, &name, keys).await?;
         let statement = on_trial.on(self.schema, &name, "");
         if let Err(error) = self.run_as_user(session, &statement).await? {
-            self.drop(session, &name).await?;
+            session.drop_table(self.schema, &name).await?;
             let refusal = self.refused_by_server(&error).message();
             let refusal = keys.in_own_names(&name, &refusal);
             // The last first: the tenth begins as the first does.
@@ -259,7 +258,7 @@ impl Planner<'_> {
         match self.finish_shadow(session, alter, original, keys).await {
             Ok(plan) => Ok(plan),
             Err(error) => {
-                self.drop(session, &name).await?;
+                session.drop_table(self.schema, &name).await?;
                 Err(error)
             }
         }
@@ -374,7 +373,7 @@ impl Planner<'_> {
         name: &str,
         keys: &TrialKeys<'_>,
     ) -> Result<(), EngineError> {
-        self.drop(session, name).await?;
+        session.drop_table(self.schema, name).await?;
         super::fail_point::at("plan.create_shadow.before");
         session
             .run(&format!(
@@ -388,7 +387,7 @@ impl Planner<'_> {
                 original.quoted()
             )))?;
         super::fail_point::at("plan.create_shadow.after");
-        self.name_checks(session, original, name).await?;
+        constraint_names::name_checks(session, original, name).await?;
         keys.add(session, original, name).await
     }
 
@@ -431,7 +430,7 @@ impl Planner<'_> {
             .set_lock_waits(longest, longest)
             .await
             .map_err(limit)?;
-        self.drop(session, &trial).await?;
+        session.drop_table(self.schema, &trial).await?;
         let on_trial = create.on(self.schema, &trial);
         let made = self.made_by(session, &on_trial, &trial).await;
         let limit = EngineError::while_doing("setting a lock's limit");
@@ -450,7 +449,7 @@ impl Planner<'_> {
             .await?
             .map_err(|error| self.refused_by_server(&error))?;
         let made = catalog::table(session, self.schema, trial).await?;
-        self.drop(session, trial).await?;
+        session.drop_table(self.schema, trial).await?;
         Ok(made)
     }
 
@@ -467,49 +466,6 @@ impl Planner<'_> {
             original,
         )
         .await
-    }
-
-    /// LIKE numbers CHECK constraints anew. A name that the server made from the table's is made
-    /// from the copy's, so that the swap gives it back: RENAME renames those.
-    async fn name_checks(
-        &self,
-        session: &mut Session,
-        original: &TableDefinition,
-        copy: &str,
-    ) -> Result<(), EngineError> {
-        let doing = || EngineError::while_doing("naming the constraints of an empty copy");
-        let checks = check_names(original, copy)?;
-        if checks.is_empty() {
-            return Ok(());
-        }
-        let table = quote_table(self.schema, copy);
-        let made = Surroundings::of(session, self.schema, copy).await?;
-        let dropped: Vec<String> = made
-            .map(|s| s.checks)
-            .unwrap_or_default()
-            .iter()
-            .map(|name| format!("DROP CHECK {}", quote(name)))
-            .collect();
-        let added: Vec<String> = checks
-            .iter()
-            .map(|check| format!("ADD CONSTRAINT {} {}", quote(&check.copy), check.text))
-            .collect();
-        for clauses in [dropped, added] {
-            session
-                .run(&format!("ALTER TABLE {table} {}", clauses.join(", ")))
-                .await
-                .map_err(doing())?;
-        }
-        Ok(())
-    }
-
-    async fn drop(&self, session: &mut Session, name: &str) -> Result<(), EngineError> {
-        let table = quote_table(self.schema, name);
-        session
-            .run(&format!("DROP TABLE IF EXISTS {table}"))
-            .await
-            .map_err(EngineError::while_doing(format!("dropping {table}")))?;
-        Ok(())
     }
 
     /// Runs the user's statement under the user's settings. The inner error is the server's
@@ -549,20 +505,16 @@ impl Planner<'_> {
     }
 
     fn refused_by_server(&self, error: &sqlx::Error) -> EngineError {
-        let number = server_error::number(error).unwrap_or_default();
-        let text = match error {
-            sqlx::Error::Database(e) => e.message().to_owned(),
-            other => other.to_string(),
-        };
         // A default that only an older, laxer sql_mode took.
-        let way_out = match number {
+        let way_out = match server_error::number(error).unwrap_or_default() {
             1067 => "; the engine option sql_mode says under which one the statement is read",
             1298 => "; the engine option time_zone takes what the server's variable takes",
             _ => "",
         };
         EngineError::permanent(format!(
-            "the server refuses statement {}: {text} ({number}){way_out}",
-            self.task.number()
+            "the server refuses statement {}: {}{way_out}",
+            self.task.number(),
+            server_error::shown(error)
         ))
     }
 }

@@ -4,9 +4,7 @@ pub mod lossy;
 mod moments;
 pub mod privilege;
 mod rehearsal;
-pub(super) mod server_fit;
-
-use sqlx::Row;
+pub mod server_fit;
 
 use super::conversion::key_order::not_comparable;
 use super::conversion::staging::{Extras, Staging};
@@ -19,8 +17,6 @@ use super::syntax::statement::Statement;
 use super::table::surroundings::Surroundings;
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
 use super::{EngineError, Job, plan};
-use crate::server_error;
-use crate::server_version::{OLDEST, Version};
 
 /// Checks the server, the account and the tables, decides the way of each statement, and checks
 /// what each way needs. Leaves the empty shadows of copies behind, and nothing if it refuses.
@@ -34,7 +30,7 @@ pub async fn plan(
     owner: &Owner,
 ) -> Result<Vec<TablePlan>, EngineError> {
     let options = Options::read(&job.options)?;
-    server(session).await?;
+    server_fit::check_server(session).await?;
     privilege::check(
         session,
         &job.schema_name,
@@ -74,7 +70,7 @@ async fn for_their_ways(
     plans: &[TablePlan],
 ) -> Result<(), EngineError> {
     if plans.iter().any(|plan| plan.way == Way::Copy) {
-        stream(session).await?;
+        server_fit::check_binlog(session).await?;
         server_fit::check_filters(session, &job.schema_name).await?;
     }
     for plan in plans {
@@ -112,104 +108,8 @@ async fn drop_shadows(
     plans: &[TablePlan],
 ) -> Result<(), EngineError> {
     for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
-        let shadow = quote_table(
-            &job.schema_name,
-            &owner.table(Role::Shadow(plan.task.position)),
-        );
-        session
-            .run(&format!("DROP TABLE IF EXISTS {shadow}"))
-            .await
-            .map_err(EngineError::while_doing(format!("dropping {shadow}")))?;
-    }
-    Ok(())
-}
-
-/// A variable as text; `None` where the server doesn't know it.
-async fn variable(session: &mut Session, name: &str) -> Result<Option<String>, EngineError> {
-    match session
-        .rows(&format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)"))
-        .await
-    {
-        Ok(rows) => rows
-            .first()
-            .map(|row| row.try_get_unchecked::<Option<String>, _>(0))
-            .transpose()
-            .map(Option::flatten)
-            .map_err(EngineError::while_doing(format!("reading {name}"))),
-        Err(error) if server_error::number(&error) == Some(1193) => Ok(None),
-        Err(error) => Err(EngineError::while_doing(format!("reading {name}"))(error)),
-    }
-}
-
-async fn server(session: &mut Session) -> Result<(), EngineError> {
-    let version = variable(session, "version").await?.unwrap_or_default();
-    if version.to_ascii_lowercase().contains("mariadb") {
-        return Err(EngineError::permanent(format!(
-            "the server is {version}; only MySQL is supported"
-        )));
-    }
-    if Version::of(&version).is_none_or(|version| version < OLDEST) {
-        return Err(EngineError::permanent(format!(
-            "the server is {version}; {OLDEST} is the oldest supported"
-        )));
-    }
-    for name in ["read_only", "super_read_only"] {
-        if variable(session, name).await?.as_deref() == Some("1") {
-            return Err(EngineError::retryable(format!(
-                "the server has {name} on, so it is no primary now; correct the deployment's \
-                 address, or wait for the fail-over"
-            )));
-        }
-    }
-    let single = variable(session, "group_replication_single_primary_mode").await?;
-    if single.as_deref() == Some("0") {
-        let online: Result<i64, sqlx::Error> = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM performance_schema.replication_group_members AS m \
-              WHERE m.MEMBER_STATE IN ('ONLINE', 'RECOVERING')",
-        )
-        .fetch_one(session.connection())
-        .await;
-        if online.is_ok_and(|members| members > 1) {
-            return Err(EngineError::permanent(
-                "the group has several primaries, where a change of a table isn't safe beside \
-                 writes on other members; switch it to single-primary mode for the change",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Global variables, what capture needs them to be, and how they come to it.
-pub(crate) const BINLOG_SETTINGS: [(&str, &str, &str); 4] = [
-    ("log_bin", "1", "start the server with --log-bin"),
-    (
-        "binlog_format",
-        "ROW",
-        "SET PERSIST binlog_format = ROW, and reconnect the application",
-    ),
-    (
-        "binlog_row_image",
-        "FULL",
-        "SET PERSIST binlog_row_image = FULL, and reconnect the application",
-    ),
-    (
-        "binlog_row_value_options",
-        "",
-        "SET PERSIST binlog_row_value_options = '', and reconnect the application",
-    ),
-];
-
-/// Capture needs every row's whole image in the binlog.
-async fn stream(session: &mut Session) -> Result<(), EngineError> {
-    for (name, wanted, remedy) in BINLOG_SETTINGS {
-        // A variable that a later server has done away with can't be set to anything else.
-        if let Some(value) = variable(session, name).await?
-            && !value.eq_ignore_ascii_case(wanted)
-        {
-            return Err(EngineError::permanent(format!(
-                "{name} is '{value}', and a copy needs '{wanted}': {remedy}"
-            )));
-        }
+        let shadow = owner.table(Role::Shadow(plan.task.position));
+        session.drop_table(&job.schema_name, &shadow).await?;
     }
     Ok(())
 }
@@ -363,7 +263,7 @@ async fn child(session: &mut Session, job: &Job, plan: &TablePlan) -> Result<(),
     let (table, first) = (original.quoted(), keys.former.first());
     let first = first.map_or("", |key| &key.name);
     // Before 9.6 there is no such variable: InnoDB cascades, below the binlog.
-    if variable(session, "innodb_native_foreign_keys")
+    if server_fit::variable(session, "innodb_native_foreign_keys")
         .await?
         .as_deref()
         != Some("0")

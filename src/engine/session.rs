@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::names::Owner;
+use super::syntax::quote_table;
 use super::{EngineError, ErrorKind, LeaseHolder, Target};
 pub use ending::{end_session, kill, wait_until_gone};
 pub use settings::{OUR_SQL_MODE, OUR_TIME_ZONE, connect};
@@ -262,6 +263,15 @@ impl Session {
             .first()
             .ok_or_else(|| EngineError::retryable("the server has no identity"))?;
         row.try_get_unchecked(0).map_err(doing())
+    }
+
+    /// Drops a table of ours, as far as it is there.
+    pub async fn drop_table(&mut self, schema: &str, name: &str) -> Result<(), EngineError> {
+        let table = quote_table(schema, name);
+        self.run(&format!("DROP TABLE IF EXISTS {table}"))
+            .await
+            .map(drop)
+            .map_err(EngineError::while_doing(format!("dropping {table}")))
     }
 
     /// From now on statements are read and executed as under `sql_mode`: for the user's DDL.

@@ -258,14 +258,8 @@ impl TableVerify {
             .map(TableDefinition::quoted)
             .unwrap_or_default();
         let key = &self.original.key;
-        let sql = format!(
-            "SELECT {} FROM {original} FORCE INDEX ({}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {}",
-            key.select(),
-            key.index(),
-            key.between(from.as_deref(), None),
-            key.order(),
-            self.chunk_rows.load(Ordering::Relaxed) - 1
-        );
+        let rows = self.chunk_rows.load(Ordering::Relaxed);
+        let sql = key.end_of_range(&original, from.as_deref(), rows);
         let mut failures = 0;
         let rows = loop {
             let error = match session.rows(&sql).await {

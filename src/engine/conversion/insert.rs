@@ -146,14 +146,9 @@ pub(crate) async fn said(
     table: &str,
     error: &sqlx::Error,
 ) -> Result<String, EngineError> {
-    let text = match error {
-        sqlx::Error::Database(e) => e.message().to_owned(),
-        other => other.to_string(),
-    };
-    let number = server_error::number(error).unwrap_or_default();
-    let mut text = format!("{text} ({number})").replace(&format!("{table}."), "");
+    let mut text = server_error::shown(error).replace(&format!("{table}."), "");
     // 3819: a CHECK is violated.
-    if number == 3819
+    if server_error::number(error) == Some(3819)
         && let Some(create) = catalog::create_statement(session, schema, table).await?
         && let Ok(create) = CreateText::parse(&create)
     {

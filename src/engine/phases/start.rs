@@ -11,7 +11,7 @@ use crate::engine::binlog::rows::RowLayout;
 use crate::engine::context::{Context, Halt};
 use crate::engine::copy::indexes;
 use crate::engine::plan::{self, constraint_names};
-use crate::engine::preflight::server_fit::{check_position, check_settings};
+use crate::engine::preflight::server_fit::{check_order, check_position};
 use crate::engine::revert::way_back;
 use crate::engine::state::checkpoint::{Found, Head, Stage, run};
 use crate::engine::stream::routing::Routing;
@@ -105,7 +105,7 @@ impl Engine {
         let nothing_to_copy = plans.iter().all(|plan| plan.way != Way::Copy);
         let gtid = position::uses_gtid(control).await?;
         if !nothing_to_copy {
-            check_settings(control, gtid).await?;
+            check_order(control, gtid).await?;
         }
         let position = match nothing_to_copy {
             true => Position::in_file("", 0),

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use super::trial_keys::TrialKeys;
 use crate::engine::EngineError;
-use crate::engine::syntax::create_text::{CreateText, ElementKind};
+use crate::engine::session::Session;
+use crate::engine::syntax::create_text::ElementKind;
 use crate::engine::syntax::statement::Alter;
+use crate::engine::syntax::{quote, quote_table};
+use crate::engine::table::surroundings::Surroundings;
 use crate::engine::table::{Key, TableDefinition, TablePlan};
 
 /// A CHECK constraint of the original and its name in an empty copy.
@@ -13,6 +16,39 @@ pub(crate) struct CheckName {
     pub original: String,
     pub copy: String,
     pub text: String,
+}
+
+/// LIKE numbers CHECK constraints anew. A name that the server made from the table's is made
+/// from the copy's, so that the swap gives it back: RENAME renames those.
+pub(super) async fn name_checks(
+    session: &mut Session,
+    original: &TableDefinition,
+    copy: &str,
+) -> Result<(), EngineError> {
+    let doing = || EngineError::while_doing("naming the constraints of an empty copy");
+    let checks = check_names(original, copy)?;
+    if checks.is_empty() {
+        return Ok(());
+    }
+    let table = quote_table(&original.schema, copy);
+    let made = Surroundings::of(session, &original.schema, copy).await?;
+    let dropped: Vec<String> = made
+        .map(|s| s.checks)
+        .unwrap_or_default()
+        .iter()
+        .map(|name| format!("DROP CHECK {}", quote(name)))
+        .collect();
+    let added: Vec<String> = checks
+        .iter()
+        .map(|check| format!("ADD CONSTRAINT {} {}", quote(&check.copy), check.text))
+        .collect();
+    for clauses in [dropped, added] {
+        session
+            .run(&format!("ALTER TABLE {table} {}", clauses.join(", ")))
+            .await
+            .map_err(doing())?;
+    }
+    Ok(())
 }
 
 pub(crate) fn check_names(

@@ -62,11 +62,7 @@ impl<'a> TrialKeys<'a> {
 
     pub async fn remove(&self, session: &mut Session) -> Result<(), EngineError> {
         for copy in &self.parents {
-            let copy = quote_table(self.schema, copy);
-            session
-                .run(&format!("DROP TABLE IF EXISTS {copy}"))
-                .await
-                .map_err(EngineError::while_doing(format!("dropping {copy}")))?;
+            session.drop_table(self.schema, copy).await?;
         }
         Ok(())
     }

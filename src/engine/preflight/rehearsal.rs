@@ -64,7 +64,7 @@ pub(crate) async fn check(
         rehearse(session, plan, original, shadow, &key, &trial).await
     }
     .await;
-    drop_table(session, &shadow.schema, &trial).await?;
+    session.drop_table(&shadow.schema, &trial).await?;
     result
 }
 
@@ -180,7 +180,7 @@ async fn make(
     trial: &str,
 ) -> Result<(), EngineError> {
     let doing = || EngineError::while_doing("making an empty table to try rows on");
-    drop_table(session, &shadow.schema, trial).await?;
+    session.drop_table(&shadow.schema, trial).await?;
     let quoted = quote_table(&shadow.schema, trial);
     session
         .run(&format!("CREATE TABLE {quoted} LIKE {}", shadow.quoted()))
@@ -205,15 +205,6 @@ async fn make(
         .await
         .map(drop)
         .map_err(doing())
-}
-
-async fn drop_table(session: &mut Session, schema: &str, name: &str) -> Result<(), EngineError> {
-    let table = quote_table(schema, name);
-    session
-        .run(&format!("DROP TABLE IF EXISTS {table}"))
-        .await
-        .map(drop)
-        .map_err(EngineError::while_doing(format!("dropping {table}")))
 }
 
 async fn rehearse(

@@ -1,4 +1,4 @@
-//! Whether the deployment's server is one that can be followed: the one it was, its settings, its binlogs.
+//! Whether the deployment's server is one that can be followed: its version, its settings, its binlogs.
 
 use sqlx::Row;
 
@@ -6,39 +6,108 @@ use crate::engine::EngineError;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::session::Session;
 use crate::server_error;
+use crate::server_version::{OLDEST, Version};
 
-/// Settings of the server without which changes cannot be followed.
-pub(crate) async fn check_settings(session: &mut Session, gtid: bool) -> Result<(), EngineError> {
-    let doing = || EngineError::while_doing("reading the binlog settings");
-    let sql = "SELECT @@GLOBAL.log_bin, CAST(@@GLOBAL.binlog_format AS CHAR), \
-               CAST(@@GLOBAL.binlog_row_image AS CHAR), @@GLOBAL.binlog_order_commits";
-    let rows = match session.rows(sql).await {
-        Ok(rows) => rows,
-        // A server without binlog_format writes rows only.
-        Err(error) if server_error::number(&error) == Some(1193) => return Ok(()),
-        Err(error) => return Err(doing()(error)),
-    };
-    let Some(row) = rows.first() else {
-        return Ok(());
-    };
-    let log_bin: i64 = row.try_get_unchecked(0).map_err(doing())?;
-    let format: String = row.try_get_unchecked(1).map_err(doing())?;
-    let image: String = row.try_get_unchecked(2).map_err(doing())?;
-    let ordered: i64 = row.try_get_unchecked(3).map_err(doing())?;
-    let refuse = |text: &str| Err(EngineError::permanent(text.to_owned()));
-    if log_bin == 0 {
-        return refuse("the server writes no binlog; start it with log_bin");
+/// A variable as text; `None` where the server doesn't know it.
+pub(super) async fn variable(
+    session: &mut Session,
+    name: &str,
+) -> Result<Option<String>, EngineError> {
+    match session
+        .rows(&format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)"))
+        .await
+    {
+        Ok(rows) => rows
+            .first()
+            .map(|row| row.try_get_unchecked::<Option<String>, _>(0))
+            .transpose()
+            .map(Option::flatten)
+            .map_err(EngineError::while_doing(format!("reading {name}"))),
+        Err(error) if server_error::number(&error) == Some(1193) => Ok(None),
+        Err(error) => Err(EngineError::while_doing(format!("reading {name}"))(error)),
     }
-    if format != "ROW" {
-        return refuse("binlog_format is not ROW; set it globally and reconnect the application");
+}
+
+/// A MySQL that is supported, and the primary.
+pub(super) async fn check_server(session: &mut Session) -> Result<(), EngineError> {
+    let version = variable(session, "version").await?.unwrap_or_default();
+    if version.to_ascii_lowercase().contains("mariadb") {
+        return Err(EngineError::permanent(format!(
+            "the server is {version}; only MySQL is supported"
+        )));
     }
-    if image != "FULL" {
-        return refuse(
-            "binlog_row_image is not FULL; set it globally and reconnect the application",
-        );
+    if Version::of(&version).is_none_or(|version| version < OLDEST) {
+        return Err(EngineError::permanent(format!(
+            "the server is {version}; {OLDEST} is the oldest supported"
+        )));
     }
-    if !gtid && ordered == 0 {
-        return refuse("binlog_order_commits is off and gtid_mode is not ON; turn one of them on");
+    for name in ["read_only", "super_read_only"] {
+        if variable(session, name).await?.as_deref() == Some("1") {
+            return Err(EngineError::retryable(format!(
+                "the server has {name} on, so it is no primary now; correct the deployment's \
+                 address, or wait for the fail-over"
+            )));
+        }
+    }
+    let single = variable(session, "group_replication_single_primary_mode").await?;
+    if single.as_deref() == Some("0") {
+        let online: Result<i64, sqlx::Error> = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM performance_schema.replication_group_members AS m \
+              WHERE m.MEMBER_STATE IN ('ONLINE', 'RECOVERING')",
+        )
+        .fetch_one(session.connection())
+        .await;
+        if online.is_ok_and(|members| members > 1) {
+            return Err(EngineError::permanent(
+                "the group has several primaries, where a change of a table isn't safe beside \
+                 writes on other members; switch it to single-primary mode for the change",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Global variables, what capture needs them to be, and how they come to it.
+pub(crate) const BINLOG_SETTINGS: [(&str, &str, &str); 4] = [
+    ("log_bin", "1", "start the server with --log-bin"),
+    (
+        "binlog_format",
+        "ROW",
+        "SET PERSIST binlog_format = ROW, and reconnect the application",
+    ),
+    (
+        "binlog_row_image",
+        "FULL",
+        "SET PERSIST binlog_row_image = FULL, and reconnect the application",
+    ),
+    (
+        "binlog_row_value_options",
+        "",
+        "SET PERSIST binlog_row_value_options = '', and reconnect the application",
+    ),
+];
+
+/// Capture needs every row's whole image in the binlog.
+pub(super) async fn check_binlog(session: &mut Session) -> Result<(), EngineError> {
+    for (name, wanted, remedy) in BINLOG_SETTINGS {
+        // A variable that a later server has done away with can't be set to anything else.
+        if let Some(value) = variable(session, name).await?
+            && !value.eq_ignore_ascii_case(wanted)
+        {
+            return Err(EngineError::permanent(format!(
+                "{name} is '{value}', and a copy needs '{wanted}': {remedy}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Without GTIDs a place in the binlog tells what is visible only where commits come in its order.
+pub(crate) async fn check_order(session: &mut Session, gtid: bool) -> Result<(), EngineError> {
+    if !gtid && variable(session, "binlog_order_commits").await?.as_deref() == Some("0") {
+        return Err(EngineError::permanent(
+            "binlog_order_commits is off and gtid_mode is not ON; turn one of them on",
+        ));
     }
     Ok(())
 }

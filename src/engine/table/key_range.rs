@@ -126,6 +126,18 @@ impl KeyColumns {
         }
     }
 
+    /// Asks for the last key of a range of so many rows after `from`; no row answers where the table ends before.
+    pub fn end_of_range(&self, table: &str, from: Option<&[KeyText]>, rows: u64) -> String {
+        format!(
+            "SELECT {} FROM {table} FORCE INDEX ({}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {}",
+            self.select(),
+            self.index,
+            self.between(from, None),
+            self.order(),
+            rows - 1
+        )
+    }
+
     /// `(a > 1 OR (a = 1 AND b > 2))`.
     fn side(&self, bound: &[KeyText], operator: &str, last: &str) -> String {
         let mut alternatives = Vec::new();
