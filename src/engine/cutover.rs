@@ -401,6 +401,7 @@ impl<'a> Cutover<'a> {
         let mut extra: Vec<String> = parents.map(|(s, t)| quote_table(s, t)).collect();
         extra.extend(drain.tables());
         let id = pinned.id();
+        drain.approach().await?;
         match self.lock(helper, &mut pinned, names, &extra).await {
             Ok(None) => {}
             Ok(Some(reason)) => {
@@ -424,7 +425,8 @@ impl<'a> Cutover<'a> {
         let deadline = locked_at + self.options.drain_limit;
         // Past this limit nobody knows whether the RENAME was sent.
         let limit = self.options.drain_limit + self.options.lock_wait + ANSWER_MARGIN;
-        let swapped = tokio::time::timeout(limit, locked.swap(&mut pinned, drain, deadline))
+        let swap = locked.swap(&mut pinned, helper, drain, deadline);
+        let swapped = tokio::time::timeout(limit, swap)
             .await
             .unwrap_or_else(|_| Err(UnderLock::Rename(no_answer())));
         match swapped {

@@ -340,6 +340,7 @@ impl Engine {
             applier: &mut applier,
             context: &context,
             helper: Mutex::new(helper),
+            target: None,
         };
         let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
         context.swapping.store(true, Ordering::SeqCst);

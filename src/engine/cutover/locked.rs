@@ -62,16 +62,25 @@ pub(crate) struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// Looks again, drains, renames.
+    /// Looks again, drains, renames. What needs no locked table is asked beside, of `helper` and of the stream: everybody waits.
     pub async fn swap(
         &self,
         pinned: &mut Session,
+        helper: &mut Session,
         drain: &mut dyn Drain,
         deadline: Instant,
     ) -> Result<(), UnderLock> {
         let schema = self.fence.schema();
         let began = Instant::now();
-        let seen = self.look_again(pinned).await.map_err(UnderLock::Before)?;
+        // All three to their ends: an answer that nobody reads would stay on its session.
+        let (seen, dependents, gathered) = tokio::join!(
+            self.look_again(pinned),
+            self.refuse_dependents(helper),
+            drain.gather(deadline)
+        );
+        let seen = seen.map_err(UnderLock::Before)?;
+        dependents.map_err(UnderLock::Before)?;
+        gathered.map_err(UnderLock::Before)?;
         let looked = began.elapsed();
         fail_point::at("cutover.drain.before");
         drain
@@ -119,18 +128,13 @@ impl Locked<'_> {
             question.push_str("; SHOW CREATE TABLE ");
             question.push_str(&quote_table(self.fence.schema(), table));
         }
-        for swap in self.names {
-            question.push_str("; ");
-            question.push_str(&dependents::question(self.fence.schema(), &swap.live));
-        }
         let rows = match pinned.rows(&question).await {
             Ok(rows) => rows,
             Err(error) => return Err(self.fence.unanswered(error)),
         };
         self.fence.judge(rows.first())?;
         let mut texts = Vec::new();
-        let mut rows = rows.iter().skip(1);
-        for row in rows.by_ref().take(2 * self.names.len()) {
+        for row in rows.iter().skip(1) {
             let text: String = row
                 .try_get_unchecked(1)
                 .map_err(EngineError::while_doing("reading the locked tables"))?;
@@ -138,7 +142,6 @@ impl Locked<'_> {
                 EngineError::permanent(format!("SHOW CREATE TABLE of a locked table: {error}"))
             })?);
         }
-        dependents::judge(rows.next())?;
         let mut seen = Seen::default();
         for (index, swap) in self.names.iter().enumerate() {
             let (Some(live), Some(next)) = (texts.get(2 * index), texts.get(2 * index + 1)) else {
@@ -160,6 +163,14 @@ impl Locked<'_> {
             seen.handover.add(schema, swap, &keys);
         }
         Ok(seen)
+    }
+
+    /// Has nobody given the application's tables a trigger or a foreign key? While they are locked nobody can.
+    async fn refuse_dependents(&self, helper: &mut Session) -> Result<(), EngineError> {
+        for swap in self.names {
+            dependents::refuse(helper, self.fence.schema(), &swap.live).await?;
+        }
+        Ok(())
     }
 
     /// Has nobody changed either table's definition since the plan?

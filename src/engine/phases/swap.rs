@@ -82,6 +82,7 @@ impl Engine {
             applier: &mut applier,
             context: &context,
             helper: Mutex::new(self.sessions.open().await?),
+            target: None,
         };
         context.swapping.store(true, Ordering::SeqCst);
         let result = cutover.run(Some(&mut drain)).await;

@@ -382,6 +382,22 @@ impl Applier {
         Ok(())
     }
 
+    /// Takes from the stream up to `target`, or as much as one batch may have.
+    pub async fn gather(
+        &mut self,
+        target: &Position,
+        deadline: Instant,
+    ) -> Result<(), EngineError> {
+        while !self.has_taken(target) && !self.is_full() {
+            let next = tokio::time::timeout_at(deadline, self.capture.receiver.recv());
+            let captured = next.await.map_err(|_| {
+                EngineError::retryable("the stream did not reach the locked state in time")
+            })?;
+            self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
+        }
+        Ok(())
+    }
+
     /// Applies everything up to `target` on a session that holds the tables locked.
     pub async fn drain(
         &mut self,
@@ -389,15 +405,12 @@ impl Applier {
         target: &Position,
         deadline: Instant,
     ) -> Result<(), EngineError> {
-        while !self.has_taken(target) {
-            let next = tokio::time::timeout_at(deadline, self.capture.receiver.recv());
-            let captured = next.await.map_err(|_| {
-                EngineError::retryable("the stream did not reach the locked state in time")
-            })?;
-            self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
-            if self.is_full() {
-                self.flush_within(connection, deadline).await?;
+        loop {
+            self.gather(target, deadline).await?;
+            if self.has_taken(target) {
+                break;
             }
+            self.flush_within(connection, deadline).await?;
         }
         self.prepared.all_ended()?;
         self.flush_within(connection, deadline).await

@@ -12,12 +12,17 @@ use crate::engine::EngineError;
 /// `LOCK TABLES … WRITE` shuts every other session out of the tables, our own appliers included,
 /// so the last changes go through the session that holds the locks.
 pub trait Drain: Send {
-    /// Prepares `session` (temporary tables, mostly) before it locks anything, and catches up
-    /// as far as possible so that little is left for [`Drain::drain`].
+    /// Prepares `session` (temporary tables, mostly) before it locks anything, and catches up so far that
+    /// [`Drain::approach`] has little left to do.
     fn prepare<'a>(
         &'a mut self,
         session: &'a mut MySqlConnection,
     ) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Catches up once more, as the last thing before the locks are asked for.
+    fn approach(&mut self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Tables that `drain` writes besides originals and shadows, qualified and quoted: to be
     /// locked with them.
@@ -27,6 +32,17 @@ pub trait Drain: Send {
     /// stream, whatever the account may see.
     fn prepared(&self) -> Option<(String, Duration)> {
         None
+    }
+
+    /// Takes from the stream what was committed before the locks were granted, as far as that needs no session that holds
+    /// them: so it goes on while that session is asked other things. [`Drain::drain`] does the rest, without it too.
+    ///
+    /// # Errors
+    ///
+    /// Retryable when `deadline` passes first.
+    fn gather<'a>(&'a mut self, deadline: Instant) -> BoxFuture<'a, Result<(), EngineError>> {
+        let _ = deadline;
+        Box::pin(async { Ok(()) })
     }
 
     /// Applies everything that was committed before the locks were granted, on `session`.

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::apply::Applied;
 use crate::engine::EngineError;
-use crate::engine::binlog::gtid::Position;
+use crate::engine::binlog::gtid::{NotAGtidSet, Position};
 use crate::engine::context::{Context, Halt};
 use crate::engine::session::Session;
 use crate::server_error;
@@ -76,47 +76,28 @@ pub async fn uses_gtid(session: &mut Session) -> Result<bool, EngineError> {
 /// The place after all transactions that are committed.
 pub async fn current(session: &mut Session, gtid: bool) -> Result<Position, EngineError> {
     let doing = || EngineError::while_doing("asking for the binlog position");
-    let (file, offset) = match session.rows("SHOW BINARY LOG STATUS").await {
-        Ok(rows) => first_place(&rows)?,
+    let rows = match session.rows("SHOW BINARY LOG STATUS").await {
         // Before 8.2 the statement has another name.
         Err(error) if server_error::number(&error) == Some(1064) => {
-            first_place(&session.rows("SHOW MASTER STATUS").await.map_err(doing())?)?
+            session.rows("SHOW MASTER STATUS").await
         }
-        Err(error) => return Err(doing()(error)),
-    };
-    let gtid_set = match gtid {
-        false => None,
-        true => {
-            let sql = "SELECT @@GLOBAL.gtid_executed";
-            let rows = session.rows(sql).await.map_err(doing())?;
-            let text: String = rows
-                .first()
-                .map(|row| row.try_get_unchecked(0))
-                .transpose()
-                .map_err(doing())?
-                .unwrap_or_default();
-            let set = text
-                .parse()
-                .map_err(|e: crate::engine::binlog::gtid::NotAGtidSet| {
-                    EngineError::permanent(e.to_string())
-                })?;
-            Some(set)
-        }
-    };
-    Ok(Position {
-        gtid_set,
-        ..Position::in_file(file, offset)
-    })
-}
-
-fn first_place(rows: &[sqlx::mysql::MySqlRow]) -> Result<(String, u64), EngineError> {
+        answer => answer,
+    }
+    .map_err(doing())?;
     let Some(row) = rows.first() else {
         return Err(EngineError::permanent(
             "the server writes no binlog; turn on log_bin, changes cannot be followed without it",
         ));
     };
-    let doing = || EngineError::while_doing("asking for the binlog position");
     let file: String = row.try_get_unchecked(0).map_err(doing())?;
     let offset: u64 = row.try_get_unchecked(1).map_err(doing())?;
-    Ok((file, offset))
+    let executed: String = row.try_get_unchecked(4).map_err(doing())?;
+    let gtid_set = gtid
+        .then(|| executed.parse())
+        .transpose()
+        .map_err(|e: NotAGtidSet| EngineError::permanent(e.to_string()))?;
+    Ok(Position {
+        gtid_set,
+        ..Position::in_file(file, offset)
+    })
 }

@@ -232,6 +232,20 @@ pub struct SwapDrain<'a> {
     pub applier: &'a mut Applier,
     pub context: &'a Context,
     pub helper: Mutex<Session>,
+    /// What was committed when the locks were granted, if [`Drain::gather`] has asked for it.
+    pub target: Option<Position>,
+}
+
+impl SwapDrain<'_> {
+    async fn catch_up(&mut self) -> Result<(), EngineError> {
+        let helper = self.helper.get_mut();
+        let target = position::current(helper, self.context.gtid).await?;
+        if !self.context.gtid {
+            let mark = self.context.store.mark()?;
+            run(helper.connection(), mark, PASSING).await?;
+        }
+        self.applier.catch_up(&target).await
+    }
 }
 
 impl Drain for SwapDrain<'_> {
@@ -240,18 +254,15 @@ impl Drain for SwapDrain<'_> {
         session: &'a mut MySqlConnection,
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
-            let helper = self.helper.get_mut();
-            // Twice: the second round is short, so that little is left for the lock.
-            for _ in 0..2 {
-                let target = position::current(helper, self.context.gtid).await?;
-                if !self.context.gtid {
-                    let mark = self.context.store.mark()?;
-                    run(helper.connection(), mark, PASSING).await?;
-                }
-                self.applier.catch_up(&target).await?;
-            }
-            self.applier.prepare(session).await
+            self.target = None;
+            self.applier.prepare(session).await?;
+            self.catch_up().await
         })
+    }
+
+    fn approach(&mut self) -> BoxFuture<'_, Result<(), EngineError>> {
+        // A short round, so that little is left for the lock.
+        Box::pin(self.catch_up())
     }
 
     fn tables(&self) -> Vec<String> {
@@ -262,6 +273,18 @@ impl Drain for SwapDrain<'_> {
         self.applier.prepared()
     }
 
+    fn gather<'a>(&'a mut self, deadline: Instant) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            // Without GTIDs a mark is written after the place, by the session that has locked the table for it.
+            if self.context.gtid {
+                let target = position::current(self.helper.get_mut(), true).await?;
+                let target = self.target.insert(target);
+                self.applier.gather(target, deadline.into()).await?;
+            }
+            Ok(())
+        })
+    }
+
     fn drain<'a>(
         &'a mut self,
         session: &'a mut MySqlConnection,
@@ -269,7 +292,10 @@ impl Drain for SwapDrain<'_> {
     ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
             let helper = self.helper.get_mut();
-            let target = position::current(helper, self.context.gtid).await?;
+            let target = match self.target.take() {
+                Some(target) => target,
+                None => position::current(helper, self.context.gtid).await?,
+            };
             if !self.context.gtid {
                 let mark = format!("{}; COMMIT", self.context.store.mark()?);
                 run(session, mark, PASSING).await?;

@@ -1,14 +1,37 @@
 //! Triggers and foreign keys that came to a table after preflight had found none: they would follow the old table.
 
 use sqlx::Row;
-use sqlx::mysql::MySqlRow;
 
 use crate::engine::EngineError;
 use crate::engine::session::Session;
 use crate::engine::syntax::{quote_table, quote_text};
 
-/// Asks for them, a row each. It opens no table, so that it may be asked under `LOCK TABLES`, when no more can come.
-pub(crate) fn question(schema: &str, table: &str) -> String {
+/// Looks soon after somebody has made one, and while the table is locked, when no more can come. It opens no table, so that
+/// any session may ask.
+///
+/// # Errors
+///
+/// Permanent, naming the first that is found.
+pub(crate) async fn refuse(
+    session: &mut Session,
+    schema: &str,
+    table: &str,
+) -> Result<(), EngineError> {
+    let doing = || EngineError::while_doing("looking for new triggers");
+    let rows = session
+        .rows(&question(schema, table))
+        .await
+        .map_err(doing())?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    let dependent: String = row.try_get_unchecked(0).map_err(doing())?;
+    Err(EngineError::permanent(format!(
+        "{dependent} since the change began, and would follow the old table; drop it, and submit the change again"
+    )))
+}
+
+fn question(schema: &str, table: &str) -> String {
     let to = quote_text(&format!(" has come to {}", quote_table(schema, table)));
     let (schema, table) = (quote_text(schema), quote_text(table));
     format!(
@@ -19,32 +42,4 @@ pub(crate) fn question(schema: &str, table: &str) -> String {
            FROM information_schema.REFERENTIAL_CONSTRAINTS AS k \
           WHERE k.UNIQUE_CONSTRAINT_SCHEMA = {schema} AND k.REFERENCED_TABLE_NAME = {table}"
     )
-}
-
-/// # Errors
-///
-/// Permanent, naming what the first answer to [`question`] names.
-pub(crate) fn judge(first: Option<&MySqlRow>) -> Result<(), EngineError> {
-    let Some(row) = first else {
-        return Ok(());
-    };
-    let dependent: String = row
-        .try_get_unchecked(0)
-        .map_err(EngineError::while_doing("looking for new triggers"))?;
-    Err(EngineError::permanent(format!(
-        "{dependent} since the change began, and would follow the old table; drop it, and submit the change again"
-    )))
-}
-
-/// Looks without a lock: soon after somebody has made one.
-pub(crate) async fn refuse(
-    session: &mut Session,
-    schema: &str,
-    table: &str,
-) -> Result<(), EngineError> {
-    let rows = session
-        .rows(&question(schema, table))
-        .await
-        .map_err(EngineError::while_doing("looking for new triggers"))?;
-    judge(rows.first())
 }

@@ -2,8 +2,9 @@
 //!
 //! A row's digest is SHA-256 over all carried columns, so written that no two different rows
 //! look alike: numbers as their exact text, strings as their bytes, then the length of every
-//! string, then which columns are NULL. Read from the end, that text has one meaning only. The
-//! original's values are first converted as the change converts them.
+//! string but the first, then which columns are NULL. That text has one meaning only: read from the end up to the
+//! first string, and from the beginning up to it. The original's values are first converted as the change converts
+//! them.
 
 use crate::engine::syntax::quote;
 use crate::engine::table::{Column, DataType, TablePlan};
@@ -95,7 +96,8 @@ fn is_text_like(data_type: DataType) -> bool {
 
 fn row(values: &[Value]) -> String {
     let mut parts: Vec<String> = values.iter().map(|v| v.text.clone()).collect();
-    for value in values.iter().filter(|v| v.is_string) {
+    // The first one is what the others leave.
+    for value in values.iter().filter(|v| v.is_string).skip(1) {
         parts.push(format!("LENGTH({})", value.text));
     }
     let nullable: Vec<&Value> = values.iter().filter(|v| v.nullable).collect();
