@@ -93,6 +93,26 @@ async fn rows_that_move_between_what_is_copied_and_what_is_not_arrive() {
     ends_equal(&mut db, copying, &writes).await;
 }
 
+/// Pieces end at numbers that nobody has, where most numbers have their row, and at rows elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_arrive_whose_keys_have_holes_of_every_size() {
+    change(
+        "CREATE TABLE orders (k BIGINT NOT NULL PRIMARY KEY, id INT NOT NULL, v INT)",
+        "INSERT INTO orders SELECT i - 4000, i, i FROM n WHERE i <= 8000; \
+         INSERT INTO orders SELECT 1000000 + 50 * i, 10000 + i, i FROM n WHERE i <= 1500; \
+         INSERT INTO orders SELECT 2000000 + i, 20000 + i, i FROM n WHERE i <= 6000; \
+         INSERT INTO orders VALUES (-9223372036854775808, 1, 1), (9223372036854775807, 2, 2)",
+        "ALTER TABLE orders MODIFY v BIGINT",
+        &[
+            "DELETE FROM orders WHERE k BETWEEN 2001000 AND 2003000",
+            "REPLACE INTO orders VALUES (500000, 3, 3), (1000001, 4, 4), (2001500, 5, 5), (9223372036854775806, 6, 6)",
+            "UPDATE orders SET k = k + 3000000 WHERE k BETWEEN 100 AND 120",
+            "UPDATE orders SET v = v + 1 WHERE id % 89 = 0",
+        ],
+    )
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_key_that_ignores_case_keeps_the_order_of_its_changes() {
     change(

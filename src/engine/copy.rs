@@ -17,9 +17,10 @@ use super::context::{Context, Halt};
 use super::conversion::insert::{Rows, from_original, said};
 use super::error::ErrorKind;
 use super::session::Session;
-use super::state::checkpoint::{CopiedRange, artifact_error, run};
+use super::state::checkpoint::{CopiedRange, run};
 use super::stream::routing::{FlightId, Range, Unseen};
 use super::syntax::quote;
+use super::table::cut::Cutter;
 use super::table::key_range::{Bound, KeyColumns};
 use super::table::{Copied, TableDefinition};
 use super::{EngineError, fail_point};
@@ -52,6 +53,7 @@ pub struct TableCopy {
     /// The shadow's name.
     shadow: String,
     key: KeyColumns,
+    cutter: Cutter,
     /// Everything before the condition.
     insert: String,
     /// What follows it.
@@ -108,6 +110,7 @@ impl TableCopy {
             table,
             original: original.clone(),
             shadow: shadow.name.clone(),
+            cutter: Cutter::new(original, columns.clone()),
             key: columns,
             insert,
             insert_tail,
@@ -241,14 +244,12 @@ impl TableCopy {
         session: &mut Session,
         from: &Bound,
     ) -> Result<Bound, EngineError> {
-        let rows = self.chunk_rows.load(Ordering::Relaxed);
-        let table = self.original.quoted();
-        let sql = self.key.end_of_range(&table, from.as_deref(), rows);
         let mut failures = 0;
         loop {
-            let error = match session.rows(&sql).await {
-                Ok(rows) => return rows.first().map(|row| self.key.read(row, 0)).transpose(),
-                Err(error) => artifact_error(error, "looking for the end of a chunk"),
+            let rows = self.chunk_rows.load(Ordering::Relaxed);
+            let error = match self.cutter.end(session, from, rows).await {
+                Ok(end) => return Ok(end),
+                Err(error) => error,
             };
             self.recover(session, error, &mut failures).await?;
         }
@@ -304,6 +305,8 @@ impl TableCopy {
                 break (0, Duration::ZERO, started.elapsed());
             }
         };
+        let Chunk { from, to, .. } = &begun.chunk;
+        self.cutter.found(from, to, rows);
         self.context.routing.finish(self.table, begun.flight);
         self.context.progress.copied(self.table, rows);
         self.context.concurrency.done(rows);

@@ -5,6 +5,7 @@
 //! [`TableDefinition::columns`], which is the order of row images in the binlog.
 
 pub mod catalog;
+pub mod cut;
 pub(super) mod dependents;
 pub mod foreign_key;
 pub mod key_range;

@@ -29,8 +29,9 @@ use super::session::Session;
 use super::state::checkpoint::{artifact_error, run};
 use super::stream::position::Place;
 use super::syntax::quote;
+use super::table::Copied;
+use super::table::cut::Cutter;
 use super::table::key_range::{Bound, KeyColumns, KeyText};
-use super::table::{Copied, TableDefinition};
 use super::{EngineError, fail_point};
 use converted::{Converted, convert};
 use differing::ROUNDS;
@@ -81,7 +82,9 @@ pub struct TableVerify {
     original: Part,
     shadow: Part,
     place: Arc<Place>,
-    rest: Mutex<Option<Option<Vec<KeyText>>>>,
+    cutter: Cutter,
+    /// Where the next range begins; `None` at the end.
+    rest: Mutex<Option<Bound>>,
     chunk_rows: AtomicU64,
     /// Chunks since the last one that differed.
     calm_chunks: AtomicU32,
@@ -150,6 +153,7 @@ impl TableVerify {
             Some((_, name)) => name.clone(),
             None => original.quoted(),
         };
+        let cutter = Cutter::new(original, original_key.clone());
         let mut from = Part::new(from, original_key, digest.original, "original");
         from.converted = converted.map(|(converted, _)| converted);
         Ok(Self {
@@ -158,6 +162,7 @@ impl TableVerify {
             original: from,
             shadow: Part::new(shadow.quoted(), shadow_key, digest.shadow, "shadow"),
             place: Arc::clone(place),
+            cutter,
             rest: Mutex::new(Some(None)),
             chunk_rows: AtomicU64::new(FIRST_ROWS),
             calm_chunks: AtomicU32::new(WRITTEN_CHUNKS),
@@ -251,26 +256,15 @@ impl TableVerify {
         let Some(from) = rest.clone() else {
             return Ok(None);
         };
-        let plan = &self.context.plans[self.table];
-        let original = plan
-            .original
-            .as_ref()
-            .map(TableDefinition::quoted)
-            .unwrap_or_default();
-        let key = &self.original.key;
         let rows = self.chunk_rows.load(Ordering::Relaxed);
-        let sql = key.end_of_range(&original, from.as_deref(), rows);
         let mut failures = 0;
-        let rows = loop {
-            let error = match session.rows(&sql).await {
-                Ok(rows) => break rows,
-                Err(error) => {
-                    EngineError::while_doing("looking for the end of a range to compare")(error)
-                }
+        let to = loop {
+            let error = match self.cutter.end(session, &from, rows).await {
+                Ok(to) => break to,
+                Err(error) => error,
             };
             self.recover(session, error, &mut failures).await?;
         };
-        let to = rows.first().map(|row| key.read(row, 0)).transpose()?;
         *rest = to.clone().map(Some);
         Ok(Some((from, to)))
     }
@@ -288,6 +282,7 @@ impl TableVerify {
         let rows = sums::rows(&original);
         self.adapt(rows, started.elapsed());
         self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.cutter.found(from, to, rows);
         self.context.concurrency.done(rows);
         if original == shadow {
             // Counts up to what matters, and no further.

@@ -90,6 +90,11 @@ impl KeyColumns {
             .ok_or_else(|| EngineError::permanent("the server sent a key that is no key"))
     }
 
+    /// Whether keys are whole numbers, in their order.
+    pub fn is_one_integer(&self) -> bool {
+        matches!(self.columns.as_slice(), [(_, column)] if column.data_type.is_integer())
+    }
+
     /// A literal that compares with the column as the column's own values do.
     fn literal(column: &Column, part: &KeyText) -> String {
         match part {
