@@ -1,15 +1,15 @@
 -- View: _apply_gate
 --
 -- What the siblings of each unsettled apply let through now, one row an apply: the first position that shuts each gate for
--- those after it (NULL: none), the requests that are pending, the copies that run, when the revert window of the last swap
--- ends. The one place where gate_rule is read.
+-- those after it (NULL: none), the requests that are pending, the copies that run, whose swap is next (NULL: none can come),
+-- when the revert window of the last swap ends. The one place where gate_rule is read.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _apply_gate (
     apply_id, operations, cutover_policy, on_failure, max_copies, defer_cutover, is_cutover_opened, revert_scope,
     stop_request_id, start_request_id, cancel_request_id, cutover_request_id, revert_request_id, skip_request_id,
     copy_blocker_position, cutover_blocker_position, copy_for_good_position, cutover_for_good_position, first_copy_ahead_position,
-    pause_position, first_running_position, next_revert_position, can_swap, running_operations, is_swapping,
+    pause_position, first_running_position, next_revert_position, next_swap_position, running_operations, is_swapping,
     first_revert_position, windows_end_at
 ) AS
 SELECT a.apply_id,
@@ -35,10 +35,8 @@ SELECT a.apply_id,
        sibling.pause_position,
        sibling.first_running_position,
        sibling.next_revert_position,
-       -- A swap is under way or may still come; none does behind a sibling that blocks for good.
-       sibling.first_swap_ahead_position IS NOT NULL
-       AND (   sibling.cutover_for_good_position IS NULL
-            OR sibling.first_swap_ahead_position < sibling.cutover_for_good_position),
+       -- Swaps go in order: the first that is under way or ahead is next. None comes behind a sibling that blocks for good.
+       IF(sibling.first_swap_ahead_position > sibling.cutover_for_good_position, NULL, sibling.first_swap_ahead_position),
        sibling.running_operations,
        sibling.is_swapping,
        sibling.first_revert_position,

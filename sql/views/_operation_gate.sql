@@ -54,13 +54,13 @@ SELECT judged.operation_id,
             OR (    IF(judged.revert_scope = 'apply', judged.windows_end_at, judged.revert_until) <= UTC_TIMESTAMP(6)
                 AND judged.revert_request_id IS NULL
                 AND (   judged.revert_scope = 'operation'
-                     OR NOT judged.can_swap)))
+                     OR judged.next_swap_position IS NULL)))
   FROM (
        SELECT l.operation_id, l.apply_id, l.position, l.deployment, l.state, l.is_held, l.lease_token, l.claim, l.directive,
               l.next_attempt_at, l.skip_request_id, l.revert_request_id, l.revert_until,
               g.stop_request_id, g.copy_blocker_position, g.cutover_blocker_position, g.copy_for_good_position,
               g.cutover_for_good_position, g.first_copy_ahead_position, g.first_running_position, g.next_revert_position,
-              g.is_swapping, g.revert_scope, g.can_swap, g.first_revert_position, g.windows_end_at,
+              g.is_swapping, g.revert_scope, g.next_swap_position, g.first_revert_position, g.windows_end_at,
               -- A copy that has begun is ungated: its next gate is that of the cutover.
               s.gate_now AS gate,
               CASE

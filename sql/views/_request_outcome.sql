@@ -22,7 +22,7 @@ SELECT ended.request_id,
                   WHEN 'cutover'     THEN
                       CASE
                           WHEN r.operation_id IS NULL                               THEN
-                               IF(g.can_swap, NULL,
+                               IF(g.next_swap_position IS NOT NULL, NULL,
                                   -- What had swapped before it was asked for is not its doing; the log knows which came first.
                                   IF(EXISTS (SELECT 1
                                                FROM event AS e

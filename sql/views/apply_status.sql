@@ -1,7 +1,8 @@
 -- View: apply_status
 --
 -- Every apply and how it stands, worked out from its operations; nobody writes it. The error is that of the first failed
--- operation in order, with its deployment. Times in UTC.
+-- operation in order, with its deployment. next_swap: the deployment whose swap is under way or comes next, NULL where none can
+-- come. Times in UTC.
 -- For what goes on, ask for finished_at IS NULL: an index finds those. A condition on state alone works out every apply that ever
 -- was.
 --
@@ -10,7 +11,7 @@ CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW apply_status (
     apply_id, apply_name, schema_name, state, cutover_policy, on_failure, operations, completed, failed, percent, seconds_left,
-    error, submitted_by, submitted_at, finished_at, defer_cutover, revert_window_seconds, throttle_level, note
+    error, submitted_by, submitted_at, finished_at, defer_cutover, revert_window_seconds, throttle_level, note, next_swap
 ) AS
 SELECT a.apply_id,
        COALESCE(a.apply_name, CONCAT('apply-', a.apply_id)),
@@ -59,7 +60,13 @@ SELECT a.apply_id,
        a.defer_cutover,
        a.revert_window_seconds,
        a.throttle_level,
-       a.note
+       a.note,
+       (SELECT o.deployment
+          FROM _apply_gate AS g
+          JOIN operation   AS o
+            ON o.apply_id = g.apply_id
+           AND o.position = g.next_swap_position
+         WHERE g.apply_id = a.apply_id)
   FROM apply AS a
   JOIN LATERAL (
        SELECT COUNT(IF(p.state = 'completed', 1, NULL))                                           AS completed,

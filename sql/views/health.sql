@@ -1,15 +1,16 @@
 -- View: health
 --
 -- What is wrong, and what to do about it. Empty when all is well. severity: `error` (nothing goes on without a person), `warning`,
--- `notice` (it goes on by itself, late).
+-- `notice` (it goes on by itself, late). apply_id: whose trouble it is.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
-VIEW health (severity, subject, problem, remedy) AS
+VIEW health (severity, subject, problem, remedy, apply_id) AS
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', s.operation_id, ' on ', s.deployment),
        CONCAT('its driver ', s.driver, ' was last heard from ', s.heartbeat_age_seconds, ' s ago'),
        CONCAT('start a driver, which takes it over; if ', s.driver, ' is known to be gone: CALL operation_release_lease(',
-              s.operation_id, ', ''why'')')
+              s.operation_id, ', ''why'')'),
+       s.apply_id
   FROM lease_status AS s
  WHERE s.stale
 UNION ALL
@@ -18,8 +19,9 @@ SELECT IF(c.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
        CONCAT('it has been claimable for its ', c.claim, ' for ', TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
               IF(c.drivers = 0, ' s, and no driver takes it', CONCAT(' s; drivers that may take it are at other work: ', c.drivers))),
        IF(c.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status',
-          'wait, or start another driver (lockkeeper drive); see driver_status')
-  FROM (SELECT w.operation_id, w.deployment, w.claim, w.claimable_at,
+          'wait, or start another driver (lockkeeper drive); see driver_status'),
+       c.apply_id
+  FROM (SELECT w.operation_id, w.apply_id, w.deployment, w.claim, w.claimable_at,
                -- Those that live, with this deployment in their scope.
                (SELECT COUNT(*)
                   FROM driver_status AS d
@@ -41,7 +43,8 @@ SELECT 'error' COLLATE utf8mb4_0900_bin,
        CASE a.state
            WHEN 'paused' THEN CONCAT('CALL apply_release(', a.apply_id, ', ''why'') to go on, or CALL apply_cancel(', a.apply_id, ', ''why'')')
            ELSE CONCAT('CALL apply_cancel(', a.apply_id, ', ''why'') to clean up what waits behind it')
-       END
+       END,
+       a.apply_id
   FROM apply_status AS a
  WHERE a.finished_at IS NULL
    AND a.state IN ('paused', 'halted')
@@ -50,7 +53,8 @@ SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', g.operation_id, ' on ', g.deployment),
        CONCAT('it is on hold behind ', b.deployment, ', which is in state ', b.state),
        IF(b.is_pausing, CONCAT('CALL apply_release(', g.apply_id, ', ''why'') to go on, or CALL apply_cancel(', g.apply_id, ', ''why'')'),
-          CONCAT('CALL apply_cancel(', g.apply_id, ', ''why'') to clean up what waits behind it'))
+          CONCAT('CALL apply_cancel(', g.apply_id, ', ''why'') to clean up what waits behind it')),
+       g.apply_id
   -- Its driver waits, so that the apply's state does not tell that nobody will ever let it swap.
   FROM _operation_gate AS g
   JOIN _sibling        AS b
@@ -63,7 +67,8 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', p.operation_id, ' on ', p.deployment),
        CONCAT('failed ', p.attempt, ' times: ', p.error),
        CONCAT('mend the cause; it is tried again at ', p.next_attempt_at,
-              IF(l.state = 'failed_retryable', CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), ''))
+              IF(l.state = 'failed_retryable', CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), '')),
+       p.apply_id
   FROM _operation_progress AS p
   JOIN operation_live      AS l
     ON l.operation_id = p.operation_id
@@ -73,7 +78,8 @@ UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),
        CONCAT(r.command, ' has been pending for ', TIMESTAMPDIFF(SECOND, r.requested_at, UTC_TIMESTAMP(6)), ' s'),
-       'lease_status says which driver has to carry it out, operation_status.error what holds it up; where no driver runs, start one'
+       'lease_status says which driver has to carry it out, operation_status.error what holds it up; where no driver runs, start one',
+       r.apply_id
   FROM apply           AS a
   JOIN control_request AS r FORCE INDEX (control_request_pending_once)
     ON r.apply_id        = a.apply_id
@@ -86,5 +92,8 @@ UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', x.operation_id),
        CONCAT('stored: ', x.recorded, '; declared: ', x.declared),
-       'this is a defect of Lockkeeper; report it, with the event_log of the apply; any command on the apply mends it'
+       'this is a defect of Lockkeeper; report it, with the event_log of the apply; any command on the apply mends it',
+       o.apply_id
   FROM consistency AS x
+  JOIN operation   AS o
+    ON o.operation_id = x.operation_id

@@ -61,7 +61,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     };
     let is_compared = objects.is_some();
     let health = session
-        .read("SELECT h.severity, h.subject, h.problem, h.remedy FROM health AS h ORDER BY FIELD(h.severity, 'error', 'warning', 'notice'), h.subject".to_owned())
+        .read("SELECT h.severity, h.subject, h.problem, h.remedy, h.apply_id FROM health AS h ORDER BY FIELD(h.severity, 'error', 'warning', 'notice'), h.subject".to_owned())
         .await?;
     let consistency = session
         .read("SELECT c.operation_id, c.recorded, c.declared FROM consistency AS c ORDER BY c.operation_id".to_owned())

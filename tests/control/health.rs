@@ -145,3 +145,59 @@ async fn health_names_who_is_on_hold_behind_a_failure() {
         );
     }
 }
+
+/// Whoever looks at one apply alone asks for its lines.
+#[tokio::test]
+async fn every_line_of_health_has_the_apply_that_it_is_about() {
+    let fleet = Fleet::of(2).await;
+    let parallel = |more: Value| {
+        let mut options = json!({"cutover_policy": "parallel"});
+        let more = more.as_object().cloned().unwrap_or_default();
+        options.as_object_mut().unwrap().extend(more);
+        options
+    };
+    let halted = fleet.submit(parallel(Value::Null)).await;
+    let [h1, h2] = halted.all();
+    fleet.park(h2).await;
+    fleet.fail_operation(h1).await;
+    let on_hold = fleet.submit(parallel(json!({"defer_cutover": true}))).await;
+    let [f1, f2] = on_hold.all();
+    fleet.hold(f2).await;
+    fleet.fail_operation(f1).await;
+    let retried = fleet.submit(Value::Null).await;
+    let [r1, _] = retried.all();
+    for _ in 0..3 {
+        let claim = fleet.run(r1).await;
+        fleet.fail_for_now(&claim).await;
+    }
+    let stopping = fleet.submit(Value::Null).await;
+    fleet.run(stopping.operations[0]).await;
+    fleet.stop(&stopping).await;
+    let silent = fleet.submit(Value::Null).await;
+    fleet.run(silent.operations[0]).await;
+    fleet.age(silent.operations[0], 61).await;
+    let unclaimed = fleet.submit(Value::Null).await;
+    fleet.age(unclaimed.operations[0], 181).await;
+    let broken = fleet.submit(Value::Null).await;
+    // What no call can bring about: a request of an hour ago, and a stored answer that is not the declared one.
+    for write in [
+        "UPDATE control_request SET requested_at = requested_at - INTERVAL 1 HOUR WHERE command = 'stop'".to_owned(),
+        format!("UPDATE operation_live SET directive = 'stop' WHERE operation_id = {}", broken.operations[0]),
+    ] {
+        fleet.sql().await.run(&write).await.unwrap();
+    }
+
+    for (problem, apply) in [
+        ("it is halted%", &halted),
+        ("it is on hold%", &on_hold),
+        ("failed 3 times%", &retried),
+        ("stop has been pending%", &stopping),
+        ("its driver%", &silent),
+        ("it has been claimable%", &unclaimed),
+        ("stored: %", &broken),
+    ] {
+        let applies = "SELECT CAST(h.apply_id AS CHAR) FROM health AS h WHERE h.problem LIKE ?";
+        let found = fleet.sql().await.texts(applies, arguments![problem]).await;
+        assert_eq!(found, [apply.id.to_string()], "{problem}");
+    }
+}

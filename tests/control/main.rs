@@ -16,6 +16,7 @@ mod drivers;
 mod health;
 mod hostile;
 mod leases;
+mod next_swap;
 mod on_failure;
 mod parking;
 mod progress;

@@ -49,6 +49,8 @@ pub(super) struct Apply {
     pub seconds_left: Option<f64>,
     pub completed: u64,
     pub throttle_level: u64,
+    /// The deployment whose swap is under way or comes next; nobody, where none can come.
+    pub next_swap: Option<String>,
     pub operations: Vec<Operation>,
 }
 
@@ -83,45 +85,7 @@ pub(super) struct Event {
     pub sentence: String,
 }
 
-impl Fleet {
-    /// Whether a line of `health` is about what is shown: `apply 7`, `operation 41 on eu-1`, `request 3 on apply 7`. One that
-    /// can't be told apart is.
-    fn concerns(&self, subject: &str) -> bool {
-        let words: Vec<&str> = subject.split(' ').collect();
-        let number = |text: &str| text.parse::<u64>().ok();
-        let operations = self.applies.iter().flat_map(|apply| &apply.operations);
-        let apply = match words.as_slice() {
-            ["apply", apply] | ["request", _, "on", "apply", apply] => number(apply),
-            ["operation", operation, ..] => {
-                let id = number(operation);
-                return operations
-                    .into_iter()
-                    .any(|one| Some(one.operation_id) == id);
-            }
-            _ => return true,
-        };
-        self.applies.iter().any(|one| Some(one.apply_id) == apply)
-    }
-}
-
 impl Apply {
-    /// Who has the next swap: swaps go in order, so it is the first that has one ahead. Nobody, where none can come.
-    pub fn turn(&self) -> Option<&Operation> {
-        let is_ahead = |one: &&Operation| {
-            matches!(
-                one.state.as_str(),
-                "pending"
-                    | "running"
-                    | "failed_retryable"
-                    | "stopped"
-                    | "waiting_for_cutover"
-                    | "cutting_over"
-            )
-        };
-        let first = self.operations.iter().find(is_ahead);
-        first.filter(|_| self.state != "halted")
-    }
-
     /// Who has arrived at the barrier and not swapped.
     pub fn at_barrier(&self) -> Vec<&str> {
         self.operations
@@ -155,7 +119,7 @@ async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, C
     let applies = session
         .read(format!(
             "SELECT a.apply_id, a.apply_name, a.schema_name, a.state, a.cutover_policy, a.percent, a.seconds_left,
-                    a.completed, a.throttle_level
+                    a.completed, a.throttle_level, a.next_swap
                FROM apply_status AS a
               WHERE {which}
               ORDER BY a.apply_id DESC
@@ -185,20 +149,17 @@ async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, C
     if fleet.applies.is_empty() {
         fleet.last = last(session).await?;
     }
+    let of_it = only.map_or(String::new(), |apply| format!("WHERE h.apply_id = {apply}"));
     let health = session
-        .read(
+        .read(format!(
             "SELECT h.severity, h.subject, h.problem, h.remedy
                FROM health AS h
+               {of_it}
               ORDER BY FIELD(h.severity, 'error', 'warning', 'notice'), h.subject, h.problem"
-                .to_owned(),
-        )
+        ))
         .await?;
-    let shown: Vec<usize> = (0..health.rows.len())
-        .filter(|row| only.is_none() || fleet.concerns(&health.text(*row, "subject")))
-        .collect();
-    fleet.health_total = shown.len();
-    fleet.health = shown
-        .into_iter()
+    fleet.health_total = health.rows.len();
+    fleet.health = (0..health.rows.len())
         .take(HEALTH)
         .map(|row| Health {
             severity: health.text(row, "severity"),
@@ -283,6 +244,7 @@ fn apply(table: &Table, row: usize) -> Apply {
         seconds_left: number(table, row, "seconds_left"),
         completed: number(table, row, "completed").unwrap_or_default() as u64,
         throttle_level: number(table, row, "throttle_level").unwrap_or_default() as u64,
+        next_swap: Some(table.text(row, "next_swap")).filter(|name| !name.is_empty()),
         operations: Vec::new(),
     }
 }
@@ -332,43 +294,4 @@ fn event(table: &Table, row: usize) -> Event {
 /// A number, however the server types it.
 fn number(table: &Table, row: usize, column: &str) -> Option<f64> {
     table.text(row, column).parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Apply, Fleet, Operation};
-
-    /// The subjects that the view `health` writes.
-    #[test]
-    fn a_line_of_health_is_about_an_apply_or_one_of_its_operations() {
-        let operation = Operation {
-            operation_id: 41,
-            ..Operation::default()
-        };
-        let fleet = Fleet {
-            applies: vec![Apply {
-                apply_id: 7,
-                operations: vec![operation],
-                ..Apply::default()
-            }],
-            ..Fleet::default()
-        };
-        for ours in [
-            "apply 7",
-            "request 3 on apply 7",
-            "operation 41 on eu 1",
-            "operation 41",
-            "something new",
-        ] {
-            assert!(fleet.concerns(ours), "{ours}");
-        }
-        for other in [
-            "apply 41",
-            "request 7 on apply 3",
-            "operation 7 on eu-1",
-            "operation 7",
-        ] {
-            assert!(!fleet.concerns(other), "{other}");
-        }
-    }
 }

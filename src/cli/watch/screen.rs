@@ -259,8 +259,8 @@ fn barrier(apply: &Apply) -> String {
     if waiting.len() > named.len() {
         text.push_str(&format!(" and {} more", waiting.len() - named.len()));
     }
-    if let Some(turn) = apply.turn() {
-        text.push_str(&format!("; next swap: {}", turn.deployment));
+    if let Some(next) = &apply.next_swap {
+        text.push_str(&format!("; next swap: {next}"));
     }
     text
 }

@@ -51,6 +51,7 @@ fn fleet() -> Fleet {
             cutover_policy: "barrier".to_owned(),
             percent: 65.4,
             seconds_left: Some(75.0),
+            next_swap: Some("eu-west-2".to_owned()),
             operations: vec![window, parked, copying, waiting],
             ..Apply::default()
         }],
@@ -136,6 +137,7 @@ fn troubled(deployments: u64) -> Fleet {
     fleet.health = (0..10).map(|_| trouble.clone()).collect();
     fleet.health_total = usize::try_from(deployments).expect("few");
     let apply = &mut fleet.applies[0];
+    apply.next_swap = Some("cell-0".to_owned());
     apply.operations = (0..deployments)
         .map(|number| {
             operation(
@@ -212,16 +214,15 @@ fn a_narrow_terminal_is_not_overrun() {
 }
 
 #[test]
-fn the_next_swap_is_of_the_first_that_has_not_swapped() {
+fn who_is_at_the_barrier_is_shown_with_the_next_swap_if_one_can_come() {
     let mut fleet = fleet();
-    let apply = &mut fleet.applies[0];
-    let turn = |apply: &Apply| apply.turn().map(|one| one.deployment.clone());
-    assert_eq!(
-        turn(apply).as_deref(),
-        Some("eu-west-2"),
-        "not eu-west-1's, which has swapped"
+    let barrier = "at the barrier: eu-west-2";
+    let text = shown(&fleet, 200, None);
+    assert!(
+        text.contains(&format!("{barrier}; next swap: eu-west-2\n")),
+        "{text}"
     );
-    assert_eq!(apply.at_barrier(), ["eu-west-2"]);
-    apply.state = "halted".to_owned();
-    assert_eq!(turn(apply), None, "none can come");
+    fleet.applies[0].next_swap = None;
+    let text = shown(&fleet, 200, None);
+    assert!(text.contains(&format!("{barrier}\n")), "{text}");
 }
