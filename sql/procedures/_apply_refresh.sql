@@ -35,12 +35,10 @@ BEGIN
            AND g.is_for_good
          ORDER BY g.operation_id;
     DECLARE c_changed CURSOR FOR
-        SELECT g.operation_id, g.state, g.lease_token IS NOT NULL, g.declared_claim, g.declared_directive, g.declared_claimable_at
-          FROM _operation_gate AS g
-         WHERE g.apply_id = in_apply_id
-           AND (   g.recorded_directive <> g.declared_directive
-                OR (g.lease_token IS NULL AND NOT (g.recorded_claim <=> g.declared_claim)))
-         ORDER BY g.operation_id;
+        SELECT u.operation_id, u.state, u.lease_token IS NOT NULL, u.declared_claim, u.declared_directive, u.declared_claimable_at
+          FROM _operation_unrecorded AS u
+         WHERE u.apply_id = in_apply_id
+         ORDER BY u.operation_id;
     DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
 
     OPEN c_never_starts;

@@ -16,10 +16,10 @@ CREATE PROCEDURE apply_revert (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN
 BEGIN
     DECLARE v_id          BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id  BIGINT UNSIGNED;
+    DECLARE v_open        JSON;
     DECLARE v_deployments JSON;
     DECLARE v_is_some     BOOLEAN;
     DECLARE v_stranger    VARCHAR(64);
-    DECLARE v_chosen      INT UNSIGNED;
     DECLARE v_status      VARCHAR(16);
     DECLARE v_message     VARCHAR(1024);
 
@@ -42,26 +42,21 @@ BEGIN
             SET v_deployments = JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'),
                 v_is_some     = v_deployments IS NOT NULL;
             -- One that has run out is closed, though its driver has not settled it yet.
-            SELECT COALESCE(v_deployments, JSON_ARRAYAGG(g.deployment)), COUNT(*)
-              INTO v_deployments, v_chosen
+            SELECT JSON_ARRAYAGG(g.deployment)
+              INTO v_open
               FROM _operation_gate AS g
              WHERE g.apply_id = v_id
-               AND g.state    = 'revert_window'
-               AND NOT g.is_window_over;
-            IF v_chosen = 0 THEN
+               AND g.is_window_open;
+            IF v_open IS NULL THEN
                 CALL _refuse(50501, CONCAT('apply ', v_id, ' has no open revert window; possible: apply_stop, apply_cancel, ',
                                            'or submit the reverse change'));
             END IF;
+            SET v_deployments = COALESCE(v_deployments, v_open);
 
             SELECT MIN(d.deployment)
               INTO v_stranger
               FROM JSON_TABLE(v_deployments, '$[*]' COLUMNS (deployment VARCHAR(64) PATH '$')) AS d
-             WHERE NOT EXISTS (SELECT 1
-                                 FROM _operation_gate AS g
-                                WHERE g.apply_id   = v_id
-                                  AND g.state      = 'revert_window'
-                                  AND NOT g.is_window_over
-                                  AND g.deployment = d.deployment COLLATE utf8mb4_0900_bin);
+             WHERE NOT JSON_CONTAINS(v_open, JSON_QUOTE(d.deployment));
             IF v_stranger IS NOT NULL THEN
                 CALL _refuse(50501, CONCAT(v_stranger, ' has no open revert window in apply ', v_id, '; see operation_status'));
             END IF;

@@ -34,8 +34,7 @@ BEGIN
               INTO v_open
               FROM _operation_gate AS g
              WHERE g.apply_id = v_id
-               AND g.state    = 'revert_window'
-               AND NOT g.is_window_over;
+               AND g.is_window_open;
             IF v_open = 0 THEN
                 CALL _refuse(50501, CONCAT('apply ', v_id, ' has no open revert window; see apply_status for what goes on'));
             END IF;

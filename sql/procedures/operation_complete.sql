@@ -19,7 +19,7 @@ BEGIN
     DECLARE v_driver   VARCHAR(64);
     DECLARE v_state    VARCHAR(32);
     DECLARE v_answer   VARCHAR(32);
-    DECLARE v_is_over  BOOLEAN;
+    DECLARE v_is_open  BOOLEAN;
 
     CALL _own_transaction();
     BEGIN
@@ -33,8 +33,9 @@ BEGIN
         CALL _lease_enter(v_id, in_lease_token, 'complete', v_apply_id, v_driver, v_state, v_answer);
 
         IF v_answer IS NULL THEN
-            SELECT MAX(g.is_window_over) INTO v_is_over FROM _operation_gate AS g WHERE g.operation_id = v_id;
-            IF v_state <> 'revert_window' OR v_is_over IS NOT TRUE THEN
+            SELECT MAX(g.is_window_open) INTO v_is_open FROM _operation_gate AS g WHERE g.operation_id = v_id;
+            -- NULL where there is no window.
+            IF v_is_open IS NOT FALSE THEN
                 CALL _move_refuse(v_id, v_state, 'its revert window is not over, and nobody asked to skip the rest of it');
             END IF;
             -- Windows side by side are over together, and the end of all is read from the last swap's row. That may be the one

@@ -10,7 +10,7 @@ CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _operation_gate (
     operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, cause, blocker_position, is_for_good,
-    recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_over
+    recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_open
 ) AS
 SELECT judged.operation_id,
        judged.apply_id,
@@ -47,14 +47,13 @@ SELECT judged.operation_id,
            ELSE 'none'
        END,
        judged.next_attempt_at,
-       -- Nobody waits for the end of a window that is skipped, nor closes one that is to be reverted. Windows side by side stay
-       -- open while another swap may come, and end with the last swap's.
-       judged.state = 'revert_window'
-       AND (   judged.skip_request_id IS NOT NULL
-            OR (    IF(judged.revert_scope = 'apply', judged.windows_end_at, judged.revert_until) <= UTC_TIMESTAMP(6)
-                AND judged.revert_request_id IS NULL
-                AND (   judged.revert_scope = 'operation'
-                     OR judged.next_swap_position IS NULL)))
+       -- NULL where there is no window. Nobody waits for the end of one that is skipped, nor closes one that is to be reverted.
+       -- Windows side by side stay open while another swap may come, and end with the last swap's.
+       IF(judged.state = 'revert_window',
+          judged.skip_request_id IS NULL
+          AND (   IF(judged.revert_scope = 'apply', judged.windows_end_at, judged.revert_until) > UTC_TIMESTAMP(6)
+               OR judged.revert_request_id IS NOT NULL
+               OR (judged.revert_scope = 'apply' AND judged.next_swap_position IS NOT NULL)), NULL)
   FROM (
        SELECT l.operation_id, l.apply_id, l.position, l.deployment, l.state, l.is_held, l.lease_token, l.claim, l.directive,
               l.next_attempt_at, l.skip_request_id, l.revert_request_id, l.revert_until,

@@ -5,9 +5,7 @@
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW consistency (operation_id, recorded, declared) AS
-SELECT g.operation_id,
-       CONCAT('claim ', COALESCE(g.recorded_claim, 'none'), ', directive ', g.recorded_directive),
-       CONCAT('claim ', COALESCE(g.declared_claim, 'none'), ', directive ', g.declared_directive) COLLATE utf8mb4_0900_bin
-  FROM _operation_gate AS g
- WHERE g.recorded_directive <> g.declared_directive
-    OR (g.lease_token IS NULL AND NOT (g.recorded_claim <=> g.declared_claim))
+SELECT u.operation_id,
+       CONCAT('claim ', COALESCE(u.recorded_claim, 'none'), ', directive ', u.recorded_directive),
+       CONCAT('claim ', COALESCE(u.declared_claim, 'none'), ', directive ', u.declared_directive) COLLATE utf8mb4_0900_bin
+  FROM _operation_unrecorded AS u
