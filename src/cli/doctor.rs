@@ -6,6 +6,7 @@ use super::access::AccessFlags;
 use super::connect::Session;
 use super::{CliError, Global, checkup, output, registration, rest};
 use crate::install::{self, Difference, InstallError};
+use crate::server_error;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -23,10 +24,7 @@ pub(super) struct Args {
 }
 
 fn is_denied(error: &sqlx::Error) -> bool {
-    let refusal = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>());
-    refusal.is_some_and(|refusal| matches!(refusal.number(), 1044 | 1142 | 1143))
+    matches!(server_error::number(error), Some(1044 | 1142 | 1143))
 }
 
 const HEALTH: [(&str, &str); 4] = [

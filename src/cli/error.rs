@@ -9,6 +9,7 @@ use crate::config::{ConnectionSettings, tls_refusal};
 use crate::control::{ControlError, ErrorCode};
 use crate::drive::DriveError;
 use crate::install::{InstallError, role_name};
+use crate::server_error;
 
 /// What a command ends with: value, rule, next step for people, and a code for programs.
 #[derive(Debug)]
@@ -147,14 +148,13 @@ impl CliError {
         let (host, port) = (&settings.host, settings.port);
         let schema = settings.schema();
         let user = &settings.credentials.user;
-        if let Some(refusal) = error
-            .as_database_error()
-            .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>())
+        if let (Some(number), Some(refusal)) =
+            (server_error::number(error), error.as_database_error())
         {
             let message = refusal.message();
-            let next = match refusal.number() {
+            let next = match number {
                 // The procedures say the next step themselves.
-                50_000..=51_999 => return Self::refused(refusal.number(), message),
+                50_000..=51_999 => return Self::refused(number, message),
                 1045 => format!(
                     "the user or password for {host}:{port} is wrong; correct LOCKKEEPER_URL \
                      (special characters of a password are percent-encoded)"
@@ -176,13 +176,10 @@ impl CliError {
                 }
                 1290 | 1836 => "this server is read-only; connect to the primary".to_owned(),
                 _ => {
-                    return Self::refused(
-                        refusal.number(),
-                        format!("{host}:{port}: {message} ({})", refusal.number()),
-                    );
+                    return Self::refused(number, format!("{host}:{port}: {message} ({number})"));
                 }
             };
-            return Self::refused(refusal.number(), format!("{message}; {next}"));
+            return Self::refused(number, format!("{message}; {next}"));
         }
         if let Some(why) = tls_refusal(error) {
             return Self::failed(format!(

@@ -1,12 +1,13 @@
 //! The one server: what is on it, the control schema, its name as a deployment.
 
-use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
+use sqlx::mysql::MySqlConnection;
 
 use super::super::connect::Session;
 use super::super::{CliError, deployment, output};
 use crate::config::ConnectionSettings;
 use crate::install::{self, InstallError, role_name};
 use crate::preflight::Place;
+use crate::server_error;
 
 /// The label by which the server is known again, whatever address it is called by.
 const LABEL: &str = "server_uuid";
@@ -141,9 +142,11 @@ fn own_name(settings: &ConnectionSettings) -> String {
 async fn installed(settings: &ConnectionSettings) -> Result<Option<Session>, CliError> {
     let mut connection = match settings.connect().await {
         Ok(connection) => connection,
-        Err(error) if number(&error) == Some(1049) => return Ok(None),
+        Err(error) if server_error::number(&error) == Some(1049) => return Ok(None),
         // To who may not look, it is the same whether it is there or not.
-        Err(error) if number(&error) == Some(1044) => return Err(not_allowed(settings, &error)),
+        Err(error) if server_error::number(&error) == Some(1044) => {
+            return Err(not_allowed(settings, &error));
+        }
         Err(error) => return Err(CliError::database(settings, &error)),
     };
     match check(&mut connection, settings).await {
@@ -162,20 +165,13 @@ async fn check(
         .map(|_| ())
 }
 
-fn number(error: &sqlx::Error) -> Option<u16> {
-    error
-        .as_database_error()?
-        .try_downcast_ref::<MySqlDatabaseError>()
-        .map(MySqlDatabaseError::number)
-}
-
 fn not_allowed_or(settings: &ConnectionSettings, error: InstallError) -> CliError {
     let denied = match &error {
         InstallError::Connect(source)
         | InstallError::Database(source)
         | InstallError::Object { source, .. } => {
             matches!(
-                number(source),
+                server_error::number(source),
                 Some(1044 | 1142 | 1227 | 1370 | 1419 | 1410)
             )
         }
