@@ -37,6 +37,22 @@ async fn a_server_that_knows_nothing_of_lockkeeper_is_changed_by_one_command() {
     );
     assert_eq!(shop.column_type().await, "bigint");
     assert_eq!(shop.count("SELECT COUNT(*) FROM orders").await, 1000);
+    let said = out(&output);
+    let (_, stays) = said.split_once("What stays on the server:\n").expect(&said);
+    let listed: Vec<&str> = stays.lines().filter(|line| line.contains("_lk_")).collect();
+    let ours = shop.tables_of_ours().await;
+    assert_eq!(listed.len(), ours.len(), "{ours:?}: {stays}");
+    for table in ours {
+        let line = format!("  `{}`.`{table}`: the ", shop.schema);
+        let line = listed.iter().find(|one| one.starts_with(&line));
+        let line = line.unwrap_or_else(|| panic!("{table}: {stays}"));
+        assert!(
+            line.contains(" UTC on the next apply here drops it"),
+            "{line}"
+        );
+    }
+    let schema = format!("  `{}`: the control schema", shop.database.schema());
+    assert!(stays.contains(&schema), "{stays}");
 
     // The next one finds all of it again, and needs no copy.
     let instant = ["--yes", "--json", "ALTER TABLE orders ADD COLUMN x INT"];

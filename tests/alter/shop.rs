@@ -99,6 +99,17 @@ impl Shop {
         .await
     }
 
+    /// What a change keeps on the server: the former table and the fence.
+    pub async fn tables_of_ours(&mut self) -> Vec<String> {
+        let query = "SELECT CAST(t.TABLE_NAME AS CHAR) FROM information_schema.TABLES AS t
+                      WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME LIKE '\\_lk\\_%'
+                      ORDER BY t.TABLE_NAME";
+        let names = sqlx::query_scalar(query).bind(&self.schema);
+        let names: Vec<String> = names.fetch_all(&mut self.session).await.expect("names");
+        assert_eq!(names.len(), 2, "{names:?}");
+        names
+    }
+
     pub async fn is_installed(&mut self) -> bool {
         let schema = self.database.schema().to_owned();
         self.count(&format!(

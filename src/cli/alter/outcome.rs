@@ -8,6 +8,7 @@ use super::follow::Job;
 use crate::config::{ConnectionSettings, Secret, Tls, TlsMode};
 use crate::engine::names::{Artifact, ArtifactKind};
 use crate::engine::state::artifact;
+use crate::engine::syntax::quote;
 
 /// Says it on standard output.
 ///
@@ -21,10 +22,10 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
     let left = left_behind(job, session, &object).await;
     if job.global.json {
         let mut object = object.clone();
-        object["left_behind"] = left.iter().map(Artifact::quoted).collect();
+        object["left_behind"] = left.iter().map(|one| one.artifact.quoted()).collect();
         output::json(&object);
     }
-    let left = listed(&left, &state);
+    let left = listed(&left, &state, session.schema());
     let apply = job.apply;
     if !is_settled {
         let mut next = format!(
@@ -141,12 +142,19 @@ async fn reason(session: &mut Session, apply: u64, error: &str) -> Result<String
     Ok(table.first_text("detail"))
 }
 
+/// A table of ours that stays.
+struct Left {
+    artifact: Artifact,
+    /// From when on (`yyyymmddhhmmss`, UTC) it may go, where that is known.
+    due: Option<String>,
+}
+
 /// What this apply has on the server. Nothing is said where it can't be asked.
 async fn left_behind(
     job: &Job<'_>,
     session: &mut Session,
     object: &serde_json::Value,
-) -> Vec<Artifact> {
+) -> Vec<Left> {
     let Ok(table) = session
         .read("SELECT d.installation FROM deployment_status AS d LIMIT 1".to_owned())
         .await
@@ -171,43 +179,55 @@ async fn left_behind(
     let Ok(mut connection) = settings.connect().await else {
         return Vec::new();
     };
-    let found = artifact::list(&mut connection).await.unwrap_or_default();
-    found
-        .into_iter()
-        .filter(|one| one.installation == installation && operations.contains(&one.operation_id))
-        .collect()
+    let mut left = Vec::new();
+    for artifact in artifact::list(&mut connection).await.unwrap_or_default() {
+        if artifact.installation != installation || !operations.contains(&artifact.operation_id) {
+            continue;
+        }
+        let due = match &artifact.kind {
+            ArtifactKind::Holding { due, .. } => Some(due.clone()),
+            ArtifactKind::Fence => artifact::fence_due(&mut connection, &artifact)
+                .await
+                .unwrap_or_default(),
+            ArtifactKind::Working { .. } => None,
+        };
+        left.push(Left { artifact, due });
+    }
+    left
 }
 
-fn listed(left: &[Artifact], state: &str) -> String {
+fn listed(left: &[Left], state: &str, schema: &str) -> String {
+    if left.is_empty() {
+        return String::new();
+    }
     let put_aside = match state {
         "reverted" => "the changed table",
         _ => "the former table",
     };
-    let mut text = String::new();
-    for one in left {
-        let what = match &one.kind {
-            // A row, which goes by itself.
-            ArtifactKind::Fence => continue,
+    let mut text = "What stays on the server:\n".to_owned();
+    for Left { artifact, due } in left {
+        let what = match &artifact.kind {
+            ArtifactKind::Fence => "the fence, one row that keeps late drivers off",
             ArtifactKind::Holding { .. } => put_aside,
             ArtifactKind::Working { rest, .. } if rest.ends_with("_new") => "the shadow table",
             ArtifactKind::Working { rest, .. } if rest.ends_with("_old") => "the former table",
             ArtifactKind::Working { .. } => "the checkpoint",
         };
-        let _ = write!(text, "  {}: {what}", one.quoted());
-        match &one.kind {
-            ArtifactKind::Holding { due, .. } => {
-                let _ = writeln!(
-                    text,
-                    "; from {} UTC on the next apply here drops it, or you do",
-                    moment(due)
-                );
-            }
-            _ => text.push('\n'),
+        let _ = write!(text, "  {}: {what}", artifact.quoted());
+        if let Some(due) = due {
+            let _ = write!(
+                text,
+                "; from {} UTC on the next apply here drops it, or you do",
+                moment(due)
+            );
         }
+        text.push('\n');
     }
-    if !text.is_empty() {
-        text.insert_str(0, "What stays on the server:\n");
-    }
+    let _ = writeln!(
+        text,
+        "  {}: the control schema, where the next change is kept too",
+        quote(schema)
+    );
     text
 }
 

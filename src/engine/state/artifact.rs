@@ -182,7 +182,9 @@ pub async fn remove_due(session: &mut Session, installation: &str) -> Result<usi
         let is_due = artifact.installation == installation
             && match &artifact.kind {
                 ArtifactKind::Holding { due, .. } => *due <= now,
-                ArtifactKind::Fence => fence_is_due(session, &artifact).await?,
+                ArtifactKind::Fence => fence_due(session.connection(), &artifact)
+                    .await?
+                    .is_some_and(|due| due <= now),
                 ArtifactKind::Working { .. } => false,
             };
         if is_due {
@@ -193,18 +195,22 @@ pub async fn remove_due(session: &mut Session, installation: &str) -> Result<usi
     Ok(removed)
 }
 
-/// A fence stays for a while after its operation's end.
-async fn fence_is_due(session: &mut Session, fence: &Artifact) -> Result<bool, EngineError> {
-    let due: Result<Option<i64>, sqlx::Error> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-        "SELECT COALESCE(f.remove_from <= UTC_TIMESTAMP(6), 0) FROM {} AS f WHERE f.id = 1",
-        fence.quoted()
-    )))
-    .fetch_optional(session.connection())
-    .await;
+/// From when on (`yyyymmddhhmmss`, UTC) a fence may go: it stays for a while after its operation's end. `None` before that, and
+/// where it is gone.
+pub async fn fence_due(
+    connection: &mut MySqlConnection,
+    fence: &Artifact,
+) -> Result<Option<String>, EngineError> {
+    let due: Result<Option<Option<String>>, sqlx::Error> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT DATE_FORMAT(f.remove_from, '%Y%m%d%H%i%s') FROM {} AS f WHERE f.id = 1",
+            fence.quoted()
+        )))
+        .fetch_optional(connection)
+        .await;
     match due {
-        Ok(due) => Ok(due == Some(1)),
-        // Removed meanwhile.
-        Err(error) if server_error::number(&error) == Some(1146) => Ok(false),
+        Ok(due) => Ok(due.flatten()),
+        Err(error) if server_error::number(&error) == Some(1146) => Ok(None),
         Err(error) => Err(EngineError::while_doing(format!(
             "reading {}",
             fence.quoted()
