@@ -148,6 +148,9 @@ pub struct Progress {
     pub rows_copied: u64,
     /// An estimate until the copy has ended, then exact.
     pub rows_total: u64,
+    /// Rows of `rows_total` that were compared, while that goes on.
+    pub rows_verified: Option<u64>,
+    /// Of the phase, as the time left is.
     pub rows_per_second: f64,
     pub seconds_left: Option<u64>,
     pub binlog_lag_seconds: Option<f64>,

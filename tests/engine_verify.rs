@@ -125,3 +125,26 @@ async fn every_seeded_fault_is_found_and_named() {
     }
     engine.close().await;
 }
+
+/// The copy's percentage stands still meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_reports_how_many_rows_it_has_compared() {
+    const ROWS: u64 = 12_000;
+    let mut deployment = Deployment::fresh().await;
+    deployment
+        .run(&format!(
+            "CREATE TABLE orders (id INT PRIMARY KEY, n INT); SET SESSION cte_max_recursion_depth = 1000000; \
+             INSERT INTO orders WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) SELECT i, i FROM n"
+        ))
+        .await;
+    let mut job = deployment.job(&["ALTER TABLE orders MODIFY n BIGINT"]);
+    // One thread: reports of several might pass each other.
+    job.options["copy_threads"] = 1.into();
+    let (engine, lease) = copied(&deployment, job).await;
+    let verified = lease.verified();
+    assert!(verified.len() > 2, "more than the two ends: {verified:?}");
+    assert!(verified.is_sorted(), "{verified:?}");
+    assert_eq!((verified.first(), verified.last()), (Some(&0), Some(&ROWS)));
+    assert_eq!(lease.progress().rows_verified, None, "it is over");
+    engine.close().await;
+}

@@ -44,6 +44,7 @@ RETURN CASE in_name
             "phase":              {"type": ["string", "null"], "maxLength": 64},
             "rows_copied":        {"type": ["integer", "null"], "minimum": 0},
             "rows_total":         {"type": ["integer", "null"], "minimum": 0},
+            "rows_verified":      {"type": ["integer", "null"], "minimum": 0},
             "rows_per_second":    {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
             "seconds_left":       {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
             "binlog_lag_seconds": {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},

@@ -5,8 +5,8 @@
 --
 -- in_operation_id  from the claim
 -- in_lease_token   from the claim
--- in_progress      NULL leaves it; else an object of phase, rows_copied, rows_total, rows_per_second, seconds_left,
---                  binlog_lag_seconds, throttled_by, tasks (an array of the same by task_id)
+-- in_progress      NULL leaves it; else an object of phase, rows_copied, rows_total, rows_verified, rows_per_second,
+--                  seconds_left, binlog_lag_seconds, throttled_by, tasks (an array of the same by task_id)
 -- in_checkpoint    NULL leaves it
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50101.

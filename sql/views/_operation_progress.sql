@@ -6,7 +6,7 @@ CREATE OR REPLACE
 VIEW _operation_progress (
     operation_id, apply_id, position, deployment, state, phase, percent, rows_copied, rows_total, rows_per_second, seconds_left,
     binlog_lag_seconds, throttled_by, driver, attempt, next_attempt_at, error, started_at, completed_at, tasks,
-    has_copied
+    has_copied, percent_verified
 ) AS
 SELECT p.operation_id,
        p.apply_id,
@@ -32,7 +32,10 @@ SELECT p.operation_id,
        p.started_at,
        p.completed_at,
        p.progress->'$.tasks',
-       p.has_copied
+       p.has_copied,
+       -- What was reported last stays in the row.
+       IF(p.state = 'running',
+          ROUND(LEAST(100, 100 * (p.progress->>'$.rows_verified') / NULLIF(p.progress->>'$.rows_total', 0)), 1), NULL)
   FROM (
        SELECT o.operation_id,
               o.apply_id,

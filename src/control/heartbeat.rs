@@ -80,6 +80,7 @@ pub(super) fn progress_json(progress: &Progress) -> serde_json::Value {
         "phase": progress.phase,
         "rows_copied": progress.rows_copied,
         "rows_total": progress.rows_total,
+        "rows_verified": progress.rows_verified,
         "rows_per_second": progress.rows_per_second,
         "seconds_left": progress.seconds_left,
         "binlog_lag_seconds": progress.binlog_lag_seconds,

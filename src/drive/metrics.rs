@@ -94,11 +94,14 @@ fn describe() {
         "lockkeeper_copy_rows_expected",
         "Rows to copy, an estimate until the copy has ended"
     );
-    describe_gauge!("lockkeeper_copy_rows_per_second", "Rows copied a second");
+    describe_gauge!(
+        "lockkeeper_copy_rows_per_second",
+        "Rows copied a second, then rows compared a second"
+    );
     describe_gauge!(
         "lockkeeper_copy_left_seconds",
         Unit::Seconds,
-        "Until the copy has ended, an estimate"
+        "Until the copy has ended, then until its verification has, an estimate"
     );
     describe_gauge!(
         "lockkeeper_binlog_lag_seconds",

@@ -276,6 +276,7 @@ pub struct Meter {
     throttled_by: Mutex<Option<String>>,
     warnings: Mutex<Vec<String>>,
     tables: Vec<TableMeter>,
+    verified: AtomicU64,
     rate: Mutex<Rate>,
     lag_micros: AtomicU64,
 }
@@ -292,6 +293,30 @@ struct Rate {
     since: Instant,
     rows: u64,
     per_second: f64,
+}
+
+impl Rate {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            rows: 0,
+            per_second: 0.0,
+        }
+    }
+
+    fn add(&mut self, rows: u64) {
+        self.rows += rows;
+        let elapsed = self.since.elapsed().as_secs_f64();
+        if elapsed >= 1.0 {
+            let now = self.rows as f64 / elapsed;
+            self.per_second = match self.per_second > 0.0 {
+                true => 0.7 * self.per_second + 0.3 * now,
+                false => now,
+            };
+            self.rows = 0;
+            self.since = Instant::now();
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -314,18 +339,17 @@ impl Meter {
             throttled_by: Mutex::new(None),
             warnings: Mutex::default(),
             tables: tables.collect(),
-            rate: Mutex::new(Rate {
-                since: Instant::now(),
-                rows: 0,
-                per_second: 0.0,
-            }),
+            verified: AtomicU64::new(0),
+            rate: Mutex::new(Rate::new()),
             lag_micros: AtomicU64::new(0),
         }
     }
 
     pub fn phase(&self, phase: &str) {
         *locked(&self.phase) = phase.to_owned();
-        // A phase that is throttled says so itself.
+        // What follows is of this phase: a second verification begins anew, one that is throttled says so itself.
+        self.verified.store(0, Ordering::Relaxed);
+        *locked(&self.rate) = Rate::new();
         self.throttled_by(None);
     }
 
@@ -359,18 +383,13 @@ impl Meter {
         let copied = meter.copied.fetch_add(rows, Ordering::Relaxed) + rows;
         // The estimate was too low.
         meter.total.fetch_max(copied, Ordering::Relaxed);
-        let mut rate = locked(&self.rate);
-        rate.rows += rows;
-        let elapsed = rate.since.elapsed().as_secs_f64();
-        if elapsed >= 1.0 {
-            let now = rate.rows as f64 / elapsed;
-            rate.per_second = match rate.per_second > 0.0 {
-                true => 0.7 * rate.per_second + 0.3 * now,
-                false => now,
-            };
-            rate.rows = 0;
-            rate.since = Instant::now();
-        }
+        locked(&self.rate).add(rows);
+    }
+
+    /// Rows of an original were compared with its copy.
+    pub fn verified(&self, rows: u64) {
+        self.verified.fetch_add(rows, Ordering::Relaxed);
+        locked(&self.rate).add(rows);
     }
 
     /// The whole table is copied: the total is exact.
@@ -395,12 +414,15 @@ impl Meter {
             .collect();
         let rows_copied: u64 = tasks.iter().map(|t| t.rows_copied).sum();
         let rows_total: u64 = tasks.iter().map(|t| t.rows_total).sum();
+        let phase = locked(&self.phase).clone();
+        let rows_verified = (phase == "verify").then(|| self.verified.load(Ordering::Relaxed));
         let rows_per_second = locked(&self.rate).per_second;
-        let left = rows_total.saturating_sub(rows_copied) as f64;
+        let left = rows_total.saturating_sub(rows_verified.unwrap_or(rows_copied)) as f64;
         Progress {
-            phase: locked(&self.phase).clone(),
+            phase,
             rows_copied,
             rows_total,
+            rows_verified,
             rows_per_second,
             seconds_left: (rows_per_second > 0.0).then(|| (left / rows_per_second).ceil() as u64),
             binlog_lag_seconds: Some(self.lag_micros.load(Ordering::Relaxed) as f64 / 1e6),

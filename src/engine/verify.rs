@@ -88,8 +88,6 @@ pub struct TableVerify {
     chunk_rows: AtomicU64,
     /// Chunks since the last one that differed.
     calm_chunks: AtomicU32,
-    /// Rows of the original that were compared.
-    pub rows: AtomicU64,
 }
 
 /// One side.
@@ -166,7 +164,6 @@ impl TableVerify {
             rest: Mutex::new(Some(None)),
             chunk_rows: AtomicU64::new(FIRST_ROWS),
             calm_chunks: AtomicU32::new(WRITTEN_CHUNKS),
-            rows: AtomicU64::new(0),
         })
     }
 
@@ -281,8 +278,8 @@ impl TableVerify {
         let mut shadow = self.sums(session, &self.shadow, &there, parts).await?;
         let rows = sums::rows(&original);
         self.adapt(rows, started.elapsed());
-        self.rows.fetch_add(rows, Ordering::Relaxed);
         self.cutter.found(from, to, rows);
+        self.context.progress.verified(rows);
         self.context.concurrency.done(rows);
         if original == shadow {
             // Counts up to what matters, and no further.

@@ -134,6 +134,7 @@ async fn hostile_progress_is_refused_and_leaves_what_was_there() {
         json!({"rows_copied": -1}),
         json!({"rows_copied": 1.5}),
         json!({"rows_copied": 1e30}),
+        json!({"rows_verified": "5"}),
         json!({"phase": 7}),
         json!({"phase": "x".repeat(65)}),
         json!({"seconds_left": "soon"}),
@@ -187,4 +188,26 @@ async fn a_small_table_beside_a_large_one_has_its_own_percentage() {
             "SELECT CONCAT(t.percent + 0) FROM task_status AS t ORDER BY t.position LIMIT 1";
         assert_eq!(fleet.sql().await.texts(percent, &[]).await, ["50"]);
     }
+}
+
+/// A large table is compared for minutes, with its copy at 100 per cent.
+#[tokio::test]
+async fn a_verification_says_how_far_it_is_while_the_copy_stays_whole() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+    let [o1, _] = apply.all();
+    let claim = fleet.run(o1).await;
+    let copied = json!({"phase": "catch_up", "rows_copied": 800, "rows_total": 800});
+    fleet.tell(&claim, copied, Value::Null).await;
+    assert_eq!(fleet.column(o1, "percent_verified").await, "NULL");
+    // Rows that came meanwhile are compared too.
+    for (rows, percent) in [(0, 0.0), (500, 62.5), (900, 100.0)] {
+        let progress = json!({"phase": "verify", "rows_copied": 800, "rows_total": 800, "rows_verified": rows});
+        fleet.tell(&claim, progress, Value::Null).await;
+        let verified = fleet.column(o1, "percent_verified").await;
+        assert_eq!(verified.parse::<f64>(), Ok(percent));
+        assert_eq!(fleet.column(o1, "percent").await.parse::<f64>(), Ok(100.0));
+    }
+    fleet.arrive(&claim).await;
+    assert_eq!(fleet.column(o1, "percent_verified").await, "NULL", "parked");
 }

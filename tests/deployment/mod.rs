@@ -30,6 +30,7 @@ pub struct TestLease {
     orders: watch::Sender<Orders>,
     lost: AtomicBool,
     progress: Mutex<Progress>,
+    verified: Mutex<Vec<u64>>,
     may_differ: bool,
 }
 
@@ -48,6 +49,7 @@ impl TestLease {
             orders: watch::Sender::new(Orders::default()),
             lost: AtomicBool::new(false),
             progress: Mutex::default(),
+            verified: Mutex::default(),
             may_differ,
         })
     }
@@ -55,6 +57,11 @@ impl TestLease {
     /// What was reported last.
     pub fn progress(&self) -> Progress {
         self.progress.lock().expect("no test panics here").clone()
+    }
+
+    /// Each number of compared rows that was reported.
+    pub fn verified(&self) -> Vec<u64> {
+        self.verified.lock().expect("no test panics here").clone()
     }
 
     pub fn order(&self, orders: Orders) {
@@ -79,6 +86,8 @@ impl LeaseHolder for TestLease {
     }
 
     fn report(&self, progress: Progress) {
+        let mut verified = self.verified.lock().expect("no test panics here");
+        verified.extend(progress.rows_verified);
         *self.progress.lock().expect("no test panics here") = progress;
     }
 
