@@ -36,6 +36,15 @@ impl Table {
         self.get(row, column).map(text).unwrap_or_default()
     }
 
+    /// What people read in place of a value.
+    pub fn show(&mut self, row: usize, column: &str, text: String) {
+        let at = self.columns.iter().position(|name| name == column);
+        let place = self.rows.get_mut(row).zip(at);
+        if let Some(value) = place.and_then(|(row, at)| row.get_mut(at)) {
+            *value = Value::String(text);
+        }
+    }
+
     /// The value of `column` in the first row.
     pub fn first(&self, column: &str) -> Option<&Value> {
         self.get(0, column)

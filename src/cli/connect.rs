@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::answer::Table;
 use super::{CliError, Global};
 use crate::config::ConnectionSettings;
+use crate::progress::{self, Operation};
 
 pub(super) struct Session {
     settings: ConnectionSettings,
@@ -89,6 +90,13 @@ impl Session {
         // To the end: an error may follow the row.
         let rows = query.fetch_all(&mut self.connection).await?;
         Table::of(&rows)
+    }
+
+    /// The deployments of an apply, in their order.
+    pub async fn operations(&mut self, apply: u64) -> Result<Vec<Operation>, CliError> {
+        progress::operations(&mut self.connection, apply)
+            .await
+            .map_err(|error| CliError::database(&self.settings, &error))
     }
 
     /// [`Session::apply_id`], for a read that would show nothing of an apply that isn't there.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::answer::Table;
 use super::connect::Session;
 use super::{CliError, Global, output};
+use crate::progress;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -73,6 +74,12 @@ fn remarks(operations: &Table) -> Vec<String> {
     remarks
 }
 
+/// What the driver is at.
+pub(super) fn phase(operations: &Table, row: usize) -> String {
+    let verified = operations.text(row, "percent_verified");
+    progress::phase(&operations.text(row, "phase"), verified.parse().ok())
+}
+
 /// On a terminal an error has the width below the table.
 fn columns() -> &'static [(&'static str, &'static str)] {
     if std::io::stdout().is_terminal() {
@@ -121,7 +128,7 @@ async fn read(session: &mut Session, apply: u64) -> Result<(Table, Table), CliEr
         .read(format!(
             "SELECT o.operation_id, o.apply_id, o.position, o.deployment, o.state, o.phase, o.percent, o.rows_copied,
                     o.rows_total, o.rows_per_second, o.seconds_left, o.throttled_by, o.driver, o.attempt,
-                    o.next_attempt_at, o.error, o.started_at, o.completed_at, b.gate AS blocked_at,
+                    o.next_attempt_at, o.error, o.started_at, o.completed_at, o.percent_verified, b.gate AS blocked_at,
                     b.blocker_operation_id, b.reason AS blocked_reason, c.claim, COALESCE(l.stale, 0) AS stale,
                     l.heartbeat_age_seconds, w.reason AS waiting
                FROM operation_status         AS o
@@ -148,7 +155,11 @@ async fn one(global: &Global, session: &mut Session, apply: u64) -> Result<(), C
     if global.json {
         output::json(&object(session, apply).await?);
     } else {
-        let (head, operations) = read(session, apply).await?;
+        let (head, mut operations) = read(session, apply).await?;
+        for row in 0..operations.rows.len() {
+            let phase = phase(&operations, row);
+            operations.show(row, "phase", phase);
+        }
         output::write(&output::grid(&head, columns()));
         output::line("");
         output::write(&output::grid(&operations, &OPERATIONS));

@@ -1,6 +1,7 @@
 //! Why doesn't it move? A sentence for each deployment, as `operation_waiting` has it.
 
 use super::connect::Session;
+use super::status::phase;
 use super::{CliError, Global, output};
 
 #[derive(Debug, clap::Args)]
@@ -14,7 +15,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let apply = session.apply_id(&args.apply).await?;
     let table = session
         .read(format!(
-            "SELECT o.operation_id, o.deployment, o.state, o.phase, l.driver, w.reason AS waiting,
+            "SELECT o.operation_id, o.deployment, o.state, o.phase, o.percent_verified, l.driver, w.reason AS waiting,
                     b.gate, b.blocker_operation_id, o.error, e.detail AS settled_because
                FROM operation_status       AS o
                LEFT JOIN operation_waiting AS w ON w.operation_id = o.operation_id
@@ -40,7 +41,12 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     }
     for row in 0..table.rows.len() {
         let get = |column| table.text(row, column);
-        let texts = ["waiting", "driver", "phase", "error"].map(get);
+        let texts = [
+            get("waiting"),
+            get("driver"),
+            phase(&table, row),
+            get("error"),
+        ];
         let because = get("settled_because");
         let sentence = match texts.each_ref().map(String::as_str) {
             ["", "", _, ""] if !because.is_empty() => format!("It is settled: {because}."),

@@ -164,15 +164,11 @@ impl Looking<'_> {
             Some(session) => session,
             None => self.session.insert(Session::open(self.job.global).await?),
         };
+        let operations = session.operations(self.job.apply).await?;
         let settings = session.settings().clone();
-        let database = |error| CliError::database(&settings, &error);
-        let connection = session.connection();
-        let operations = progress::operations(connection, self.job.apply)
+        let (_, _, is_settled) = progress::apply(session.connection(), self.job.apply)
             .await
-            .map_err(database)?;
-        let (_, _, is_settled) = progress::apply(connection, self.job.apply)
-            .await
-            .map_err(database)?;
+            .map_err(|error| CliError::database(&settings, &error))?;
         let operation = operations.into_iter().next().ok_or_else(|| {
             CliError::failed(format!("apply {} is gone from the views", self.job.apply))
         })?;

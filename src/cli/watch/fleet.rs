@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::super::answer::Table;
 use super::super::connect::Session;
 use super::super::{CliError, output};
+use crate::progress::Operation;
 
 /// Settled applies stay on the screen for so long.
 const SETTLED_SHOWN_MINUTES: u32 = 10;
@@ -52,24 +53,6 @@ pub(super) struct Apply {
     /// The deployment whose swap is under way or comes next; nobody, where none can come.
     pub next_swap: Option<String>,
     pub operations: Vec<Operation>,
-}
-
-#[derive(Debug, Default, Clone, Serialize)]
-pub(super) struct Operation {
-    pub operation_id: u64,
-    pub deployment: String,
-    pub state: String,
-    pub phase: String,
-    pub percent: f64,
-    pub rows_per_second: Option<f64>,
-    pub seconds_left: Option<f64>,
-    pub lag_seconds: Option<f64>,
-    pub throttled_by: String,
-    pub driver: String,
-    pub is_stale: bool,
-    /// Why it doesn't move, where it doesn't.
-    pub waiting: String,
-    pub error: String,
 }
 
 #[derive(Debug, Default, Clone, Serialize)]
@@ -133,7 +116,7 @@ async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, C
         ..Fleet::default()
     };
     for apply in &mut fleet.applies {
-        apply.operations = operations(session, apply.apply_id).await?;
+        apply.operations = session.operations(apply.apply_id).await?;
     }
     // The driver's row of a lease is its latest heartbeat; one that holds nothing was seen when it last asked.
     let head = session
@@ -199,24 +182,6 @@ async fn last(session: &mut Session) -> Result<Option<Last>, CliError> {
     }))
 }
 
-async fn operations(session: &mut Session, apply: u64) -> Result<Vec<Operation>, CliError> {
-    let table = session
-        .read(format!(
-            "SELECT o.operation_id, o.deployment, o.state, o.phase, o.percent, o.rows_per_second, o.seconds_left,
-                    o.binlog_lag_seconds, o.throttled_by, o.driver, o.error, COALESCE(l.stale, 0) AS stale,
-                    w.reason AS waiting
-               FROM operation_status       AS o
-               LEFT JOIN lease_status      AS l ON l.operation_id = o.operation_id
-               LEFT JOIN operation_waiting AS w ON w.operation_id = o.operation_id
-              WHERE o.apply_id = {apply}
-              ORDER BY o.position, o.operation_id"
-        ))
-        .await?;
-    Ok((0..table.rows.len())
-        .map(|row| operation(&table, row))
-        .collect())
-}
-
 async fn events(session: &mut Session, only: Option<u64>) -> Result<Vec<Event>, CliError> {
     let which = only.map_or(String::new(), |apply| format!("WHERE e.apply_id = {apply}"));
     let table = session
@@ -246,24 +211,6 @@ fn apply(table: &Table, row: usize) -> Apply {
         throttle_level: number(table, row, "throttle_level").unwrap_or_default() as u64,
         next_swap: Some(table.text(row, "next_swap")).filter(|name| !name.is_empty()),
         operations: Vec::new(),
-    }
-}
-
-fn operation(table: &Table, row: usize) -> Operation {
-    Operation {
-        operation_id: number(table, row, "operation_id").unwrap_or_default() as u64,
-        deployment: table.text(row, "deployment"),
-        state: table.text(row, "state"),
-        phase: table.text(row, "phase"),
-        percent: number(table, row, "percent").unwrap_or_default(),
-        rows_per_second: number(table, row, "rows_per_second"),
-        seconds_left: number(table, row, "seconds_left"),
-        lag_seconds: number(table, row, "binlog_lag_seconds"),
-        throttled_by: table.text(row, "throttled_by"),
-        driver: table.text(row, "driver"),
-        is_stale: number(table, row, "stale") == Some(1.0),
-        waiting: table.text(row, "waiting"),
-        error: table.text(row, "error"),
     }
 }
 

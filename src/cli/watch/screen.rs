@@ -1,6 +1,7 @@
 //! The screen as lines of text: a pure function of what the views say, the size, and what the user is about to do.
 
-use super::fleet::{Apply, Fleet, Last, Operation};
+use super::fleet::{Apply, Fleet, Last};
+use crate::progress::{Operation, phase};
 use crate::text::{amount, duration, folded};
 
 /// How a span is painted; plain text has no need of it.
@@ -268,21 +269,21 @@ fn barrier(apply: &Apply) -> String {
 /// Why it waits, in the words of every other surface; and what went wrong.
 fn remarks(operation: &Operation) -> Vec<(String, Tone)> {
     let mut remarks = Vec::new();
-    if !operation.error.is_empty() {
+    if let Some(error) = &operation.error {
         // A change that is done, and of which something is to be said, has not failed.
         let tone = match operation.state.as_str() {
             "completed" => Tone::Faint,
             _ => Tone::Bad,
         };
-        remarks.push((operation.error.clone(), tone));
+        remarks.push((error.clone(), tone));
     }
     let tone = match operation {
         one if one.is_stale => Tone::Bad,
-        one if !one.driver.is_empty() && !one.throttled_by.is_empty() => Tone::Busy,
+        one if one.driver.is_some() && one.throttled_by.is_some() => Tone::Busy,
         _ => Tone::Faint,
     };
-    if !operation.waiting.is_empty() {
-        remarks.push((operation.waiting.clone(), tone));
+    if let Some(waiting) = &operation.waiting {
+        remarks.push((waiting.clone(), tone));
     }
     remarks
 }
@@ -304,7 +305,7 @@ impl Columns {
         // "  name bar 100 % what rows/s left lag" and the driver where there is room.
         let fixed = 2 + name + 2 + 6 + WHAT + 1 + 9 + 7 + 7;
         let driver = if width >= 120 {
-            longest(|one| &one.driver).min(30)
+            longest(driver).min(30)
         } else {
             0
         };
@@ -350,23 +351,27 @@ impl Columns {
         if self.driver > 0 {
             spans.push((
                 Tone::Faint,
-                format!("  {}", shortened(&operation.driver, self.driver)),
+                format!("  {}", shortened(driver(operation), self.driver)),
             ));
         }
         Line(spans)
     }
 }
 
+fn driver(operation: &Operation) -> &str {
+    operation.driver.as_deref().unwrap_or_default()
+}
+
 /// The state, and what the driver is at within it.
 fn what(operation: &Operation) -> String {
-    match operation.state.as_str() {
-        "running" if operation.phase == "copy" => "copying".to_owned(),
-        "running" if operation.phase == "verify" => "verifying".to_owned(),
-        "running" if operation.phase == "index" => "building indexes".to_owned(),
-        "running" if operation.phase == "catch_up" => "catching up".to_owned(),
-        "running" if !operation.phase.is_empty() => words(&operation.phase),
-        "waiting_for_cutover" => "▐ at the barrier".to_owned(),
-        state => words(state),
+    match (operation.state.as_str(), operation.phase.as_deref()) {
+        ("running", Some("copy")) => "copying".to_owned(),
+        ("running", Some("verify")) => phase("verifying", operation.percent_verified),
+        ("running", Some("index")) => "building indexes".to_owned(),
+        ("running", Some("catch_up")) => "catching up".to_owned(),
+        ("running", Some(other)) => words(other),
+        ("waiting_for_cutover", _) => "▐ at the barrier".to_owned(),
+        (state, _) => words(state),
     }
 }
 

@@ -17,27 +17,28 @@ fn operation(id: u64, deployment: &str, state: &str, percent: f64) -> Operation 
 /// Four deployments under `barrier`: one swapped, one at the barrier, one copying, one that waits.
 fn fleet() -> Fleet {
     let copying = Operation {
-        phase: "copy".to_owned(),
+        phase: Some("copy".to_owned()),
         rows_per_second: Some(184_200.0),
         seconds_left: Some(75.0),
         lag_seconds: Some(0.4),
-        driver: "driver-b".to_owned(),
-        throttled_by: "replica lag of 12 s".to_owned(),
-        waiting: "Throttled: replica lag of 12 s.".to_owned(),
+        driver: Some("driver-b".to_owned()),
+        throttled_by: Some("replica lag of 12 s".to_owned()),
+        waiting: Some("Throttled: replica lag of 12 s.".to_owned()),
         ..operation(13, "us-east-1", "running", 61.8)
     };
     let parked = Operation {
-        waiting:
+        waiting: Some(
             "The cutover waits for eu-west-1, which comes earlier and is in state revert_window."
                 .to_owned(),
+        ),
         ..operation(12, "eu-west-2", "waiting_for_cutover", 100.0)
     };
     let window = Operation {
-        driver: "driver-a".to_owned(),
+        driver: Some("driver-a".to_owned()),
         ..operation(11, "eu-west-1", "revert_window", 100.0)
     };
     let waiting = Operation {
-        waiting: "max_copies is reached; us-east-1 is running.".to_owned(),
+        waiting: Some("max_copies is reached; us-east-1 is running.".to_owned()),
         ..operation(14, "ap-south-1", "pending", 0.0)
     };
     Fleet {
@@ -225,4 +226,16 @@ fn who_is_at_the_barrier_is_shown_with_the_next_swap_if_one_can_come() {
     fleet.applies[0].next_swap = None;
     let text = shown(&fleet, 200, None);
     assert!(text.contains(&format!("{barrier}\n")), "{text}");
+}
+
+#[test]
+fn a_verification_shows_how_far_it_is_while_the_copy_stays_whole() {
+    let mut fleet = fleet();
+    fleet.applies[0].operations[2] = Operation {
+        phase: Some("verify".to_owned()),
+        percent_verified: Some(62.9),
+        ..operation(13, "us-east-1", "running", 100.0)
+    };
+    let text = shown(&fleet, 80, None);
+    assert!(text.contains(" 100 % verifying 62 %"), "{text}");
 }
