@@ -81,7 +81,8 @@ pub(super) fn progress_json(progress: &Progress) -> serde_json::Value {
         "rows_copied": progress.rows_copied,
         "rows_total": progress.rows_total,
         "rows_verified": progress.rows_verified,
-        "rows_per_second": progress.rows_per_second,
+        // A phase without rows has no rate, nor has one that has just begun.
+        "rows_per_second": Some(progress.rows_per_second).filter(|rate| *rate > 0.0),
         "seconds_left": progress.seconds_left,
         "binlog_lag_seconds": progress.binlog_lag_seconds,
         "throttled_by": progress.throttled_by,
