@@ -9,6 +9,7 @@ use crate::config::{ConnectionSettings, Secret, Tls, TlsMode};
 use crate::engine::names::{Artifact, ArtifactKind};
 use crate::engine::state::artifact;
 use crate::engine::syntax::quote;
+use crate::install::role_name;
 
 /// Says it on standard output.
 ///
@@ -223,10 +224,12 @@ fn listed(left: &[Left], state: &str, schema: &str) -> String {
         }
         text.push('\n');
     }
+    let roles = ["reader", "operator", "driver"].map(|role| role_name(schema, role));
     let _ = writeln!(
         text,
-        "  {}: the control schema, where the next change is kept too",
-        quote(schema)
+        "  {}: the control schema, and its roles {}; the next change uses them too",
+        quote(schema),
+        roles.join(", ")
     );
     text
 }
