@@ -481,6 +481,7 @@ async fn a_rollout_that_ended_half_way_is_told_of_by_doctor_watch_and_why() {
 #[tokio::test]
 async fn what_is_not_understood_exits_with_two() {
     let database = TestDatabase::bare().await;
+    let submit = ["submit", "--schema", "x", "-e", ALTER, "-y"];
     for arguments in [
         &["no-such-command"][..],
         &["submit"],
@@ -498,6 +499,10 @@ async fn what_is_not_understood_exits_with_two() {
             "--cutover-policy",
             "all",
         ],
+        &[&submit[..], &["--max-copies", "0"]].concat(),
+        &[&submit[..], &["--revert-window", "31536001"]].concat(),
+        // It would mean nothing.
+        &[&submit[..], &["--defer-timeout", "60"]].concat(),
         &["throttle", "1", "11"],
         &["deployment", "add", "a", "b:c"],
         &["deployment", "add", "a", "b", "--label", "c"],
@@ -627,8 +632,22 @@ async fn watch_and_why_say_the_sentence_of_the_views() {
     done(
         &database,
         &[
-            "submit", "--schema", "shop", "-e", ALTER, "--name", "notes", "-y",
+            "submit",
+            "--schema",
+            "shop",
+            "-e",
+            ALTER,
+            "--name",
+            "notes",
+            "--note",
+            "ticket 12",
+            "-y",
         ],
+    );
+    assert!(done(&database, &["status", "notes"]).contains("\nnote: ticket 12\n"));
+    assert_eq!(
+        json(&done(&database, &["status", "notes", "--json"]))["next_swap"],
+        "d0"
     );
     // d1 waits for d0.
     let blocked: String = one(

@@ -40,10 +40,10 @@ pub(super) struct Args {
     #[arg(long)]
     defer_cutover: bool,
     /// Give up if nobody asks for the swap within this time
-    #[arg(long, value_name = "SECONDS", requires = "defer_cutover")]
+    #[arg(long, value_name = "SECONDS", requires = "defer_cutover", value_parser = clap::value_parser!(u32).range(1..=submit::LONGEST_SECONDS))]
     defer_timeout: Option<u32>,
     /// Keep the old table current for this long after the swap, so that it can be reverted
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=submit::LONGEST_SECONDS))]
     revert_window: Option<u32>,
     /// 0 full speed … 10 paused; `lockkeeper throttle` changes it meanwhile
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=10))]

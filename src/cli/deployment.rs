@@ -13,18 +13,22 @@ pub(super) enum Command {
     /// All deployments, in the order of changes
     List,
     /// Forget a deployment that no unsettled apply uses
-    Remove { name: String },
+    Remove {
+        /// Its name
+        name: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Add {
+    /// Its name, new or registered already
     name: String,
     /// Its address: HOST or HOST:PORT
     address: String,
     /// Its place in the order of changes [default: after the last]
     #[arg(long)]
     position: Option<u32>,
-    /// NAME=VALUE, for drivers that serve only some deployments
+    /// For drivers that serve only some deployments; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<String>,
 }
@@ -154,7 +158,7 @@ async fn list(global: &Global) -> Result<(), CliError> {
         ("labels", "labels"),
         ("state", "state"),
         ("running_operations", "running"),
-        ("last_completed_at", "last completed (UTC)"),
+        ("last_completed_at", "last settled (UTC)"),
     ];
     let empty =
         "No deployment is registered; `lockkeeper deployment add NAME HOST:PORT` registers one.";

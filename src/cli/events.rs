@@ -58,7 +58,7 @@ fn sentence(events: &Table, row: usize) -> String {
         (": ", get("from_state")),
         (" to ", get("to_state")),
         ("  by ", get("actor")),
-        ("  ", output::detail(get("detail"))),
+        (": ", output::detail(get("detail"))),
     ];
     for (before, part) in parts {
         if !part.is_empty() {

@@ -20,7 +20,8 @@ pub(super) struct Args {
 
 const APPLY_COLUMNS: &str = "a.apply_id, a.apply_name, a.schema_name, a.state, a.cutover_policy, a.on_failure,
                     a.operations, a.completed, a.failed, a.percent, a.seconds_left, a.error, a.submitted_by,
-                    a.submitted_at, a.finished_at";
+                    a.submitted_at, a.finished_at, a.defer_cutover, a.revert_window_seconds, a.throttle_level, a.note,
+                    a.next_swap";
 
 const APPLIES: [(&str, &str); 8] = [
     ("apply_id", "apply"),
@@ -161,6 +162,10 @@ async fn one(global: &Global, session: &mut Session, apply: u64) -> Result<(), C
             operations.show(row, "phase", phase);
         }
         output::write(&output::grid(&head, columns()));
+        let note = head.first_text("note");
+        if !note.is_empty() {
+            output::fold("", "    ", &format!("note: {note}"));
+        }
         output::line("");
         output::write(&output::grid(&operations, &OPERATIONS));
         // Sentences: below the table, where they have the whole width.

@@ -12,6 +12,10 @@ use super::{CliError, Global, ask, output, plan};
 use crate::preflight::{Change, Place};
 use crate::text::width_of;
 
+/// Bounds of the server's, in `sql/functions/_json_shape.sql`: said here before anybody has waited for a look.
+pub(super) const LONGEST_SECONDS: i64 = 31_536_000;
+const MOST_COPIES: i64 = 1_000_000;
+
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(false))]
 pub(super) struct Args {
@@ -40,16 +44,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "WHAT", value_parser = ["halt", "continue", "pause"])]
     on_failure: Option<String>,
     /// How many copies may run at once, at most
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=MOST_COPIES))]
     max_copies: Option<u32>,
     /// Swap only after `lockkeeper cutover`
     #[arg(long)]
     defer_cutover: bool,
     /// Give up if nobody asks for the swap within this time
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", requires = "defer_cutover", value_parser = clap::value_parser!(u32).range(1..=LONGEST_SECONDS))]
     defer_timeout: Option<u32>,
     /// Keep the old table current for this long after the swap, so that it can be reverted
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=LONGEST_SECONDS))]
     revert_window: Option<u32>,
     /// What a revert takes back [default: operation]
     #[arg(long, value_name = "SCOPE", value_parser = ["operation", "apply"])]
@@ -255,6 +259,23 @@ async fn confirm(
 #[cfg(test)]
 mod tests {
     use clap::Args as _;
+
+    #[test]
+    fn bounds_are_those_of_the_server() {
+        let shapes = include_str!("../../sql/functions/_json_shape.sql");
+        for (option, least, most) in [
+            ("max_copies", 1, super::MOST_COPIES),
+            ("defer_timeout_seconds", 1, super::LONGEST_SECONDS),
+            ("revert_window_seconds", 0, super::LONGEST_SECONDS),
+        ] {
+            let mut lines = shapes.lines();
+            let line = lines
+                .find(|line| line.contains(&format!("\"{option}\":")))
+                .expect(option);
+            let bounds = format!("\"minimum\": {least}, \"maximum\": {most}}}");
+            assert!(line.contains(&bounds), "{line}: {bounds}");
+        }
+    }
 
     /// What --help lists and shells complete is what the table takes.
     #[test]
