@@ -35,18 +35,19 @@ pub struct Rest {
     pub table: TableName,
     before: String,
     after: String,
+    /// Where in `after` the name of a table begins that this one is to be like, and that has no schema of its own.
+    like: Option<usize>,
     pub if_not_exists: bool,
 }
 
 impl Rest {
-    /// The same statement for another table.
+    /// The same statement for another table of the apply's schema. A session of ours is in no schema, so it is named.
     pub fn on(&self, schema: &str, table: &str) -> String {
-        format!(
-            "{}{}{}",
-            self.before,
-            quote_table(schema, table),
-            self.after
-        )
+        let mut after = self.after.clone();
+        if let Some(at) = self.like {
+            after.insert_str(at, &format!("{}.", super::quote(schema)));
+        }
+        format!("{}{}{after}", self.before, quote_table(schema, table))
     }
 
     /// The tables that foreign keys of the new table point at, itself aside, as (schema, table): their definitions are
@@ -167,7 +168,8 @@ pub enum StatementError {
     #[error("it is empty")]
     Empty,
     #[error(
-        "it begins with {0}; a task is ALTER TABLE, CREATE INDEX, DROP INDEX, CREATE TABLE or DROP TABLE"
+        "it begins with {0}, and a task is ALTER TABLE, CREATE INDEX, DROP INDEX, CREATE TABLE or DROP TABLE; correct its first \
+         words"
     )]
     UnknownVerb(String),
     #[error("no table's name was found after {0}")]
@@ -214,12 +216,9 @@ impl Statement {
             if let Some(alter) = cursor.index_statement(&verb)? {
                 return Ok(Self::Alter(alter));
             }
-            let next = cursor
-                .peek()
-                .map_or(String::new(), |t| t.value.to_ascii_uppercase());
-            return Err(StatementError::UnknownVerb(format!("{verb} {next}")));
         }
-        Err(StatementError::UnknownVerb(verb))
+        let words = cursor.slice(0..tokens.len().min(2));
+        Err(StatementError::UnknownVerb(words.to_owned()))
     }
 
     pub fn table(&self) -> &TableName {
@@ -275,6 +274,15 @@ mod tests {
                 "/* why */ CREATE TABLE IF NOT EXISTS t (a INT AS (1))",
                 "/* why */ CREATE TABLE IF NOT EXISTS `s`.`x` (a INT AS (1))",
             ),
+            (
+                "CREATE TABLE t /* as */ LIKE u",
+                "CREATE TABLE `s`.`x` /* as */ LIKE `s`.u",
+            ),
+            (
+                "create table a.t ( like `u` )",
+                "create table `s`.`x` ( like `s`.`u` )",
+            ),
+            ("CREATE TABLE t LIKE b.u", "CREATE TABLE `s`.`x` LIKE b.u"),
         ] {
             assert_eq!(on_x(text), expected);
         }
@@ -315,6 +323,15 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_mistyped_verb_is_shown_beside_what_is_expected() {
+        let refused = parse("alter TABEL t ADD c INT").unwrap_err().to_string();
+        assert!(
+            refused.contains("alter TABEL") && refused.contains("a task is ALTER TABLE"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The text of tokens `range`, comments between them included.
-    fn slice(&self, range: Range<usize>) -> &'a str {
+    pub fn slice(&self, range: Range<usize>) -> &'a str {
         match (
             self.tokens.get(range.start),
             self.tokens.get(range.end.wrapping_sub(1)),
@@ -175,10 +175,17 @@ impl<'a> Cursor<'a> {
                 });
             }
         }
+        let opens = usize::from(self.peek().is_some_and(|t| t.is_mark('(')));
+        let like = match self.tokens.get(self.at + opens..) {
+            Some([like, _, dot, ..]) if like.is("LIKE") && dot.is_mark('.') => None,
+            Some([like, name, ..]) if like.is("LIKE") => Some(name.span.start - end),
+            Some(_) | None => None,
+        };
         Ok(Rest {
             table,
             before,
             after,
+            like,
             if_not_exists,
         })
     }
