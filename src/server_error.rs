@@ -10,11 +10,19 @@ pub fn number(error: &sqlx::Error) -> Option<u16> {
         .map(MySqlDatabaseError::number)
 }
 
-/// Its words with its number.
-pub fn shown(error: &sqlx::Error) -> String {
-    let text = match error {
+/// What is said of it, without the number.
+pub fn words(error: &sqlx::Error) -> String {
+    match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
         other => other.to_string(),
-    };
-    format!("{text} ({})", number(error).unwrap_or_default())
+    }
+}
+
+/// The same where the row is named otherwise: its place among those of a statement of ours tells nobody anything.
+pub fn words_of_a_row(error: &sqlx::Error) -> String {
+    let words = words(error);
+    match words.rsplit_once(" at row ") {
+        Some((what, place)) if place.chars().all(|c| c.is_ascii_digit()) => what.to_owned(),
+        Some(_) | None => words,
+    }
 }

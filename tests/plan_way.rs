@@ -339,7 +339,26 @@ async fn what_the_server_refuses_is_refused_in_its_own_words() {
             vec!["ALTER TABLE missing ADD COLUMN c INT"],
             "there is no table",
         ),
-        (vec!["ALTER TABLE t MODIFY zz INT"], "Unknown column 'zz'"),
+        (
+            vec!["ALTER TABLE t MODIFY zz INT"],
+            "Unknown column 'zz' in 't'",
+        ),
+        (
+            vec!["ALTER TABLE t ADD c CHAR(36) DEFAULT (UUID())"],
+            "add the column without it",
+        ),
+        (
+            vec!["CREATE TABLE n LIKE missing"],
+            ".missing' doesn't exist",
+        ),
+        (
+            vec!["CREATE TABLE n (id INT, KEY (zz))"],
+            "Key column 'zz' doesn't exist",
+        ),
+        (
+            vec!["CREATE TABLE n (id INT PRIMARY KEY, a INT AS (zz))"],
+            "Unknown column 'zz'",
+        ),
         (
             vec!["ALTER TABLE elsewhere.t ADD c INT"],
             "schema elsewhere",
@@ -363,6 +382,24 @@ async fn what_the_server_refuses_is_refused_in_its_own_words() {
             "{statements:?}: {}",
             error.message()
         );
+        assert!(
+            !error.message().contains("_lk_"),
+            "{statements:?}: {}",
+            error.message()
+        );
         assert_eq!(db.tables().await.len(), 1);
+    }
+}
+
+/// A session of ours is in no schema; the new table's is the apply's.
+#[tokio::test]
+async fn a_table_is_made_like_another_of_its_schema() {
+    let mut db = Deployment::fresh().await;
+    db.run(TABLE).await;
+    let job = db.job(&["CREATE TABLE n LIKE t", "CREATE TABLE m (LIKE `t`)"]);
+    let (engine, _lease) = deployment::copied(&db, job).await;
+    deployment::swap(engine).await;
+    for table in ["n", "m"] {
+        assert_eq!(db.column_type(table, "e").await, "enum('x','y')");
     }
 }

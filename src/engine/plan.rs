@@ -19,7 +19,7 @@ use super::table::storage::{self, StoredIndexes};
 use super::table::{TableDefinition, TablePlan, Way, catalog};
 use super::{EngineError, ErrorKind, Job, JobTask};
 use crate::server_error;
-use constraint_names::{check_names, on_names_of};
+use constraint_names::{in_own_names, on_names_of};
 use trial_keys::TrialKeys;
 
 /// What a statement makes of its table, tried on an empty one.
@@ -207,7 +207,7 @@ impl Planner<'_> {
         let table = &alter.table.table;
         let name = self.owner.table(Role::Shadow(self.task.position));
         self.empty_copy(session, &original, &name, keys).await?;
-        let on_trial = on_names_of(alter, &original, &name, keys)?;
+        let on_trial = on_names_of(alter, &original, &name, keys, self.dialect())?;
 
         if !self.has_room_for_instant(session, table).await? {
             // The server would refuse INSTANT on the table itself, though not on its empty copy.
@@ -246,14 +246,8 @@ impl Planner<'_> {
         let statement = on_trial.on(self.schema, &name, "");
         if let Err(error) = self.run_as_user(session, &statement).await? {
             session.drop_table(self.schema, &name).await?;
-            let refusal = self.refused_by_server(&error).message();
-            let refusal = keys.in_own_names(&name, &refusal);
-            // The last first: the tenth begins as the first does.
-            let checks = check_names(&original, &name)?.into_iter().rev();
-            let refusal = checks.fold(refusal, |text, check| {
-                text.replace(&check.copy, &check.original)
-            });
-            return Err(EngineError::permanent(refusal));
+            let said = in_own_names(&server_error::words(&error), &original, &name, keys)?;
+            return Err(self.refused_by_server(&error, &said));
         }
         match self.finish_shadow(session, alter, original, keys).await {
             Ok(plan) => Ok(plan),
@@ -401,8 +395,9 @@ impl Planner<'_> {
         trial: &str,
     ) -> Result<Option<TableDefinition>, EngineError> {
         self.empty_copy(session, original, trial, keys).await?;
-        let on_trial = on_names_of(alter, original, trial, keys)?;
-        self.made_by(session, &on_trial.on(self.schema, trial, ""), trial)
+        let on_trial = on_names_of(alter, original, trial, keys, self.dialect())?;
+        let own = |text: &str| in_own_names(text, original, trial, keys);
+        self.made_by(session, &on_trial.on(self.schema, trial, ""), trial, own)
             .await
     }
 
@@ -413,8 +408,7 @@ impl Planner<'_> {
         create: &Rest,
     ) -> Result<Option<TableDefinition>, EngineError> {
         let trial = self.owner.table(Role::Trial(self.task.position));
-        let dialect = Dialect::of_sql_mode(&self.user.sql_mode);
-        let parents = create.parents(self.schema, dialect);
+        let parents = create.parents(self.schema, self.dialect());
         let tables: Vec<(&str, &str)> = parents.iter().map(|(s, t)| (&**s, &**t)).collect();
         // Whoever comes to a parent meanwhile waits behind us, and we behind whoever has used it for long.
         let longest = Duration::from_secs(1);
@@ -432,7 +426,8 @@ impl Planner<'_> {
             .map_err(limit)?;
         session.drop_table(self.schema, &trial).await?;
         let on_trial = create.on(self.schema, &trial);
-        let made = self.made_by(session, &on_trial, &trial).await;
+        let own = |text: &str| Ok(text.replace(&trial, &create.table.table));
+        let made = self.made_by(session, &on_trial, &trial, own).await;
         let limit = EngineError::while_doing("setting a lock's limit");
         let usual = Duration::from_secs(30);
         session.set_lock_waits(usual, usual).await.map_err(limit)?;
@@ -444,10 +439,12 @@ impl Planner<'_> {
         session: &mut Session,
         statement: &str,
         trial: &str,
+        in_own_names: impl Fn(&str) -> Result<String, EngineError>,
     ) -> Result<Option<TableDefinition>, EngineError> {
-        self.run_as_user(session, statement)
-            .await?
-            .map_err(|error| self.refused_by_server(&error))?;
+        if let Err(error) = self.run_as_user(session, statement).await? {
+            let said = in_own_names(&server_error::words(&error))?;
+            return Err(self.refused_by_server(&error, &said));
+        }
         let made = catalog::table(session, self.schema, trial).await?;
         session.drop_table(self.schema, trial).await?;
         Ok(made)
@@ -504,17 +501,27 @@ impl Planner<'_> {
         ))
     }
 
-    fn refused_by_server(&self, error: &sqlx::Error) -> EngineError {
+    fn dialect(&self) -> Dialect {
+        Dialect::of_sql_mode(&self.user.sql_mode)
+    }
+
+    /// `said` is what the server says, in the names that people gave.
+    fn refused_by_server(&self, error: &sqlx::Error, said: &str) -> EngineError {
+        let number = server_error::number(error).unwrap_or_default();
         // A default that only an older, laxer sql_mode took.
-        let way_out = match server_error::number(error).unwrap_or_default() {
+        let way_out = match number {
             1067 => "; the engine option sql_mode says under which one the statement is read",
             1298 => "; the engine option time_zone takes what the server's variable takes",
+            // Each row would get another value, here and on a replica.
+            1674 => {
+                "; such a default can't be given to rows that are there: add the column without it, fill it, and then set \
+                 the default in an apply of its own, by ALTER TABLE … ALTER COLUMN … SET DEFAULT (…)"
+            }
             _ => "",
         };
         EngineError::permanent(format!(
-            "the server refuses statement {}: {}{way_out}",
-            self.task.number(),
-            server_error::shown(error)
+            "the server refuses statement {}: {said} ({number}){way_out}",
+            self.task.number()
         ))
     }
 }

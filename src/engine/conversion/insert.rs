@@ -146,7 +146,7 @@ pub(crate) async fn said(
     table: &str,
     error: &sqlx::Error,
 ) -> Result<String, EngineError> {
-    let mut text = server_error::shown(error).replace(&format!("{table}."), "");
+    let mut text = format!("{} ({})", server_error::words(error), server_error::number(error).unwrap_or_default()).replace(&format!("{table}."), "");
     // 3819: a CHECK is violated.
     if server_error::number(error) == Some(3819)
         && let Some(create) = catalog::create_statement(session, schema, table).await?

@@ -7,6 +7,7 @@ use crate::engine::EngineError;
 use crate::engine::session::Session;
 use crate::engine::syntax::create_text::ElementKind;
 use crate::engine::syntax::statement::Alter;
+use crate::engine::syntax::token::{Dialect, tokens};
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::surroundings::Surroundings;
 use crate::engine::table::{Key, TableDefinition, TablePlan};
@@ -131,15 +132,59 @@ pub(crate) fn on_names_of(
     original: &TableDefinition,
     copy: &str,
     keys: &TrialKeys<'_>,
+    dialect: Dialect,
 ) -> Result<Alter, EngineError> {
     let checks: HashMap<String, String> = check_names(original, copy)?
         .into_iter()
         .map(|check| (check.original.to_lowercase(), check.copy))
         .collect();
-    Ok(alter.with_constraint_names(|name| {
-        let check = checks.get(&name.to_lowercase()).cloned();
-        check.or_else(|| keys.name_on(copy, name))
-    }))
+    let check = |name: &str| checks.get(&name.to_lowercase()).cloned();
+    let mut on_copy =
+        alter.with_constraint_names(|name| check(name).or_else(|| keys.name_on(copy, name)));
+    for clause in &mut on_copy.clauses {
+        clause.text = with_check_names(&clause.text, dialect, check);
+    }
+    Ok(on_copy)
+}
+
+/// A clause that gives a new CHECK the name of one of the original's: one that the statement drops, else the server refuses it on
+/// the copy as it would on the table itself. It may stand beside a column's definition, too.
+fn with_check_names(
+    clause: &str,
+    dialect: Dialect,
+    translate: impl Fn(&str) -> Option<String>,
+) -> String {
+    let words = tokens(clause, dialect).unwrap_or_default();
+    let mut text = clause.to_owned();
+    // The last first, so that the others stay where they are.
+    for three in words.windows(3).rev() {
+        let [constraint, name, check] = three else {
+            continue;
+        };
+        if constraint.is("CONSTRAINT")
+            && check.is("CHECK")
+            && let Some(other) = name.identifier().and_then(&translate)
+        {
+            text.replace_range(name.span.clone(), &quote(&other));
+        }
+    }
+    text
+}
+
+/// What the server says of an empty copy, in the names of the original.
+pub(crate) fn in_own_names(
+    text: &str,
+    original: &TableDefinition,
+    copy: &str,
+    keys: &TrialKeys<'_>,
+) -> Result<String, EngineError> {
+    let text = keys.in_own_names(copy, text);
+    // The last first: the tenth begins as the first does. All begin as the copy's own name.
+    let checks = check_names(original, copy)?.into_iter().rev();
+    let text = checks.fold(text, |text, check| {
+        text.replace(&check.copy, &check.original)
+    });
+    Ok(text.replace(copy, &original.name))
 }
 
 /// What people should know before the swap: constraints whose names the old table keeps.
@@ -182,4 +227,35 @@ fn warning(plan: &TablePlan) -> Option<String> {
             renamed.join(", ")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_check_takes_the_name_of_the_one_that_is_dropped_wherever_it_stands() {
+        let other = |name: &str| (name == "pos").then(|| "x_chk_1".to_owned());
+        for (clause, expected) in [
+            (
+                "ADD CONSTRAINT pos CHECK (n > 0)",
+                "ADD CONSTRAINT `x_chk_1` CHECK (n > 0)",
+            ),
+            (
+                "ADD (a INT constraint `pos` /* why */ check (a > 0), CONSTRAINT neg CHECK (a < 9))",
+                "ADD (a INT constraint `x_chk_1` /* why */ check (a > 0), CONSTRAINT neg CHECK (a < 9))",
+            ),
+            (
+                "ADD CONSTRAINT pos UNIQUE (n)",
+                "ADD CONSTRAINT pos UNIQUE (n)",
+            ),
+            (
+                "COMMENT 'CONSTRAINT pos CHECK'",
+                "COMMENT 'CONSTRAINT pos CHECK'",
+            ),
+        ] {
+            let text = with_check_names(clause, Dialect::default(), other);
+            assert_eq!(text, expected);
+        }
+    }
 }
