@@ -229,7 +229,11 @@ async fn a_duplicate_that_comes_after_the_copy_stops_the_change() {
     let error = engine.cut_over().await.expect_err("a refusal");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{}", error.message());
     let message = error.message();
-    assert!(message.contains('X'), "{message}");
+    let row = format!("row id = 8 of `{}`.`orders` is refused", deployment.schema);
+    assert!(
+        message.contains(&row) && message.contains("Duplicate entry 'X' for key 'c'"),
+        "{message}"
+    );
     let shadow = deployment.ours("_new").await;
     assert_eq!(
         deployment

@@ -41,11 +41,44 @@ async fn a_value_that_would_be_rounded_is_refused_when_the_stream_brings_it() {
         .expect("within seconds")
         .expect_err("a value was rounded");
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
-    assert!(
-        error.message().contains("id = 2") && error.message().contains("another one"),
-        "{error}"
-    );
+    let row = format!("row id = 2 of `{}`.`t` is refused", db.schema);
+    for part in [&row, "column price would become another", "allow_lossy"] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
     engine.close().await;
+}
+
+/// The server says at which place of a statement of ours the row was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_server_refuses_is_named_by_its_table_and_key() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT, part VARCHAR(9), c VARCHAR(9), PRIMARY KEY (id, part)); INSERT INTO t VALUES (1, 'a', 'x')")
+        .await;
+    let change = "ALTER TABLE t MODIFY c ENUM('x', 'y'), ADD CHECK (id < 100)";
+    for (refused, expected) in [
+        ("(30, 'b', 'zz')", "Data truncated for column 'c' (1265)"),
+        (
+            "(300, 'b', 'x')",
+            "constraint CHECK ((`id` < 100)) is violated",
+        ),
+    ] {
+        let (mut engine, _lease) = copied(&db, db.job(&[change])).await;
+        db.run(&format!(
+            "INSERT INTO t VALUES (10, 'a', 'x'), (20, 'a', 'y'), {refused}, (40, 'a', 'x')"
+        ))
+        .await;
+        let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
+        let error = kept.expect("within seconds").expect_err("it was refused");
+        let (id, _) = refused[1..].split_once(',').expect("an id");
+        let row = format!("row id = {id}, part = b of `{}`.`t` is refused", db.schema);
+        for part in [row.as_str(), expected] {
+            assert!(error.message().contains(part), "{part}: {error}");
+        }
+        assert!(!error.message().contains("_lk_"), "{error}");
+        engine.remove_artifacts().await.expect("removed");
+        engine.close().await;
+        db.run("DELETE FROM t WHERE id > 1").await;
+    }
 }
 
 /// The stream tells nothing of rows that came before their chunk.

@@ -3,7 +3,7 @@
 mod deployment;
 mod support;
 
-use deployment::{Deployment, TestLease, refusal};
+use deployment::{Deployment, TestLease, refusal, swap};
 use lockkeeper::engine::Engine;
 use serde_json::Value;
 
@@ -24,7 +24,9 @@ async fn is_named(db: &mut Deployment, change: &str, expected: &str) {
     assert!(
         text.contains(expected)
             && text.contains("id = 5000, k`ey = 'i't'")
-            && !text.contains("_lk_"),
+            && !text.contains("_lk_")
+            // Among those of a statement of ours.
+            && !text.contains(" at row "),
         "{change}: {text}"
     );
 }
@@ -136,6 +138,13 @@ async fn values_that_an_expression_does_not_take() {
             "CHANGE c d BIGINT, ADD CHECK (d > 0)",
             "constraint CHECK ((`d` > 0)) is violated",
         ),
+        (
+            "c INT",
+            "1",
+            "1",
+            "PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (5000))",
+            "no partition for value 5000 (1526); give the statement one",
+        ),
     ] {
         rows(&mut db, columns, good, bad).await;
         is_named(&mut db, change, expected).await;
@@ -245,4 +254,71 @@ async fn a_constraint_that_gets_another_name_is_told_before_the_cutover() {
         )
         .await;
     assert_eq!(names, format!("t_chk_1,{name}"));
+}
+
+const CHECKS: &str = "SELECT GROUP_CONCAT(t.CONSTRAINT_NAME, ' ', t.ENFORCED, ' ', c.CHECK_CLAUSE ORDER BY t.CONSTRAINT_NAME SEPARATOR '; ') \
+    FROM information_schema.TABLE_CONSTRAINTS AS t \
+    JOIN information_schema.CHECK_CONSTRAINTS AS c USING (CONSTRAINT_SCHEMA, CONSTRAINT_NAME) \
+    WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_NAME = 't'";
+
+/// Names of constraints are unique in a schema, and the original has this one as long as it is there.
+#[tokio::test]
+async fn a_constraint_is_replaced_by_one_of_its_name_in_one_statement() {
+    for (change, expected, told) in [
+        (
+            "DROP CHECK POS, ADD CONSTRAINT pos CHECK (n > 1) NOT ENFORCED",
+            "pos NO (`n` > 1); t_chk_1 YES (`n` <> 1)",
+            None,
+        ),
+        (
+            "DROP CHECK pos, ADD CONSTRAINT `Pos` CHECK (n > 1)",
+            "t_chk_1 YES (`n` <> 1); t_chk_2 YES (`n` > 1)",
+            Some("pos becomes t_chk_2"),
+        ),
+        (
+            "DROP CONSTRAINT t_chk_1, ADD m INT CONSTRAINT t_chk_1 CHECK (m <> 3)",
+            "t_chk_1 YES (`m` <> 3); t_chk_2 YES (`n` > 0)",
+            Some("pos becomes t_chk_2"),
+        ),
+    ] {
+        let mut db = Deployment::fresh().await;
+        db.run(
+            "CREATE TABLE t (id INT PRIMARY KEY, n INT, CHECK (n <> 1), CONSTRAINT pos CHECK (n > 0)); \
+             INSERT INTO t VALUES (5, 5)",
+        )
+        .await;
+        let lease = TestLease::held();
+        let statement = format!("ALTER TABLE t {change}");
+        let mut engine = Engine::open(db.target(), db.job(&[&statement]), lease.clone())
+            .await
+            .expect("the engine");
+        engine
+            .copy()
+            .await
+            .unwrap_or_else(|error| panic!("{change}: {}", error.message()));
+        let warnings = lease.progress().warnings.join("\n");
+        assert_eq!(warnings.is_empty(), told.is_none(), "{change}: {warnings}");
+        assert!(
+            warnings.contains(told.unwrap_or_default()),
+            "{change}: {warnings}"
+        );
+        swap(engine).await;
+        assert_eq!(db.text(CHECKS).await, expected, "{change}");
+    }
+}
+
+/// Where the statement drops it, it is free; else the server refuses it, in the names that people gave.
+#[tokio::test]
+async fn a_constraint_whose_name_is_taken_is_refused_by_its_name() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT, CONSTRAINT pos CHECK (n > 0))")
+        .await;
+    let change = "ALTER TABLE t ADD CONSTRAINT pos CHECK (n > 1)";
+    let text = refusal(&mut db, &[change], Value::Null)
+        .await
+        .expect("a refusal");
+    assert!(
+        text.contains("'pos'") && text.contains("3822") && !text.contains("_lk_"),
+        "{text}"
+    );
 }

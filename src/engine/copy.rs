@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Halt};
-use super::conversion::insert::{Rows, from_original, said};
+use super::conversion::insert::{Rows, from_original};
 use super::error::ErrorKind;
 use super::session::Session;
 use super::state::checkpoint::{CopiedRange, run};
@@ -381,17 +381,11 @@ impl TableCopy {
             tail: &self.insert_tail,
             condition: &condition,
         };
-        let Ok(Some((row, cause))) = rows.refused(session).await else {
-            return error;
-        };
-        let (schema, table) = (&self.original.schema, &self.shadow);
-        let Ok(said) = said(session, schema, table, &cause).await else {
+        let Ok(Some(complaint)) = rows.complaint(session, &self.shadow).await else {
             return error;
         };
         EngineError::permanent(format!(
-            "row {row} of {} does not fit the changed table: {said}; correct it, others may not fit either, \
-             and submit the change again",
-            self.original.quoted()
+            "{complaint}; correct it, others may not fit either, and submit the change again"
         ))
     }
 

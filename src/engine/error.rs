@@ -86,11 +86,14 @@ impl EngineError {
         }
     }
 
+    /// What came of a statement, where that is the cause.
+    pub fn cause(&self) -> Option<&sqlx::Error> {
+        std::error::Error::source(self)?.downcast_ref::<sqlx::Error>()
+    }
+
     /// The server's error number, where a server's answer is the cause.
     pub fn server_number(&self) -> Option<u16> {
-        std::error::Error::source(self)?
-            .downcast_ref::<sqlx::Error>()
-            .and_then(server_error::number)
+        self.cause().and_then(server_error::number)
     }
 
     /// Has the deployment no room left? Then trying at once again only takes what others need.

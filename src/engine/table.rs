@@ -307,6 +307,14 @@ pub struct Copied<'a> {
 }
 
 impl TablePlan {
+    /// What the server says of the shadow, with the name that people know the table by.
+    pub fn in_own_names(&self, text: &str) -> String {
+        match (&self.original, &self.shadow) {
+            (Some(original), Some(shadow)) => text.replace(&shadow.name, &original.name),
+            _ => text.to_owned(),
+        }
+    }
+
     /// # Errors
     ///
     /// Permanent for a table that is not copied.

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Halt};
+use super::conversion::insert::Rows;
 use super::conversion::key_order::not_comparable;
 use super::error::ErrorKind;
 use super::session::Session;
@@ -137,13 +138,11 @@ impl TableVerify {
         let (converted, digest) = match Digest::new(plan) {
             Some(digest) => (None, digest),
             None => {
-                let name = quote(
-                    &context
-                        .sessions
-                        .owner()
-                        .artifact(&format!("verify_{table}")),
+                let name = format!(
+                    "{}.{}",
+                    quote(&original.schema),
+                    quote(&converted_name(context, table))
                 );
-                let name = format!("{}.{name}", quote(&original.schema));
                 convert(plan, original, shadow, &name, &original_key)?
             }
         };
@@ -400,13 +399,50 @@ impl TableVerify {
         match &part.converted {
             Some(converted) => {
                 let sql = format!("{}; {}{condition}", converted.clear, converted.fill);
-                run(session.connection(), sql, "converting rows to compare").await?;
+                let done = run(session.connection(), sql, "converting rows to compare").await;
+                if let Err(error) = done {
+                    return Err(self.explained(session, converted, condition, error).await);
+                }
                 Ok((part.table.clone(), "TRUE".to_owned()))
             }
             None => {
                 let table = format!("{} FORCE INDEX ({})", part.table, part.key.index());
                 Ok((table, condition.to_owned()))
             }
+        }
+    }
+
+    /// Names the row that cannot be converted, if that is the reason: it came after the copy, and the stream may not have
+    /// brought it yet.
+    async fn explained(
+        &self,
+        session: &mut Session,
+        converted: &Converted,
+        condition: &str,
+        error: EngineError,
+    ) -> EngineError {
+        let plan = &self.context.plans[self.table];
+        let (Some(original), Some(_)) = (&plan.original, error.server_number()) else {
+            return error;
+        };
+        if error.kind() != ErrorKind::Permanent {
+            return error;
+        }
+        let rows = Rows {
+            original,
+            key: &self.original.key,
+            insert: &converted.fill,
+            tail: "",
+            condition,
+        };
+        let table = converted_name(&self.context, self.table);
+        match rows.complaint(session, &table).await {
+            Ok(Some(complaint)) => EngineError::permanent(format!(
+                "{}; correct it, others may not fit either, and submit the change again",
+                converted.in_own_names(&complaint)
+            )),
+            Ok(None) => EngineError::retryable("a row that did not fit the changed table does now"),
+            Err(_) => error,
         }
     }
 
@@ -422,6 +458,12 @@ impl TableVerify {
         self.chunk_rows
             .store(next.clamp(FEWEST_ROWS, MOST_ROWS), Ordering::Relaxed);
     }
+}
+
+/// Of the table that the original's rows go through.
+fn converted_name(context: &Context, table: usize) -> String {
+    let owner = context.sessions.owner();
+    owner.artifact(&format!("verify_{table}"))
 }
 
 /// What is compared in one go.

@@ -114,6 +114,33 @@ impl Rows<'_> {
         Ok(Some((self.key.named(&texts), error)))
     }
 
+    /// Which row does not fit `table`, which is one of ours, and why; `None` where all do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Rows::refused`].
+    pub async fn complaint(
+        &self,
+        session: &mut Session,
+        table: &str,
+    ) -> Result<Option<String>, EngineError> {
+        let Some((row, error)) = self.refused(session).await? else {
+            return Ok(None);
+        };
+        let schema = &self.original.schema;
+        let said = match server_error::number(&error) {
+            Some(CHECK_VIOLATED) => {
+                let create = catalog::create_statement(session, schema, table).await?;
+                said(&error, table, create.as_deref())
+            }
+            _ => said(&error, table, None),
+        };
+        Ok(Some(format!(
+            "row {row} of {} does not fit the changed table: {said}",
+            self.original.quoted()
+        )))
+    }
+
     /// What the server says of the first `rows`; nothing is left of them.
     async fn refuses(
         &self,
@@ -139,24 +166,26 @@ impl Rows<'_> {
     }
 }
 
-/// What the server says of a row of `table`, which is one of ours: a constraint's words stand for the name that it has there.
-pub(crate) async fn said(
-    session: &mut Session,
-    schema: &str,
-    table: &str,
-    error: &sqlx::Error,
-) -> Result<String, EngineError> {
-    let mut text = format!("{} ({})", server_error::words(error), server_error::number(error).unwrap_or_default()).replace(&format!("{table}."), "");
-    // 3819: a CHECK is violated.
-    if server_error::number(error) == Some(3819)
-        && let Some(create) = catalog::create_statement(session, schema, table).await?
-        && let Ok(create) = CreateText::parse(&create)
+const CHECK_VIOLATED: u16 = 3819;
+const NO_PARTITION: u16 = 1526;
+
+/// What the server says of a row of `table`, which is one of ours and is made by `create`: a constraint's words stand for the
+/// name that it has there.
+pub(crate) fn said(error: &sqlx::Error, table: &str, create: Option<&str>) -> String {
+    let number = server_error::number(error).unwrap_or_default();
+    let mut text = format!("{} ({number})", server_error::words_of_a_row(error))
+        .replace(&format!("{table}."), "");
+    if number == CHECK_VIOLATED
+        && let Some(create) = create.and_then(|create| CreateText::parse(create).ok())
     {
         for check in create.of_kind(ElementKind::Check) {
             text = text.replace(&format!("'{}'", check.name), check.without_name());
         }
     }
-    Ok(text)
+    if number == NO_PARTITION {
+        text.push_str("; give the statement one, such as VALUES LESS THAN MAXVALUE");
+    }
+    text
 }
 
 /// Some rows of which the condition holds, as people read their keys.

@@ -29,6 +29,8 @@ pub struct Staging {
     pub take_over_from_others: Vec<String>,
     /// Asks for the key of the one row that is staged, as people read it.
     pub key_text: String,
+    /// Columns, and what asks whether the value of the staged row, once that is taken over, is another one there.
+    pub changed: Vec<(String, String)>,
 }
 
 /// The column whose name the server's refusal quotes when a value does not survive its conversion.
@@ -103,6 +105,7 @@ impl Staging {
             take_over: way.take_over("INSERT"),
             take_over_from_others: way.take_over("REPLACE"),
             key_text: way.key_text(),
+            changed: way.questions(),
         })
     }
 }
@@ -337,46 +340,73 @@ impl<'a> StagedWay<'a> {
     }
 
     /// The server refuses the NULL if there is such a row, and the batch with it.
-    fn refuse_losses(&self) -> String {
-        let guarded = self.extras.guarded.iter();
-        let lost: Vec<String> = guarded
-            .flat_map(|&(s, t)| {
-                losses::silent_losses(&self.staged(s), &self.from.columns[s], &self.to.columns[t])
-            })
-            .map(|condition| format!("({condition})"))
-            .collect();
+    fn refuse(&self, rows: &str, conditions: impl Iterator<Item = (usize, String)>) -> String {
+        let conditions: Vec<String> = conditions.map(|(_, condition)| condition).collect();
         format!(
-            "INSERT INTO {} SELECT NULL FROM {} WHERE lk_there = 1 AND ({}) LIMIT 1",
+            "INSERT INTO {} SELECT NULL {rows} ({}) LIMIT 1",
             self.changed,
-            self.stage,
-            lost.join(" OR ")
+            conditions.join(" OR ")
         )
     }
 
-    /// As [`StagedWay::refuse_losses`], by what became of the values.
+    fn refuse_losses(&self) -> String {
+        self.refuse(&self.staged_rows(), self.losses())
+    }
+
     fn refuse_differences(&self) -> String {
-        let compared = self.extras.compared.iter();
-        let differs: Vec<String> = compared
-            .map(|&(s, t)| {
-                let (was, now) = (&self.from.columns[s], &self.to.columns[t]);
-                let staged = format!("{}.{}", self.stage, self.staged(s));
-                format!(
-                    "NOT ({} <=> {})",
-                    comparable(&staged, was, now),
-                    comparable(&self.target_column(t), now, was)
-                )
-            })
-            .collect();
+        self.refuse(&self.rows_of_both(), self.differences())
+    }
+
+    /// A question for each column that is checked.
+    fn questions(&self) -> Vec<(String, String)> {
+        let question = |rows: String| {
+            move |(s, condition): (usize, String)| {
+                let column = self.from.columns[s].name.clone();
+                (column, format!("SELECT 1 {rows} ({condition}) LIMIT 1"))
+            }
+        };
+        self.losses()
+            .map(question(self.staged_rows()))
+            .chain(self.differences().map(question(self.rows_of_both())))
+            .collect()
+    }
+
+    fn staged_rows(&self) -> String {
+        format!("FROM {} WHERE lk_there = 1 AND", self.stage)
+    }
+
+    fn rows_of_both(&self) -> String {
         format!(
-            "INSERT INTO {changed} SELECT NULL FROM {stage} STRAIGHT_JOIN {target} FORCE INDEX ({index}) ON {same} \
-             WHERE {stage}.lk_there = 1 AND ({differs}) LIMIT 1",
-            changed = self.changed,
+            "FROM {stage} STRAIGHT_JOIN {target} FORCE INDEX ({index}) ON {same} WHERE {stage}.lk_there = 1 AND",
             stage = self.stage,
             target = self.target,
             index = self.index,
             same = self.same_row(),
-            differs = differs.join(" OR ")
         )
+    }
+
+    /// Column by column, when the server would change a value without an error.
+    fn losses(&self) -> impl Iterator<Item = (usize, String)> {
+        self.extras.guarded.iter().map(|&(s, t)| {
+            let value = self.staged(s);
+            let losses = losses::silent_losses(&value, &self.from.columns[s], &self.to.columns[t]);
+            let losses: Vec<String> = losses.iter().map(|loss| format!("({loss})")).collect();
+            (s, losses.join(" OR "))
+        })
+    }
+
+    /// The same, by what became of it.
+    fn differences(&self) -> impl Iterator<Item = (usize, String)> {
+        self.extras.compared.iter().map(|&(s, t)| {
+            let (was, now) = (&self.from.columns[s], &self.to.columns[t]);
+            let staged = format!("{}.{}", self.stage, self.staged(s));
+            let differs = format!(
+                "NOT ({} <=> {})",
+                comparable(&staged, was, now),
+                comparable(&self.target_column(t), now, was)
+            );
+            (s, differs)
+        })
     }
 
     fn key_text(&self) -> String {

@@ -6,12 +6,12 @@ use sqlx::Row;
 
 use crate::engine::binlog::capture::STREAM_MARK;
 use crate::engine::context::{Context, Halt, LONGEST_SILENCE, no_answer};
-use crate::engine::error::CANNOT_CONVERT;
+use crate::engine::error::{CANNOT_CONVERT, server_error_kind};
 use crate::engine::options::{IndexBuild, Options};
 use crate::engine::session::Session;
 use crate::engine::syntax::quote;
 use crate::engine::table::{Key, KeyKind, TableDefinition, TablePlan, Way, catalog};
-use crate::engine::{EngineError, fail_point};
+use crate::engine::{EngineError, ErrorKind, fail_point};
 use crate::server_error;
 
 /// Memory that the server sorts in while it builds indexes. Its default, 1 MB for all threads together, makes it merge
@@ -173,14 +173,26 @@ pub async fn build(
                 "the new unique index cannot be built on {}: {}{rows}; remove the duplicate, and \
                  start again",
                 original.quoted(),
-                error
-                    .as_database_error()
-                    .map_or_else(String::new, |e| e.message().to_owned())
+                plan.in_own_names(&server_error::words(&error))
+            ))
+            .into())
+        }
+        Err(error) if is_final(&error) => {
+            let said = plan.in_own_names(&server_error::words_of_a_row(&error));
+            Err(EngineError::permanent(format!(
+                "the indexes of {} cannot be built on its copy: {said} ({}); correct that, and start again",
+                original.quoted(),
+                server_error::number(&error).unwrap_or_default()
             ))
             .into())
         }
         Err(error) => Err(EngineError::while_doing("building indexes")(error).into()),
     }
+}
+
+/// Whether the rows, or the definition, are at fault. A table that is gone is somebody's doing, and is looked into elsewhere.
+fn is_final(error: &sqlx::Error) -> bool {
+    server_error_kind(error) == ErrorKind::Permanent && server_error::number(error) != Some(1146)
 }
 
 /// Lets this session's sorts use [`SORT_BYTES`], or more where the server's administrator gives more, and while others write no

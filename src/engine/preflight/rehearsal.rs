@@ -1,7 +1,7 @@
 //! Rows that the changed table would not take: found by the server itself, before anything is copied.
 //!
-//! [`super::lossy`] knows of many conversions what can go wrong with them. Of the others, of CHECK constraints and of
-//! computed columns only the server knows. So rows are inserted into an empty table like the shadow, some thousands at a time,
+//! [`super::lossy`] knows of many conversions what can go wrong with them. Of the others, of CHECK constraints, of computed
+//! columns and of partitions only the server knows. So rows are inserted into an empty table like the shadow, some thousands at a time,
 //! and rolled back: nothing of it is in the binlog, and the row that is refused can be named. On a large table that ends
 //! after a while, and the copy tells the rest.
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sqlx::Row;
 
 use crate::engine::EngineError;
-use crate::engine::conversion::insert::{Rows, examples, from_original, said};
+use crate::engine::conversion::insert::{Rows, examples, from_original};
 use crate::engine::conversion::types::same_type;
 use crate::engine::names::{Owner, Role};
 use crate::engine::session::Session;
@@ -55,7 +55,8 @@ pub(crate) async fn check(
         let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
         !is_known(was, now)
     });
-    if !converts && !computes_more(&was, &now, shadow) {
+    let has_other_places = places(&now).is_some() && places(&now) != places(&was);
+    if !converts && !has_other_places && !computes_more(&was, &now, shadow) {
         return Ok(());
     }
     let trial = owner.table(Role::Trial(plan.task.position));
@@ -66,6 +67,17 @@ pub(crate) async fn check(
     .await;
     session.drop_table(&shadow.schema, &trial).await?;
     result
+}
+
+/// Partitions of which a row may find none: by RANGE or LIST. A hash has one for each.
+fn places(table: &CreateText) -> Option<&str> {
+    let words = tokens(&table.options, Dialect::OF_THE_SERVER).unwrap_or_default();
+    let by = words.windows(3).find(|three| {
+        three[0].is("PARTITION")
+            && three[1].is("BY")
+            && (three[2].is("RANGE") || three[2].is("LIST"))
+    })?;
+    table.options.get(by[0].span.start..)
 }
 
 /// Constraints that the original doesn't have, and that rows are checked by.
@@ -250,12 +262,9 @@ async fn rehearse(
             tail: "",
             condition: &condition,
         };
-        if let Some((row, error)) = batch.refused(session).await? {
-            let said = said(session, &shadow.schema, trial, &error).await?;
+        if let Some(complaint) = batch.complaint(session, trial).await? {
             return Err(EngineError::permanent(format!(
-                "row {row} of {} does not fit the changed table: {said}; others may not, either: correct \
-                 them first",
-                original.quoted()
+                "{complaint}; others may not, either: correct them first"
             )));
         }
         if to.is_none() {
@@ -268,6 +277,32 @@ async fn rehearse(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_ranges_and_lists_may_have_no_place_for_a_row() {
+        let places = |options: &str| {
+            let text = format!("CREATE TABLE `t` (`id` int) {options}");
+            let table = CreateText::parse(&text).unwrap();
+            super::places(&table).map(str::to_owned)
+        };
+        assert_eq!(
+            places(
+                "COMMENT='x'\n/*!50100 PARTITION BY RANGE (`id`) (PARTITION a VALUES LESS THAN (3)) */"
+            ),
+            places(
+                "COMMENT='y'\n/*!50100 PARTITION BY RANGE (`id`) (PARTITION a VALUES LESS THAN (3)) */"
+            )
+        );
+        assert!(
+            places("/*!50500 PARTITION BY LIST  COLUMNS(id) (PARTITION a VALUES IN (3)) */")
+                .is_some()
+        );
+        assert_eq!(
+            places("/*!50100 PARTITION BY HASH (`id`) PARTITIONS 4 */"),
+            None
+        );
+        assert_eq!(places("COMMENT='PARTITION BY RANGE'"), None);
+    }
 
     #[test]
     fn the_clause_of_a_constraint_is_between_its_outer_parentheses() {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::routing::Routing;
+use super::running::Flow;
 use super::xa_rows::{Prepared, Rereading};
 use crate::engine::EngineError;
 use crate::engine::binlog::capture::{Capture, Captured, Ended};
@@ -24,6 +25,7 @@ use crate::engine::binlog::rows::{Change, RowKey};
 use crate::engine::conversion::staging::Staging;
 use crate::engine::session::{Session, Sessions};
 use crate::engine::state::checkpoint::{Store, run};
+use crate::engine::table::TablePlan;
 use crate::engine::throttle::concurrency::Concurrency;
 pub(crate) use flush::meeting_of_rows;
 use flush::{Transaction, prepare};
@@ -102,7 +104,8 @@ pub struct Applier {
     suspicious: mpsc::UnboundedSender<String>,
     /// How many went there.
     suspected: u64,
-    names_duplicates: bool,
+    plans: Arc<[TablePlan]>,
+    flow: Flow,
     /// The longest statement that the server takes; 0 while it was not asked.
     longest_statement: usize,
     /// The last thing taken is a transaction's part, and not its last.
@@ -121,8 +124,8 @@ pub struct Parts {
     pub pace: watch::Receiver<Pace>,
     /// Gets statements after which the original must be looked at again.
     pub suspicious: mpsc::UnboundedSender<String>,
-    /// Whether a duplicate is one for good, as no chunk runs beside.
-    pub names_duplicates: bool,
+    pub plans: Arc<[TablePlan]>,
+    pub flow: Flow,
 }
 
 impl Applier {
@@ -157,7 +160,8 @@ impl Applier {
             pace: parts.pace,
             suspicious: parts.suspicious,
             suspected: 0,
-            names_duplicates: parts.names_duplicates,
+            plans: parts.plans,
+            flow: parts.flow,
             longest_statement: 0,
             in_transaction: false,
         };

@@ -99,7 +99,8 @@ impl Running {
             position: from,
             pace: pace_receiver,
             suspicious,
-            names_duplicates: flow == Flow::Back,
+            plans: context.plans.clone().into(),
+            flow,
         });
         let place = Arc::new(Place::new(applied.clone(), context.gtid));
         let watcher = tokio::spawn(watch_originals(Arc::clone(context), statements));

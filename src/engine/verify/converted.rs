@@ -14,6 +14,19 @@ pub(super) struct Converted {
     pub clear: String,
     /// What comes before the condition.
     pub fill: String,
+    /// Its columns' names, and those of the shadow's that they stand for.
+    names: Vec<(String, String)>,
+}
+
+impl Converted {
+    /// What the server says of it, in the shadow's names.
+    pub fn in_own_names(&self, text: &str) -> String {
+        let quoted = |name: &str| format!("'{name}'");
+        let names = self.names.iter();
+        names.fold(text.to_owned(), |text, (name, own)| {
+            text.replace(&quoted(name), &quoted(own))
+        })
+    }
 }
 
 /// The table `name` that the original's rows go through, and the digests of both sides.
@@ -25,7 +38,7 @@ pub(super) fn convert(
     key: &KeyColumns,
 ) -> Result<(Option<(Converted, String)>, Digest), EngineError> {
     // The key keeps its name, so that the same expressions read it.
-    let names: Vec<String> = plan
+    let bare: Vec<String> = plan
         .carried
         .iter()
         .enumerate()
@@ -35,11 +48,12 @@ pub(super) fn convert(
                 .as_ref()
                 .is_some_and(|k| k.source.contains(&c.source))
             {
-                true => quote(&original.columns[c.source].name),
-                false => format!("`lk c{at}`"),
+                true => original.columns[c.source].name.clone(),
+                false => format!("lk c{at}"),
             }
         })
         .collect();
+    let names: Vec<String> = bare.iter().map(|name| quote(name)).collect();
     let columns: Vec<String> = plan
         .carried
         .iter()
@@ -76,6 +90,11 @@ pub(super) fn convert(
             original.quoted(),
             key.index()
         ),
+        names: bare
+            .into_iter()
+            .zip(&plan.carried)
+            .map(|(name, c)| (name, shadow.columns[c.target].name.clone()))
+            .collect(),
     };
     Ok((
         Some((converted, name.to_owned())),

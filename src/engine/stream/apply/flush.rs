@@ -10,6 +10,7 @@ use crate::engine::conversion::staging::Staging;
 use crate::engine::error::ErrorKind;
 use crate::engine::session::{Session, end_session};
 use crate::engine::state::checkpoint::run;
+use crate::engine::stream::running::Flow;
 use crate::engine::{EngineError, fail_point};
 
 /// The server's number for a duplicate value of a unique key.
@@ -37,9 +38,13 @@ impl Applier {
                     session
                 }
             };
-            // A row that is refused each time is a true duplicate.
-            let may_meet = failures < MEETINGS && self.routing.chunks_meet_changes();
-            let result = self.flush(session.connection(), Transaction::Own).await;
+            // A row that is refused each time is a true duplicate. On the way back no chunk runs.
+            let may_meet = failures < MEETINGS
+                && self.flow == Flow::Forward
+                && self.routing.chunks_meet_changes();
+            let result = self
+                .flush(session.connection(), Transaction::Own, may_meet)
+                .await;
             let result = result.map_err(|error| match may_meet {
                 true => meeting_of_rows(error),
                 false => error,
@@ -68,11 +73,13 @@ impl Applier {
         }
     }
 
-    /// Writes all that is gathered, and the position that it leads to, in one transaction.
+    /// Writes all that is gathered, and the position that it leads to, in one transaction. A duplicate that `may_meet` a chunk's
+    /// row may pass, and keeps the server's number; any other row that is refused is named.
     async fn flush(
         &mut self,
         connection: &mut MySqlConnection,
         transaction: Transaction,
+        may_meet: bool,
     ) -> Result<(), EngineError> {
         self.take_released();
         let position = self.routing.low_watermark(&self.routed);
@@ -82,9 +89,8 @@ impl Applier {
         fail_point::at("apply.batch.before");
         for statement in statements {
             if let Err(error) = run(connection, statement, "applying changes").await {
-                // While chunks run a duplicate may pass, and whoever tries it again asks for the server's number.
                 let is_final = error.kind() == ErrorKind::Permanent
-                    && (self.names_duplicates || error.server_number() != Some(DUPLICATE));
+                    && !(may_meet && error.server_number() == Some(DUPLICATE));
                 return Err(match is_final {
                     true => self.name_row(connection, transaction, error).await,
                     false => error,
@@ -115,8 +121,8 @@ impl Applier {
         connection: &mut MySqlConnection,
         deadline: Instant,
     ) -> Result<(), EngineError> {
-        match tokio::time::timeout_at(deadline, self.flush(connection, Transaction::Callers)).await
-        {
+        let flushed = self.flush(connection, Transaction::Callers, false);
+        match tokio::time::timeout_at(deadline, flushed).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 // The connection may be gone; then the server rolls back by itself.
