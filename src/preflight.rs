@@ -4,6 +4,7 @@
 mod checkup;
 mod difference;
 mod drift;
+mod room;
 mod trial;
 
 use std::time::Duration;

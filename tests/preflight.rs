@@ -301,6 +301,62 @@ async fn doctor_shows_settings_and_leftovers_and_whose_they_are() {
     assert!(said("disk").contains("MB"), "{findings:?}");
 }
 
+/// A table says of itself that it is far larger than any disk.
+#[tokio::test]
+async fn a_copy_that_may_fill_the_disk_is_warned_about_beforehand() {
+    if support::server().await.pid().is_none() {
+        eprintln!("skipped: the disk of a server elsewhere can't be seen");
+        return;
+    }
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    for statement in [
+        format!("ALTER TABLE {schema}.orders STATS_PERSISTENT = 1, STATS_AUTO_RECALC = 0"),
+        format!("ANALYZE TABLE {schema}.orders"),
+        format!(
+            "UPDATE mysql.innodb_table_stats SET clustered_index_size = 4294967296 \
+              WHERE database_name = '{schema}' AND table_name = 'orders'"
+        ),
+        format!("FLUSH TABLES {schema}.orders"),
+    ] {
+        run(&mut session, statement).await;
+    }
+    let copied = "ALTER TABLE orders MODIFY total BIGINT";
+    let alter = ["alter", "--dry-run", "--json", "--schema", &schema, copied];
+    let (code, out, said) = lockkeeper(&database, &alter);
+    assert_eq!(code, 0, "{said}");
+    let warning = "MB are free; table orders has 67108864 MB, and a copy needs as much again";
+    assert!(
+        said.contains("warning: disk: ") && said.contains(warning),
+        "{said}"
+    );
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let found = answer["room"]["finding"].as_str().expect("a finding");
+    assert!(found.contains(warning), "{found}");
+
+    let submit = |statement| {
+        let arguments = [
+            "submit", "--schema", &schema, "-e", statement, "--yes", "--json",
+        ];
+        let (code, out, said) = lockkeeper(&database, &arguments);
+        assert_eq!(code, 0, "{said}");
+        let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        answer["without_room"].as_array().expect("a list").clone()
+    };
+    let without_room = submit(copied);
+    assert_eq!(without_room.len(), 1, "{without_room:?}");
+    assert_eq!(without_room[0]["deployment"], "d0");
+    run(
+        &mut database.connect().await,
+        "CALL apply_cancel(1, 'a test')".to_owned(),
+    )
+    .await;
+    assert_eq!(submit("ALTER TABLE orders ADD x INT").len(), 0, "no copy");
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
+}
+
 /// One setting after the other is made wrong; each is named with the statement that puts it right, which does.
 #[tokio::test]
 async fn doctor_names_each_wrong_setting_with_the_statement_that_mends_it() {

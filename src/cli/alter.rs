@@ -153,16 +153,28 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
 
     let (end, ends) = watch::channel(false);
     tokio::spawn(super::drive::end_on_signal(end.clone()));
-    let deployment = server.prepare().await?;
-    let mut session = match server.session {
-        Some(session) => session,
-        None => Session::open(global).await?,
+    let beginning = async {
+        let deployment = server.prepare().await?;
+        let mut session = match server.session {
+            Some(session) => session,
+            None => Session::open(global).await?,
+        };
+        if *ends.borrow() {
+            return Err(CliError::interrupted("nothing was submitted"));
+        }
+        let apply = request.submit(&mut session, &deployment).await?;
+        settle(&mut session, &args, apply, is_stopped).await?;
+        Ok((deployment, session, apply))
     };
-    if *ends.borrow() {
-        return Err(CliError::interrupted("nothing was submitted"));
-    }
-    let apply = request.submit(&mut session, &deployment).await?;
-    settle(&mut session, &args, apply, is_stopped).await?;
+    let (deployment, session, apply) = tokio::select! {
+        begun = beginning => begun?,
+        () = follow::is_late(ends.clone()) => {
+            return Err(CliError::interrupted(
+                "the server does not say whether the apply was submitted; is its disk full? Once it answers, the same command \
+                 begins or resumes it",
+            ));
+        }
+    };
     let job = follow::Job {
         global,
         access: &access,

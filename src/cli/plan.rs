@@ -146,6 +146,15 @@ pub(super) fn not_looked_at(examinations: &[Examination]) -> Value {
     examinations.iter().filter_map(why).collect()
 }
 
+/// Where the copy may fill the disk.
+pub(super) fn without_room(examinations: &[Examination]) -> Value {
+    let what = |one: &Examination| {
+        let room = one.room.as_ref()?;
+        Some(json!({"deployment": one.deployment, "finding": room.finding, "remedy": room.remedy}))
+    };
+    examinations.iter().filter_map(what).collect()
+}
+
 /// Looks at all deployments at once.
 pub(super) async fn look(
     places: &[Place],
@@ -192,6 +201,13 @@ pub(super) fn text(examinations: &[Examination], width: Option<usize>) -> String
             add("  ", "    ", &what);
             let words: Vec<&str> = planned.statement.split_whitespace().collect();
             add("    ", "      ", &words.join(" "));
+        }
+        if let Some(room) = &one.room {
+            let what = format!(
+                "warning: {}: {}; {}",
+                room.subject, room.finding, room.remedy
+            );
+            add("  ", "    ", &what);
         }
     }
     lines.into_iter().map(|line| line + "\n").collect()

@@ -19,6 +19,7 @@ fn examination(deployment: &str, total: &str) -> Examination {
             rows: 148_222,
             bytes: 43_000_000,
         }],
+        room: None,
         tables: vec![TableText {
             table: "orders".to_owned(),
             create: Some(format!(
@@ -26,6 +27,25 @@ fn examination(deployment: &str, total: &str) -> Examination {
             )),
         }],
     }
+}
+
+#[test]
+fn a_disk_without_room_for_the_copy_is_told_below_what_would_be_copied() {
+    let full = Examination {
+        room: Some(preflight::Finding {
+            severity: preflight::Severity::Warning,
+            subject: "disk",
+            finding: "50 MB are free; table orders has 41 MB, and a copy needs as much again, and the binlog too".to_owned(),
+            remedy: "make room before that is changed".to_owned(),
+        }),
+        ..examination("eu-1", "int")
+    };
+    let shown = text(&[full], None);
+    assert!(
+        shown.ends_with("  warning: disk: 50 MB are free; table orders has 41 MB, and a copy needs as much again, and the \
+                         binlog too; make room before that is changed\n"),
+        "{shown}"
+    );
 }
 
 fn place(deployment: &str) -> Place {

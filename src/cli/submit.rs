@@ -103,7 +103,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             names.join(", ")
         )));
     }
-    let mut not_looked_at = None;
+    let mut looked_at = None;
     if !args.no_preflight {
         let access = plan::access(global, &session, &args.access)?;
         let change = Change {
@@ -121,7 +121,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             silent,
         )
         .await?;
-        not_looked_at = Some(plan::not_looked_at(&looked));
+        looked_at = Some((plan::not_looked_at(&looked), plan::without_room(&looked)));
         if args.revert_window.is_some_and(|seconds| seconds > 0) && !silent {
             let width = width_of(&std::io::stderr());
             output::beside(&plan::without_former_table(&looked, width));
@@ -144,8 +144,9 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         .await?;
     if global.json {
         let mut object = answer.first_json();
-        if let Some(deployments) = not_looked_at {
-            object["not_looked_at"] = deployments;
+        if let Some((not_looked_at, without_room)) = looked_at {
+            object["not_looked_at"] = not_looked_at;
+            object["without_room"] = without_room;
         }
         output::json(&object);
     } else {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{INSTALLATION, Place, Unreachable};
+use super::{INSTALLATION, Place, Unreachable, room};
 use crate::config::Access;
 use crate::engine::names::{Artifact, ArtifactKind};
 use crate::engine::preflight::privilege;
@@ -35,7 +35,7 @@ pub struct Finding {
     pub remedy: String,
 }
 
-fn finding(
+pub(super) fn finding(
     severity: Severity,
     subject: &'static str,
     finding: impl Into<String>,
@@ -63,14 +63,17 @@ pub async fn checkup(
     findings.extend(settings(session).await);
     findings.extend(rights(session, schemas).await);
     findings.extend(sight(session).await);
-    findings.push(room(place, session).await);
+    findings.push(room::of_largest(place, session).await);
     findings.push(replicas(session).await);
     findings.extend(long_transactions(session).await);
     findings.extend(leftovers(session, whose).await);
     Ok(findings)
 }
 
-async fn texts(session: &mut Session, query: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+pub(super) async fn texts(
+    session: &mut Session,
+    query: &str,
+) -> Result<Vec<Vec<String>>, sqlx::Error> {
     let rows = session.rows(query).await?;
     rows.iter()
         .map(|row| {
@@ -84,7 +87,7 @@ async fn texts(session: &mut Session, query: &str) -> Result<Vec<Vec<String>>, s
         .collect()
 }
 
-async fn variable(session: &mut Session, name: &str) -> Option<String> {
+pub(super) async fn variable(session: &mut Session, name: &str) -> Option<String> {
     let rows = texts(session, &format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)")).await;
     rows.ok()?.first()?.first().cloned()
 }
@@ -221,62 +224,6 @@ async fn sight(session: &mut Session) -> Option<Finding> {
     ))
 }
 
-/// No SQL tells the free space of a disk. It can be seen where the server is on this machine.
-async fn room(place: &Place, session: &mut Session) -> Finding {
-    let folder = variable(session, "datadir").await.unwrap_or_default();
-    let is_here = matches!(place.host.as_str(), "localhost" | "127.0.0.1" | "::1");
-    let free = is_here
-        .then(|| rustix::fs::statvfs(folder.as_str()).ok())
-        .flatten()
-        .map(|disk| disk.f_bavail * disk.f_frsize / 1_048_576);
-    let query = "SELECT CONCAT(t.TABLE_SCHEMA, '.', t.TABLE_NAME), \
-                        CAST(ROUND((t.DATA_LENGTH + t.INDEX_LENGTH) / 1048576) AS CHAR) \
-                   FROM information_schema.TABLES AS t \
-                  WHERE t.ENGINE = 'InnoDB' AND t.TABLE_SCHEMA NOT IN ('mysql', 'sys') \
-                    AND t.TABLE_NAME NOT LIKE '\\_lk\\_%' \
-                  ORDER BY t.DATA_LENGTH + t.INDEX_LENGTH DESC LIMIT 1";
-    let largest = texts(session, query).await.unwrap_or_default();
-    let largest = match largest.first().map(Vec::as_slice) {
-        Some([table, megabytes]) => Some((table.as_str(), megabytes.parse().unwrap_or(0))),
-        Some(_) | None => None,
-    };
-    enough_room(free, largest)
-}
-
-/// The largest table with its megabytes; None where the account sees no table.
-fn enough_room(free: Option<u64>, largest: Option<(&str, u64)>) -> Finding {
-    let megabytes = largest.map_or(0, |(_, megabytes)| megabytes);
-    let needed = largest.map_or(
-        "the account sees no table".to_owned(),
-        |(table, megabytes)| {
-            format!(
-                "the largest table, {table}, has {megabytes} MB, and a copy needs as much again"
-            )
-        },
-    );
-    match free {
-        Some(free) if free < 2 * megabytes => {
-            let what = format!("{free} MB are free; {needed}, and the binlog too");
-            finding(
-                Severity::Warning,
-                "disk",
-                what,
-                "make room before that table is changed",
-            )
-        }
-        Some(free) => finding(
-            Severity::Good,
-            "disk",
-            format!("{free} MB are free; {needed}"),
-            "",
-        ),
-        None => {
-            let what = format!("free space is not known: MySQL doesn't tell; {needed}");
-            finding(Severity::Note, "disk", what, "")
-        }
-    }
-}
-
 async fn replicas(session: &mut Session) -> Finding {
     match session.rows("SHOW REPLICAS").await {
         Ok(rows) if rows.is_empty() => finding(Severity::Good, "replicas", "none", ""),
@@ -404,19 +351,6 @@ fn moment(due: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_disk_with_less_than_twice_the_largest_table_is_warned_about() {
-        let judged = |free| enough_room(free, Some(("shop.orders", 500))).severity;
-        assert_eq!(judged(Some(999)), Severity::Warning);
-        assert_eq!(judged(Some(1000)), Severity::Good);
-        assert_eq!(judged(None), Severity::Note);
-        let little = enough_room(Some(999), Some(("shop.orders", 500)));
-        assert!(
-            little.finding.contains("999 MB are free") && little.finding.contains("shop.orders")
-        );
-        assert!(little.remedy.contains("make room"));
-    }
 
     #[test]
     fn a_moment_is_written_as_people_do() {

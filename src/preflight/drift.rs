@@ -83,6 +83,7 @@ mod tests {
 
     fn examination(deployment: &str, create: Option<&str>) -> Examination {
         Examination {
+            room: None,
             deployment: deployment.to_owned(),
             unreachable: None,
             refusal: None,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 use tokio::sync::watch;
 
-use super::{Place, Unreachable, unreachable_by};
+use super::{Finding, Place, Unreachable, room, unreachable_by};
 use crate::config::Access;
 use crate::engine::names::Owner;
 use crate::engine::session::Session;
@@ -38,6 +38,8 @@ pub struct Examination {
     /// Why the engine would refuse, with the next step.
     pub refusal: Option<String>,
     pub planned: Vec<Planned>,
+    /// Set where the disk has too little room for the copies.
+    pub room: Option<Finding>,
     #[serde(skip)]
     pub tables: Vec<TableText>,
 }
@@ -67,6 +69,7 @@ pub async fn examine(place: &Place, access: &Access, change: &Change) -> Examina
         unreachable: None,
         refusal: None,
         planned: Vec::new(),
+        room: None,
         tables: Vec::new(),
     };
     if let Err(error) = look(place, access, change, &mut examination).await {
@@ -87,6 +90,9 @@ async fn look(
         .await
         .map_err(unreachable_by)?;
     let answer = plans(&mut session, &job, &owner, examination).await;
+    if let Ok(plans) = &answer {
+        examination.room = room::of_copies(place, &mut session, plans).await;
+    }
     artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
         .await
         .map_err(unreachable_by)?;

@@ -4,6 +4,8 @@ mod shop;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::time::Duration;
+
 use lockkeeper::config::TlsMode;
 use rustix::process::Signal;
 use shop::{Shop, code, done, err, out, rest, run, signal, until_it_says};
@@ -121,6 +123,30 @@ async fn an_interrupted_copy_is_resumed_by_the_same_command() {
         shop.count("SELECT COUNT(*) FROM orders").await,
         i64::from(ROWS)
     );
+}
+
+/// As a full disk does it: reads are answered, and no commit ends.
+#[tokio::test]
+async fn an_interrupt_is_answered_while_the_server_commits_nothing() {
+    let [server] = support::private_servers(1).await.try_into().expect("one");
+    let mut shop = Shop::of(TestDatabase::on(server.administrator()), ROWS).await;
+    let change = ["--yes", "--engine", SMALL_STEPS, WIDEN];
+    let slow = shop.spawn(&change, &["--throttle", "9"]);
+    shop.until_it_copies().await;
+    let mut full = shop.database.connect().await;
+    support::run(&mut full, "FLUSH TABLES WITH READ LOCK".to_owned()).await;
+    signal(&slow, Signal::INT);
+    let output = tokio::time::timeout(Duration::from_secs(30), slow.wait_with_output()).await;
+    let output = output.expect("an answer to Ctrl-C").expect("its end");
+    let said = err(&output);
+    assert_eq!(code(&output), 130, "{said}");
+    for part in ["is its disk full", "the shadow table", "To resume it:"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    support::run(&mut full, "UNLOCK TABLES".to_owned()).await;
+    let resumed = run(shop.alter(&[&change[..], &["--throttle", "0", "--json"]].concat())).await;
+    assert_eq!(done(&resumed)["apply_id"], 1);
+    assert_eq!(shop.column_type().await, "bigint");
 }
 
 #[tokio::test]

@@ -29,10 +29,17 @@ impl TestDatabase {
     /// An address whose schema doesn't exist yet.
     pub async fn bare() -> Self {
         let server = server().await;
+        let mut database = Self::on(server.administrator());
+        database.clean_up = server.is_named();
+        database
+    }
+
+    /// The same on a server of the test's own, which ends with it.
+    pub fn on(administrator: &ConnectionSettings) -> Self {
         let schema = format!("lk_{:016x}", rand::random::<u64>());
         Self {
-            settings: server.administrator().clone().with_schema(&schema),
-            clean_up: server.is_named(),
+            settings: administrator.clone().with_schema(&schema),
+            clean_up: false,
             accounts: Mutex::default(),
         }
     }

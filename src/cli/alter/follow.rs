@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::super::connect::{Parameter, Session};
+use super::super::connect::{PATIENCE, Parameter, Session};
 use super::super::drive::CONCURRENCY;
-use super::super::{CliError, Global};
+use super::super::{CliError, Global, log};
 use super::outcome;
 use super::screen::Screen;
 use crate::config::Access;
@@ -18,6 +18,18 @@ use crate::progress::{self, Operation};
 const LOOK: Duration = Duration::from_millis(500);
 /// The server notices at once that a killed process is gone, but may be busy with its last statement.
 const LOCK_SECONDS: u64 = 2;
+
+/// So long after Ctrl-C everything may take to end in order. A server whose disk is full commits nothing, neither a checkpoint nor
+/// the end of a lease, for as long as it is full.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Ends when somebody has waited for the end for too long.
+pub(super) async fn is_late(mut ends: watch::Receiver<bool>) {
+    if ends.wait_for(|end| *end).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(ENDING).await;
+}
 
 /// What is to be driven to its end.
 pub(super) struct Job<'a> {
@@ -58,6 +70,8 @@ pub(super) async fn run(
     let control = session.settings().clone();
     let settings = control.clone();
     let told = ends.clone();
+    let late = is_late(ends.clone());
+    tokio::pin!(late);
     let mut driver = tokio::spawn(async move { drive::drive(&control, options, ends).await });
     let mut looking = Looking {
         job,
@@ -70,14 +84,24 @@ pub(super) async fn run(
     let mut is_over = false;
     let ended = loop {
         tokio::select! {
-            ended = &mut driver => break ended,
+            ended = &mut driver => break Some(ended),
+            () = &mut late, if !is_over => break None,
             _ = ticks.tick() => {
-                is_over = looking.look(&mut screen).await;
+                // A server that hangs does not answer this either.
+                tokio::select! {
+                    settled = looking.look(&mut screen) => is_over = settled,
+                    () = &mut late => break None,
+                }
                 if is_over && !*told.borrow() {
                     end.send_replace(true);
                 }
             }
         }
+    };
+    let Some(ended) = ended else {
+        driver.abort();
+        screen.finish();
+        return unfinished(job).await;
     };
     if !is_over {
         looking.look(&mut screen).await;
@@ -91,6 +115,26 @@ pub(super) async fn run(
         None => Session::open(job.global).await?,
     };
     outcome::tell(job, &mut session).await
+}
+
+/// What is under way is left as a crash would leave it.
+async fn unfinished(job: &Job<'_>) -> Result<(), CliError> {
+    log::tell(&format!(
+        "the server did not let the change end in order within {} s; is its disk full, or the server stopped? What is under way \
+         is left as it is",
+        ENDING.as_secs()
+    ));
+    let telling = async {
+        let mut session = Session::open(job.global).await?;
+        outcome::tell(job, &mut session).await
+    };
+    let told = tokio::time::timeout(PATIENCE, telling).await;
+    told.unwrap_or_else(|_| {
+        Err(CliError::interrupted(format!(
+            "apply {} is interrupted, and the server does not say in which state; once it answers, the same command resumes it",
+            job.apply
+        )))
+    })
 }
 
 /// Whether no other `alter` works on this apply: a lock of this session, which goes with it.
