@@ -569,6 +569,30 @@ async fn a_partitioned_table_keeps_its_partitions_and_what_is_in_each() {
     assert_eq!(db.text(partitions).await, "0");
 }
 
+/// Case 83. The server would not count again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_goes_the_same_way_right_after_the_swap() {
+    let mut db = filled(None).await;
+    db.run(
+        "ALTER TABLE orders ADD few INT NOT NULL DEFAULT 0, ADD KEY by_few (few), ADD KEY by_n (n), STATS_AUTO_RECALC = 0; \
+         UPDATE orders SET few = id % 2; ANALYZE TABLE orders; \
+         SET SESSION information_schema_stats_expiry = 0, SESSION eq_range_index_dive_limit = 1",
+    )
+    .await;
+    // By statistics alone.
+    let way = "EXPLAIN FORMAT=TREE SELECT * FROM orders WHERE few = 1 AND n = 7";
+    let before = db.text(way).await;
+    assert!(before.contains("using by_n"), "{before}");
+    let (engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    let counted = "SELECT GROUP_CONCAT(INDEX_NAME, ' ', CARDINALITY ORDER BY INDEX_NAME) \
+                     FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders'";
+    let found = swapped_alike(&mut db, engine, counted).await;
+    assert_eq!(found, "by_few 2,by_n 2000,PRIMARY 2000");
+    let after = db.text(way).await;
+    assert!(after.contains("using by_n"), "{after}");
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
+}
+
 /// Case 17.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_of_an_odd_name_is_followed() {

@@ -9,7 +9,7 @@ use lockkeeper::engine::Engine;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 /// A table, its rows, and what is done to it.
-const CHANGES: [(&str, &str, &str); 42] = [
+const CHANGES: [(&str, &str, &str); 45] = [
     (
         "id INT PRIMARY KEY, a INT, b INT",
         "(1, 10, 20), (2, 11, 21)",
@@ -199,6 +199,23 @@ const CHANGES: [(&str, &str, &str); 42] = [
         "id INT PRIMARY KEY, a INT",
         "(1, 5), (20, 6)",
         "PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE)",
+    ),
+    (
+        "id INT, g INT, a INT, PRIMARY KEY (id, g)",
+        "(1, 1, 5), (2, 2, 6), (13, 3, 7)",
+        "PARTITION BY LIST (g) (PARTITION p0 VALUES IN (1, 2), PARTITION p1 VALUES IN (3))",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), \
+         PARTITION p1 VALUES LESS THAN MAXVALUE",
+        "(1, 5), (20, 6), (21, 7)",
+        "MODIFY a BIGINT PARTITION BY HASH (id) PARTITIONS 3",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT) PARTITION BY HASH (id",
+        "(1, 5), (20, 6), (21, 7)",
+        "PARTITION BY RANGE (id) SUBPARTITION BY HASH (id) SUBPARTITIONS 2 \
+         (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN (100))",
     ),
     (
         "id INT PRIMARY KEY, a VARCHAR(30), FULLTEXT KEY ft (a)",
