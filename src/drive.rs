@@ -6,6 +6,7 @@ mod heart;
 pub mod metrics;
 mod operation;
 mod session;
+mod silence;
 mod tend;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, warn};
 
-use super::metrics;
+use super::{metrics, silence};
 use crate::config::ConnectionSettings;
 use crate::control::{
     Beat, BeatAnswer, ControlError, DriverName, LeaseToken, OperationId, Registration,
@@ -297,10 +297,16 @@ impl Beating {
             Err(_) => {
                 metrics::beat(began.elapsed(), "unanswered");
                 self.session = None;
-                warn!(
-                    "the control database is silent; copies go on while their leases last, no swap starts"
-                );
                 self.give_up_what_ran_out();
+                // The next beat need not wait for it.
+                let options = self.options.clone();
+                tokio::spawn(async move {
+                    let why = silence::why(&options).await;
+                    warn!(
+                        why,
+                        "the control database is silent; copies go on while their leases last, no swap starts"
+                    );
+                });
                 Err(LeaseLost("the control database is silent".to_owned()))
             }
         }

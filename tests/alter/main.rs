@@ -131,15 +131,17 @@ async fn an_interrupt_is_answered_while_the_server_commits_nothing() {
     let [server] = support::private_servers(1).await.try_into().expect("one");
     let mut shop = Shop::of(TestDatabase::on(server.administrator()), ROWS).await;
     let change = ["--yes", "--engine", SMALL_STEPS, WIDEN];
-    let slow = shop.spawn(&change, &["--throttle", "9"]);
+    let mut slow = shop.spawn(&change, &["--throttle", "9"]);
     shop.until_it_copies().await;
     let mut full = shop.database.connect().await;
     support::run(&mut full, "FLUSH TABLES WITH READ LOCK".to_owned()).await;
+    let mut said = BufReader::new(slow.stderr.take().expect("piped")).lines();
+    until_it_says(&mut said, "it answers reads, and no commit ends").await;
     signal(&slow, Signal::INT);
-    let output = tokio::time::timeout(Duration::from_secs(30), slow.wait_with_output()).await;
-    let output = output.expect("an answer to Ctrl-C").expect("its end");
-    let said = err(&output);
-    assert_eq!(code(&output), 130, "{said}");
+    let ended = async { tokio::join!(slow.wait_with_output(), rest(&mut said)) };
+    let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+    let (output, said) = ended.expect("an answer to Ctrl-C");
+    assert_eq!(code(&output.expect("its end")), 130, "{said}");
     for part in ["is its disk full", "the shadow table", "To resume it:"] {
         assert!(said.contains(part), "{part}: {said}");
     }

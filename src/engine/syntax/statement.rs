@@ -212,10 +212,10 @@ impl Statement {
             }
             return Ok(Self::Drop { table, if_exists });
         }
-        if cursor.take_words(&["CREATE"]) || cursor.take_words(&["DROP"]) {
-            if let Some(alter) = cursor.index_statement(&verb)? {
-                return Ok(Self::Alter(alter));
-            }
+        if (cursor.take_words(&["CREATE"]) || cursor.take_words(&["DROP"]))
+            && let Some(alter) = cursor.index_statement(&verb)?
+        {
+            return Ok(Self::Alter(alter));
         }
         let words = cursor.slice(0..tokens.len().min(2));
         Err(StatementError::UnknownVerb(words.to_owned()))
