@@ -2,6 +2,7 @@
 //! one row to another.
 
 mod deployment;
+mod driver_process;
 mod support;
 
 use std::sync::Arc;
@@ -78,6 +79,42 @@ async fn a_row_that_the_server_refuses_is_named_by_its_table_and_key() {
         engine.remove_artifacts().await.expect("removed");
         engine.close().await;
         db.run("DELETE FROM t WHERE id > 1").await;
+    }
+}
+
+/// Not a test of its own: what the driver of the next one does.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the next test"]
+async fn child() {
+    let change = "ALTER TABLE t MODIFY id BIGINT, MODIFY due DATE";
+    driver_process::child(&[change], json!({}), async |engine, _, _| {
+        engine.copy().await.map(drop)
+    })
+    .await;
+}
+
+/// What is compared goes through its conversion first, and may meet such a row before the stream brings it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_refused_while_rows_are_compared_is_named_all_the_same() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, due VARCHAR(30)); INSERT INTO t VALUES (1, '2024-01-01'), (2, NULL)")
+        .await;
+    let mut driver = driver_process::freezes_at(&db, 1, "verify.pass.before").await;
+    let shadow = db.ours("_new").await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut other = settings.connect().await.expect("a session");
+    // The applier waits for this row, and what is behind it waits too.
+    let hold = format!("BEGIN; SELECT * FROM `{shadow}` WHERE id = 1 FOR UPDATE");
+    other.execute(AssertSqlSafe(hold)).await.expect("a lock");
+    db.run("UPDATE t SET due = '2024-01-03' WHERE id = 1; INSERT INTO t VALUES (7, '2024-13-01')")
+        .await;
+    driver.wake();
+    let status = driver.end().await;
+    assert_eq!(status.code(), Some(driver_process::FAILED));
+    let said = driver_process::said(&db, 1);
+    let row = format!("row id = 7 of `{}`.`t` does not fit", db.schema);
+    for part in [&row, "'2024-13-01' for column 'due' (1292)"] {
+        assert!(said.contains(part), "{part}: {said}");
     }
 }
 

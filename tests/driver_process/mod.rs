@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ pub async fn child(
         Ok(()) => std::process::exit(0),
         Err(error) => {
             eprintln!("{:?}: {}", error.kind(), error.message());
+            std::fs::write(last_words(told[1], epoch), error.message()).expect("its last words");
             std::process::exit(FAILED);
         }
     }
@@ -53,6 +55,20 @@ pub async fn child(
 
 /// How a driver's process ends that has met an error.
 pub const FAILED: i32 = 3;
+
+/// Where a driver leaves its error.
+fn last_words(installation: &str, epoch: u64) -> PathBuf {
+    let name = format!("driver-{installation}-{epoch}");
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// What a driver has failed with.
+pub fn said(db: &Deployment, epoch: u64) -> String {
+    let words = last_words(&db.installation, epoch);
+    let said = std::fs::read_to_string(&words).expect("a driver that has failed");
+    std::fs::remove_file(words).expect("read once");
+    said
+}
 
 pub struct Driver(Child);
 
