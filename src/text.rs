@@ -22,7 +22,7 @@ pub(crate) fn folded(text: &str, width: Option<usize>, first: &str, rest: &str) 
     let mut lines: Vec<String> = Vec::new();
     let mut line = first.to_owned();
     let mut is_empty = true;
-    for word in text.split_whitespace() {
+    for word in words(text, width.saturating_sub(rest.chars().count())) {
         if !is_empty && line.chars().count() + 1 + word.chars().count() > width {
             lines.push(std::mem::replace(&mut line, rest.to_owned()));
             is_empty = true;
@@ -30,11 +30,28 @@ pub(crate) fn folded(text: &str, width: Option<usize>, first: &str, rest: &str) 
         if !is_empty {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
         is_empty = false;
     }
     lines.push(line);
     lines
+}
+
+/// The words of a text; what stands in backticks is one, as a command is copied, unless it is longer than `most`.
+fn words(text: &str, most: usize) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut is_quoted = false;
+    for word in text.split_whitespace() {
+        match words.last_mut() {
+            Some(last) if is_quoted && last.chars().count() + 1 + word.chars().count() <= most => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+        is_quoted ^= word.matches('`').count() % 2 == 1;
+    }
+    words
 }
 
 /// A time that people read at a glance, in at most six characters.
@@ -99,6 +116,11 @@ mod tests {
             ["- one two", "  three4567890", "  five"]
         );
         assert_eq!(folded(text, None, "- ", "  "), [format!("- {text}")]);
+        let commands = "or see `why 1`, or `a b c d e f` then";
+        assert_eq!(
+            folded(commands, Some(12), "", "  "),
+            ["or see", "  `why 1`,", "  or", "  `a b c d e", "  f` then"]
+        );
         assert_eq!(folded("", Some(10), "- ", "  "), ["- "]);
     }
 }
