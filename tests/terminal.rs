@@ -2,6 +2,7 @@
 
 mod support;
 
+use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use support::terminal::Terminal;
 use support::{TestDatabase, one};
@@ -9,8 +10,8 @@ use support::{TestDatabase, one};
 const LONG: &str = "db-eu-1.example:3306: the server has said at some length what it does not like about this statement, and it \
                     goes on until no table would hold it beside seven other columns";
 
-/// An apply that has failed with a long reason.
-async fn failed() -> TestDatabase {
+/// An apply whose only operation a driver has claimed; a session, the operation and its token.
+async fn claimed() -> (TestDatabase, MySqlConnection, u64, String) {
     let database = TestDatabase::fresh().await;
     database.register_deployments(1).await;
     let mut session = database.connect().await;
@@ -24,8 +25,14 @@ async fn failed() -> TestDatabase {
         .fetch_one(&mut session)
         .await
         .expect("a claim");
-    let operation: u64 = claim.get_unchecked("operation_id");
-    let token: String = claim.get_unchecked("lease_token");
+    let operation = claim.get_unchecked("operation_id");
+    let token = claim.get_unchecked("lease_token");
+    (database, session, operation, token)
+}
+
+/// An apply that has failed with a long reason.
+async fn failed() -> TestDatabase {
+    let (database, mut session, operation, token) = claimed().await;
     session
         .execute(AssertSqlSafe(format!(
             "CALL operation_fail({operation}, '{token}', '{LONG}', 0)"
@@ -33,6 +40,26 @@ async fn failed() -> TestDatabase {
         .await
         .expect("operation_fail");
     database
+}
+
+/// It is there to be copied.
+#[tokio::test]
+async fn a_call_that_doctor_names_is_in_one_piece_in_80_columns() {
+    let (database, mut session, operation, _) = claimed().await;
+    session
+        .execute(AssertSqlSafe(format!(
+            "CALL operation_age({operation}, 75)"
+        )))
+        .await
+        .expect("operation_age");
+    let mut terminal = Terminal::start(&database, &["doctor"], 80, 40);
+    terminal.says("something is wrong").await;
+    assert_eq!(terminal.end().await.code(), Some(1));
+    let written = terminal.plain();
+    let longest = written.lines().map(|line| line.chars().count()).max();
+    assert!(longest <= Some(80), "{written}");
+    let call = format!("operation_release_lease({operation},");
+    assert!(written.contains(&call), "{written}");
 }
 
 #[tokio::test]

@@ -27,13 +27,6 @@ fn is_denied(error: &sqlx::Error) -> bool {
     matches!(server_error::number(error), Some(1044 | 1142 | 1143))
 }
 
-const HEALTH: [(&str, &str); 4] = [
-    ("severity", "severity"),
-    ("subject", "subject"),
-    ("problem", "problem"),
-    ("remedy", "remedy"),
-];
-
 /// Exit code 0 is "all is well": scripts may ask.
 pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let mut session = Session::open(global).await?;
@@ -107,8 +100,13 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             );
             output::fold("", "    ", &sentence);
         }
-        if !health.rows.is_empty() {
-            output::write(&output::grid(&health, &HEALTH));
+        // Sentences, as `watch` shows them: a table would break the calls in them anywhere.
+        for row in 0..health.rows.len() {
+            let get = |column| health.text(row, column);
+            let (severity, subject) = (get("severity"), get("subject"));
+            let (problem, remedy) = (get("problem"), get("remedy"));
+            let sentence = format!("{severity}: {subject}: {problem}; {remedy}");
+            output::fold("", "    ", &sentence);
         }
         for one in &failed {
             output::fold("", "    ", &format!("note: {}", one.sentence()));
