@@ -3,59 +3,23 @@
 pub(super) mod constraint_names;
 pub mod filler;
 pub mod mapping;
+mod trial;
 mod trial_keys;
 
-use std::time::Duration;
-
-use super::error::server_error_kind;
 use super::names::{Owner, Role};
+use super::session::Session;
 use super::session::user::UserSettings;
-use super::session::{Session, blocker};
 use super::syntax::quote_table;
-use super::syntax::statement::{Action, Alter, Clause, Rest, Statement, StatementError};
+use super::syntax::statement::{Action, Alter, Clause, Statement, StatementError};
 use super::syntax::token::Dialect;
 use super::table::foreign_key::{self, ForeignKeys};
 use super::table::storage::{self, StoredIndexes};
 use super::table::{TableDefinition, TablePlan, Way, catalog};
-use super::{EngineError, ErrorKind, Job, JobTask};
+use super::{EngineError, Job, JobTask};
 use crate::server_error;
 use constraint_names::{in_own_names, on_names_of};
+pub(super) use trial::definition_on_trial;
 use trial_keys::TrialKeys;
-
-/// What a statement makes of its table, tried on an empty one.
-pub(super) async fn definition_on_trial(
-    session: &mut Session,
-    job: &Job,
-    owner: &Owner,
-    user: &UserSettings,
-    planned: &TablePlan,
-) -> Result<Option<TableDefinition>, EngineError> {
-    let planner = Planner {
-        schema: &job.schema_name,
-        owner,
-        user,
-        task: &planned.task,
-    };
-    let statement = Statement::parse(
-        &planned.task.statement,
-        Dialect::of_sql_mode(&user.sql_mode),
-    )
-    .map_err(|error| refused(&planned.task, &error))?;
-    let trial = owner.table(Role::Trial(planned.task.position));
-    match &statement {
-        Statement::Create(create) => planner.created(session, create).await,
-        Statement::Alter(alter) => {
-            let original = planner.original(session, &alter.table.table).await?;
-            let keys = planner.trial_keys(session, &original).await?;
-            let altered = planner
-                .altered(session, alter, &original, &keys, &trial)
-                .await;
-            keys.remove(session).await?;
-            altered
-        }
-        Statement::Drop { .. } => Ok(None),
-    }
-}
 
 /// Reads all statements of a job. Nothing is asked of the server.
 ///
@@ -359,127 +323,6 @@ impl Planner<'_> {
             .ok_or_else(|| EngineError::table_gone(self.schema, &name))
     }
 
-    /// Makes `name` an empty table like `original`.
-    async fn empty_copy(
-        &self,
-        session: &mut Session,
-        original: &TableDefinition,
-        name: &str,
-        keys: &TrialKeys<'_>,
-    ) -> Result<(), EngineError> {
-        session.drop_table(self.schema, name).await?;
-        super::fail_point::at("plan.create_shadow.before");
-        session
-            .run(&format!(
-                "CREATE TABLE {} LIKE {}",
-                quote_table(self.schema, name),
-                original.quoted()
-            ))
-            .await
-            .map_err(EngineError::while_doing(format!(
-                "making an empty copy of {}",
-                original.quoted()
-            )))?;
-        super::fail_point::at("plan.create_shadow.after");
-        constraint_names::name_checks(session, original, name).await?;
-        keys.add(session, original, name).await
-    }
-
-    /// What the statement makes of an empty copy, which is dropped.
-    async fn altered(
-        &self,
-        session: &mut Session,
-        alter: &Alter,
-        original: &TableDefinition,
-        keys: &TrialKeys<'_>,
-        trial: &str,
-    ) -> Result<Option<TableDefinition>, EngineError> {
-        self.empty_copy(session, original, trial, keys).await?;
-        let on_trial = on_names_of(alter, original, trial, keys, self.dialect())?;
-        let own = |text: &str| in_own_names(text, original, trial, keys);
-        self.made_by(session, &on_trial.on(self.schema, trial, ""), trial, own)
-            .await
-    }
-
-    /// What a CREATE TABLE makes, tried under another name.
-    async fn created(
-        &self,
-        session: &mut Session,
-        create: &Rest,
-    ) -> Result<Option<TableDefinition>, EngineError> {
-        let trial = self.owner.table(Role::Trial(self.task.position));
-        let parents = create.parents(self.schema, self.dialect());
-        let tables: Vec<(&str, &str)> = parents.iter().map(|(s, t)| (&**s, &**t)).collect();
-        // Whoever comes to a parent meanwhile waits behind us, and we behind whoever has used it for long.
-        let longest = Duration::from_secs(1);
-        if let Some(blocker) = blocker::holding(session, &tables, longest).await?.first() {
-            return Err(EngineError::retryable(format!(
-                "statement {} has to lock the parents of its foreign keys for a moment, and {}; it is tried again",
-                self.task.number(),
-                blocker.describe()
-            )));
-        }
-        let limit = EngineError::while_doing("setting a lock's limit");
-        session
-            .set_lock_waits(longest, longest)
-            .await
-            .map_err(limit)?;
-        session.drop_table(self.schema, &trial).await?;
-        let on_trial = create.on(self.schema, &trial);
-        let own = |text: &str| Ok(text.replace(&trial, &create.table.table));
-        let made = self.made_by(session, &on_trial, &trial, own).await;
-        let limit = EngineError::while_doing("setting a lock's limit");
-        let usual = Duration::from_secs(30);
-        session.set_lock_waits(usual, usual).await.map_err(limit)?;
-        made
-    }
-
-    async fn made_by(
-        &self,
-        session: &mut Session,
-        statement: &str,
-        trial: &str,
-        in_own_names: impl Fn(&str) -> Result<String, EngineError>,
-    ) -> Result<Option<TableDefinition>, EngineError> {
-        if let Err(error) = self.run_as_user(session, statement).await? {
-            let said = in_own_names(&server_error::words(&error))?;
-            return Err(self.refused_by_server(&error, &said));
-        }
-        let made = catalog::table(session, self.schema, trial).await?;
-        session.drop_table(self.schema, trial).await?;
-        Ok(made)
-    }
-
-    async fn trial_keys(
-        &self,
-        session: &mut Session,
-        original: &TableDefinition,
-    ) -> Result<TrialKeys<'_>, EngineError> {
-        TrialKeys::make(
-            session,
-            self.schema,
-            self.owner,
-            self.task.position,
-            original,
-        )
-        .await
-    }
-
-    /// Runs the user's statement under the user's settings. The inner error is the server's
-    /// answer to the statement; the outer one is a session that broke.
-    async fn run_as_user(
-        &self,
-        session: &mut Session,
-        statement: &str,
-    ) -> Result<Result<(), sqlx::Error>, EngineError> {
-        match self.user.run(session, statement).await {
-            Err(error) if server_error_kind(&error) == ErrorKind::Retryable => Err(
-                EngineError::while_doing("trying the statement on an empty copy")(error),
-            ),
-            answer => Ok(answer),
-        }
-    }
-
     /// InnoDB counts the instant changes of a table and refuses one more at its limit. An empty
     /// copy starts at none.
     async fn has_room_for_instant(
@@ -503,25 +346,5 @@ impl Planner<'_> {
 
     fn dialect(&self) -> Dialect {
         Dialect::of_sql_mode(&self.user.sql_mode)
-    }
-
-    /// `said` is what the server says, in the names that people gave.
-    fn refused_by_server(&self, error: &sqlx::Error, said: &str) -> EngineError {
-        let number = server_error::number(error).unwrap_or_default();
-        // A default that only an older, laxer sql_mode took.
-        let way_out = match number {
-            1067 => "; the engine option sql_mode says under which one the statement is read",
-            1298 => "; the engine option time_zone takes what the server's variable takes",
-            // Each row would get another value, here and on a replica.
-            1674 => {
-                "; such a default can't be given to rows that are there: add the column without it, fill it, and then set \
-                 the default in an apply of its own, by ALTER TABLE … ALTER COLUMN … SET DEFAULT (…)"
-            }
-            _ => "",
-        };
-        EngineError::permanent(format!(
-            "the server refuses statement {}: {said} ({number}){way_out}",
-            self.task.number()
-        ))
     }
 }
