@@ -401,7 +401,6 @@ impl<'a> Cutover<'a> {
         let mut extra: Vec<String> = parents.map(|(s, t)| quote_table(s, t)).collect();
         extra.extend(drain.tables());
         let id = pinned.id();
-        drain.approach().await?;
         match self.lock(helper, &mut pinned, names, &extra).await {
             Ok(None) => {}
             Ok(Some(reason)) => {

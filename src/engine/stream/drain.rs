@@ -12,17 +12,12 @@ use crate::engine::EngineError;
 /// `LOCK TABLES … WRITE` shuts every other session out of the tables, our own appliers included,
 /// so the last changes go through the session that holds the locks.
 pub trait Drain: Send {
-    /// Prepares `session` (temporary tables, mostly) before it locks anything, and catches up so far that
-    /// [`Drain::approach`] has little left to do.
+    /// Prepares `session` (temporary tables, mostly) before it locks anything, and catches up
+    /// as far as possible so that little is left for [`Drain::drain`].
     fn prepare<'a>(
         &'a mut self,
         session: &'a mut MySqlConnection,
     ) -> BoxFuture<'a, Result<(), EngineError>>;
-
-    /// Catches up once more, as the last thing before the locks are asked for.
-    fn approach(&mut self) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(async { Ok(()) })
-    }
 
     /// Tables that `drain` writes besides originals and shadows, qualified and quoted: to be
     /// locked with them.

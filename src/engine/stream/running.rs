@@ -257,13 +257,10 @@ impl Drain for SwapDrain<'_> {
         Box::pin(async move {
             self.target = None;
             self.applier.prepare(session).await?;
+            // Twice: the second round is short, so that little is left for the lock.
+            self.catch_up().await?;
             self.catch_up().await
         })
-    }
-
-    fn approach(&mut self) -> BoxFuture<'_, Result<(), EngineError>> {
-        // A short round, so that little is left for the lock.
-        Box::pin(self.catch_up())
     }
 
     fn tables(&self) -> Vec<String> {
