@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use lockkeeper::engine::cutover::Cutover;
 use lockkeeper::engine::cutover::swap::SwapOutcome;
 use lockkeeper::engine::names::{Owner, Role};
+use lockkeeper::engine::options::Options;
 use lockkeeper::engine::session::{Session, Sessions};
 use lockkeeper::engine::state::artifact;
 use lockkeeper::engine::state::fence::Fence;
@@ -84,6 +85,7 @@ struct Change {
     sessions: Sessions,
     fence: Fence,
     job: Job,
+    options: Options,
     plans: Vec<TablePlan>,
 }
 
@@ -102,6 +104,7 @@ impl Change {
         let mut job = db.job(statements);
         job.lease_epoch = epoch;
         job.options = options;
+        let options = Options::read(&job.options).unwrap();
         let plans = plan::plan(&mut session, &job, sessions.owner())
             .await
             .unwrap();
@@ -110,6 +113,7 @@ impl Change {
             sessions,
             fence,
             job,
+            options,
             plans,
         }
     }
@@ -126,12 +130,19 @@ impl Change {
             sessions,
             fence,
             job: self.job.clone(),
+            options: self.options.clone(),
             plans: self.plans.clone(),
         }
     }
 
     fn cutover(&self) -> Cutover<'_> {
-        Cutover::new(&self.sessions, &self.fence, &self.job, &self.plans).unwrap()
+        Cutover::new(
+            &self.sessions,
+            &self.fence,
+            &self.job,
+            &self.options,
+            &self.plans,
+        )
     }
 
     fn drain(&self, back: bool) -> CopyAll {

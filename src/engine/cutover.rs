@@ -1,78 +1,51 @@
 //! The cutover: statements without a copy in their turn, and one RENAME for all that was copied.
-//!
-//! An attempt is short by construction: it looks for long transactions before it asks for the
-//! lock, waits for the lock no longer than `cutover_lock_wait_ms`, and drains no longer than
-//! `cutover_lock_seconds` under it. Whatever doesn't fit gives way, and the next attempt comes later.
 
+mod attempt;
 mod handover;
 mod lock;
 pub(super) mod locked;
-mod options;
 mod statistics;
 pub mod swap;
 pub(super) mod without_copy;
 
-use std::time::{Duration, Instant};
-
-use rand::Rng;
+use std::time::Instant;
 
 use super::names::Role;
-use super::plan::filler;
+use super::options::Options;
 use super::session::user::UserSettings;
-use super::session::{Session, Sessions, end_session};
+use super::session::{Session, Sessions};
 use super::state::fence::{Fence, SwapRecord, SwapTable};
-use super::stream::drain::{Drain, with_prepared};
-use super::syntax::quote_table;
-use super::table::{TablePlan, Way, foreign_key, storage};
-use super::{EngineError, ErrorKind, Job, Swapped, fail_point};
-use lock::{ANSWER_MARGIN, answered, no_answer};
-use locked::{Locked, SwapNames, UnderLock};
-pub use options::CutoverOptions;
+use super::stream::drain::Drain;
+use super::table::{TablePlan, Way, storage};
+use super::{EngineError, Job, Swapped, fail_point};
+use attempt::Direction;
 use swap::SwapOutcome;
-
-/// The longest pause between two attempts.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 
 /// A cutover of one operation, and its way back.
 pub struct Cutover<'a> {
     sessions: &'a Sessions,
     pub(super) fence: &'a Fence,
     job: &'a Job,
+    options: &'a Options,
     plans: &'a [TablePlan],
-    pub(super) options: CutoverOptions,
-}
-
-/// Which of the two swaps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Forward,
-    Back,
-}
-
-/// Why an attempt ended without a swap.
-enum Attempt {
-    Done(Duration),
-    /// Somebody else's turn first.
-    GaveWay(String),
 }
 
 impl<'a> Cutover<'a> {
-    /// # Errors
-    ///
-    /// Permanent if an engine option is out of range.
+    /// `options`: the job's.
     pub fn new(
         sessions: &'a Sessions,
         fence: &'a Fence,
         job: &'a Job,
+        options: &'a Options,
         plans: &'a [TablePlan],
-    ) -> Result<Self, EngineError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             sessions,
             fence,
             job,
+            options,
             plans,
-            options: CutoverOptions::of(&job.options)?,
-        })
+        }
     }
 
     /// Executes the statements without a copy in their turn and swaps all copied tables at once.
@@ -239,9 +212,7 @@ impl<'a> Cutover<'a> {
             job: self.job,
             plan,
             user: &UserSettings::of(session, self.job).await?,
-            lock_wait: self.options.lock_wait,
-            give_up_after: self.options.give_up_after,
-            hold_seconds: self.options.hold_seconds,
+            options: self.options,
         };
         step.execute(session, record).await
     }
@@ -277,287 +248,5 @@ impl<'a> Cutover<'a> {
             statistics::prepare(session, self.schema(), plan, &shadow).await?;
         }
         Ok(())
-    }
-
-    async fn add_fillers(
-        &self,
-        session: &mut Session,
-        names: &mut [SwapNames],
-    ) -> Result<(), EngineError> {
-        let user = UserSettings::of(session, self.job).await?;
-        for plan in self.copies() {
-            let shadow = self.fence.owner().table(Role::Shadow(plan.task.position));
-            let fillers =
-                filler::of_plan(session, self.job, self.fence.owner(), &user, plan).await?;
-            if let Some(swap) = names.iter_mut().find(|swap| swap.next == shadow) {
-                swap.fillers = fillers;
-            }
-        }
-        Ok(())
-    }
-
-    /// The former tables' keys come back under the lock, where no index may be built.
-    async fn keep_former_indexes(&self, session: &mut Session) -> Result<(), EngineError> {
-        for plan in self.copies() {
-            let Some(original) = &plan.original else {
-                continue;
-            };
-            let mut former = original.clone();
-            former.name = self.fence.owner().table(Role::Old(plan.task.position));
-            foreign_key::keep_indexes(session, &former, &plan.foreign_keys.former).await?;
-        }
-        Ok(())
-    }
-
-    async fn swap(
-        &self,
-        helper: &mut Session,
-        drain: &mut dyn Drain,
-        record: &SwapRecord,
-        direction: Direction,
-    ) -> Result<Swapped, EngineError> {
-        let started = Instant::now();
-        let mut attempts = 0;
-        let mut names = self.names(direction);
-        match direction {
-            Direction::Forward => {
-                self.settle_keys(helper, &SwapOutcome::NotSwapped).await?;
-                self.add_fillers(helper, &mut names).await?;
-            }
-            Direction::Back => {
-                self.settle_keys(helper, &SwapOutcome::Swapped).await?;
-                self.keep_former_indexes(helper).await?;
-            }
-        }
-        loop {
-            // Those that the last attempt took away before it gave way.
-            for swap in &names {
-                filler::set(helper, self.schema(), &swap.next, &swap.fillers).await?;
-            }
-            let mut pinned = self.sessions.open().await?;
-            let began = Instant::now();
-            drain.prepare(pinned.connection()).await?;
-            tracing::debug!(took = ?began.elapsed(), "caught up before the lock");
-            // No swap begins without a fresh yes.
-            self.sessions
-                .lease()
-                .confirm()
-                .await
-                .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
-            let reason = match self
-                .attempt(helper, pinned, drain, record, &names, direction)
-                .await?
-            {
-                Attempt::Done(locked_for) => {
-                    return Ok(Swapped {
-                        locked_for,
-                        attempts,
-                    });
-                }
-                Attempt::GaveWay(reason) => with_prepared(reason, drain.prepared()),
-            };
-            attempts += 1;
-            tracing::info!(attempts, reason, "the cutover gave way");
-            if started.elapsed() > self.options.give_up_after {
-                return Err(EngineError::retryable(format!(
-                    "the cutover gave way {attempts} times in {} s, last because {reason}; it is \
-                     tried again, or allow it with kill_blockers_after_seconds",
-                    started.elapsed().as_secs()
-                )));
-            }
-            without_copy::orders_allow(self.sessions)?;
-            tokio::time::sleep(back_off(attempts)).await;
-        }
-    }
-
-    /// One attempt on one pinned session, which ends with it.
-    async fn attempt(
-        &self,
-        helper: &mut Session,
-        mut pinned: Session,
-        drain: &mut dyn Drain,
-        record: &SwapRecord,
-        names: &[SwapNames],
-        direction: Direction,
-    ) -> Result<Attempt, EngineError> {
-        let schema = self.schema();
-        let watched: Vec<(&str, &str)> = names
-            .iter()
-            .flat_map(|swap| [(schema, swap.live.as_str()), (schema, swap.next.as_str())])
-            .chain(self.parents())
-            .collect();
-        let prepared = drain.prepared();
-        let reason = match prepared.is_some_and(|(_, since)| since >= self.options.lock_wait) {
-            true => Some("a prepared XA transaction has used the table".to_owned()),
-            false => self.blocked_by(helper, &watched).await?,
-        };
-        if let Some(reason) = reason {
-            pinned.close().await;
-            return Ok(Attempt::GaveWay(reason));
-        }
-        // RENAME and ALTER of a child lock its parents' definitions. Locked from the beginning, they
-        // are waited for no longer than the rest.
-        let parents = self.parents();
-        let mut extra: Vec<String> = parents.map(|(s, t)| quote_table(s, t)).collect();
-        extra.extend(drain.tables());
-        let id = pinned.id();
-        match self.lock(helper, &mut pinned, names, &extra).await {
-            Ok(None) => {}
-            Ok(Some(reason)) => {
-                pinned.close().await;
-                return Ok(Attempt::GaveWay(reason));
-            }
-            Err(error) => {
-                // The lock may have been granted all the same.
-                drop(pinned);
-                end_session(helper, id).await?;
-                return Err(error);
-            }
-        }
-        let locked_at = Instant::now();
-        let locked = Locked {
-            fence: self.fence,
-            plans: self.plans,
-            names,
-            back: direction == Direction::Back,
-        };
-        let deadline = locked_at + self.options.drain_limit;
-        // Past this limit nobody knows whether the RENAME was sent.
-        let limit = self.options.drain_limit + self.options.lock_wait + ANSWER_MARGIN;
-        let swap = locked.swap(&mut pinned, helper, drain, deadline);
-        let swapped = tokio::time::timeout(limit, swap)
-            .await
-            .unwrap_or_else(|_| Err(UnderLock::Rename(no_answer())));
-        match swapped {
-            Ok(()) => {
-                fail_point::at("cutover.unlock.before");
-                // The session ends anyway; a lost answer here changes nothing any more.
-                let unlocked = answered(ANSWER_MARGIN, pinned.run("UNLOCK TABLES")).await;
-                let locked_for = locked_at.elapsed();
-                fail_point::at("cutover.unlock.after");
-                drop(pinned);
-                if let Err(error) = unlocked {
-                    tracing::debug!(%error, "UNLOCK TABLES was not answered");
-                    end_session(helper, id).await?;
-                }
-                Ok(Attempt::Done(locked_for))
-            }
-            Err(UnderLock::Before(error)) => {
-                // A session that the network cut off would hold the tables until the server notices. UNLOCK TABLES commits: a batch
-                // that ran out of time must not come in half.
-                let unlock = pinned.run("ROLLBACK; UNLOCK TABLES");
-                let unlocked = answered(ANSWER_MARGIN, unlock).await;
-                drop(pinned);
-                if unlocked.is_err() {
-                    end_session(helper, id).await?;
-                }
-                match error.kind() {
-                    ErrorKind::Retryable => Ok(Attempt::GaveWay(error.message())),
-                    ErrorKind::Permanent | ErrorKind::LeaseLost | ErrorKind::SwapUnknown => {
-                        Err(error)
-                    }
-                }
-            }
-            Err(UnderLock::Rename(error)) => {
-                drop(pinned);
-                self.after_lost_rename(id, record, direction, &error)
-                    .await?;
-                Ok(Attempt::Done(locked_at.elapsed()))
-            }
-        }
-    }
-
-    fn names(&self, direction: Direction) -> Vec<SwapNames> {
-        let owner = self.fence.owner();
-        self.copies()
-            .filter_map(|plan| {
-                let live = plan.original.as_ref()?.name.clone();
-                let shadow = owner.table(Role::Shadow(plan.task.position));
-                let old = owner.table(Role::Old(plan.task.position));
-                let (next, aside, foreign_keys) = match direction {
-                    Direction::Forward => (shadow, old, &plan.foreign_keys.changed),
-                    Direction::Back => (old, shadow, &plan.foreign_keys.former),
-                };
-                Some(SwapNames {
-                    live,
-                    next,
-                    aside,
-                    fillers: Vec::new(),
-                    foreign_keys: foreign_keys.clone(),
-                })
-            })
-            .collect()
-    }
-
-    /// The answer to RENAME was lost, or was an error: make sure that its session is gone, then
-    /// look at the tables.
-    async fn after_lost_rename(
-        &self,
-        id: u64,
-        record: &SwapRecord,
-        direction: Direction,
-        error: &sqlx::Error,
-    ) -> Result<(), EngineError> {
-        tracing::warn!(%error, "RENAME was not answered with success; the tables are looked at");
-        let unknown = |error: EngineError| match error.kind() {
-            ErrorKind::LeaseLost => error,
-            ErrorKind::Retryable | ErrorKind::Permanent | ErrorKind::SwapUnknown => {
-                EngineError::SwapUnknown(error.message())
-            }
-        };
-        let mut session = self.sessions.open().await.map_err(unknown)?;
-        end_session(&mut session, id).await.map_err(unknown)?;
-        self.fence.check(&mut session).await.map_err(unknown)?;
-        let outcome = swap::settle(&mut session, self.schema(), self.fence.owner(), record)
-            .await
-            .map_err(unknown)?;
-        self.settle_keys(&mut session, &outcome)
-            .await
-            .map_err(unknown)?;
-        session.close().await;
-        match (outcome, direction) {
-            (SwapOutcome::Swapped, Direction::Forward)
-            | (SwapOutcome::NotSwapped, Direction::Back) => Ok(()),
-            (SwapOutcome::NotSwapped, Direction::Forward)
-            | (SwapOutcome::Swapped, Direction::Back) => Err(EngineError::retryable(format!(
-                "the swap did not take place: {error}"
-            ))),
-            (SwapOutcome::Unknown(why), _) => Err(EngineError::SwapUnknown(why)),
-        }
-    }
-}
-
-/// Doubles from 100 ms, with jitter so that two operations don't meet again and again.
-fn back_off(attempts: u32) -> Duration {
-    let full = Duration::from_millis(100)
-        .saturating_mul(1 << attempts.min(10))
-        .min(LONGEST_BACK_OFF);
-    full.mul_f64(rand::rng().random_range(0.5..1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attempts_come_later_and_later_up_to_a_limit_and_never_at_once() {
-        for (attempts, full) in [
-            (0, 100),
-            (1, 200),
-            (5, 3_200),
-            (6, 6_400),
-            (7, 10_000),
-            (4_000_000, 10_000),
-        ] {
-            let waits: Vec<_> = (0..50).map(|_| back_off(attempts).as_millis()).collect();
-            assert!(
-                waits.iter().all(|wait| (full / 2..=full).contains(wait)),
-                "{attempts}: {waits:?}"
-            );
-            assert!(
-                waits.iter().any(|wait| *wait != waits[0]),
-                "operations that met would meet again"
-            );
-        }
     }
 }

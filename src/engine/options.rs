@@ -138,6 +138,22 @@ impl Options {
     pub fn chunk_time(&self) -> Duration {
         Duration::from_secs_f64(self.chunk_seconds)
     }
+
+    pub fn cutover_give_up_after(&self) -> Duration {
+        Duration::from_secs(self.cutover_give_up_seconds)
+    }
+
+    pub fn cutover_lock_limit(&self) -> Duration {
+        Duration::from_secs_f64(self.cutover_lock_seconds)
+    }
+
+    pub fn cutover_lock_wait(&self) -> Duration {
+        Duration::from_millis(self.cutover_lock_wait_ms)
+    }
+
+    pub fn kill_blockers_after(&self) -> Option<Duration> {
+        self.kill_blockers_after_seconds.map(Duration::from_secs)
+    }
 }
 
 fn check(name: &str, value: &Value) -> Result<(), EngineError> {

@@ -174,7 +174,13 @@ impl Engine {
             ))
             .into());
         }
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &found.head.plans)?;
+        let cutover = Cutover::new(
+            &self.sessions,
+            &self.fence,
+            &self.job,
+            &self.options,
+            &found.head.plans,
+        );
         if let Some(outcome) = cutover.outcome(&mut self.control).await? {
             cutover.settle_keys(&mut self.control, &outcome).await?;
         }
@@ -314,7 +320,13 @@ impl Engine {
                 }
             },
         };
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
+        let cutover = Cutover::new(
+            &self.sessions,
+            &self.fence,
+            &self.job,
+            &self.options,
+            &plans,
+        );
         match cutover.outcome(&mut self.control).await? {
             Some(outcome @ SwapOutcome::NotSwapped) if reverting => {
                 return Ok(cutover.settle_keys(&mut self.control, &outcome).await?);
@@ -342,7 +354,13 @@ impl Engine {
             helper: Mutex::new(helper),
             target: None,
         };
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
+        let cutover = Cutover::new(
+            &self.sessions,
+            &self.fence,
+            &self.job,
+            &self.options,
+            &plans,
+        );
         context.swapping.store(true, Ordering::SeqCst);
         match cutover.revert(&mut drain).await {
             Ok(swapped) => {

@@ -30,13 +30,13 @@ impl Cutover<'_> {
         helper: &mut Session,
         tables: &[(&str, &str)],
     ) -> Result<Option<String>, EngineError> {
-        let blockers = blocker::holding(helper, tables, self.options.lock_wait).await?;
+        let blockers = blocker::holding(helper, tables, self.options.cutover_lock_wait()).await?;
         let mut reason = None;
         let mut killed = BTreeSet::new();
         for blocker in blockers {
             let old_enough = self
                 .options
-                .kill_blockers_after
+                .kill_blockers_after()
                 .is_some_and(|after| blocker.held_for >= after);
             match (blocker.id, blocker.protected) {
                 (Some(id), None) if old_enough => {
@@ -51,7 +51,7 @@ impl Cutover<'_> {
             }
         }
         if !killed.is_empty() && reason.is_none() {
-            let until = tokio::time::Instant::now() + self.options.lock_wait;
+            let until = tokio::time::Instant::now() + self.options.cutover_lock_wait();
             session::wait_until_gone(helper, &killed, until).await?;
         }
         Ok(reason)
@@ -66,15 +66,18 @@ impl Cutover<'_> {
         extra: &[String],
     ) -> Result<Option<String>, EngineError> {
         let doing = || EngineError::while_doing("locking the tables for the swap");
-        let limit = self.options.lock_wait;
+        let limit = self.options.cutover_lock_wait();
         // The server counts whole seconds; the helper ends the wait at the exact time.
         pinned
-            .set_lock_waits(limit + Duration::from_secs(1), self.options.drain_limit)
+            .set_lock_waits(
+                limit + Duration::from_secs(1),
+                self.options.cutover_lock_limit(),
+            )
             .await
             .map_err(doing())?;
         // A driver that is frozen or cut off under the lock would keep everybody waiting until a successor comes. The session
         // has nothing to do after this attempt, so the server may end it.
-        let longest_silence = self.options.drain_limit + limit + ANSWER_MARGIN;
+        let longest_silence = self.options.cutover_lock_limit() + limit + ANSWER_MARGIN;
         pinned
             .run(&format!(
                 "SET SESSION wait_timeout = {}",

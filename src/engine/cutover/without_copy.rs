@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::swap;
 use crate::engine::context::lease_is_lost;
+use crate::engine::options::Options;
 use crate::engine::session::user::UserSettings;
 use crate::engine::session::{Session, Sessions, blocker};
 use crate::engine::state::artifact;
@@ -29,10 +30,7 @@ pub(crate) struct Step<'a> {
     pub job: &'a Job,
     pub plan: &'a TablePlan,
     pub user: &'a UserSettings,
-    pub lock_wait: Duration,
-    pub give_up_after: Duration,
-    /// How long a dropped table stays in its holding name.
-    pub hold_seconds: u64,
+    pub options: &'a Options,
 }
 
 pub(crate) fn changed_by_others(schema: &str, table: &str) -> EngineError {
@@ -218,7 +216,7 @@ impl Step<'_> {
                     session,
                     self.fence.owner(),
                     position,
-                    self.hold_seconds,
+                    self.options.hold_old_table_seconds,
                 )
                 .await?;
                 format!(
@@ -248,7 +246,10 @@ impl Step<'_> {
                 continue;
             }
             session
-                .set_lock_waits(self.lock_wait, self.lock_wait)
+                .set_lock_waits(
+                    self.options.cutover_lock_wait(),
+                    self.options.cutover_lock_wait(),
+                )
                 .await
                 .map_err(EngineError::while_doing("setting a lock's limit"))?;
             fail_point::at("step.execute.before");
@@ -289,7 +290,7 @@ impl Step<'_> {
             );
         }
         let tables: Vec<(&str, &str)> = tables.iter().map(|(s, t)| (&**s, &**t)).collect();
-        let found = blocker::holding(session, &tables, self.lock_wait).await?;
+        let found = blocker::holding(session, &tables, self.options.cutover_lock_wait()).await?;
         Ok(found.first().map(blocker::Blocker::describe))
     }
 
@@ -301,7 +302,7 @@ impl Step<'_> {
     ) -> Result<(), EngineError> {
         *attempts += 1;
         let number = self.plan.task.number();
-        if started.elapsed() > self.give_up_after {
+        if started.elapsed() > self.options.cutover_give_up_after() {
             return Err(EngineError::retryable(format!(
                 "statement {number} gave way {attempts} times, last because {reason}; it is \
                  tried again"

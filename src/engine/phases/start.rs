@@ -112,7 +112,7 @@ impl Engine {
             false => position::current(control, gtid).await?,
         };
         if !nothing_to_copy {
-            let limit = Duration::from_secs(self.options.cutover_give_up_seconds);
+            let limit = self.options.cutover_give_up_after();
             let limit = limit.min(LONGEST_WAIT_FOR_EARLIER);
             xa_before::wait_until_ended(control, &plans, self.lease.as_ref(), limit).await?;
         }

@@ -21,7 +21,13 @@ impl Engine {
         let Some(found) = self.store.read(&mut self.control).await? else {
             return Ok(false);
         };
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &found.head.plans)?;
+        let cutover = Cutover::new(
+            &self.sessions,
+            &self.fence,
+            &self.job,
+            &self.options,
+            &found.head.plans,
+        );
         let outcome = cutover.outcome(&mut self.control).await?;
         if let Some(outcome) = &outcome {
             cutover.settle_keys(&mut self.control, outcome).await?;
@@ -39,7 +45,13 @@ impl Engine {
                 None => return Ok(None),
             },
         };
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &head.plans)?;
+        let cutover = Cutover::new(
+            &self.sessions,
+            &self.fence,
+            &self.job,
+            &self.options,
+            &head.plans,
+        );
         match cutover.outcome(&mut self.control).await? {
             Some(SwapOutcome::Swapped) => {
                 let swapped = cutover.run(None).await?;
@@ -72,7 +84,13 @@ impl Engine {
             .as_ref()
             .map(|head| head.plans.clone())
             .unwrap_or_default();
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &plans)?;
+        let cutover = Cutover::new(
+            &self.sessions,
+            &self.fence,
+            &self.job,
+            &self.options,
+            &plans,
+        );
         let Some(running) = &mut self.running else {
             return Ok(cutover.run(None).await?);
         };
