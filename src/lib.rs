@@ -12,6 +12,6 @@ pub mod load;
 pub mod preflight;
 mod progress;
 pub mod server;
-mod server_error;
+pub mod server_error;
 mod server_version;
 mod text;

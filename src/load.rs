@@ -22,6 +22,6 @@ pub use digest::{RowDigest, TableDigest, exact_columns};
 pub use fill::fill;
 pub use journal::{Entry, Journal};
 pub use order::{Order, TABLE, create_table};
-pub use session::{LoadError, error_number};
+pub use session::LoadError;
 pub use swaps::{Swap, SwapOrder, swap_order};
 pub use traffic::{Counters, Record, Running, Sample, Traffic};

@@ -269,7 +269,7 @@ async fn sessions_that_are_killed_with_the_names_they_hold_cost_no_write() {
         let killed = db.root.execute(AssertSqlSafe(format!("KILL {id}"))).await;
         // One may have ended meanwhile.
         if let Err(error) = killed {
-            assert_eq!(lockkeeper::load::error_number(&error), Some(1094));
+            assert_eq!(lockkeeper::server_error::number(&error), Some(1094));
         }
     }
     db.run("UPDATE orders SET n = n + 1 WHERE id % 3 = 0; DELETE FROM orders WHERE id % 7 = 0")

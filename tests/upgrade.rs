@@ -115,7 +115,7 @@ async fn during_upgrades(kind: &str, statements: Vec<&'static str>) -> BTreeMap<
             for statement in &statements {
                 let outcome = sender.execute(*statement).await;
                 let number = outcome.err().map_or(0, |error| {
-                    lockkeeper::load::error_number(&error).expect("an answer of the server")
+                    lockkeeper::server_error::number(&error).expect("an answer of the server")
                 });
                 *outcomes.entry(number).or_default() += 1;
             }

@@ -6,7 +6,8 @@ use super::change::Change;
 use super::digest::{Digester, TableDigest};
 use super::order::TABLE;
 use super::traffic::Record;
-use super::{LoadError, error_number, write};
+use super::{LoadError, write};
+use crate::server_error;
 
 const KEYS_A_READ: usize = 500;
 /// More than this many findings of a kind say nothing new.
@@ -67,7 +68,7 @@ pub async fn check(
             Ok(Some(1)) => {}
             Ok(_) => checked.findings.push(format!("not so: {fact}")),
             // It names a column or an index that is not there.
-            Err(error) if error_number(&error).is_some() => {
+            Err(error) if server_error::number(&error).is_some() => {
                 checked.findings.push(format!("not so: {fact} ({error})"));
             }
             Err(error) => return Err(LoadError::at(fact)(error)),

@@ -1,6 +1,4 @@
-//! Statements as text, and what their errors mean for a write.
-
-use sqlx::mysql::MySqlDatabaseError;
+//! What goes wrong with the load itself, and names as text.
 
 /// The load itself went wrong, not the change.
 #[derive(Debug, thiserror::Error)]
@@ -18,14 +16,6 @@ impl LoadError {
         let place = place.to_string();
         move |source| Self::Database { place, source }
     }
-}
-
-/// The server's number, where the server has answered at all.
-pub fn error_number(error: &sqlx::Error) -> Option<u16> {
-    error
-        .as_database_error()?
-        .try_downcast_ref::<MySqlDatabaseError>()
-        .map(MySqlDatabaseError::number)
 }
 
 /// A name in backticks.

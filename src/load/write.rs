@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::journal::Journal;
 use super::order::{Exact, INSERT, Order, READ};
+use crate::server_error;
 
 /// A statement on one row.
 #[derive(Debug, Clone)]
@@ -66,7 +67,7 @@ pub(super) enum Failure {
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         // 1053, 1927, 3169: the server or the session was ended in the middle of it.
-        match super::error_number(&error) {
+        match server_error::number(&error) {
             Some(1053 | 1927 | 3169) | None => Self::Unknown(error),
             Some(_) => Self::Refused(error),
         }

@@ -15,6 +15,7 @@ use super::journal::Journal;
 use super::order::{self, Order};
 use super::traffic::{Counters, Sample, Traffic};
 use super::write::{self, Failure, Step, Write};
+use crate::server_error;
 
 /// A deployment that is away for longer than this ends the load.
 const AWAY_LIMIT: Duration = Duration::from_secs(120);
@@ -127,7 +128,7 @@ impl Writer {
                     return Ok(());
                 }
                 Ok(()) => return Ok(()),
-                Err(Failure::Refused(error)) => match super::error_number(&error) {
+                Err(Failure::Refused(error)) => match server_error::number(&error) {
                     // A deadlock or a lock that took too long: rolled back, to be tried again.
                     Some(1205 | 1213) => {
                         self.counters.retried.fetch_add(1, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use super::Bench;
 use super::change::now_micros;
 use super::tables::{CHANGED, SOURCE, Shape, run};
 use crate::bench::BenchError;
-use crate::load::error_number;
+use crate::server_error;
 
 const WRITERS: u64 = 8;
 
@@ -108,7 +108,7 @@ async fn write(
             match session.execute(AssertSqlSafe(update.clone())).await {
                 Ok(done) => break done.rows_affected(),
                 // A deadlock, or a lock that took too long: rolled back, to be tried again.
-                Err(error) if matches!(error_number(&error), Some(1205 | 1213)) => {}
+                Err(error) if matches!(server_error::number(&error), Some(1205 | 1213)) => {}
                 Err(error) => return Err(error),
             }
         };

@@ -263,12 +263,18 @@ impl Applier {
         if position != self.routed {
             return;
         }
+        self.tell(position, 0);
+    }
+
+    /// `written` changes later, all before `position` is in the shadow.
+    fn tell(&self, position: Position, written: u64) {
         let lag = self.lag();
         let routed = self.routed.clone();
         self.status.send_modify(|applied| {
             applied.position = position;
             applied.routed = routed;
             applied.lag = lag;
+            applied.changes += written;
         });
     }
 

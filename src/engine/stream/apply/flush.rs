@@ -105,14 +105,7 @@ impl Applier {
         self.last_store = Instant::now();
         self.stored = self.routed.clone();
         self.others_came = false;
-        let lag = self.lag();
-        let routed = self.routed.clone();
-        self.status.send_modify(|applied| {
-            applied.position = position;
-            applied.routed = routed;
-            applied.lag = lag;
-            applied.changes += written;
-        });
+        self.tell(position, written);
         Ok(())
     }
 
