@@ -3,7 +3,6 @@
 //! testcontainers starts it. Its removal hangs on a pipe that a `docker rm` waits at, because a destructor
 //! runs neither for a killed process nor for what a test binary holds to its end.
 
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use super::error::ServerError;
 use super::find::blocking;
 use super::options::ServerOptions;
 use super::process::{account_statements, free_port};
+use super::supervisor::stand_by;
 use super::{POLL, START_DEADLINE};
 use crate::config::{ConnectionSettings, Credentials, Secret, Tls};
 
@@ -192,25 +192,10 @@ struct Remover {
 
 impl Remover {
     fn of(container: &str) -> Result<Self, ServerError> {
-        let process = Command::new("sh")
-            .args([
-                "-c",
-                "cat >/dev/null; exec docker rm --force --volumes \"$1\" >/dev/null 2>&1",
-                "sh",
-            ])
-            .arg(container)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .current_dir("/")
-            // A terminal's Ctrl-C is not meant for it.
-            .process_group(0)
-            .spawn()
-            .map_err(|source| ServerError::Spawn {
-                program: "sh".to_owned(),
-                source,
-            })?;
-        Ok(Self {
+        let script = "cat >/dev/null; exec docker rm --force --volumes \"$1\" >/dev/null 2>&1";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "sh", container]);
+        stand_by(&mut shell, Stdio::piped()).map(|process| Self {
             process: Some(process),
         })
     }

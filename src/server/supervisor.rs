@@ -15,6 +15,21 @@ use super::error::{ServerError, file_error};
 
 const SCRIPT: &str = include_str!("supervisor.sh");
 
+/// Starts a shell that ends something once its input ends. In a group of its own: a terminal's Ctrl-C reaches us alone.
+pub(super) fn stand_by(shell: &mut Command, input: Stdio) -> Result<Child, ServerError> {
+    shell
+        .stdin(input)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        .process_group(0)
+        .spawn()
+        .map_err(|source| ServerError::Spawn {
+            program: "sh".to_owned(),
+            source,
+        })
+}
+
 /// Our end of a server's lifeline. The server ends when the last of these is closed.
 #[derive(Debug)]
 pub(super) struct Lifeline {
@@ -56,21 +71,9 @@ impl Lifeline {
         // A file, so that the process list shows its name and not its text.
         let script = folder.join("supervisor.sh");
         fs::write(&script, SCRIPT).map_err(file_error("cannot be written:", &script))?;
-        let supervisor = Command::new("sh")
-            .arg(&script)
-            .arg(folder)
-            .args(command)
-            .stdin(Stdio::from(reader))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .current_dir("/")
-            // A group of its own: a terminal's Ctrl-C reaches us, and the server ends through its lifeline.
-            .process_group(0)
-            .spawn()
-            .map_err(|source| ServerError::Spawn {
-                program: "sh".to_owned(),
-                source,
-            })?;
+        let mut shell = Command::new("sh");
+        shell.arg(&script).arg(folder).args(command);
+        let supervisor = stand_by(&mut shell, Stdio::from(reader))?;
         Ok(Self {
             writer,
             supervisor: Some(supervisor),
