@@ -18,7 +18,7 @@ use super::state::fence::{Fence, SwapRecord, SwapTable};
 use super::stream::drain::Drain;
 use super::table::{TablePlan, Way, storage};
 use super::{EngineError, Job, Swapped, fail_point};
-use attempt::Direction;
+pub use attempt::Direction;
 use swap::SwapOutcome;
 
 /// A cutover of one operation, and its way back.

@@ -9,24 +9,23 @@
 pub(super) mod way_back;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use super::binlog::rows::RowLayout;
 use super::context::{Context, Halt, lease_is_lost};
 use super::conversion::staging::Extras;
 use super::conversion::types::same_type;
-use super::cutover::Cutover;
 use super::cutover::swap::SwapOutcome;
+use super::cutover::{Cutover, Direction};
 use super::error::ErrorKind;
 use super::names::Role;
 use super::preflight::server_fit::check_position;
-use super::state::checkpoint::{Found, Stage, run};
+use super::state::checkpoint::{Found, run};
 use super::stream::apply::Pace;
 use super::stream::routing::Routing;
-use super::stream::running::{Flow, Running, SwapDrain};
+use super::stream::running::{Flow, Running};
 use super::table::original::difference;
 use super::table::{TablePlan, Way, catalog};
 use super::throttle::adaptive::AdaptiveThrottle;
@@ -156,12 +155,7 @@ impl Engine {
         if self.fence.is_finished(&mut self.control).await? {
             return Err(EngineError::permanent("the former table was put aside already").into());
         }
-        let Some(found) = self.store.read(&mut self.control).await? else {
-            return Err(EngineError::permanent(
-                "the checkpoint of the way back is gone; somebody removed it",
-            )
-            .into());
-        };
+        let found = self.checkpoint_of_the_way_back().await?;
         if let Some(plan) = found.head.plans.iter().find(|p| p.way != Way::Copy) {
             return Err(EngineError::permanent(way_back::no_former_table(plan)).into());
         }
@@ -228,6 +222,13 @@ impl Engine {
             self.head = Some(found.head);
         }
         Ok(())
+    }
+
+    async fn checkpoint_of_the_way_back(&mut self) -> Result<Found, EngineError> {
+        let found = self.store.read(&mut self.control).await?;
+        found.ok_or_else(|| {
+            EngineError::permanent("the checkpoint of the way back is gone; somebody removed it")
+        })
     }
 
     /// The plans of the way back: as they were written down, else made now and written down.
@@ -310,15 +311,7 @@ impl Engine {
         }
         let plans = match &self.head {
             Some(head) => head.plans.clone(),
-            None => match self.store.read(&mut self.control).await? {
-                Some(found) => found.head.plans,
-                None => {
-                    return Err(EngineError::permanent(
-                        "the checkpoint of the way back is gone; somebody removed it",
-                    )
-                    .into());
-                }
-            },
+            None => self.checkpoint_of_the_way_back().await?.head.plans,
         };
         let cutover = Cutover::new(
             &self.sessions,
@@ -337,45 +330,18 @@ impl Engine {
             Some(SwapOutcome::Swapped | SwapOutcome::NotSwapped) | None => {}
         }
         self.start_reverse().await?;
-        let helper = self.sessions.open().await?;
-        let Some(running) = &mut self.running else {
+        let Some(running) = &self.running else {
             return Err(EngineError::permanent("nothing was copied").into());
         };
-        let context = Arc::clone(&running.context);
+        let context = &running.context;
         context.progress.phase("reverting");
         context.report();
         if context.failed.is_cancelled() {
             return Err(EngineError::retryable("the way back failed").into());
         }
-        let mut applier = running.pause().await?;
-        let mut drain = SwapDrain {
-            applier: &mut applier,
-            context: &context,
-            helper: Mutex::new(helper),
-            target: None,
-        };
-        let cutover = Cutover::new(
-            &self.sessions,
-            &self.fence,
-            &self.job,
-            &self.options,
-            &plans,
-        );
-        context.swapping.store(true, Ordering::SeqCst);
-        match cutover.revert(&mut drain).await {
-            Ok(swapped) => {
-                tracing::info!(?swapped, "swapped back");
-                applier.close().await;
-                self.running = None;
-                self.enter(Stage::Reverted).await?;
-                Ok(())
-            }
-            Err(error) => {
-                context.swapping.store(false, Ordering::SeqCst);
-                running.resume(applier);
-                Err(error.into())
-            }
-        }
+        let swapped = self.swap_with_rest(&plans, Direction::Back).await?;
+        tracing::info!(?swapped, "swapped back");
+        Ok(())
     }
 }
 

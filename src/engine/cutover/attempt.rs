@@ -28,7 +28,7 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 
 /// Which of the two swaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub enum Direction {
     Forward,
     Back,
 }

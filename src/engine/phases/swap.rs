@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use tokio::sync::Mutex;
 
 use crate::engine::context::Halt;
-use crate::engine::cutover::Cutover;
 use crate::engine::cutover::swap::SwapOutcome;
+use crate::engine::cutover::{Cutover, Direction};
 use crate::engine::state::checkpoint::Stage;
 use crate::engine::stream::running::SwapDrain;
+use crate::engine::table::TablePlan;
 use crate::engine::{Engine, EngineError, Swapped};
 
 /// The drain's helper, the cutover's, and the one that holds the lock.
@@ -84,6 +85,9 @@ impl Engine {
             .as_ref()
             .map(|head| head.plans.clone())
             .unwrap_or_default();
+        if self.running.is_some() {
+            return self.swap_with_rest(&plans, Direction::Forward).await;
+        }
         let cutover = Cutover::new(
             &self.sessions,
             &self.fence,
@@ -91,24 +95,38 @@ impl Engine {
             &self.options,
             &plans,
         );
+        Ok(cutover.run(None).await?)
+    }
+
+    /// Swaps with the rest of the stream, whose applier goes on if that fails.
+    pub(in crate::engine) async fn swap_with_rest(
+        &mut self,
+        plans: &[TablePlan],
+        direction: Direction,
+    ) -> Result<Swapped, Halt> {
+        let helper = self.sessions.open().await?;
         let Some(running) = &mut self.running else {
-            return Ok(cutover.run(None).await?);
+            return Err(EngineError::permanent("nothing was copied").into());
         };
         let context = Arc::clone(&running.context);
         let mut applier = running.pause().await?;
         let mut drain = SwapDrain {
             applier: &mut applier,
             context: &context,
-            helper: Mutex::new(self.sessions.open().await?),
+            helper: Mutex::new(helper),
             target: None,
         };
         context.swapping.store(true, Ordering::SeqCst);
-        let result = cutover.run(Some(&mut drain)).await;
-        match result {
+        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &self.options, plans);
+        let (swapped, stage) = match direction {
+            Direction::Forward => (cutover.run(Some(&mut drain)).await, Stage::Swapped),
+            Direction::Back => (cutover.revert(&mut drain).await, Stage::Reverted),
+        };
+        match swapped {
             Ok(swapped) => {
                 applier.close().await;
                 self.running = None;
-                self.enter(Stage::Swapped).await?;
+                self.enter(stage).await?;
                 Ok(swapped)
             }
             Err(error) => {
