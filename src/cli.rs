@@ -31,6 +31,7 @@ mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -182,6 +183,9 @@ fn version() -> &'static str {
     &VERSION
 }
 
+/// What still runs in threads at the end, such as the look-up of a name, is waited for no longer.
+const LONGEST_REST: Duration = Duration::from_secs(20);
+
 /// Runs the program to its end: 0 done, 1 failed, 2 not understood, 130 interrupted.
 ///
 /// Not asynchronous itself: the program's own crate would compile all of it once more.
@@ -194,7 +198,11 @@ pub fn main() -> ExitCode {
     let is_driver = matches!(cli.command, Command::Drive(_));
     let runtime = tokio::runtime::Runtime::new();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(cli));
+            runtime.shutdown_timeout(LONGEST_REST);
+            outcome
+        }
         Err(error) => Err(CliError::failed(format!("no threads to run on: {error}"))),
     };
     match outcome {

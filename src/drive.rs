@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::{Access, ConnectionSettings};
-use crate::control::{self, Claim, ControlError, DriverName, Registration, Scope};
+use crate::control::{self, Claim, ControlError, DriverName, OperationId, Registration, Scope};
 use crate::install::{API_VERSION, PROGRAM_VERSION};
 
 use heart::Heart;
@@ -36,7 +36,12 @@ pub struct DriveOptions {
     pub access: Access,
     /// End when there is nothing to do, instead of asking again.
     pub until_idle: bool,
+    /// How long it may take to give its leases back, once it is told to end.
+    pub end_within: Duration,
 }
+
+/// Less than what a service manager waits for before it kills.
+pub const END_WITHIN: Duration = Duration::from_secs(45);
 
 /// Why a driver cannot work, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,9 @@ pub enum DriveError {
     },
     #[error("the heartbeat task of this driver ended; start it again")]
     HeartStopped,
+    /// It was told to end, and something does not answer.
+    #[error("{0}")]
+    Late(String),
 }
 
 /// A name has at most 64 characters.
@@ -68,18 +76,33 @@ pub fn unique_name(prefix: &str) -> DriverName {
     DriverName(format!("{prefix}{host}{end}"))
 }
 
+/// Ends when somebody who was told to end at `ends` has taken longer than `limit` for it.
+pub async fn is_late(mut ends: watch::Receiver<bool>, limit: Duration) {
+    if ends.wait_for(|end| *end).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(limit).await;
+}
+
 /// Claims and executes until `shutdown` turns true; then gives every lease back and returns.
 ///
 /// # Errors
 ///
 /// [`DriveError::Control`] if the driver is refused at registration. Later trouble with the control database is waited out.
+/// [`DriveError::Late`] if a server that does not answer keeps it from its end.
 pub async fn drive(
     control: &ConnectionSettings,
     options: DriveOptions,
-    mut shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) -> Result<(), DriveError> {
+    let end_within = options.end_within;
+    let late = is_late(shutdown.clone(), end_within);
+    tokio::pin!(late);
     let sessions = Sessions::new(control);
-    let registration = register(&sessions, &options).await?;
+    let registration = tokio::select! {
+        registration = register(&sessions, &options) => registration?,
+        () = &mut late => return Err(unfinished(&[], end_within, Duration::ZERO)),
+    };
     info!(driver = options.name.0, "registered");
     let heart = Heart::start(control, &options.name, &registration, shutdown.clone());
     let work = Arc::new(Work {
@@ -91,7 +114,41 @@ pub async fn drive(
         ended: Notify::new(),
         is_tending: AtomicBool::new(false),
     });
+    tokio::select! {
+        () = work_until(&work, shutdown) => Ok(()),
+        () = late => Err(unfinished(
+            &work.heart.held(),
+            end_within,
+            work.registration.lease_ttl,
+        )),
+    }
+}
 
+/// What is under way is left as a crash would leave it. `held`: operations with their deployments.
+fn unfinished(held: &[(OperationId, String)], waited: Duration, lease: Duration) -> DriveError {
+    let waited = waited.as_secs();
+    let left = match held {
+        [] => "no lease is known to be held".to_owned(),
+        held => {
+            let held: Vec<String> = held
+                .iter()
+                .map(|(operation, deployment)| format!("operation {} on {deployment}", operation.0))
+                .collect();
+            format!(
+                "left as a crash would leave it: {}. A lease runs out by itself within {} s; the next driver then goes on from \
+                 the checkpoint, and nothing is lost",
+                held.join(", "),
+                lease.as_secs()
+            )
+        }
+    };
+    DriveError::Late(format!(
+        "the driver was told to end {waited} s ago, and a deployment or the control database does not let it end in order; is a \
+         server stopped, or its disk full? It ends now; {left}"
+    ))
+}
+
+async fn work_until(work: &Arc<Work>, mut shutdown: watch::Receiver<bool>) {
     let mut running = JoinSet::new();
     while !*shutdown.borrow() {
         while running.try_join_next().is_some() {}
@@ -100,7 +157,7 @@ pub async fn drive(
         // What is parked is caught up by who has nothing better to do, one at a time.
         let is_idle = claimed.is_none() && has_room && !work.options.until_idle;
         if is_idle && !work.is_tending.swap(true, Ordering::AcqRel) {
-            let (work, shutdown) = (Arc::clone(&work), shutdown.clone());
+            let (work, shutdown) = (Arc::clone(work), shutdown.clone());
             running.spawn(async move {
                 let was_one = tend::tend_one(&work, shutdown).await;
                 work.is_tending.store(false, Ordering::Release);
@@ -111,7 +168,7 @@ pub async fn drive(
         }
         match claimed {
             Some(claim) => {
-                let work = Arc::clone(&work);
+                let work = Arc::clone(work);
                 running.spawn(async move {
                     operation::execute(&work, claim).await;
                     work.ended.notify_one();
@@ -129,7 +186,6 @@ pub async fn drive(
     }
     while running.join_next().await.is_some() {}
     work.heart.stop().await;
-    Ok(())
 }
 
 async fn register(

@@ -1,14 +1,17 @@
 //! The control database goes away under a real driver: for less than a lease it stops nothing; for longer,
-//! the driver leaves the deployment alone, and the work is taken up when it is back.
+//! the driver leaves the deployment alone, and the work is taken up when it is back. Told to end, a driver ends
+//! whatever is away.
 
 mod deployment;
 mod support;
 
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use deployment::Deployment;
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::server::{Server, ServerOptions};
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use support::{PATIENCE, eventually};
 
@@ -16,6 +19,23 @@ const ROWS: u32 = 30_000;
 
 /// Ends with the test, however that ends.
 struct Driver(Child);
+
+impl Driver {
+    fn start(control: &ConnectionSettings, db: &Deployment, log: &tempfile::NamedTempFile) -> Self {
+        let driver = support::program()
+            .args(["drive", "--end-seconds", "5"])
+            .env("LOCKKEEPER_URL", control.url().expose())
+            .env("LOCKKEEPER_DEPLOYMENT_USER", &db.settings.credentials.user)
+            .env(
+                "LOCKKEEPER_DEPLOYMENT_PASSWORD",
+                db.settings.credentials.password.expose(),
+            )
+            .stderr(Stdio::from(log.reopen().expect("the file")))
+            .spawn()
+            .expect("the program runs");
+        Self(driver)
+    }
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
@@ -28,12 +48,18 @@ struct Stage {
     control: Server,
     schema: ConnectionSettings,
     db: Deployment,
-    _driver: Driver,
+    driver: Driver,
+    /// What the driver has written.
+    log: tempfile::NamedTempFile,
 }
 
 impl Stage {
     /// A copy under way, slowly.
     async fn copying(lease_seconds: u32) -> Self {
+        Self::copying_on(Deployment::fresh().await, lease_seconds).await
+    }
+
+    async fn copying_on(mut db: Deployment, lease_seconds: u32) -> Self {
         let control = Server::start(ServerOptions::relaxed("control"))
             .await
             .expect("a control server");
@@ -41,7 +67,6 @@ impl Stage {
         lockkeeper::install::install(&schema)
             .await
             .expect("installed");
-        let mut db = Deployment::fresh().await;
         db.run(&format!(
             "CREATE TABLE orders (id INT PRIMARY KEY, n INT, note TEXT); \
              SET SESSION cte_max_recursion_depth = 100000; \
@@ -69,22 +94,14 @@ impl Stage {
                 .await
                 .expect("prepared");
         }
-        let driver = support::program()
-            .arg("drive")
-            .env("LOCKKEEPER_URL", schema.url().expose())
-            .env("LOCKKEEPER_DEPLOYMENT_USER", &db.settings.credentials.user)
-            .env(
-                "LOCKKEEPER_DEPLOYMENT_PASSWORD",
-                db.settings.credentials.password.expose(),
-            )
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the program runs");
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let driver = Driver::start(&schema, &db, &log);
         let mut stage = Self {
             control,
             schema,
             db,
-            _driver: Driver(driver),
+            driver,
+            log,
         };
         eventually("the copy has begun", PATIENCE, async || {
             stage.copied().await > 0
@@ -212,4 +229,67 @@ async fn a_driver_whose_control_database_is_away_for_less_than_its_lease_goes_on
     stage.control.thaw().await.expect("thawed");
     let epoch = stage.completes(&expected).await;
     assert_eq!(epoch, 1);
+}
+
+impl Stage {
+    /// As a person does who knows that the former one is gone.
+    async fn next_driver(&mut self) {
+        let mut session = self.schema.connect().await.expect("a session");
+        session
+            .execute("CALL operation_release_lease(1, 'a test')")
+            .await
+            .expect("released");
+        self.driver = Driver::start(&self.schema, &self.db, &self.log);
+    }
+
+    /// Its exit code, and what it said.
+    async fn told_to_end(&mut self) -> (Option<i32>, String) {
+        let told = kill_process(Pid::from_child(&self.driver.0), Signal::TERM);
+        told.expect("a driver that runs");
+        let mut ended = None;
+        eventually("the driver ends", LONGEST_END, async || {
+            ended = self.driver.0.try_wait().expect("its end");
+            ended.is_some()
+        })
+        .await;
+        let said = std::fs::read_to_string(self.log.path()).expect("its log");
+        (ended.and_then(|ended| ended.code()), said)
+    }
+}
+
+/// The limit that the driver was given, and some time for a busy machine.
+const LONGEST_END: Duration = Duration::from_secs(25);
+
+fn is_left((code, said): (Option<i32>, String)) {
+    assert_eq!(code, Some(130), "{said}");
+    for part in ["operation 1 on d0", "runs out by itself", "nothing is lost"] {
+        let said = said.replace('\n', " ");
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_is_told_to_end_ends_though_its_control_database_does_not_answer() {
+    let mut stage = Stage::copying(600).await;
+    let expected = stage.db.text(CONTENT).await;
+    stage.control.freeze().await.expect("frozen");
+    is_left(stage.told_to_end().await);
+    stage.control.thaw().await.expect("thawed");
+    stage.next_driver().await;
+    stage.completes(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_is_told_to_end_ends_though_its_deployment_does_not_answer() {
+    let server = Server::start(ServerOptions::relaxed("deployment"))
+        .await
+        .expect("a server");
+    let db = Deployment::on(server.administrator().clone()).await;
+    let mut stage = Stage::copying_on(db, 5).await;
+    let expected = stage.db.text(CONTENT).await;
+    server.freeze().await.expect("frozen");
+    is_left(stage.told_to_end().await);
+    server.thaw().await.expect("thawed");
+    stage.next_driver().await;
+    stage.completes(&expected).await;
 }

@@ -444,6 +444,7 @@ mod driven {
                 concurrency: 1,
                 access: Access::everywhere(settings.credentials.clone(), settings.tls.clone()),
                 until_idle: false,
+                end_within: drive::END_WITHIN,
             };
             let driver = tokio::spawn(async move {
                 drive::drive(&settings, options, shutdown)

@@ -15,6 +15,7 @@ use super::connect::{Parameter, Session};
 use super::statements::{check, split};
 use super::{CliError, Global, ask, output, plan, status, submit};
 use crate::config::{Access, Layer, Secret};
+use crate::drive;
 use crate::preflight::{Change, Examination};
 use crate::text::width_of;
 use place::Server;
@@ -152,7 +153,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     }
 
     let (end, ends) = watch::channel(false);
-    tokio::spawn(super::drive::end_on_signal(end.clone()));
+    tokio::spawn(super::drive::end_on_signal(end.clone(), follow::ENDING));
     let beginning = async {
         let deployment = server.prepare().await?;
         let mut session = match server.session {
@@ -168,7 +169,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     };
     let (deployment, session, apply) = tokio::select! {
         begun = beginning => begun?,
-        () = follow::is_late(ends.clone()) => {
+        () = drive::is_late(ends.clone(), follow::ENDING) => {
             return Err(CliError::interrupted(
                 "the server does not say whether the apply was submitted; is its disk full? Once it answers, the same command \
                  begins or resumes it",

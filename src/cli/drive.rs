@@ -1,5 +1,7 @@
 //! `drive`: a driver, from its flags to its last signal.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -44,6 +46,10 @@ pub(super) struct Args {
     /// A collector gets a trace of each operation here, by OTLP over gRPC, for example http://127.0.0.1:4317
     #[arg(long, value_name = "URL")]
     otlp_endpoint: Option<String>,
+    /// How long it may take to give its leases back once it is told to end; then it ends without that, and they run out by
+    /// themselves [default: 45]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    end_seconds: Option<u16>,
     /// End when there is nothing left to claim
     #[arg(long)]
     until_idle: bool,
@@ -68,6 +74,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         .layer()
         .with("driver", args.name.clone())
         .with("concurrency", args.concurrency)
+        .with("end_seconds", args.end_seconds)
         .with("metrics_listen", args.metrics_listen.clone());
     let given = global.load(flags)?;
     let settings = global.settings()?;
@@ -80,6 +87,9 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         concurrency: given.concurrency.unwrap_or(CONCURRENCY).into(),
         access: Access::new(&given, &settings.credentials).map_err(CliError::usage)?,
         until_idle: args.until_idle,
+        end_within: given.end_seconds.map_or(drive::END_WITHIN, |seconds| {
+            Duration::from_secs(seconds.into())
+        }),
     };
     let mut session = settings
         .connect()
@@ -94,7 +104,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         drive::metrics::listen(at).map_err(CliError::failed)?;
     }
     let (end, ends) = watch::channel(false);
-    tokio::spawn(end_on_signal(end));
+    tokio::spawn(end_on_signal(end, options.end_within));
     if args.end_with_input {
         std::thread::spawn(end_with_input);
     }
@@ -119,8 +129,9 @@ fn end_with_input() {
     std::process::exit(1);
 }
 
-/// The first signal lets every operation write its checkpoint and give its lease back; the second ends at once.
-pub(super) async fn end_on_signal(end: watch::Sender<bool>) {
+/// The first signal lets every operation write its checkpoint and give its lease back, for which `limit` is given; the second
+/// ends at once.
+pub(super) async fn end_on_signal(end: watch::Sender<bool>, limit: Duration) {
     let Ok(mut terminated) = signal(SignalKind::terminate()) else {
         return;
     };
@@ -132,6 +143,9 @@ pub(super) async fn end_on_signal(end: watch::Sender<bool>) {
         if end.send_replace(true) {
             std::process::exit(130);
         }
-        log::tell("writing checkpoints and giving leases back; once more to end at once");
+        log::tell(&format!(
+            "writing checkpoints and giving leases back, for {} s at the most; once more to end at once",
+            limit.as_secs()
+        ));
     }
 }

@@ -129,6 +129,7 @@ impl CliError {
             DriveError::Control(ControlError::Refused { code, message }) => {
                 Self::refused(code.number(), message)
             }
+            DriveError::Late(_) => Self::interrupted(error),
             other => Self::failed(other),
         }
     }

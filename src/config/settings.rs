@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Map, Value};
@@ -69,6 +70,12 @@ pub const OPTIONS: &[Setting] = &[
         "LOCKKEEPER_CONCURRENCY",
         "--concurrency",
         "how many operations a driver executes at once; default 4",
+    ),
+    option(
+        "end_seconds",
+        "LOCKKEEPER_END_SECONDS",
+        "--end-seconds",
+        "how long a driver that is told to end may take to give its leases back; default 45",
     ),
     option(
         "metrics_listen",
@@ -149,6 +156,8 @@ pub struct Settings {
     pub driver: Option<String>,
     #[serde(deserialize_with = "concurrency")]
     pub concurrency: Option<u16>,
+    #[serde(deserialize_with = "end_seconds")]
+    pub end_seconds: Option<u16>,
     #[serde(deserialize_with = "metrics_listen")]
     pub metrics_listen: Option<SocketAddr>,
     pub otlp_endpoint: Option<String>,
@@ -158,13 +167,30 @@ pub struct Settings {
     pub deployments: BTreeMap<String, DeploymentSettings>,
 }
 
+/// As the command line takes them.
+const CONCURRENCY: RangeInclusive<u16> = 1..=1000;
+const END_SECONDS: RangeInclusive<u16> = 1..=3600;
+
 fn concurrency<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    number(from, &CONCURRENCY)
+}
+
+fn end_seconds<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    number(from, &END_SECONDS)
+}
+
+fn number<'de, D: serde::Deserializer<'de>>(
+    from: D,
+    range: &RangeInclusive<u16>,
+) -> Result<Option<u16>, D::Error> {
     let number = i64::deserialize(from)?;
-    let fits = u16::try_from(number)
-        .ok()
-        .filter(|n| (1..=1000).contains(n));
-    let refused = || format!("{number} is refused; it is a number from 1 to 1000");
+    let fits = u16::try_from(number).ok().filter(|n| range.contains(n));
+    let refused = || format!("{number} is refused; it is {}", in_words(range));
     fits.map(Some).ok_or_else(|| D::Error::custom(refused()))
+}
+
+fn in_words(range: &RangeInclusive<u16>) -> String {
+    format!("a number from {} to {}", range.start(), range.end())
 }
 
 fn metrics_listen<'de, D: serde::Deserializer<'de>>(
@@ -372,6 +398,16 @@ fn own_file() -> Option<PathBuf> {
     Some(folders.config_dir().join("config.toml"))
 }
 
+fn read_number(
+    variable: &str,
+    text: &str,
+    range: &RangeInclusive<u16>,
+) -> Result<u16, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Setting {
+        reason: format!("{variable} is '{text}'; it is {}", in_words(range)),
+    })
+}
+
 /// Every value is text here: a password of digits stays what it is.
 fn environment(get: impl Fn(&str) -> Option<String>) -> Result<Layer, ConfigError> {
     let mut layer = Layer::named("the environment");
@@ -386,12 +422,14 @@ fn environment(get: impl Fn(&str) -> Option<String>) -> Result<Layer, ConfigErro
             continue;
         };
         layer = match option.key {
-            "concurrency" => {
-                let number: u16 = text.parse().map_err(|_| ConfigError::Setting {
-                    reason: format!("{variable} is '{text}'; it is a number from 1 to 1000"),
-                })?;
-                layer.with(option.key, Some(number))
-            }
+            "concurrency" => layer.with(
+                option.key,
+                Some(read_number(variable, &text, &CONCURRENCY)?),
+            ),
+            "end_seconds" => layer.with(
+                option.key,
+                Some(read_number(variable, &text, &END_SECONDS)?),
+            ),
             "deployment.credentials_command" => {
                 let words: Vec<String> =
                     serde_json::from_str(&text).map_err(|_| ConfigError::Setting {

@@ -74,6 +74,8 @@ fn numbers_and_addresses_within_their_bounds_are_taken() {
         let settings = file(&format!("concurrency = {number}\n")).expect("good");
         assert_eq!(settings.concurrency, Some(number));
     }
+    let settings = file("end_seconds = 3600\n").expect("good");
+    assert_eq!(settings.end_seconds, Some(3600));
     let settings = file("metrics_listen = \"[::1]:9187\"\n").expect("good");
     assert_eq!(settings.metrics_listen, "[::1]:9187".parse().ok());
 }
@@ -98,6 +100,10 @@ fn a_refusal_names_the_key_and_where_it_stands() {
         (
             "concurrency = 0\n",
             "0 is refused; it is a number from 1 to 1000",
+        ),
+        (
+            "end_seconds = 0\n",
+            "0 is refused; it is a number from 1 to 3600",
         ),
         (
             "concurrency = 60000\n",

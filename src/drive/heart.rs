@@ -29,6 +29,7 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(500);
 /// One operation's part of the heartbeat.
 #[derive(Debug)]
 struct Held {
+    deployment: String,
     token: LeaseToken,
     /// When the last beat that came through was sent: by the control database's clock the lease began no earlier.
     confirmed: Instant,
@@ -111,6 +112,7 @@ impl Heart {
         let former = locked(&self.leases).insert(
             operation,
             Held {
+                deployment: deployment.to_owned(),
                 token,
                 confirmed: Instant::now(),
                 progress: None,
@@ -131,6 +133,14 @@ impl Heart {
             orders: orders_seen,
             window: window_seen,
         })
+    }
+
+    /// The operations that it beats for, with their deployments.
+    pub(super) fn held(&self) -> Vec<(OperationId, String)> {
+        let leases = locked(&self.leases);
+        let held = leases.iter();
+        held.map(|(operation, held)| (*operation, held.deployment.clone()))
+            .collect()
     }
 
     /// Beats for it no more, unless it was claimed anew meanwhile.

@@ -90,6 +90,7 @@ impl Fleet {
                 Tls::default(),
             ),
             until_idle: false,
+            end_within: drive::END_WITHIN,
         };
         let task = tokio::spawn(async move { drive::drive(&control, options, ends).await });
         Driver { end, task }

@@ -21,15 +21,7 @@ const LOCK_SECONDS: u64 = 2;
 
 /// So long after Ctrl-C everything may take to end in order. A server whose disk is full commits nothing, neither a checkpoint nor
 /// the end of a lease, for as long as it is full.
-const ENDING: Duration = Duration::from_secs(10);
-
-/// Ends when somebody has waited for the end for too long.
-pub(super) async fn is_late(mut ends: watch::Receiver<bool>) {
-    if ends.wait_for(|end| *end).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    tokio::time::sleep(ENDING).await;
-}
+pub(super) const ENDING: Duration = Duration::from_secs(10);
 
 /// What is to be driven to its end.
 pub(super) struct Job<'a> {
@@ -66,11 +58,12 @@ pub(super) async fn run(
         concurrency: CONCURRENCY.into(),
         access: job.access.clone(),
         until_idle: false,
+        end_within: drive::END_WITHIN,
     };
     let control = session.settings().clone();
     let settings = control.clone();
     let told = ends.clone();
-    let late = is_late(ends.clone());
+    let late = drive::is_late(ends.clone(), ENDING);
     tokio::pin!(late);
     let mut driver = tokio::spawn(async move { drive::drive(&control, options, ends).await });
     let mut looking = Looking {
