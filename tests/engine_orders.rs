@@ -4,8 +4,11 @@ mod deployment;
 mod support;
 mod writers;
 
-use deployment::{Deployment, TestLease, copied};
+use std::time::Duration;
+
+use deployment::{Deployment, TestLease, copied, swapped_alike};
 use lockkeeper::engine::{Directive, Engine, Job, Orders, Outcome};
+use sqlx::{AssertSqlSafe, Executor as _};
 use support::PATIENCE;
 use writers::Writers;
 
@@ -96,4 +99,55 @@ async fn a_cancel_leaves_the_original_and_nothing_else() {
         .filter(|t| !t.ends_with("_fence"))
         .collect();
     assert_eq!(left, ["orders"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_ends_though_its_applier_waits_and_nothing_is_written_afterwards() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, n INT); INSERT INTO orders VALUES (1, 1), (2, 2)",
+    )
+    .await;
+    let job = db.job(&["ALTER TABLE orders MODIFY id BIGINT NOT NULL"]);
+    let (mut engine, lease) = copied(&db, job.clone()).await;
+    let shadow = db.ours("_new").await;
+    let mut other = db.settings.connect().await.expect("a session");
+    let lock = format!("LOCK TABLES `{}`.`{shadow}` READ", db.schema);
+    other
+        .execute(AssertSqlSafe(lock))
+        .await
+        .expect("the shadow, locked");
+    db.run("UPDATE orders SET n = -1 WHERE id = 1").await;
+    let waits = format!(
+        "SELECT COUNT(*) FROM performance_schema.metadata_locks \
+          WHERE LOCK_STATUS = 'PENDING' AND OBJECT_NAME = '{shadow}'"
+    );
+    support::eventually("the applier waits", PATIENCE, async || {
+        db.text(&waits).await == "1"
+    })
+    .await;
+
+    lease.direct(Directive::Stop);
+    assert_eq!(
+        engine.keep_current().await.expect("the hold"),
+        Outcome::Stopped
+    );
+    // Less than the server itself waits for the lock, again and again.
+    let ended = tokio::time::timeout(Duration::from_secs(28), engine.close()).await;
+    ended.expect("an engine that ends");
+    assert_eq!(db.text(&waits).await, "0", "its session waits on");
+    other
+        .execute("UNLOCK TABLES")
+        .await
+        .expect("the shadow, free");
+    let written = format!("SELECT n FROM `{shadow}` WHERE id = 1");
+    assert_eq!(db.text(&written).await, "1");
+
+    let second = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let (engine, _lease) = copied(&db, second).await;
+    let content = "SELECT GROUP_CONCAT(id, ':', n ORDER BY id) FROM orders";
+    assert_eq!(swapped_alike(&mut db, engine, content).await, "1:-1,2:2");
 }

@@ -313,7 +313,9 @@ impl Engine {
         self.catch_up().await?;
         self.phase("index");
         let (running, control, _) = self.parts()?;
-        let applier = running.pause().await?;
+        let applier = context
+            .unless_silent(async { Ok(running.pause().await?) })
+            .await?;
         let mut result = Ok(());
         for (index, keys) in deferred.iter().enumerate() {
             result = indexes::build(&context, control, index, keys).await;
@@ -367,10 +369,12 @@ impl Engine {
                 }
                 () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {
                     if let Some(running) = &self.running {
-                        running.context.progress.lag(running.applied().lag);
-                        running.context.report();
+                        let context = Arc::clone(&running.context);
+                        context.progress.lag(running.applied().lag);
+                        context.report();
+                        let checked = async { Ok(self.check_artifacts().await?) };
+                        context.unless_silent(checked).await?;
                     }
-                    self.check_artifacts().await?;
                 }
             }
         }

@@ -109,7 +109,9 @@ impl Engine {
             return Err(EngineError::permanent("nothing was copied").into());
         };
         let context = Arc::clone(&running.context);
-        let mut applier = running.pause().await?;
+        let mut applier = context
+            .unless_silent(async { Ok(running.pause().await?) })
+            .await?;
         let mut drain = SwapDrain {
             applier: &mut applier,
             context: &context,

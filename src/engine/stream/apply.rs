@@ -8,6 +8,7 @@ mod texts;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::MySqlConnection;
@@ -87,6 +88,7 @@ pub struct Applier {
     staging: Arc<Vec<Option<Staging>>>,
     capture: Capture,
     session: Option<Session>,
+    writes_on: Arc<AtomicU64>,
     pending: HashMap<(usize, RowKey), Change>,
     pending_bytes: usize,
     /// After the last whole transaction that was taken.
@@ -146,6 +148,7 @@ impl Applier {
             staging: parts.staging,
             capture: parts.capture,
             session: None,
+            writes_on: Arc::default(),
             pending: HashMap::new(),
             pending_bytes: 0,
             routed: routed.clone(),
@@ -166,6 +169,12 @@ impl Applier {
             in_transaction: false,
         };
         (applier, receiver)
+    }
+
+    /// The server's number of the session that the last batch was sent on, 0 before the first: what has to end where nobody
+    /// waits for its answer.
+    pub fn writes_on(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.writes_on)
     }
 
     /// Ends once the stream was given up and its last word, which says why, was not heard for a while: the session on which

@@ -1,7 +1,7 @@
 //! The pipeline of a change that is under way: stream, applier, and what watches over both.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -18,11 +18,18 @@ use crate::engine::binlog::capture::Capture;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::context::{Context, lease_is_lost, no_answer};
 use crate::engine::conversion::staging::{Extras, Staging};
-use crate::engine::session::Session;
+use crate::engine::session::{Session, end_session};
 use crate::engine::state::checkpoint::run;
 use crate::engine::table::original::check_original;
 use crate::engine::table::{Way, dependents};
 use crate::engine::throttle::{self, adaptive};
+
+/// An applier that is to stop may write its batch for so long. One that waits for a lock, or for a server whose disk is full,
+/// would take as long as that lasts.
+const LONGEST_STOP: Duration = Duration::from_secs(15);
+
+/// So long the server may take to end such an applier's session.
+const LONGEST_CUT: Duration = Duration::from_secs(15);
 
 /// Stream and applier at work. Dropping it ends them.
 pub struct Running {
@@ -61,6 +68,8 @@ pub enum Flow {
 struct Runner {
     stop: CancellationToken,
     task: JoinHandle<Applier>,
+    /// See [`Applier::writes_on`].
+    writes_on: Arc<AtomicU64>,
 }
 
 impl Running {
@@ -133,26 +142,60 @@ impl Running {
         self.applied.clone()
     }
 
-    /// Stops the applier where it is; [`Running::resume`] lets it go on.
+    /// Stops the applier where it is; [`Running::resume`] lets it go on. Who gives this up may call it again.
     pub async fn pause(&mut self) -> Result<Applier, EngineError> {
-        let Some(runner) = self.applier.take() else {
+        let Some(runner) = &mut self.applier else {
             return Err(EngineError::retryable("the applier is not running"));
         };
         runner.stop.cancel();
-        runner
-            .task
-            .await
-            .map_err(|e| EngineError::retryable(format!("the applier broke: {e}")))
+        let ended = (&mut runner.task).await;
+        self.applier = None;
+        ended.map_err(|e| EngineError::retryable(format!("the applier broke: {e}")))
     }
 
     pub fn resume(&mut self, applier: Applier) {
         self.applier = Some(spawn(applier, &self.context));
     }
 
-    /// Ends everything in order.
+    /// Ends everything in order. After that nothing more is written, unless a server that does not answer does so later: whoever
+    /// goes on with the operation ends its sessions first.
     pub async fn close(mut self) {
-        if let Ok(applier) = self.pause().await {
-            applier.close().await;
+        match tokio::time::timeout(LONGEST_STOP, self.pause()).await {
+            Ok(Ok(applier)) => applier.close().await,
+            Ok(Err(error)) => tracing::debug!(%error, "there is no applier to close"),
+            Err(_) => self.cut_off().await,
+        }
+    }
+
+    /// Ends an applier in the middle of its batch, and the session that carries it out.
+    async fn cut_off(&mut self) {
+        let Some(runner) = self.applier.take() else {
+            return;
+        };
+        runner.task.abort();
+        // Dropped by its task, it sends nothing more.
+        let _ = runner.task.await;
+        let id = match runner.writes_on.load(Ordering::SeqCst) {
+            0 => return,
+            id => id,
+        };
+        let sessions = &self.context.sessions;
+        let ended = async {
+            let mut session = sessions.open().await?;
+            end_session(&mut session, id).await?;
+            session.close().await;
+            Ok::<_, EngineError>(())
+        };
+        let ended = tokio::time::timeout(LONGEST_CUT, ended).await;
+        match ended.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(()) => tracing::info!(
+                session = id,
+                "the applier was ended in the middle of a batch"
+            ),
+            Err(error) => tracing::warn!(
+                session = id, %error,
+                "the applier's session could not be ended; whoever goes on with the operation does that first"
+            ),
         }
     }
 }
@@ -160,6 +203,7 @@ impl Running {
 fn spawn(mut applier: Applier, context: &Arc<Context>) -> Runner {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
+    let writes_on = applier.writes_on();
     let context = Arc::clone(context);
     let task = tokio::spawn(async move {
         let mut orders = context.watch_orders();
@@ -180,7 +224,11 @@ fn spawn(mut applier: Applier, context: &Arc<Context>) -> Runner {
         }
         applier
     });
-    Runner { stop, task }
+    Runner {
+        stop,
+        task,
+        writes_on,
+    }
 }
 
 /// Looks at the originals whenever a statement named one of them and changed no row.

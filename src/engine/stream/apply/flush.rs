@@ -1,5 +1,6 @@
 //! Writes what is gathered: a batch, and the position that it leads to, in one transaction.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::MySqlConnection;
@@ -38,6 +39,7 @@ impl Applier {
                     session
                 }
             };
+            self.writes_on.store(session.id(), Ordering::SeqCst);
             // A row that is refused each time is a true duplicate. On the way back no chunk runs.
             let may_meet = failures < MEETINGS
                 && self.flow == Flow::Forward
