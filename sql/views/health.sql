@@ -16,12 +16,13 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
 UNION ALL
 SELECT IF(c.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', c.operation_id, ' on ', c.deployment),
-       CONCAT('it has been claimable for its ', c.claim, ' for ', TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
+       CONCAT('it has been claimable for its ', _claim_words(c.claim, c.state), ' for ',
+              TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
               IF(c.drivers = 0, ' s, and no driver takes it', CONCAT(' s; drivers that may take it are at other work: ', c.drivers))),
        IF(c.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status',
           'wait, or start another driver (lockkeeper drive); see driver_status'),
        c.apply_id
-  FROM (SELECT w.operation_id, w.apply_id, w.deployment, w.claim, w.claimable_at,
+  FROM (SELECT w.operation_id, w.apply_id, w.deployment, w.claim, w.state, w.claimable_at,
                -- Those that live, with this deployment in their scope.
                (SELECT COUNT(*)
                   FROM driver_status AS d

@@ -95,6 +95,36 @@ async fn health_reads_no_more_where_there_is_much_history() {
     assert!(reads[1] < reads[0] + 100, "{reads:?}");
 }
 
+#[tokio::test]
+async fn a_cancel_that_no_driver_carries_out_is_a_problem() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [operation] = apply.all();
+    fleet.run(operation).await;
+    fleet.cancel(&apply).await;
+    let problems = "SELECT CONCAT_WS(' | ', h.severity, h.problem) FROM health AS h";
+    let found = async || fleet.sql().await.texts(problems, &[]).await;
+    assert_eq!(found().await, [] as [String; 0], "its driver is told");
+
+    // It dies.
+    fleet.age(operation, 61).await;
+    let lost = found().await;
+    assert!(
+        lost.len() == 1 && lost[0].starts_with("warning | its driver "),
+        "{lost:?}"
+    );
+    // Or it was told to end.
+    let claim = fleet.claim_copy("beta").await.expect("it is taken over");
+    fleet.release(&claim).await;
+    let waiting = fleet.waiting(operation).await;
+    let free = "Any driver may claim its clean-up now.";
+    assert_eq!(waiting.as_deref(), Some(free));
+    fleet.age(operation, 181).await;
+    let left = found().await;
+    let said = "warning | it has been claimable for its clean-up for ";
+    assert!(left.len() == 1 && left[0].starts_with(said), "{left:?}");
+}
+
 /// Not copies alone are tried again.
 #[tokio::test]
 async fn a_clean_up_that_fails_again_and_again_is_a_problem_too() {
