@@ -156,6 +156,18 @@ impl<'a> Cutover<'a> {
         self.known_outcome(session, &record).await
     }
 
+    /// The same, and what it has left of foreign keys is put right: see [`Cutover::settle_keys`].
+    pub(super) async fn settled(
+        &self,
+        session: &mut Session,
+    ) -> Result<Option<SwapOutcome>, EngineError> {
+        let outcome = self.outcome(session).await?;
+        if let Some(outcome) = &outcome {
+            self.settle_keys(session, outcome).await?;
+        }
+        Ok(outcome)
+    }
+
     async fn known_outcome(
         &self,
         session: &mut Session,

@@ -175,9 +175,7 @@ impl Engine {
             &self.options,
             &found.head.plans,
         );
-        if let Some(outcome) = cutover.outcome(&mut self.control).await? {
-            cutover.settle_keys(&mut self.control, &outcome).await?;
-        }
+        cutover.settled(&mut self.control).await?;
         let plans = self.reverse_plans(&found).await?;
         check_position(&mut self.control, &found.position).await?;
         let layouts: Vec<_> = plans

@@ -29,10 +29,7 @@ impl Engine {
             &self.options,
             &found.head.plans,
         );
-        let outcome = cutover.outcome(&mut self.control).await?;
-        if let Some(outcome) = &outcome {
-            cutover.settle_keys(&mut self.control, outcome).await?;
-        }
+        let outcome = cutover.settled(&mut self.control).await?;
         Ok(matches!(outcome, Some(SwapOutcome::Swapped)))
     }
 
