@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::Rng as _;
+use sqlx::MySql;
+use sqlx::pool::PoolConnection;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -192,15 +194,12 @@ async fn register(
     sessions: &Sessions,
     options: &DriveOptions,
 ) -> Result<Registration, ControlError> {
-    let mut session = sessions.acquire().await?;
-    control::driver_register(
-        &mut session,
-        &options.name,
-        PROGRAM_VERSION,
-        API_VERSION,
-        &options.scope,
-    )
-    .await
+    let (name, scope) = (&options.name, &options.scope);
+    sessions
+        .call(async |session| {
+            control::driver_register(session, name, PROGRAM_VERSION, API_VERSION, scope).await
+        })
+        .await
 }
 
 /// What the tasks of a driver share.
@@ -227,23 +226,27 @@ impl Work {
     }
 
     async fn try_claim(&self) -> Result<Option<Claim>, ControlError> {
-        let mut session = self.sessions.acquire().await?;
         let (driver, scope) = (&self.options.name, &self.options.scope);
-        let swap = control::operation_claim_cutover(&mut session, driver, scope).await?;
-        if swap.is_some() {
-            metrics::claimed("cutover");
-            return Ok(swap);
-        }
-        let copy = control::operation_claim_copy(&mut session, driver, scope).await?;
-        if copy.is_some() {
-            metrics::claimed("copy");
-        }
-        Ok(copy)
+        let claim = async |session: &mut PoolConnection<MySql>| {
+            let swap = control::operation_claim_cutover(session, driver, scope).await?;
+            if swap.is_some() {
+                metrics::claimed("cutover");
+                return Ok(swap);
+            }
+            let copy = control::operation_claim_copy(session, driver, scope).await?;
+            if copy.is_some() {
+                metrics::claimed("copy");
+            }
+            Ok(copy)
+        };
+        self.sessions.call(claim).await
     }
 
     async fn claim_tending(&self) -> Result<Option<Claim>, ControlError> {
-        let mut session = self.sessions.acquire().await?;
-        control::operation_tend(&mut session, &self.options.name, &self.options.scope).await
+        let (driver, scope) = (&self.options.name, &self.options.scope);
+        self.sessions
+            .call(async |session| control::operation_tend(session, driver, scope).await)
+            .await
     }
 
     // Spread, so that a crowd of drivers that were started together does not ask together.

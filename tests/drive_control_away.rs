@@ -231,6 +231,44 @@ async fn a_driver_whose_control_database_is_away_for_less_than_its_lease_goes_on
     assert_eq!(epoch, 1);
 }
 
+/// A killed call leaves its transaction open: on a session that is used again, the next call would be refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_a_driver_that_is_killed_is_made_again_on_another_session() {
+    let mut stage = Stage::copying(600).await;
+    let expected = stage.db.text(CONTENT).await;
+    stage.throttle(0).await;
+    let mut holder = stage.schema.connect().await.expect("a session");
+    for statement in ["START TRANSACTION", "SELECT apply_id FROM apply FOR UPDATE"] {
+        holder.execute(statement).await.expect("held");
+    }
+
+    let mut dba = stage.schema.connect().await.expect("a session");
+    let mut waiting = None;
+    eventually("the arrival waits for the apply's row", PATIENCE, async || {
+        let waits = "SELECT t.PROCESSLIST_ID
+                       FROM performance_schema.data_lock_waits AS w
+                       JOIN performance_schema.threads         AS t ON t.THREAD_ID = w.REQUESTING_THREAD_ID";
+        waiting = sqlx::query_scalar::<_, u64>(waits)
+            .fetch_optional(&mut dba)
+            .await
+            .expect("who waits");
+        waiting.is_some()
+    })
+    .await;
+    let id = waiting.expect("one that waits");
+    dba.execute(AssertSqlSafe(format!("KILL QUERY {id}")))
+        .await
+        .expect("killed");
+    eventually("its session ends", PATIENCE, async || {
+        let count = "SELECT COUNT(*) FROM performance_schema.threads WHERE PROCESSLIST_ID = ?";
+        let count = sqlx::query_scalar::<_, i64>(count).bind(id);
+        count.fetch_one(&mut dba).await.expect("a count") == 0
+    })
+    .await;
+    holder.execute("ROLLBACK").await.expect("let go");
+    assert_eq!(stage.completes(&expected).await, 1);
+}
+
 impl Stage {
     /// As a person does who knows that the former one is gone.
     async fn next_driver(&mut self) {

@@ -4,7 +4,7 @@
 INSERT INTO error_code (error_code, name, remedy)
 VALUES (50001, 'bad_argument',      'pass what the message asks for; nothing was changed'),
        (50002, 'not_found',         'look the id or name up in apply_status, operation_status or deployment_status'),
-       (50003, 'transaction_open',  'COMMIT or ROLLBACK your transaction, then call again'),
+       (50003, 'transaction_open',  'COMMIT your transaction, or ROLLBACK what an interrupted call (KILL QUERY, Ctrl-C) has left open; then call again'),
        (50101, 'lease_lost',        'stop all work on the operation; somebody else owns it now'),
        (50201, 'illegal_move',      'read the operation in operation_status and operation_blocked'),
        (50401, 'api_not_served',    'install the version that the message names'),

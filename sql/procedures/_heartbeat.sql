@@ -18,6 +18,11 @@ BEGIN
     DECLARE v_locked         INT UNSIGNED;
     DECLARE v_timed_out_id   BIGINT UNSIGNED;
 
+    CALL _json_check('beats', in_beats, JSON_SET(_json_shape('beats'), '$.items.properties.progress',
+                     JSON_SET(_json_shape('progress'), '$.type', JSON_ARRAY('object', 'null'))));
+    IF JSON_STORAGE_SIZE(in_beats) > 1048575 THEN
+        CALL _beats_check(in_beats);
+    END IF;
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -25,12 +30,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        CALL _json_check('beats', in_beats, JSON_SET(_json_shape('beats'), '$.items.properties.progress',
-                         JSON_SET(_json_shape('progress'), '$.type', JSON_ARRAY('object', 'null'))));
-        IF JSON_STORAGE_SIZE(in_beats) > 1048575 THEN
-            CALL _beats_check(in_beats);
-        END IF;
 
         START TRANSACTION READ WRITE;
         renew: LOOP

@@ -30,6 +30,8 @@ BEGIN
     DECLARE v_status          VARCHAR(16);
     DECLARE v_message         VARCHAR(1024);
 
+    CALL _json_check('option', in_options, _json_shape('cutover_options'));
+    SET v_is_all = COALESCE(JSON_EXTRACT(in_options, '$.all') = TRUE, FALSE);
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -37,9 +39,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        CALL _json_check('option', in_options, _json_shape('cutover_options'));
-        SET v_is_all = COALESCE(JSON_EXTRACT(in_options, '$.all') = TRUE, FALSE);
 
         START TRANSACTION READ WRITE;
         CALL _command_enter(v_id, 'cutover', in_reason, v_request_id);

@@ -23,6 +23,7 @@ BEGIN
     DECLARE v_status      VARCHAR(16);
     DECLARE v_message     VARCHAR(1024);
 
+    CALL _json_check('option', in_options, _json_shape('revert_options'));
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -30,8 +31,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        CALL _json_check('option', in_options, _json_shape('revert_options'));
 
         START TRANSACTION READ WRITE;
         CALL _command_enter(v_id, 'revert', in_reason, v_request_id);

@@ -31,6 +31,12 @@ BEGIN
     DECLARE v_note        VARCHAR(1024) CHARACTER SET utf8mb4;
     DECLARE v_operations  INT UNSIGNED;
 
+    CALL _submit_read(in_schema_name, in_statements, in_options, v_statements, v_tasks, v_options);
+    -- Compared as JSON: the text of a null is 'null', which is a name as good as any.
+    SET v_name   = JSON_UNQUOTE(NULLIF(JSON_EXTRACT(in_options, '$.name'), CAST('null' AS JSON))),
+        v_note   = JSON_UNQUOTE(NULLIF(JSON_EXTRACT(in_options, '$.note'), CAST('null' AS JSON))),
+        v_sha256 = SHA2(JSON_ARRAY(in_schema_name, v_statements, v_options, JSON_EXTRACT(in_options, '$.deployments'),
+                                   JSON_EXTRACT(in_options, '$.note')), 256);
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -38,13 +44,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        CALL _submit_read(in_schema_name, in_statements, in_options, v_statements, v_tasks, v_options);
-        -- Compared as JSON: the text of a null is 'null', which is a name as good as any.
-        SET v_name   = JSON_UNQUOTE(NULLIF(JSON_EXTRACT(in_options, '$.name'), CAST('null' AS JSON))),
-            v_note   = JSON_UNQUOTE(NULLIF(JSON_EXTRACT(in_options, '$.note'), CAST('null' AS JSON))),
-            v_sha256 = SHA2(JSON_ARRAY(in_schema_name, v_statements, v_options, JSON_EXTRACT(in_options, '$.deployments'),
-                                       JSON_EXTRACT(in_options, '$.note')), 256);
 
         START TRANSACTION READ WRITE;
         -- Two that ask for the same name or table are told apart without a deadlock.

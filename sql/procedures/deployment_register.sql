@@ -39,6 +39,7 @@ BEGIN
     END IF;
     SET v_position = in_position,
         v_port     = in_port;
+    CALL _json_check('labels', in_labels, _json_shape('labels'));
     CALL _own_transaction();
     BEGIN
         DECLARE v_is_done BOOLEAN DEFAULT FALSE;
@@ -54,8 +55,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        CALL _json_check('labels', in_labels, _json_shape('labels'));
 
         START TRANSACTION READ WRITE;
         CALL _intake_lock(FALSE);

@@ -35,6 +35,7 @@ BEGIN
                                    IF(_is_whole(in_api_version, v_api_version + 1, 18446744073709551615),
                                       'upgrade this schema: lockkeeper install', 'run a driver of a newer version')));
     END IF;
+    CALL _json_check('scope', in_scope, _json_shape('scope'));
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -42,8 +43,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        CALL _json_check('scope', in_scope, _json_shape('scope'));
 
         START TRANSACTION READ WRITE;
         SELECT MIN(n.deployment)

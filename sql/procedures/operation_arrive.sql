@@ -33,6 +33,7 @@ BEGIN
     DECLARE v_is_deferred BOOLEAN;
     DECLARE v_parks       BOOLEAN;
 
+    CALL _checkpoint_check(in_checkpoint);
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -41,7 +42,6 @@ BEGIN
             RESIGNAL;
         END;
 
-        CALL _checkpoint_check(in_checkpoint);
         START TRANSACTION READ WRITE;
         CALL _lease_enter(v_id, in_lease_token, 'arrive', v_apply_id, v_driver, v_state, v_answer);
 

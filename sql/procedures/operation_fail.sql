@@ -35,6 +35,14 @@ BEGIN
     DECLARE v_to_state     VARCHAR(32);
     DECLARE v_next_at      DATETIME(6);
 
+    IF (CHAR_LENGTH(in_message) BETWEEN 1 AND 65535) IS NOT TRUE THEN
+        CALL _refuse(50001, 'failure without a message, or with one of more than 65535 characters, refused; say what happened');
+    END IF;
+    IF NOT _is_whole(in_retryable, 0, 1) THEN
+        CALL _refuse(50001, CONCAT('retryable of ', COALESCE(LEFT(in_retryable, 20), 'NULL'), ' refused; pass 1 (transient) or 0 (permanent)'));
+    END IF;
+    -- Not refused for what a broken server has said: the failure itself would go unreported.
+    SET in_message = REGEXP_REPLACE(LEFT(in_message, 1024), '[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]', '?');
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -42,16 +50,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        IF (CHAR_LENGTH(in_message) BETWEEN 1 AND 65535) IS NOT TRUE THEN
-            CALL _refuse(50001, 'failure without a message, or with one of more than 65535 characters, refused; say what happened');
-        END IF;
-        IF NOT _is_whole(in_retryable, 0, 1) THEN
-            CALL _refuse(50001, CONCAT('retryable of ', COALESCE(LEFT(in_retryable, 20), 'NULL'), ' refused; pass 1 (transient) or 0 (permanent)'));
-        END IF;
-
-        -- Not refused for what a broken server has said: the failure itself would go unreported.
-        SET in_message = REGEXP_REPLACE(LEFT(in_message, 1024), '[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]', '?');
 
         START TRANSACTION READ WRITE;
         CALL _lease_enter(v_id, in_lease_token, 'fail', v_apply_id, v_driver, v_state, v_answer);

@@ -27,6 +27,9 @@ BEGIN
     DECLARE v_revert_until   DATETIME(6);
     DECLARE v_revert_id      BIGINT UNSIGNED;
 
+    IF JSON_STORAGE_SIZE(in_detail) > 65535 THEN
+        CALL _refuse(50001, CONCAT('detail of ', JSON_STORAGE_SIZE(in_detail), ' bytes refused; at most 64 KiB'));
+    END IF;
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -34,10 +37,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        IF JSON_STORAGE_SIZE(in_detail) > 65535 THEN
-            CALL _refuse(50001, CONCAT('detail of ', JSON_STORAGE_SIZE(in_detail), ' bytes refused; at most 64 KiB'));
-        END IF;
 
         START TRANSACTION READ WRITE;
         CALL _lease_enter(v_id, in_lease_token, 'swapped', v_apply_id, v_driver, v_state, v_answer);

@@ -26,6 +26,7 @@ BEGIN
     IF NOT _is_whole(in_is_over, 0, 1) THEN
         CALL _refuse(50001, CONCAT('is_over of ', COALESCE(LEFT(in_is_over, 20), 'NULL'), ' refused; pass 1 (caught up) or 0 (still at it)'));
     END IF;
+    CALL _json_check('progress', in_progress, _json_shape('progress'));
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -33,8 +34,6 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             RESIGNAL;
         END;
-
-        CALL _json_check('progress', in_progress, _json_shape('progress'));
 
         START TRANSACTION READ WRITE;
         UPDATE operation_live AS l

@@ -30,8 +30,18 @@ impl Sessions {
         )
     }
 
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<MySql>, ControlError> {
-        Ok(self.0.acquire().await?)
+    /// One call. The session of one that broke off ends: where a `KILL QUERY` interrupts a procedure no handler runs, and the
+    /// transaction stays open, with its locks.
+    pub(super) async fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        let mut session = self.0.acquire().await?;
+        let answer = call(&mut session).await;
+        if answer.as_ref().is_err_and(|error| error.code().is_none()) {
+            session.close_on_drop();
+        }
+        answer
     }
 
     /// Repeats a call until the control database answers. Repeating is safe: a call that has taken effect answers the
@@ -51,11 +61,10 @@ impl Sessions {
     {
         let mut wait = FIRST_WAIT;
         loop {
-            let answer = match self.acquire().await {
-                Ok(mut session) => call(&mut session, context).await,
-                Err(error) => Err(error),
-            };
-            match answer {
+            match self
+                .call(async |session| call(session, context).await)
+                .await
+            {
                 Err(error) if error.may_pass() => {
                     super::metrics::control_error();
                     warn!(

@@ -47,15 +47,14 @@ impl Tending {
     }
 
     async fn tell(&self, is_over: bool) -> Result<bool, ControlError> {
-        let mut session = self.sessions.acquire().await?;
-        control::operation_tended(
-            &mut session,
-            self.claim.operation_id,
-            &self.claim.lease_token,
-            self.progress().as_ref(),
-            is_over,
-        )
-        .await
+        let (operation, token) = (self.claim.operation_id, &self.claim.lease_token);
+        let progress = self.progress();
+        self.sessions
+            .call(async |session| {
+                control::operation_tended(session, operation, token, progress.as_ref(), is_over)
+                    .await
+            })
+            .await
     }
 
     /// Ends the engine's work once it has caught up, or when the operation is somebody else's.
