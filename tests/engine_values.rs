@@ -267,3 +267,30 @@ async fn what_the_server_itself_puts_into_a_row_is_carried_and_not_made_again() 
     let number = "SELECT my_row_id FROM numbered WHERE a = 7";
     assert_eq!(db.text(number).await, "7");
 }
+
+/// What the rows get that are there already is looked up on a trial at the swap, when the shadow has the names of the new CHECKs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_without_a_default_comes_beside_checks_that_have_names() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, a INT, CHECK (a > 0), CONSTRAINT small CHECK (a < 9)); \
+         INSERT INTO orders VALUES (1, 1), (2, 2)",
+    )
+    .await;
+    let job = db.job(&[
+        "ALTER TABLE orders ADD CONSTRAINT `a b` CHECK (id > 0), DROP CHECK small, ADD CONSTRAINT small CHECK (a < 99), \
+           ADD COLUMN d INT NOT NULL CONSTRAINT beside CHECK (d >= 0) FIRST",
+    ]);
+    let (engine, _lease) = copied(&db, job).await;
+    db.run("UPDATE orders SET a = 5 WHERE id = 2").await;
+    let content =
+        "SELECT GROUP_CONCAT(CONCAT_WS(',', id, a) ORDER BY id SEPARATOR ' ') FROM orders";
+    assert_eq!(swapped_alike(&mut db, engine, content).await, "1,1 2,5");
+    let shape = "SELECT CONCAT_WS(' ', \
+        (SELECT COUNT(*) FROM information_schema.TABLE_CONSTRAINTS \
+          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND CONSTRAINT_TYPE = 'CHECK'), \
+        (SELECT COALESCE(COLUMN_DEFAULT, 'none') FROM information_schema.COLUMNS \
+          WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'd'), \
+        (SELECT GROUP_CONCAT(d) FROM orders))";
+    assert_eq!(db.text(shape).await, "4 none 0,0");
+}
