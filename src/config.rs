@@ -31,6 +31,11 @@ const DEFAULT_PORT: u16 = 3306;
 const SETTINGS: &str = "SET autocommit = 1, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, \
     sql_big_selects = 1, max_execution_time = 0";
 
+/// How each session begins that has no more than [`ConnectionSettings::sqlx`].
+pub(crate) async fn settle(session: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    session.execute(SETTINGS).await.map(|_| ())
+}
+
 /// Who connects.
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -213,7 +218,7 @@ impl ConnectionSettings {
     /// One sqlx session.
     pub async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
         let mut session = self.sqlx().connect().await?;
-        session.execute(SETTINGS).await?;
+        settle(&mut session).await?;
         Ok(session)
     }
 

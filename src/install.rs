@@ -65,6 +65,7 @@ async fn install_alone(
     database::lock(session, schema).await?;
     database::create_schema(session, schema).await?;
     version::refuse_newer(session, schema).await?;
+    database::refuse_old_row_format(session, schema).await?;
 
     let mut report = Report {
         migrations: migrate::run(settings).await?,

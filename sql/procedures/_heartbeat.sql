@@ -13,7 +13,8 @@ CREATE PROCEDURE _heartbeat (IN in_driver VARCHAR(64) CHARACTER SET utf8mb4, IN 
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_now            DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
+    DECLARE v_begun_at       DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
+    DECLARE v_now            DATETIME(6) DEFAULT v_begun_at;
     DECLARE v_passed_over_id BIGINT UNSIGNED;
     DECLARE v_locked         INT UNSIGNED;
     DECLARE v_timed_out_id   BIGINT UNSIGNED;
@@ -72,7 +73,9 @@ BEGIN
               JOIN operation_live AS l
                 ON l.operation_id        = beat.operation_id
                AND l.lease_token         = beat.lease_token COLLATE utf8mb4_0900_bin
-               AND l.lease_heartbeat_at <> v_now;
+             -- In the order of their ids; what the first round has renewed has its time.
+             WHERE l.operation_id        > COALESCE(v_passed_over_id, 0)
+               AND l.lease_heartbeat_at <> v_begun_at;
             COMMIT AND NO CHAIN NO RELEASE;
             IF v_passed_over_id IS NULL THEN
                 LEAVE renew;
@@ -84,6 +87,8 @@ BEGIN
             SELECT COUNT(*)
               INTO v_locked
               FROM (SELECT l.operation_id FROM operation_live AS l WHERE l.operation_id = v_passed_over_id FOR UPDATE) AS locked;
+            -- That may have taken long; a lease lasts from when it is renewed.
+            SET v_now = UTC_TIMESTAMP(6);
         END LOOP;
 
         defer: LOOP

@@ -154,6 +154,8 @@ BEGIN
                AND l.claim         = in_claim
                AND l.claimable_at <= v_now
                FOR UPDATE;
+            -- That may have taken long; a lease begins when it is given.
+            SET v_now = UTC_TIMESTAMP(6);
             IF v_operation_id IS NOT NULL THEN
                 LEAVE seek;
             END IF;
@@ -161,8 +163,7 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             CALL _own_transaction();
             START TRANSACTION READ WRITE;
-            SET v_operation_id = NULL,
-                v_now          = UTC_TIMESTAMP(6);
+            SET v_operation_id = NULL;
         END LOOP;
 
         IF v_operation_id IS NOT NULL THEN

@@ -34,12 +34,12 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         CALL _command_enter(v_id, 'revert', in_reason, v_request_id);
+        -- A NULL option is the default: merging a patch takes it out.
+        SET v_deployments = JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'),
+            v_is_some     = v_deployments IS NOT NULL;
 
         IF v_request_id IS NULL THEN
             CALL _command_refuse_while_pending(v_id, 'revert', 'skip_revert');
-            -- A NULL option is the default: merging a patch takes it out.
-            SET v_deployments = JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'),
-                v_is_some     = v_deployments IS NOT NULL;
             -- One that has run out is closed, though its driver has not settled it yet.
             SELECT JSON_ARRAYAGG(g.deployment)
               INTO v_open
@@ -91,6 +91,21 @@ BEGIN
                AND l.state    = 'revert_window'
                AND JSON_CONTAINS(v_deployments, JSON_QUOTE(l.deployment));
             CALL _apply_refresh(v_id, USER());
+        ELSE
+            -- Asked for more than is pending: not a repetition, and what is left out would stay as it is.
+            SELECT MIN(g.deployment)
+              INTO v_stranger
+              FROM _operation_gate AS g
+              JOIN operation_live  AS l
+                ON l.operation_id = g.operation_id
+             WHERE g.apply_id = v_id
+               AND g.is_window_open
+               AND l.revert_request_id IS NULL
+               AND (NOT v_is_some OR JSON_CONTAINS(v_deployments, JSON_QUOTE(g.deployment)));
+            IF v_stranger IS NOT NULL THEN
+                CALL _refuse(50501, CONCAT('a revert is pending that leaves ', v_stranger, ' out; ask for it when that is done ',
+                                           '(see control_request_log)'));
+            END IF;
         END IF;
         CALL _request_answer(v_request_id, v_status, v_message);
 

@@ -24,6 +24,7 @@ BEGIN
     DECLARE v_unknown      VARCHAR(64) CHARACTER SET utf8mb4;
     DECLARE v_ttl_seconds  INT UNSIGNED;
     DECLARE v_poll_seconds INT UNSIGNED;
+    DECLARE v_beat_seconds INT UNSIGNED;
     DECLARE v_installation CHAR(8);
 
     CALL _driver_check(in_driver);
@@ -67,6 +68,7 @@ BEGIN
         SELECT MAX(IF(s.name = 'lease_ttl_seconds', s.value, NULL)), MAX(IF(s.name = 'poll_seconds', s.value, NULL))
           INTO v_ttl_seconds, v_poll_seconds
           FROM setting AS s;
+        SET v_beat_seconds = GREATEST(v_ttl_seconds DIV 6, 1);
         SELECT i.installation INTO v_installation FROM installation AS i;
 
         COMMIT AND NO CHAIN NO RELEASE;
@@ -74,7 +76,7 @@ BEGIN
 
     SELECT v_api_version              AS api_version,
            v_ttl_seconds              AS lease_ttl_seconds,
-           GREATEST(v_ttl_seconds DIV 6, 1) AS heartbeat_seconds,
+           v_beat_seconds             AS heartbeat_seconds,
            v_poll_seconds             AS poll_seconds,
            v_installation             AS installation;
 END

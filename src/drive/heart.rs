@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use sqlx::ConnectOptions as _;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::mysql::MySqlConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, warn};
 
@@ -73,7 +72,7 @@ impl Heart {
         let ended = Arc::<AtomicBool>::default();
         let (nudges, nudged) = mpsc::unbounded_channel();
         let beating = Beating {
-            options: control.sqlx(),
+            control: control.clone(),
             driver: driver.clone(),
             pause: (registration.lease_ttl / 6).min(LONGEST_PAUSE),
             ttl: registration.lease_ttl,
@@ -226,7 +225,7 @@ impl LeaseHolder for Lease {
 
 /// What the heartbeat's thread works with.
 struct Beating {
-    options: MySqlConnectOptions,
+    control: ConnectionSettings,
     driver: DriverName,
     pause: Duration,
     /// How long a lease lasts after its last beat.
@@ -309,9 +308,9 @@ impl Beating {
                 self.session = None;
                 self.give_up_what_ran_out();
                 // The next beat need not wait for it.
-                let options = self.options.clone();
+                let control = self.control.clone();
                 tokio::spawn(async move {
-                    let why = silence::why(&options).await;
+                    let why = silence::why(&control).await;
                     warn!(
                         why,
                         "the control database is silent; copies go on while their leases last, no swap starts"
@@ -338,7 +337,7 @@ impl Beating {
     async fn call(&mut self, beats: &[Beat]) -> Result<Vec<BeatAnswer>, ControlError> {
         let session = match &mut self.session {
             Some(session) => session,
-            None => self.session.insert(self.options.connect().await?),
+            None => self.session.insert(self.control.connect().await?),
         };
         driver_heartbeat(session, &self.driver, beats).await
     }

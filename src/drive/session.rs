@@ -8,7 +8,7 @@ use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use tracing::warn;
 
-use crate::config::ConnectionSettings;
+use crate::config::{ConnectionSettings, settle};
 use crate::control::ControlError;
 
 /// How many sessions to the control database the operations of a driver share.
@@ -26,6 +26,7 @@ impl Sessions {
             MySqlPoolOptions::new()
                 .max_connections(MOST_SESSIONS)
                 .acquire_timeout(ACQUIRE_LIMIT)
+                .after_connect(|session, _| Box::pin(settle(session)))
                 .connect_lazy_with(control.sqlx()),
         )
     }

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::{ConnectOptions as _, Executor as _, Row as _};
+use sqlx::{Executor as _, Row as _};
+
+use crate::config::ConnectionSettings;
 
 /// Nobody waits longer for the reason.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -16,8 +17,8 @@ const DISK_FULL: &str = "SELECT e.DATA FROM performance_schema.error_log AS e \
     ORDER BY e.LOGGED DESC LIMIT 1";
 
 /// For people, as the rest of a sentence.
-pub(super) async fn why(options: &MySqlConnectOptions) -> String {
-    let asked = tokio::time::timeout(LIMIT, what_it_says(options)).await;
+pub(super) async fn why(control: &ConnectionSettings) -> String {
+    let asked = tokio::time::timeout(LIMIT, what_it_says(control)).await;
     match asked {
         Ok(Ok(Some(said))) => format!(
             "it answers reads, and its disk is full, so that no commit ends until somebody makes room ({said})"
@@ -28,8 +29,8 @@ pub(super) async fn why(options: &MySqlConnectOptions) -> String {
 }
 
 /// What its log says of a full disk, if it may be read and says something.
-async fn what_it_says(options: &MySqlConnectOptions) -> Result<Option<String>, sqlx::Error> {
-    let mut session = options.connect().await?;
+async fn what_it_says(control: &ConnectionSettings) -> Result<Option<String>, sqlx::Error> {
+    let mut session = control.connect().await?;
     session.execute("DO 0").await?;
     let row = session.fetch_optional(DISK_FULL).await;
     Ok(row

@@ -107,6 +107,29 @@ pub(super) fn create_schema_statement(schema: &str) -> String {
     )
 }
 
+/// The tables fit no older row format than the usual one.
+pub(super) async fn refuse_old_row_format(
+    session: &mut MySqlConnection,
+    schema: &str,
+) -> Result<(), InstallError> {
+    let format: Option<String> = sqlx::query_scalar(
+        "SELECT @@GLOBAL.innodb_default_row_format
+           FROM DUAL
+          WHERE @@GLOBAL.innodb_default_row_format <> 'dynamic'
+            AND NOT EXISTS (SELECT 1
+                              FROM information_schema.tables AS t
+                             WHERE t.table_schema = ?
+                               AND t.table_name   = 'operation_live')",
+    )
+    .bind(schema)
+    .fetch_optional(session)
+    .await?;
+    match format {
+        None => Ok(()),
+        Some(format) => Err(InstallError::RowFormat { format }),
+    }
+}
+
 /// As text: much of what an installation runs can't be prepared.
 pub(super) async fn run(
     session: &mut MySqlConnection,

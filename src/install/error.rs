@@ -45,6 +45,14 @@ pub enum InstallError {
         program: String,
         detail: String,
     },
+    #[error(
+        "schema {schema} was not installed to its end ({detail}); run `lockkeeper install`, which goes on from there"
+    )]
+    SchemaIncomplete { schema: String, detail: String },
+    #[error(
+        "innodb_default_row_format of {format} refused, its rows are too short for Lockkeeper's tables; SET GLOBAL innodb_default_row_format = 'dynamic', install again, and set it back"
+    )]
+    RowFormat { format: String },
     #[error("schema {schema} has no Lockkeeper in it; run `lockkeeper install`")]
     NotInstalled { schema: String },
     #[error("tables: {message}; nothing is lost, correct it and run `lockkeeper install` again")]

@@ -89,6 +89,19 @@ pub(super) fn first_difference(recorded: &[Recorded]) -> Result<Option<String>, 
         .map(|(kind, name)| format!("{kind} {name} is not known here")))
 }
 
+/// Whether `recorded` is what this program has installed so far: some of its set, and nothing else.
+pub(super) fn is_unfinished(recorded: &[Recorded]) -> Result<bool, InstallError> {
+    let set = objects()?;
+    let is_ours = |row: &Recorded| {
+        set.iter().any(|object| {
+            row.kind == object.kind.name()
+                && row.name == object.name
+                && row.sha256 == object.sha256()
+        })
+    };
+    Ok(recorded.len() < set.len() && recorded.iter().all(is_ours))
+}
+
 /// Brings every object up to this program; answers the names of those that were created anew.
 pub(super) async fn replace(
     session: &mut MySqlConnection,

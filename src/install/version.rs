@@ -66,8 +66,8 @@ pub(super) async fn refuse_newer(
 ///
 /// # Errors
 ///
-/// [`InstallError::SchemaNewer`], [`InstallError::SchemaOlder`], [`InstallError::SchemaDiffers`] or
-/// [`InstallError::NotInstalled`], each with the command to run.
+/// [`InstallError::SchemaNewer`], [`InstallError::SchemaOlder`], [`InstallError::SchemaDiffers`],
+/// [`InstallError::SchemaIncomplete`] or [`InstallError::NotInstalled`], each with the command to run.
 pub async fn check_for_drive(
     session: &mut MySqlConnection,
     schema: &str,
@@ -109,6 +109,9 @@ fn judge(recorded: &[Recorded], schema: &str) -> Result<SchemaState, InstallErro
     }
     match objects::first_difference(recorded)? {
         None => Ok(SchemaState::Usable),
+        Some(detail) if objects::is_unfinished(recorded)? => {
+            Err(InstallError::SchemaIncomplete { schema, detail })
+        }
         Some(detail) => Err(InstallError::SchemaDiffers {
             schema,
             program,

@@ -186,10 +186,20 @@ async fn a_revert_of_some_takes_the_last_ones_only() {
             .try_revert(&apply, json!({"deployments": ["d1"]}))
             .await,
     );
-    fleet
+    let asked = fleet
         .try_revert(&apply, json!({"deployments": ["d3"]}))
         .await
         .unwrap();
+    let again = fleet
+        .try_revert(&apply, json!({"deployments": ["d3"]}))
+        .await
+        .unwrap();
+    assert_eq!(again.request, asked.request);
+    // For more than that: whoever was answered with the pending one would wait for what does not come.
+    for more in [json!({"deployments": ["d2", "d3"]}), json!(null)] {
+        let refusal = refused(50501, fleet.try_revert(&apply, more).await);
+        assert!(refusal.message.contains("is pending"), "{refusal:?}");
+    }
     assert_eq!(fleet.directive(&last).await, "revert");
     fleet.report("operation_begin_revert", &last).await;
     fleet.report("operation_reverted", &last).await;

@@ -440,3 +440,29 @@ async fn a_start_and_a_cancel_meet_a_claim_without_a_deadlock() {
         stage.is_consistent().await;
     }
 }
+
+#[tokio::test]
+async fn a_lease_begins_and_is_renewed_when_its_call_is_through_not_when_it_began_to_wait() {
+    let options = r#"{"cutover_policy": "parallel", "max_copies": 2}"#;
+    let mut stage = Stage::set(2, options).await;
+    let now = "SELECT CAST(UNIX_TIMESTAMP(UTC_TIMESTAMP(6)) * 1000000 AS SIGNED)";
+    let younger =
+        "SELECT COUNT(*) FROM lease_status WHERE UNIX_TIMESTAMP(heartbeat_at) * 1000000 >=";
+
+    let holder = stage.hold_apply().await;
+    let claim = "CALL operation_claim_copy('first', NULL)".to_owned();
+    let claim = stage.begin(claim).await;
+    let free = stage.count(now).await;
+    let_go(holder).await;
+    let token = text(&claim.await.expect("ended"), "lease_token");
+    assert_eq!(stage.count(&format!("{younger} {free}")).await, 1);
+
+    let holder = stage.hold_operation(0).await;
+    let operation = stage.operations[0];
+    let beat = format!("CALL operation_heartbeat({operation}, '{token}', NULL, NULL)");
+    let beat = stage.begin(beat).await;
+    let free = stage.count(now).await;
+    let_go(holder).await;
+    assert!(beat.await.expect("ended").is_ok());
+    assert_eq!(stage.count(&format!("{younger} {free}")).await, 1);
+}

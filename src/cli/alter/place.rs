@@ -17,7 +17,7 @@ const LONGEST_NAME: usize = 64;
 pub(super) struct Server {
     settings: ConnectionSettings,
     uuid: String,
-    /// None where Lockkeeper is not installed.
+    /// None where Lockkeeper is not installed, or not to the end.
     pub session: Option<Session>,
 }
 
@@ -151,7 +151,7 @@ async fn installed(settings: &ConnectionSettings) -> Result<Option<Session>, Cli
     };
     match check(&mut connection, settings).await {
         Ok(()) => Ok(Some(Session::of(settings.clone(), connection))),
-        Err(InstallError::NotInstalled { .. }) => Ok(None),
+        Err(InstallError::NotInstalled { .. } | InstallError::SchemaIncomplete { .. }) => Ok(None),
         Err(error) => Err(CliError::install(settings, error)),
     }
 }
