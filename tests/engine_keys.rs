@@ -3,8 +3,11 @@
 mod deployment;
 mod support;
 
-use deployment::{Deployment, HalfCopied, copied, half_copied, open};
+use std::sync::Arc;
+
+use deployment::{Deployment, HalfCopied, copied, half_copied, open, swapped_alike};
 use lockkeeper::engine::{ErrorKind, Job};
+use sqlx::{AssertSqlSafe, Executor as _};
 use support::{PATIENCE, eventually};
 
 const NUMBERS: &str = "SET SESSION cte_max_recursion_depth = 10000000; \
@@ -176,6 +179,60 @@ async fn values_of_a_unique_key_move_between_rows() {
         ],
     )
     .await;
+}
+
+/// All rows are copied, with the last of the keys that a unique value has had, and the stream tells of one before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_value_that_has_moved_on_is_followed_by_a_stream_that_is_behind_the_copys_end() {
+    let mut db = Deployment::fresh().await;
+    db.run(NUMBERS).await;
+    // With AUTO_INCREMENT the unique key can't be built later.
+    db.run(
+        "CREATE TABLE orders (k INT PRIMARY KEY, id INT NOT NULL AUTO_INCREMENT, v INT, UNIQUE (id)); \
+         INSERT INTO orders SELECT 2 * i, i, i FROM n",
+    )
+    .await;
+    let job = Job {
+        options: serde_json::json!({ "chunk_seconds": 0.01 }),
+        ..db.job(&["ALTER TABLE orders MODIFY v BIGINT"])
+    };
+    let copying = half_copied(&mut db, job, 7_000).await;
+    let lease = Arc::clone(&copying.lease);
+    let shadow = db.ours("_new").await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut holder = settings.connect().await.expect("a session");
+    let hold = format!("BEGIN; SELECT v FROM `{shadow}` WHERE k = 20 FOR UPDATE");
+    let held = holder.fetch_all(AssertSqlSafe(hold)).await;
+    assert_eq!(held.expect("a row of the shadow").len(), 1);
+    db.run("UPDATE orders SET v = -1 WHERE k = 20").await;
+    let waits = format!(
+        "SELECT COUNT(DISTINCT w.REQUESTING_THREAD_ID) FROM performance_schema.data_lock_waits AS w \
+           JOIN performance_schema.data_locks AS d ON d.ENGINE_LOCK_ID = w.BLOCKING_ENGINE_LOCK_ID \
+          WHERE d.OBJECT_SCHEMA = '{}' AND d.OBJECT_NAME = '{shadow}'",
+        db.schema
+    );
+    eventually("the applier waits, as a chunk does", PATIENCE, async || {
+        db.text(&waits).await == "2"
+    })
+    .await;
+    // More than one batch takes, so that the next key comes in another one.
+    db.run(
+        "BEGIN; UPDATE orders SET k = 101 WHERE k = 100; UPDATE orders SET v = -v WHERE k BETWEEN 102 AND 9000; COMMIT; \
+         UPDATE orders SET k = 23001 WHERE k = 101",
+    )
+    .await;
+
+    let let_go = async {
+        eventually("all rows are copied", PATIENCE, async || {
+            lease.progress().phase == "catch_up"
+        })
+        .await;
+        holder.execute("ROLLBACK").await.expect("the lock goes");
+    };
+    let (engine, ()) = tokio::join!(copying.copied(), let_go);
+    let content = "SELECT CONCAT_WS(' ', COUNT(*), SUM(k), SUM(v), (SELECT k FROM orders WHERE id = 50)) FROM orders";
+    let found = swapped_alike(&mut db, engine, content).await;
+    assert!(found.ends_with(" 23001"), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -334,7 +334,9 @@ impl Engine {
         let context = Arc::clone(&running.context);
         let place = Arc::clone(&running.place);
         let caught_up = place.wait_until_applied(control, &context);
-        context.unless_silent(caught_up).await
+        context.unless_silent(caught_up).await?;
+        context.routing.caught_up();
+        Ok(())
     }
 
     async fn hold(&mut self) -> Result<(), Halt> {

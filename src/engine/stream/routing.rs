@@ -76,6 +76,7 @@ struct Inner {
     /// Where the first of `released` was routed.
     released_from: Option<Mark>,
     holds: u64,
+    caught_up: bool,
 }
 
 #[derive(Debug)]
@@ -331,14 +332,19 @@ impl Routing {
     }
 
     /// Whether a row that is written may take a value of a unique key from another row. The change that took it away from
-    /// there is held, or on its way, and has that row's whole image; so the other row gives way until it comes. Where it
-    /// is a true duplicate the verification misses that row.
+    /// there is held, or on its way, and has that row's whole image; so the other row gives way until it comes. Also after the
+    /// copy, as long as the stream tells of what was before its end. Where it is a true duplicate the verification misses that row.
     pub fn values_meet(&self, table: usize) -> bool {
         let inner = self.lock();
         inner
             .tables
             .get(table)
-            .is_some_and(|t| t.stays_unique && !t.complete)
+            .is_some_and(|t| t.stays_unique && !inner.caught_up)
+    }
+
+    /// The stream has come to where the copy ended: from here on the target is one state of the original.
+    pub fn caught_up(&self) {
+        self.lock().caught_up = true;
     }
 
     /// How much is held.
