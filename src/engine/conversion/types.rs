@@ -23,8 +23,7 @@ pub fn same_type(a: &Column, b: &Column) -> bool {
 ///
 /// ALTER takes a number into whatever is no number by its text: a FLOAT's few digits, a DOUBLE(10,3)'s three, the zeros of
 /// ZEROFILL; an ENUM finds its member by that text, and JSON reads it. `INSERT … SELECT` would store the number itself: other
-/// digits, the member that is so far down the list, or nothing that JSON takes. And into a BIT it takes the number that a text,
-/// a document or a FLOAT reads as, where `INSERT … SELECT` would store the text's bytes, or less than the rounded number.
+/// digits, the member that is so far down the list, or nothing that JSON takes.
 pub fn as_altered(value: &str, from: &Column, to: &Column) -> String {
     let goes_by_text = matches!(
         to.data_type,
@@ -36,18 +35,9 @@ pub fn as_altered(value: &str, from: &Column, to: &Column) -> String {
             | DataType::Set
             | DataType::Json
     );
-    let goes_by_number = to.data_type == DataType::Bit
-        && (from.data_type.is_string()
-            || matches!(
-                from.data_type,
-                DataType::Json | DataType::Float | DataType::Double
-            ));
-    if is_number(from.data_type) && goes_by_text {
-        format!("CONCAT({value})")
-    } else if goes_by_number {
-        format!("CAST({value} AS SIGNED)")
-    } else {
-        value.to_owned()
+    match is_number(from.data_type) && goes_by_text {
+        true => format!("CONCAT({value})"),
+        false => value.to_owned(),
     }
 }
 
