@@ -147,27 +147,6 @@ pub(crate) fn on_names_of(
     Ok(on_copy)
 }
 
-/// Gives the CHECKs that the statement adds other names where `shadow`, which it has made before, has them.
-pub(super) fn rename_taken(
-    alter: &mut Alter,
-    shadow: &TableDefinition,
-    copy: &str,
-    dialect: Dialect,
-) -> Result<(), EngineError> {
-    let text = shadow.text()?;
-    let taken: HashMap<String, String> = text
-        .of_kind(ElementKind::Check)
-        .enumerate()
-        .map(|(number, check)| (check.name.to_lowercase(), format!("{copy}_{number}")))
-        .collect();
-    for clause in &mut alter.clauses {
-        clause.text = with_check_names(&clause.text, dialect, |name| {
-            taken.get(&name.to_lowercase()).cloned()
-        });
-    }
-    Ok(())
-}
-
 /// A clause that gives a new CHECK the name of one of the original's: one that the statement drops, else the server refuses it on
 /// the copy as it would on the table itself. It may stand beside a column's definition, too.
 fn with_check_names(

@@ -41,9 +41,8 @@ pub(in crate::engine) async fn definition_on_trial(
         Statement::Alter(alter) => {
             let original = planner.original(session, &alter.table.table).await?;
             let keys = planner.trial_keys(session, &original).await?;
-            let shadow = planned.shadow.as_ref();
             let altered = planner
-                .altered(session, alter, &original, shadow, &keys, &trial)
+                .altered(session, alter, &original, &keys, &trial)
                 .await;
             keys.remove(session).await?;
             altered
@@ -79,21 +78,17 @@ impl Planner<'_> {
         keys.add(session, original, name).await
     }
 
-    /// What the statement makes of an empty copy, which is dropped. Beside a shadow, which has the same constraints already.
+    /// What the statement makes of an empty copy, which is dropped.
     async fn altered(
         &self,
         session: &mut Session,
         alter: &Alter,
         original: &TableDefinition,
-        shadow: Option<&TableDefinition>,
         keys: &TrialKeys<'_>,
         trial: &str,
     ) -> Result<Option<TableDefinition>, EngineError> {
         self.empty_copy(session, original, trial, keys).await?;
-        let mut on_trial = on_names_of(alter, original, trial, keys, self.dialect())?;
-        if let Some(shadow) = shadow {
-            constraint_names::rename_taken(&mut on_trial, shadow, trial, self.dialect())?;
-        }
+        let on_trial = on_names_of(alter, original, trial, keys, self.dialect())?;
         let own = |text: &str| in_own_names(text, original, trial, keys);
         self.made_by(session, &on_trial.on(self.schema, trial, ""), trial, own)
             .await
