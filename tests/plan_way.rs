@@ -91,6 +91,64 @@ async fn each_statement_goes_the_cheapest_way_that_the_server_offers() {
     }
 }
 
+/// The server doesn't show the indexes of partitions, and calls it in place, too, where it builds all of them anew.
+#[tokio::test]
+async fn a_table_with_partitions_goes_the_same_ways_as_one_without() {
+    let mut db = Deployment::fresh().await;
+    let columns = "id INT PRIMARY KEY, a INT, b INT, s VARCHAR(10), KEY by_a (a), KEY by_s (s)";
+    let tables = [
+        ("plain", ""),
+        ("hashed", "PARTITION BY KEY (id) PARTITIONS 3"),
+        (
+            "ranged",
+            "PARTITION BY RANGE (id) SUBPARTITION BY HASH (id) SUBPARTITIONS 2 \
+             (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE)",
+        ),
+    ];
+    for (table, partitions) in tables {
+        db.run(&format!("CREATE TABLE {table} ({columns}) {partitions}"))
+            .await;
+        db.run(&format!(
+            "INSERT INTO {table} (id, a) VALUES (1, 1), (20, 2), (30, 3)"
+        ))
+        .await;
+    }
+    for (clauses, way) in [
+        ("ADD COLUMN c INT FIRST", Way::Instant),
+        ("RENAME COLUMN b TO z", Way::Instant),
+        ("COMMENT 'x'", Way::InPlaceMetadata),
+        ("MODIFY s VARCHAR(20)", Way::InPlaceMetadata),
+        ("DROP KEY by_a", Way::InPlaceMetadata),
+        (
+            "RENAME KEY by_a TO by_b, DROP KEY by_s",
+            Way::InPlaceMetadata,
+        ),
+        ("FORCE", Way::Copy),
+        ("ROW_FORMAT=COMPACT", Way::Copy),
+        ("ENGINE=InnoDB, DROP COLUMN b", Way::Copy),
+        ("MODIFY a INT NOT NULL", Way::Copy),
+        ("ADD COLUMN c INT FIRST, ADD KEY by_c (c)", Way::Copy),
+        ("ADD KEY by_b (b)", Way::Copy),
+        ("DROP KEY by_a, ADD KEY by_a (b)", Way::Copy),
+        ("RENAME KEY by_a TO by_b, ADD KEY by_a (b)", Way::Copy),
+    ] {
+        for (table, _) in tables {
+            let statement = format!("ALTER TABLE {table} {clauses}");
+            let plan = plan_one(&mut db, &statement).await.expect("a plan");
+            assert_eq!(plan.way, way, "{statement}");
+            // Of a copy, the shadow is like its original.
+            if let Some(shadow) = &plan.shadow {
+                let partitions = |text: &str| text.split("/*!").nth(1).map(str::to_owned);
+                assert_eq!(
+                    partitions(&shadow.create_statement),
+                    partitions(&plan.original.expect("a table").create_statement),
+                    "{statement}"
+                );
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn generated_invisible_and_functional_parts_are_seen_and_computed_ones_not_written() {
     let mut db = Deployment::fresh().await;

@@ -2,6 +2,7 @@
 
 pub(super) mod constraint_names;
 pub mod filler;
+mod in_place;
 pub mod mapping;
 mod trial;
 mod trial_keys;
@@ -13,7 +14,7 @@ use super::syntax::quote_table;
 use super::syntax::statement::{Action, Alter, Clause, Statement, StatementError};
 use super::syntax::token::Dialect;
 use super::table::foreign_key::{self, ForeignKeys};
-use super::table::storage::{self, StoredIndexes};
+use super::table::storage;
 use super::table::{TableDefinition, TablePlan, Way, catalog};
 use super::{EngineError, Job, JobTask};
 use crate::server_error;
@@ -187,23 +188,13 @@ impl Planner<'_> {
             let executable = alter.on(self.schema, table, "ALGORITHM=INSTANT");
             return Ok(self.at_cutover(Way::Instant, Some(original), Some(executable)));
         }
-        let in_place = "ALGORITHM=INPLACE, LOCK=NONE";
-        let before = StoredIndexes::of(session, self.schema, &name).await?;
         if self
-            .run_as_user(session, &on_trial.on(self.schema, &name, in_place))
+            .is_metadata_only(session, alter, &original, &on_trial, keys)
             .await?
-            .is_ok()
         {
-            let after = StoredIndexes::of(session, self.schema, &name).await?;
-            let drops_partition = alter
-                .clauses
-                .iter()
-                .any(|clause| clause.action == Action::DropPartition);
-            if before.is_kept_by(&after, drops_partition) {
-                session.drop_table(self.schema, &name).await?;
-                let executable = alter.on(self.schema, table, in_place);
-                return Ok(self.at_cutover(Way::InPlaceMetadata, Some(original), Some(executable)));
-            }
+            session.drop_table(self.schema, &name).await?;
+            let executable = alter.on(self.schema, table, in_place::TAIL);
+            return Ok(self.at_cutover(Way::InPlaceMetadata, Some(original), Some(executable)));
         }
         // The trial becomes the shadow; it is made anew so that no trace of a try is in it.
         self.empty_copy(session, &original, &name, keys).await?;

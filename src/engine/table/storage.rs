@@ -61,7 +61,19 @@ struct StoredIndex {
     /// InnoDB's own name of the table or partition.
     table_name: String,
     table_id: u64,
-    index_id: u64,
+    /// `None` for all indexes of a partition together: newer servers don't show those.
+    index_id: Option<u64>,
+}
+
+/// What is left, after a statement, of where a table's rows were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it, and nothing was built anew: only metadata changed.
+    All,
+    /// The table's partitions; the server doesn't show whether their indexes are.
+    Partitions,
+    /// Not all of it, or nothing is known of it.
+    NotAll,
 }
 
 /// Where a table's rows are: one index for each index of each partition.
@@ -75,7 +87,7 @@ impl StoredIndexes {
             "SELECT CAST(t.NAME AS CHAR) AS table_name, CAST(t.TABLE_ID AS UNSIGNED) AS table_id, \
                     CAST(i.INDEX_ID AS UNSIGNED) AS index_id \
                FROM information_schema.INNODB_TABLES AS t \
-               JOIN information_schema.INNODB_INDEXES AS i ON i.TABLE_ID = t.TABLE_ID \
+               LEFT JOIN information_schema.INNODB_INDEXES AS i ON i.TABLE_ID = t.TABLE_ID \
               WHERE {OF_TABLE}"
         )))
         .bind(&pattern)
@@ -87,26 +99,36 @@ impl StoredIndexes {
     }
 
     pub fn ids(&self) -> BTreeSet<u64> {
-        self.0.iter().map(|index| index.index_id).collect()
+        self.0.iter().filter_map(|index| index.index_id).collect()
     }
 
-    /// Is all that was there still there, and nothing built anew? Then only metadata changed.
-    /// Partitions may have come, and gone where the statement says so.
-    pub fn is_kept_by(&self, after: &Self, drops_partition: bool) -> bool {
+    /// What `after` still has of it. Partitions may have come, and gone where the statement says so.
+    pub fn kept_by(&self, after: &Self, drops_partition: bool) -> Kept {
+        if self.0.is_empty() || after.0.is_empty() {
+            return Kept::NotAll;
+        }
         let tables: HashSet<u64> = self.0.iter().map(|i| i.table_id).collect();
         let names: HashSet<&str> = self.0.iter().map(|i| i.table_name.as_str()).collect();
         let indexes = self.ids();
         let names_after: HashSet<&str> = after.0.iter().map(|i| i.table_name.as_str()).collect();
         let nothing_built = after.0.iter().all(|i| {
             if tables.contains(&i.table_id) {
-                indexes.contains(&i.index_id)
+                i.index_id.is_none_or(|id| indexes.contains(&id))
             } else {
                 !names.contains(i.table_name.as_str())
             }
         });
         let gone = names.difference(&names_after).count();
         let came = names_after.difference(&names).count();
-        nothing_built && (gone == 0 || (drops_partition && came == 0))
+        let all_shown = self.0.iter().chain(&after.0).all(|i| i.index_id.is_some());
+        if !nothing_built || (gone > 0 && !(drops_partition && came == 0)) {
+            Kept::NotAll
+        } else if all_shown || came > 0 || gone > 0 {
+            // A statement that adds or drops a partition does nothing else.
+            Kept::All
+        } else {
+            Kept::Partitions
+        }
     }
 }
 
