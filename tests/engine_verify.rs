@@ -162,3 +162,43 @@ async fn a_verification_reports_how_many_rows_it_has_compared() {
     assert_eq!(lease.progress().rows_verified, None, "it is over");
     engine.close().await;
 }
+
+/// Of two collations the server makes none, and then takes the character set of whatever text comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_several_collations_and_character_sets_are_compared() {
+    let mut db = Deployment::fresh().await;
+    // All may be NULL, and none may: the digests differ.
+    let others = [
+        "n VARCHAR(20), e ENUM('x','é'), c CHAR(36) CHARACTER SET ascii",
+        "n VARCHAR(20) NOT NULL, e JSON NOT NULL, c CHAR(36) CHARACTER SET ascii NOT NULL",
+        "n VARCHAR(20) NOT NULL, e VARCHAR(20) COLLATE utf8mb4_ja_0900_as_cs, c TINYTEXT CHARACTER SET utf8mb3",
+        "n LONGTEXT, e SET('x','😀') COLLATE utf8mb4_0900_as_cs, c TEXT CHARACTER SET utf8mb3",
+        "n VARCHAR(20), e TEXT COLLATE utf8mb4_bin, c CHAR(5) CHARACTER SET latin1",
+    ];
+    let mut statements = Vec::new();
+    for (nth, columns) in others.iter().enumerate() {
+        db.run(&format!(
+            "CREATE TABLE t{nth} (id INT PRIMARY KEY, {columns}) CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci"
+        ))
+        .await;
+        let e = if columns.contains("JSON") { "{}" } else { "x" };
+        db.run(&format!(
+            "INSERT INTO t{nth} VALUES (1, 'x', '{e}', 'z'), (2, _utf8mb4 x'C3A9F09F9880', '{e}', 'z')"
+        ))
+        .await;
+        statements.push(format!("ALTER TABLE t{nth} FORCE"));
+    }
+    let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+    let (mut engine, _lease) = copied(&db, db.job(&statements)).await;
+    for table in db.tables().await {
+        if table.ends_with("_new") {
+            db.run(&format!(
+                "SET sql_log_bin = 0; UPDATE `{table}` SET n = _utf8mb4 x'C3A9F09F9881' WHERE id = 2; SET sql_log_bin = 1"
+            ))
+            .await;
+        }
+    }
+    let found = engine.differences().await.expect("a comparison");
+    assert_eq!(found, vec!["(2) differs"; others.len()]);
+    engine.close().await;
+}
