@@ -145,6 +145,8 @@ const COLUMNS: &[(&str, &str, &[&str])] = &[
     ("tx", "TEXT", &["REPEAT('ü', 20000)"]),
     ("lt", "LONGTEXT", &["REPEAT('z', 100000)"]),
     ("e", "ENUM('z','a','it''s','ü')", &["'z'", "'it''s'", "'ü'"]),
+    ("s1", "SET('a','b','')", &["0", "4", "5"]),
+    ("e1", "ENUM('x','')", &["1", "2"]),
     ("s", "SET('a','b','c d')", &["'a,b'", "''"]),
     (
         "g",
@@ -203,6 +205,9 @@ fn shown(column: &str, kind: &str) -> String {
             || k.contains("TEXT") =>
         {
             format!("CONCAT(LENGTH({column}), '/', HEX({column}))")
+        }
+        k if k.starts_with("SET") || k.starts_with("ENUM") => {
+            format!("CONCAT({column}, '/', {column} + 0)")
         }
         _ => format!("CAST({column} AS CHAR)"),
     }

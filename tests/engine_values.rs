@@ -294,3 +294,33 @@ async fn a_column_without_a_default_comes_beside_checks_that_have_names() {
         (SELECT GROUP_CONCAT(d) FROM orders))";
     assert_eq!(db.text(shape).await, "4 none 0,0");
 }
+
+/// Its text is that of a SET without members.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_empty_member_of_a_set_is_kept_there_and_back() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, s SET('a','') NOT NULL, e ENUM('a','')); \
+         INSERT INTO orders VALUES (1, 0, 'a'), (2, 2, ''), (3, 3, NULL)",
+    )
+    .await;
+    let mut job = db.job(&[
+        "ALTER TABLE orders MODIFY id BIGINT, MODIFY s SET('a','','c') NOT NULL, MODIFY e ENUM('a','','c')",
+    ]);
+    job.revert_window_seconds = 3600;
+    let (mut engine, _lease) = copied(&db, job).await;
+    db.run("INSERT INTO orders VALUES (4, 2, ''); UPDATE orders SET s = 2 WHERE id = 1")
+        .await;
+    let content =
+        "SELECT GROUP_CONCAT(id, ':', s + 0, ':', IFNULL(e + 0, '-') ORDER BY id) FROM orders";
+    let expected = db.text(content).await;
+    assert_eq!(expected, "1:2:1,2:2:2,3:3:-,4:2:2");
+    engine.cut_over().await.expect("the swap");
+    assert_eq!(db.text(content).await, expected);
+    db.run("INSERT INTO orders VALUES (5, 2, ''); UPDATE orders SET s = 0 WHERE id = 1")
+        .await;
+    let expected = db.text(content).await;
+    engine.revert().await.expect("the way back");
+    assert_eq!(db.text(content).await, expected);
+    engine.close().await;
+}

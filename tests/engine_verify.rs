@@ -18,7 +18,7 @@ async fn every_seeded_fault_is_found_where_rows_are_converted_first() {
 
 async fn every_fault_is_found(change: &str) {
     // What is done to the copy, and what is said of it.
-    let faults: [(&str, &[&str]); 23] = [
+    let faults: [(&str, &[&str]); 25] = [
         (
             "UPDATE {s} SET b = x'0102030405060709' WHERE id = 5",
             &["(5) differs"],
@@ -84,11 +84,11 @@ async fn every_fault_is_found(change: &str) {
             &["(3000) is missing in the copy"],
         ),
         (
-            "INSERT INTO {s} SELECT id + 100000, b, f, d, at, v, w, j, n, m, e, due FROM {s} WHERE id = 5",
+            "INSERT INTO {s} SELECT id + 100000, b, f, d, at, v, w, j, n, m, e, s, g, due FROM {s} WHERE id = 5",
             &["(100005) is in the copy only"],
         ),
         (
-            "INSERT INTO {s} SELECT -1, b, f, d, at, v, w, j, n, m, e, due FROM {s} WHERE id = 5",
+            "INSERT INTO {s} SELECT -1, b, f, d, at, v, w, j, n, m, e, s, g, due FROM {s} WHERE id = 5",
             &["(-1) is in the copy only"],
         ),
         (
@@ -96,6 +96,11 @@ async fn every_fault_is_found(change: &str) {
             &["(5) is missing in the copy", "(900000) is in the copy only"],
         ),
         ("UPDATE {s} SET e = 2 WHERE id = 5", &["(5) differs"]),
+        ("UPDATE {s} SET s = 0 WHERE id = 5", &["(5) differs"]),
+        (
+            "SET sql_mode = ''; UPDATE {s} SET g = 0 WHERE id = 5",
+            &["(5) differs"],
+        ),
         (
             "UPDATE {s} SET due = '2024-01-02' WHERE id = 5",
             &["(5) differs"],
@@ -105,10 +110,11 @@ async fn every_fault_is_found(change: &str) {
     deployment
         .run(
             "CREATE TABLE orders (id INT PRIMARY KEY, b BINARY(8), f FLOAT, d DOUBLE, at DATETIME(6), v VARCHAR(20), w VARCHAR(20), \
-             j JSON, n INT, m INT, e ENUM('p','q') DEFAULT 'p', due VARCHAR(20) DEFAULT '2024-01-01') COLLATE utf8mb4_0900_ai_ci; \
+             j JSON, n INT, m INT, e ENUM('p','q') DEFAULT 'p', s SET('a','') DEFAULT '', g ENUM('','p') DEFAULT '', due VARCHAR(20) DEFAULT '2024-01-01') COLLATE utf8mb4_0900_ai_ci; \
              SET SESSION cte_max_recursion_depth = 1000000; \
              INSERT INTO orders (id, b, f, d, at, v, w, j, n, m) WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3000) \
              SELECT i, x'0102030405060708', 1234567, 0.1e0, '2024-01-01 00:00:00.000001', 'x', 'y', CAST(1 AS JSON), 3, NULL FROM n; \
+             UPDATE orders SET s = 2; \
              UPDATE orders SET v = NULL, j = NULL WHERE id = 6; UPDATE orders SET v = 'ab', w = '#x' WHERE id = 7; \
              UPDATE orders SET j = '{\"a\": [1, \"1\"]}' WHERE id = 8",
         )
@@ -129,7 +135,8 @@ async fn every_fault_is_found(change: &str) {
         assert_eq!(found, named, "{fault}");
         deployment
             .run(&format!(
-                "DELETE FROM `{shadow}`; INSERT INTO `{shadow}` SELECT * FROM good"
+                // The empty member of a SET has no text by which it would be put back.
+                "DELETE FROM `{shadow}`; INSERT INTO `{shadow}` SELECT * FROM good; UPDATE `{shadow}` SET s = 2"
             ))
             .await;
         assert_eq!(

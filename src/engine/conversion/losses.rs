@@ -2,6 +2,7 @@
 
 mod crossings;
 
+use super::types::{member_number, same_numbers};
 use crate::engine::syntax::quote_text;
 use crate::engine::table::{Column, DataType};
 use crossings::crossings;
@@ -306,6 +307,16 @@ fn in_members(name: &str, was: &Column, now: &Column) -> Vec<Loss> {
             sets.collect::<Vec<_>>().join(" OR ")
         };
         found.push(refused("hold a member that is removed", condition));
+    }
+    if was.data_type == DataType::Set
+        && now.data_type == DataType::Set
+        && !same_numbers(was, now)
+        && let Some(at) = was.members.iter().position(String::is_empty)
+    {
+        found.push(changed(
+            "hold the empty member of a SET, which has no text to be found by",
+            format!("{} & {} <> 0", member_number(name), 1_u64 << at),
+        ));
     }
     found
 }

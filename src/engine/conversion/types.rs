@@ -35,10 +35,34 @@ pub fn as_altered(value: &str, from: &Column, to: &Column) -> String {
             | DataType::Set
             | DataType::Json
     );
-    match is_number(from.data_type) && goes_by_text {
-        true => format!("CONCAT({value})"),
-        false => value.to_owned(),
+    if is_number(from.data_type) && goes_by_text {
+        format!("CONCAT({value})")
+    } else if to.data_type == DataType::Set && only_numbers_tell(from, to) {
+        member_number(value)
+    } else {
+        value.to_owned()
     }
+}
+
+/// Whether a member that both have has the same number in both.
+pub fn same_numbers(from: &Column, to: &Column) -> bool {
+    from.data_type == to.data_type
+        && (to.members.starts_with(&from.members) || from.members.starts_with(&to.members))
+}
+
+/// The text of an empty member is also that of a SET without any, and of an ENUM's value that is none.
+pub fn has_empty_member(column: &Column) -> bool {
+    column.members.iter().any(String::is_empty)
+}
+
+/// Whether values of both, ENUMs or SETs, have the same numbers, and texts that tell less.
+pub fn only_numbers_tell(from: &Column, to: &Column) -> bool {
+    same_numbers(from, to) && (has_empty_member(from) || has_empty_member(to))
+}
+
+/// The number of an ENUM's or a SET's value; `+ 0` would make it a DOUBLE, which has fewer digits than a SET members.
+pub fn member_number(value: &str) -> String {
+    format!("CAST({value} AS UNSIGNED)")
 }
 
 /// `value`, of a column that was or becomes `other`, in a form in which both can be compared

@@ -6,6 +6,7 @@
 //! first string, and from the beginning up to it. The original's values are first converted as the change converts
 //! them.
 
+use crate::engine::conversion::types::{has_empty_member, member_number, only_numbers_tell};
 use crate::engine::syntax::quote;
 use crate::engine::table::{Column, DataType, TablePlan};
 
@@ -135,10 +136,16 @@ fn own(name: &str, column: &Column) -> String {
         DataType::Bit => format!("({name} + 0)"),
         DataType::Json => json(name),
         DataType::Vector => format!("CAST({name} AS BINARY)"),
-        DataType::Enum | DataType::Set => format!("CAST({name} AS CHAR CHARACTER SET utf8mb4)"),
+        DataType::Enum | DataType::Set if has_empty_member(column) => member_number(name),
+        DataType::Enum | DataType::Set => members(name),
         t if t.is_string() => bytes_of(name, column),
         _ => name.to_owned(),
     }
+}
+
+/// The members of an ENUM's or a SET's value.
+fn members(name: &str) -> String {
+    format!("CAST({name} AS CHAR CHARACTER SET utf8mb4)")
 }
 
 /// Text and the type of the whole: 1 and 1.0 differ in text, a date and its text in the type.
@@ -246,12 +253,15 @@ fn pair(source: &Column, target: &Column) -> Option<(String, String)> {
                 }
             }
         }
+        (Family::Members, Family::Members) if only_numbers_tell(source, target) => {
+            return Some((member_number(&s), member_number(&t)));
+        }
         // The text of a SET lists its members in the order of the type.
         (Family::Members, Family::Members)
             if target.data_type == DataType::Enum
                 || target.members.starts_with(&source.members) =>
         {
-            own(&s, source)
+            return Some((members(&s), members(&t)));
         }
         (Family::Members, Family::Text) if target.data_type != DataType::Char => {
             let set = target.character_set.as_deref()?;
