@@ -116,6 +116,57 @@ async fn the_way_of_each_statement_is_shown_and_nothing_is_left_behind() {
 }
 
 #[tokio::test]
+async fn what_a_killed_preflight_left_is_dropped_by_the_next_one_and_that_of_a_living_one_is_not() {
+    let database = TestDatabase::fresh().await;
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    let operation = u64::from(rand::random::<u32>());
+    let (killed, living) = (operation, operation + 1);
+    for table in [
+        format!("_lk_00000000_{killed}_1_0_new"),
+        format!("_lk_00000000_{killed}_1_0_parent0"),
+        format!("_lk_00000000_{living}_1_0_trial"),
+        // Not a preflight's.
+        format!("_lk_0a1b2c3d_{killed}_1_0_new"),
+    ] {
+        run(
+            &mut session,
+            format!("CREATE TABLE {schema}.{table} LIKE {schema}.orders"),
+        )
+        .await;
+    }
+    run(
+        &mut session,
+        format!("DO GET_LOCK('_lk_00000000_{living}_1_s3', 0)"),
+    )
+    .await;
+    let change = Change {
+        schema: schema.clone(),
+        statements: vec!["ALTER TABLE orders ADD x INT".to_owned()],
+        engine: serde_json::json!({}),
+    };
+    let found = preflight::examine(
+        &place("here", database.settings()),
+        &access(database.settings()),
+        &change,
+    )
+    .await;
+    assert_eq!((found.unreachable, found.refusal), (None, None));
+    let tables: String = sqlx::query_scalar(
+        "SELECT GROUP_CONCAT(t.TABLE_NAME ORDER BY t.TABLE_NAME) FROM information_schema.TABLES AS t WHERE t.TABLE_SCHEMA = ?",
+    )
+    .bind(&schema)
+    .fetch_one(&mut session)
+    .await
+    .expect("tables");
+    assert_eq!(
+        tables,
+        format!("_lk_00000000_{living}_1_0_trial,_lk_0a1b2c3d_{killed}_1_0_new,orders")
+    );
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
+}
+
+#[tokio::test]
 async fn what_the_engine_would_refuse_is_refused_before_anything_is_submitted() {
     let database = TestDatabase::fresh().await;
     database.register_deployments(1).await;

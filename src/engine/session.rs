@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::names::Owner;
 use super::syntax::quote_table;
 use super::{EngineError, ErrorKind, LeaseHolder, Target};
-pub use ending::{end_session, kill, wait_until_gone};
+pub use ending::{end_session, kill, registered, wait_until_gone};
 pub use settings::{OUR_SQL_MODE, OUR_TIME_ZONE, connect};
 
 /// Sessions of one owner have numbers below this; a successor looks at each.

@@ -89,6 +89,10 @@ async fn look(
     job.schema_name = catalog::schema_name(&mut session, &job.schema_name)
         .await
         .map_err(unreachable_by)?;
+    // Of one that was killed: nobody else looks for it.
+    if let Err(error) = artifact::remove_abandoned(&mut session, &job.schema_name, &owner).await {
+        tracing::info!(%error, "what an earlier preflight left stays for now");
+    }
     let answer = plans(&mut session, &job, &owner, examination).await;
     if let Ok(plans) = &answer {
         examination.room = room::of_copies(place, &mut session, plans).await;

@@ -51,17 +51,7 @@ impl Sessions {
         let mut found = BTreeSet::new();
         let first = self.owner.epoch.saturating_sub(EPOCHS_LOOKED_AT);
         for epoch in first..=self.owner.epoch {
-            // One statement for all numbers of an epoch; it needs no privilege.
-            let rows: Vec<Option<u64>> = sqlx::query_scalar(
-                "WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?) \
-                 SELECT CAST(IS_USED_LOCK(CONCAT(?, n)) AS UNSIGNED) FROM number",
-            )
-            .bind(MAX_SESSIONS)
-            .bind(self.owner.sessions_prefix(epoch))
-            .fetch_all(&mut session.connection)
-            .await
-            .map_err(EngineError::while_doing("looking for former sessions"))?;
-            found.extend(rows.into_iter().flatten());
+            found.extend(registered(session, &self.owner.sessions_prefix(epoch)).await?);
         }
         // Older epochs, where the server shows its metadata locks.
         let rows: Result<Vec<(String, u64)>, sqlx::Error> = sqlx::query_as(
@@ -92,6 +82,21 @@ impl Sessions {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(found.difference(&opened).copied().collect())
     }
+}
+
+/// The sessions that are registered under names that begin with `prefix`.
+pub async fn registered(session: &mut Session, prefix: &str) -> Result<Vec<u64>, EngineError> {
+    // One statement for all numbers of an epoch; it needs no privilege.
+    let rows: Vec<Option<u64>> = sqlx::query_scalar(
+        "WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?) \
+         SELECT CAST(IS_USED_LOCK(CONCAT(?, n)) AS UNSIGNED) FROM number",
+    )
+    .bind(MAX_SESSIONS)
+    .bind(prefix)
+    .fetch_all(&mut session.connection)
+    .await
+    .map_err(EngineError::while_doing("looking for former sessions"))?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 /// Kills a session; one that has just ended is no error.

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
 use crate::engine::names::{Artifact, ArtifactKind, Owner};
-use crate::engine::session::Session;
+use crate::engine::session::{Session, registered};
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::{EngineError, fail_point};
 use crate::server_error;
@@ -166,6 +166,39 @@ pub async fn remove_working(
             continue;
         }
         remove(session, &artifact).await?;
+    }
+    Ok(())
+}
+
+/// Drops what is left in the schema of the owner's installation and of an operation whose driver is gone: none of its sessions
+/// is there, and each is registered before anything is made. For what has no successor, as a preflight.
+pub async fn remove_abandoned(
+    session: &mut Session,
+    schema: &str,
+    owner: &Owner,
+) -> Result<(), EngineError> {
+    let mut owners: Vec<Owner> = Vec::new();
+    for artifact in named(session.connection(), Some(schema)).await? {
+        let ArtifactKind::Working { epoch, .. } = artifact.kind else {
+            continue;
+        };
+        let left_by = Owner {
+            operation_id: artifact.operation_id,
+            epoch,
+            ..owner.clone()
+        };
+        if artifact.installation == owner.installation
+            && left_by != *owner
+            && !owners.contains(&left_by)
+        {
+            owners.push(left_by);
+        }
+    }
+    for left_by in owners {
+        let sessions = registered(session, &left_by.sessions_prefix(left_by.epoch)).await?;
+        if sessions.is_empty() {
+            remove_working(session, schema, &left_by, |_| false).await?;
+        }
     }
     Ok(())
 }
