@@ -2,6 +2,10 @@
 
 use sqlx::mysql::MySqlDatabaseError;
 
+/// What to do when the server keeps no more prepared statements (1461).
+pub const MORE_PREPARED: &str = "every program on the server shares that number; raise it with \
+    SET GLOBAL max_prepared_stmt_count, or look for one that never closes its statements";
+
 /// `None` where the server did not answer.
 pub fn number(error: &sqlx::Error) -> Option<u16> {
     error

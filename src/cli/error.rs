@@ -152,7 +152,7 @@ impl CliError {
         if let (Some(number), Some(refusal)) =
             (server_error::number(error), error.as_database_error())
         {
-            let message = refusal.message();
+            let message = refusal.message().trim_end_matches('.');
             let next = match number {
                 // The procedures say the next step themselves.
                 50_000..=51_999 => return Self::refused(number, message),
@@ -176,6 +176,12 @@ impl CliError {
                     "all connections are in use; try again, or raise max_connections".to_owned()
                 }
                 1290 | 1836 => "this server is read-only; connect to the primary".to_owned(),
+                1461 => server_error::MORE_PREPARED.to_owned(),
+                1792 => {
+                    "every new session begins read-only here; SET GLOBAL transaction_read_only = OFF, or \
+                     connect to the primary if this server is none"
+                        .to_owned()
+                }
                 _ => {
                     return Self::refused(number, format!("{host}:{port}: {message} ({number})"));
                 }

@@ -131,6 +131,10 @@ impl EngineError {
             if server_error::number(&error).is_some_and(means_not_let_in) {
                 message.push_str(NOT_LET_IN);
             }
+            if server_error::number(&error) == Some(1461) {
+                message.push_str("; ");
+                message.push_str(server_error::MORE_PREPARED);
+            }
             let source: Option<Box<dyn std::error::Error + Send + Sync>> = Some(Box::new(error));
             let error = source
                 .as_ref()
