@@ -9,7 +9,7 @@ use lockkeeper::engine::Engine;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 /// A table, its rows, and what is done to it.
-const CHANGES: [(&str, &str, &str); 45] = [
+const CHANGES: [(&str, &str, &str); 47] = [
     (
         "id INT PRIMARY KEY, a INT, b INT",
         "(1, 10, 20), (2, 11, 21)",
@@ -60,6 +60,16 @@ const CHANGES: [(&str, &str, &str); 45] = [
         "id INT PRIMARY KEY, a INT, g INT AS (a * 2) STORED, v INT AS (a - 1)",
         "(1, 1, DEFAULT, DEFAULT)",
         "MODIFY a BIGINT, ADD KEY (v)",
+    ),
+    (
+        "id INT PRIMARY KEY, a VARCHAR(9), b TEXT CHARACTER SET utf16, c JSON, d VARBINARY(9), e DOUBLE, f FLOAT, g DATE, h ENUM('x','y')",
+        "(1, '10', '7', '1', '12', -3.7, 1.5, '2020-01-02', 'y'), (2, NULL, ' 1', 'true', '0', 2.5, -1, NULL, 'x')",
+        "MODIFY a BIT(9), MODIFY b BIT(64), MODIFY c BIT(8), MODIFY d BIT(16), MODIFY e BIT(64), MODIFY f BIT(64), MODIFY g BIT(40), MODIFY h BIT(2)",
+    ),
+    (
+        "id INT PRIMARY KEY, a INT",
+        "(1, 1), (2, 2)",
+        "ADD CONSTRAINT smaller_id CHECK (id > 0), ADD COLUMN d INT NOT NULL CONSTRAINT smaller_d CHECK (d < 9) FIRST",
     ),
     (
         "id INT PRIMARY KEY, e ENUM('a','b','c')",

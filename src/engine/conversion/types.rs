@@ -35,7 +35,16 @@ pub fn as_altered(value: &str, from: &Column, to: &Column) -> String {
             | DataType::Set
             | DataType::Json
     );
-    if is_number(from.data_type) && goes_by_text {
+    // ALTER makes bits from the whole number that a value is; they would be the bytes of its text.
+    let goes_by_integer = to.data_type == DataType::Bit
+        && (from.data_type.is_string()
+            || matches!(
+                from.data_type,
+                DataType::Json | DataType::Float | DataType::Double | DataType::Date
+            ));
+    if goes_by_integer {
+        format!("CAST({value} AS SIGNED)")
+    } else if is_number(from.data_type) && goes_by_text {
         format!("CONCAT({value})")
     } else if to.data_type == DataType::Set && only_numbers_tell(from, to) {
         member_number(value)

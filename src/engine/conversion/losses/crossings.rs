@@ -41,7 +41,7 @@ pub(super) fn crossings(name: &str, was: &Column, now: &Column) -> Option<Loss> 
             "have more digits than their text",
             digits_cut(name, "FLOAT"),
         )),
-        (Json, _) if is_exact(now) => {
+        (Json, _) if is_exact(now) || now.data_type == Bit => {
             let value = format!("CAST({name} AS DECIMAL(65,30))");
             let rounded = format!("{value} <> ROUND({value}, {})", now.scale.unwrap_or(0));
             Some((
