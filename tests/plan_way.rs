@@ -209,6 +209,12 @@ async fn our_own_settings_hold_whatever_the_servers_are() {
         .executable
         .unwrap();
     assert!(executable.contains("ADD \"c\" INT"), "{executable}");
+    // Rows are tried on a table without unique keys, but for the one that such a server wants in each.
+    db.run("SET GLOBAL sql_generate_invisible_primary_key = ON; \
+            CREATE TABLE keyed (id INT NOT NULL, a VARCHAR(10), UNIQUE KEY by_id (id)); INSERT INTO keyed VALUES (1, '1')").await;
+    let statement = "ALTER TABLE keyed MODIFY a INT";
+    let refused = deployment::refusal(&mut db, &[statement], serde_json::json!({})).await;
+    assert_eq!(refused, None);
 }
 
 #[tokio::test]

@@ -172,7 +172,7 @@ impl Planner<'_> {
         let table = &alter.table.table;
         let name = self.owner.table(Role::Shadow(self.task.position));
         self.empty_copy(session, &original, &name, keys).await?;
-        let on_trial = on_names_of(alter, &original, &name, keys, self.dialect())?;
+        let on_trial = on_names_of(alter, &original, None, &name, keys, self.dialect())?;
 
         if !self.has_room_for_instant(session, table).await? {
             // The server would refuse INSTANT on the table itself, though not on its empty copy.

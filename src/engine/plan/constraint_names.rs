@@ -126,10 +126,11 @@ pub(crate) fn fit_the_name(
 }
 
 /// The statement with the names that constraints have on an empty copy: they are unique in a
-/// schema and therefore differ from the original's.
+/// schema and therefore differ from the original's. A shadow that is there already has those that the statement gives.
 pub(crate) fn on_names_of(
     alter: &Alter,
     original: &TableDefinition,
+    shadow: Option<&TableDefinition>,
     copy: &str,
     keys: &TrialKeys<'_>,
     dialect: Dialect,
@@ -138,7 +139,24 @@ pub(crate) fn on_names_of(
         .into_iter()
         .map(|check| (check.original.to_lowercase(), check.copy))
         .collect();
-    let check = |name: &str| checks.get(&name.to_lowercase()).cloned();
+    let taken: Vec<String> = match shadow {
+        Some(shadow) => shadow
+            .text()?
+            .of_kind(ElementKind::Check)
+            .map(|check| check.name.to_lowercase())
+            .collect(),
+        None => Vec::new(),
+    };
+    let check = |name: &str| {
+        let name = name.to_lowercase();
+        let other = || {
+            Some(format!(
+                "{copy}_new{}",
+                taken.iter().position(|taken| *taken == name)?
+            ))
+        };
+        checks.get(&name).cloned().or_else(other)
+    };
     let mut on_copy =
         alter.with_constraint_names(|name| check(name).or_else(|| keys.name_on(copy, name)));
     for clause in &mut on_copy.clauses {

@@ -42,7 +42,14 @@ pub(in crate::engine) async fn definition_on_trial(
             let original = planner.original(session, &alter.table.table).await?;
             let keys = planner.trial_keys(session, &original).await?;
             let altered = planner
-                .altered(session, alter, &original, &keys, &trial)
+                .altered(
+                    session,
+                    alter,
+                    &original,
+                    planned.shadow.as_ref(),
+                    &keys,
+                    &trial,
+                )
                 .await;
             keys.remove(session).await?;
             altered
@@ -84,11 +91,12 @@ impl Planner<'_> {
         session: &mut Session,
         alter: &Alter,
         original: &TableDefinition,
+        shadow: Option<&TableDefinition>,
         keys: &TrialKeys<'_>,
         trial: &str,
     ) -> Result<Option<TableDefinition>, EngineError> {
         self.empty_copy(session, original, trial, keys).await?;
-        let on_trial = on_names_of(alter, original, trial, keys, self.dialect())?;
+        let on_trial = on_names_of(alter, original, shadow, trial, keys, self.dialect())?;
         let own = |text: &str| in_own_names(text, original, trial, keys);
         self.made_by(session, &on_trial.on(self.schema, trial, ""), trial, own)
             .await
