@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::install::{self, Difference, InstallError, Kind, PROGRAM_VERSION, install};
+use lockkeeper::server::{Server, ServerOptions};
 use sqlx::Executor as _;
 use support::{TestDatabase, run};
 
@@ -216,6 +217,12 @@ async fn an_installation_that_broke_off_is_completed_by_the_next_one() {
         "DELETE FROM refinery_schema_history WHERE version > 1",
     )
     .await;
+    let found = install::check_for_drive(&mut session, database.schema()).await;
+    let found = found.expect_err("not whole");
+    assert!(
+        matches!(found, InstallError::SchemaIncomplete { .. }),
+        "{found}"
+    );
     install(database.settings()).await.expect("completed");
     assert_same(&contents(&database).await, &contents(&reference).await);
 }
@@ -385,6 +392,59 @@ async fn the_collation_of_a_schema_that_was_there_does_not_matter_while_it_is_em
         matches!(refused, InstallError::Collation { .. }),
         "{refused}"
     );
+}
+
+/// As on one that has come from an older one: with other defaults for what a session or a table does not say.
+#[tokio::test]
+async fn a_server_with_older_defaults_is_served_or_told_what_to_set() {
+    let server = Server::start(ServerOptions::relaxed("defaults"))
+        .await
+        .expect("a server");
+    let database = TestDatabase::on(server.administrator());
+    let bare = database.settings().clone().without_schema();
+    let mut session = bare.connect().await.expect("a session");
+    run(
+        &mut session,
+        "SET GLOBAL default_collation_for_utf8mb4 = utf8mb4_general_ci, GLOBAL innodb_default_row_format = 'compact'",
+    )
+    .await;
+    let refused = install(database.settings()).await.unwrap_err();
+    assert!(
+        matches!(refused, InstallError::RowFormat { .. }),
+        "{refused}"
+    );
+    run(
+        &mut session,
+        "SET GLOBAL innodb_default_row_format = 'dynamic'",
+    )
+    .await;
+    install(database.settings()).await.expect("installed");
+    let reference = TestDatabase::fresh().await;
+    assert_same(&contents(&database).await, &contents(&reference).await);
+
+    run(
+        &mut session,
+        "SET GLOBAL innodb_default_row_format = 'redundant'",
+    )
+    .await;
+    let again = install(database.settings())
+        .await
+        .expect("the tables are there");
+    assert_eq!(again.replaced, 0);
+    let mut caller = database.connect().await;
+    for call in [
+        "CALL deployment_register('d1', 1, 'db1', 3306, '{\"region\": \"eu\"}')",
+        "CALL apply_submit('shop', 'ALTER TABLE orders ADD c INT', '{\"name\": \"é\"}')",
+        "CALL operation_claim_copy('driver', '{\"labels\": {\"region\": \"eu\"}}')",
+    ] {
+        let rows = caller.fetch_all(call).await.expect(call);
+        assert_eq!(rows.len(), 1, "{call}");
+    }
+    for view in ["apply_status", "operation_waiting", "health", "consistency"] {
+        let look = format!("SELECT * FROM {view}");
+        let rows = caller.fetch_all(sqlx::AssertSqlSafe(look)).await;
+        rows.expect(view);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 -- Procedure: _request_answer
 --
--- What the caller of a command is told of its request, read before the commit.
+-- What the caller of a command is told of its request, which a function has answered; read before the commit.
 CREATE PROCEDURE _request_answer (IN in_request_id BIGINT UNSIGNED, OUT out_status VARCHAR(16), OUT out_message VARCHAR(1024))
     COMMENT 'What the caller of a command is told.'
     SQL SECURITY DEFINER
@@ -8,6 +8,7 @@ CREATE PROCEDURE _request_answer (IN in_request_id BIGINT UNSIGNED, OUT out_stat
 BEGIN
     DECLARE v_kept INT UNSIGNED;
 
+    CALL _function_check(in_request_id IS NOT NULL);
     SELECT r.status,
            COALESCE(r.outcome, CONCAT(r.command, ' has been pending since ', r.requested_at, ', asked by ', r.requested_by,
                                       '; drivers carry it out, control_request_log shows the outcome')),

@@ -14,7 +14,6 @@ CREATE PROCEDURE apply_release (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, I
 BEGIN
     DECLARE v_id         BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id BIGINT UNSIGNED;
-    DECLARE v_held_back  INT UNSIGNED;
     DECLARE v_status     VARCHAR(16);
     DECLARE v_message    VARCHAR(1024);
 
@@ -28,27 +27,7 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         CALL _command_enter(v_id, 'release', in_reason, v_request_id);
-        CALL _command_refuse_while_pending(v_id, 'release', 'stop,cancel');
-
-        SELECT COUNT(*)
-          INTO v_held_back
-          FROM _apply_gate AS g
-          JOIN _sibling    AS s
-            ON s.apply_id  = g.apply_id
-           AND s.position  > g.pause_position
-           AND s.gate_now IS NOT NULL
-         WHERE g.apply_id = v_id;
-        IF v_held_back = 0 THEN
-            CALL _refuse(50501, CONCAT('apply ', v_id, ': no failure under on_failure = pause holds anything back; ',
-                                       'operation_blocked says what does'));
-        END IF;
-
-        CALL _request_record(v_id, NULL, 'release', NULL, in_reason, v_request_id);
-        UPDATE apply AS a
-           SET a.is_released = TRUE
-         WHERE a.apply_id = v_id;
-        CALL _request_close(v_request_id, 'done', CONCAT('released; ', v_held_back, ' operations are no longer held back'), USER());
-        CALL _apply_refresh(v_id, USER());
+        SELECT _apply_release(v_id, v_request_id, in_reason) INTO v_request_id;
         CALL _request_answer(v_request_id, v_status, v_message);
 
         COMMIT AND NO CHAIN NO RELEASE;

@@ -13,7 +13,6 @@ CREATE PROCEDURE apply_skip_revert (IN in_apply_id LONGTEXT CHARACTER SET utf8mb
 BEGIN
     DECLARE v_id         BIGINT UNSIGNED DEFAULT _id(in_apply_id);
     DECLARE v_request_id BIGINT UNSIGNED;
-    DECLARE v_open       INT UNSIGNED;
     DECLARE v_status     VARCHAR(16);
     DECLARE v_message    VARCHAR(1024);
 
@@ -27,25 +26,7 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         CALL _command_enter(v_id, 'skip_revert', in_reason, v_request_id);
-
-        IF v_request_id IS NULL THEN
-            CALL _command_refuse_while_pending(v_id, 'skip_revert', 'revert');
-            SELECT COUNT(*)
-              INTO v_open
-              FROM _operation_gate AS g
-             WHERE g.apply_id = v_id
-               AND g.is_window_open;
-            IF v_open = 0 THEN
-                CALL _refuse(50501, CONCAT('apply ', v_id, ' has no open revert window; see apply_status for what goes on'));
-            END IF;
-
-            CALL _request_record(v_id, NULL, 'skip_revert', NULL, in_reason, v_request_id);
-            UPDATE operation_live AS l
-               SET l.skip_request_id = v_request_id
-             WHERE l.apply_id = v_id
-               AND l.state    = 'revert_window';
-            CALL _apply_refresh(v_id, USER());
-        END IF;
+        SELECT _apply_skip_revert(v_id, v_request_id, in_reason) INTO v_request_id;
         CALL _request_answer(v_request_id, v_status, v_message);
 
         COMMIT AND NO CHAIN NO RELEASE;

@@ -59,11 +59,10 @@ BEGIN
 
         IF v_apply_id IS NULL THEN
             CALL _submit_deployments(in_options, v_deployments);
-            CALL _submit_store(v_name, v_sha256, in_schema_name, v_statements, v_tasks, v_options, v_deployments,
-                               v_note, v_apply_id);
+            SELECT _apply_submit(v_name, v_sha256, in_schema_name, v_statements, v_tasks, v_options, v_deployments, v_note)
+              INTO v_apply_id;
+            CALL _function_check(v_apply_id IS NOT NULL);
             SET v_operations = JSON_LENGTH(v_deployments);
-            CALL _event_record(v_apply_id, NULL, USER(), 'submitted', v_note);
-            CALL _apply_refresh(v_apply_id, USER());
         END IF;
 
         COMMIT AND NO CHAIN NO RELEASE;

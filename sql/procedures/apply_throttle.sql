@@ -34,11 +34,7 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         CALL _command_enter(v_id, 'throttle', in_reason, v_request_id);
-        CALL _request_record(v_id, NULL, 'throttle', JSON_OBJECT('level', CAST(in_level AS UNSIGNED)), in_reason, v_request_id);
-        UPDATE apply AS a
-           SET a.throttle_level = in_level
-         WHERE a.apply_id = v_id;
-        CALL _request_close(v_request_id, 'done', CONCAT('level ', in_level, '; drivers are told by their next heartbeat'), USER());
+        SELECT _apply_throttle(v_id, v_request_id, CAST(in_level AS UNSIGNED), in_reason) INTO v_request_id;
         CALL _request_answer(v_request_id, v_status, v_message);
 
         COMMIT AND NO CHAIN NO RELEASE;

@@ -24,6 +24,15 @@ pub(super) fn session_settings() -> String {
 
 pub(super) async fn prepare_session(session: &mut MySqlConnection) -> Result<(), InstallError> {
     session.execute(AssertSqlSafe(session_settings())).await?;
+    // What a server that has come from an older one often has otherwise. To set it takes a privilege, so only there.
+    let is_other: bool = sqlx::query_scalar("SELECT @@SESSION.default_collation_for_utf8mb4 <> ?")
+        .bind(COLLATION)
+        .fetch_one(&mut *session)
+        .await?;
+    if is_other {
+        let set = format!("SET SESSION default_collation_for_utf8mb4 = {COLLATION}");
+        session.execute(AssertSqlSafe(set)).await?;
+    }
     Ok(())
 }
 

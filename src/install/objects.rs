@@ -89,17 +89,19 @@ pub(super) fn first_difference(recorded: &[Recorded]) -> Result<Option<String>, 
         .map(|(kind, name)| format!("{kind} {name} is not known here")))
 }
 
-/// Whether `recorded` is what this program has installed so far: some of its set, and nothing else.
+/// Whether all of `recorded` is of this program's set: where they differ, some of it is missing and nothing else is there.
 pub(super) fn is_unfinished(recorded: &[Recorded]) -> Result<bool, InstallError> {
     let set = objects()?;
-    let is_ours = |row: &Recorded| {
-        set.iter().any(|object| {
-            row.kind == object.kind.name()
-                && row.name == object.name
-                && row.sha256 == object.sha256()
-        })
-    };
-    Ok(recorded.len() < set.len() && recorded.iter().all(is_ours))
+    Ok(recorded
+        .iter()
+        .filter(|row| (row.kind.as_str(), row.name.as_str()) != (Kind::Data.name(), GRANTS_NAME))
+        .all(|row| {
+            set.iter().any(|object| {
+                row.kind == object.kind.name()
+                    && row.name == object.name
+                    && row.sha256 == object.sha256()
+            })
+        }))
 }
 
 /// Brings every object up to this program; answers the names of those that were created anew.

@@ -466,3 +466,38 @@ async fn a_lease_begins_and_is_renewed_when_its_call_is_through_not_when_it_bega
     assert!(beat.await.expect("ended").is_ok());
     assert_eq!(stage.count(&format!("{younger} {free}")).await, 1);
 }
+
+/// Of a statement that is killed no handler runs, and the transaction stays open: whoever commits it then keeps nothing.
+#[tokio::test]
+async fn a_command_that_is_killed_half_way_has_written_nothing() {
+    let mut stage = Stage::set(3, r#"{"cutover_policy": "parallel"}"#).await;
+    let (apply, second) = (stage.apply, stage.operations[1]);
+    let trace = "SELECT (SELECT COUNT(*) FROM event) + (SELECT COUNT(*) FROM control_request) + (SELECT COUNT(*) FROM apply)";
+    let before = stage.count(trace).await;
+    for (lock, call) in [
+        (
+            format!("SELECT operation_id FROM operation WHERE operation_id = {second}"),
+            format!("CALL apply_cancel({apply}, NULL)"),
+        ),
+        (
+            "SELECT apply_id FROM table_hold WHERE deployment = 'd3' AND schema_name = 'shop' AND table_name = 'parts'".to_owned(),
+            "CALL apply_submit('shop', 'ALTER TABLE parts ADD COLUMN c INT', '{\"name\": \"parts\"}')".to_owned(),
+        ),
+    ] {
+        let holder = stage.hold(&lock).await;
+        stage.kill_and_commit(&call).await;
+        let_go(holder).await;
+        assert_eq!(stage.states().await, ["pending"; 3], "{call}");
+        assert_eq!(stage.count(trace).await, before, "{call}");
+        stage.is_consistent().await;
+    }
+    let submitted = stage
+        .call("CALL apply_submit('shop', 'ALTER TABLE parts ADD COLUMN c INT', '{\"name\": \"parts\"}')")
+        .await;
+    assert!(submitted.is_ok(), "{submitted:?}");
+    let cancelled = stage
+        .call(&format!("CALL apply_cancel({apply}, NULL)"))
+        .await;
+    assert_eq!(text(&cancelled, "status"), "done");
+    assert_eq!(stage.states().await, ["cancelled"; 3]);
+}

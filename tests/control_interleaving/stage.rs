@@ -144,6 +144,11 @@ impl Stage {
         let mut session = self.database.connect().await;
         let id: u64 = one(&mut session, "SELECT CONNECTION_ID()").await;
         let task = tokio::spawn(async move { call(&mut session, &statement).await });
+        self.until_it_waits(id, &task).await;
+        task
+    }
+
+    async fn until_it_waits<T>(&self, id: u64, task: &JoinHandle<T>) {
         let watcher = tokio::sync::Mutex::new(self.database.connect().await);
         eventually("the call waits for a lock", DEADLINE, || async {
             let mut watcher = watcher.lock().await;
@@ -156,7 +161,26 @@ impl Stage {
             waits > 0 || task.is_finished()
         })
         .await;
-        task
+    }
+
+    /// Kills a call that waits for a lock. Its session then commits, as one does that knows of no open transaction.
+    pub async fn kill_and_commit(&mut self, statement: &str) {
+        let mut session = self.database.connect().await;
+        let id: u64 = one(&mut session, "SELECT CONNECTION_ID()").await;
+        let call = AssertSqlSafe(statement.to_owned());
+        let task = tokio::spawn(async move {
+            let answer = sqlx::raw_sql(call).fetch_optional(&mut session).await;
+            (session, answer)
+        });
+        self.until_it_waits(id, &task).await;
+        let kill = format!("KILL QUERY {id}");
+        self.session
+            .execute(AssertSqlSafe(kill))
+            .await
+            .expect("killed");
+        let (mut session, answer) = task.await.expect("ended");
+        assert!(answer.is_err(), "waited for nobody: {statement}");
+        session.execute("COMMIT").await.expect("committed");
     }
 
     /// Two calls that wait in line, the first of them first or last; in the order given.

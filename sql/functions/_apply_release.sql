@@ -1,0 +1,41 @@
+-- Function: _apply_release
+--
+-- What apply_release writes, when it has locked its apply and looked for a pending request. Answers the request's id.
+-- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
+-- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+CREATE FUNCTION _apply_release (
+    in_apply_id   BIGINT UNSIGNED,
+    in_request_id BIGINT UNSIGNED,
+    in_reason     MEDIUMTEXT CHARACTER SET utf8mb4
+)
+    RETURNS BIGINT UNSIGNED
+    COMMENT 'What apply_release writes, as one statement.'
+    DETERMINISTIC
+    MODIFIES SQL DATA
+    SQL SECURITY DEFINER
+BEGIN
+    DECLARE v_held_back INT UNSIGNED;
+
+    CALL _command_refuse_while_pending(in_apply_id, 'release', 'stop,cancel');
+
+    SELECT COUNT(*)
+      INTO v_held_back
+      FROM _apply_gate AS g
+      JOIN _sibling    AS s
+        ON s.apply_id  = g.apply_id
+       AND s.position  > g.pause_position
+       AND s.gate_now IS NOT NULL
+     WHERE g.apply_id = in_apply_id;
+    IF v_held_back = 0 THEN
+        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ': no failure under on_failure = pause holds anything back; ',
+                                   'operation_blocked says what does'));
+    END IF;
+
+    CALL _request_record(in_apply_id, NULL, 'release', NULL, in_reason, in_request_id);
+    UPDATE apply AS a
+       SET a.is_released = TRUE
+     WHERE a.apply_id = in_apply_id;
+    CALL _request_close(in_request_id, 'done', CONCAT('released; ', v_held_back, ' operations are no longer held back'), USER());
+    CALL _apply_refresh(in_apply_id, USER());
+    RETURN in_request_id;
+END

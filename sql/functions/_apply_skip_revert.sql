@@ -1,0 +1,38 @@
+-- Function: _apply_skip_revert
+--
+-- What apply_skip_revert writes, when it has locked its apply and looked for a pending request. Answers the request's id.
+-- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
+-- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+CREATE FUNCTION _apply_skip_revert (
+    in_apply_id   BIGINT UNSIGNED,
+    in_request_id BIGINT UNSIGNED,
+    in_reason     MEDIUMTEXT CHARACTER SET utf8mb4
+)
+    RETURNS BIGINT UNSIGNED
+    COMMENT 'What apply_skip_revert writes, as one statement.'
+    DETERMINISTIC
+    MODIFIES SQL DATA
+    SQL SECURITY DEFINER
+BEGIN
+    DECLARE v_open INT UNSIGNED;
+
+    IF in_request_id IS NULL THEN
+        CALL _command_refuse_while_pending(in_apply_id, 'skip_revert', 'revert');
+        SELECT COUNT(*)
+          INTO v_open
+          FROM _operation_gate AS g
+         WHERE g.apply_id = in_apply_id
+           AND g.is_window_open;
+        IF v_open = 0 THEN
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; see apply_status for what goes on'));
+        END IF;
+
+        CALL _request_record(in_apply_id, NULL, 'skip_revert', NULL, in_reason, in_request_id);
+        UPDATE operation_live AS l
+           SET l.skip_request_id = in_request_id
+         WHERE l.apply_id = in_apply_id
+           AND l.state    = 'revert_window';
+        CALL _apply_refresh(in_apply_id, USER());
+    END IF;
+    RETURN in_request_id;
+END

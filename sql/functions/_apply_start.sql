@@ -1,0 +1,76 @@
+-- Function: _apply_start
+--
+-- What apply_start writes, when it has locked its apply and looked for a pending request. Answers the request's id.
+-- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
+-- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+CREATE FUNCTION _apply_start (
+    in_apply_id   BIGINT UNSIGNED,
+    in_request_id BIGINT UNSIGNED,
+    in_reason     MEDIUMTEXT CHARACTER SET utf8mb4
+)
+    RETURNS BIGINT UNSIGNED
+    COMMENT 'What apply_start writes, as one statement.'
+    DETERMINISTIC
+    MODIFIES SQL DATA
+    SQL SECURITY DEFINER
+BEGIN
+    DECLARE v_operation_id BIGINT UNSIGNED;
+    DECLARE v_from         VARCHAR(16);
+    DECLARE v_waiting      INT UNSIGNED;
+    DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
+    DECLARE c_stopped CURSOR FOR
+        SELECT l.operation_id, l.stopped_from
+          FROM operation_live AS l
+         WHERE l.apply_id      = in_apply_id
+           AND l.state         = 'stopped'
+           AND l.stopped_from <> 'running'
+         ORDER BY l.operation_id;
+    DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
+
+    IF in_request_id IS NULL THEN
+        CALL _command_refuse_while_pending(in_apply_id, 'start', 'stop,cancel');
+        -- A swap that was under way when the stop came is stopped if it fails: a start takes that back.
+        SELECT COUNT(*)
+          INTO v_waiting
+          FROM operation_live AS l
+          JOIN apply          AS a
+            ON a.apply_id = l.apply_id
+         WHERE l.apply_id = in_apply_id
+           AND (   l.state IN ('stopped', 'failed_retryable')
+                OR (l.state = 'cutting_over' AND a.is_stopped));
+        IF v_waiting = 0 THEN
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing stopped and no retry to start; ',
+                                       'possible: apply_stop, apply_cancel'));
+        END IF;
+
+        CALL _request_record(in_apply_id, NULL, 'start', NULL, in_reason, in_request_id);
+        UPDATE apply AS a
+           SET a.is_stopped = FALSE
+         WHERE a.apply_id = in_apply_id;
+        UPDATE operation_live AS l
+           SET l.start_request_id = in_request_id
+         WHERE l.apply_id     = in_apply_id
+           AND l.state        = 'stopped'
+           AND l.stopped_from = 'running';
+        OPEN c_stopped;
+        resume: LOOP
+            FETCH c_stopped INTO v_operation_id, v_from;
+            IF v_is_done THEN
+                LEAVE resume;
+            END IF;
+            CALL _operation_move(v_operation_id, IF(v_from = 'pending', 'pending', 'waiting_for_cutover'), USER(),
+                                 COALESCE(in_reason, 'apply_start'), FALSE, NULL, NULL);
+        END LOOP;
+        CLOSE c_stopped;
+    END IF;
+    -- A retry that waits is due now; one that is due keeps its place in the queue. Also where the start is asked for again.
+    UPDATE operation_live AS l
+       SET l.claim           = NULL,
+           l.claimable_at    = NULL,
+           l.next_attempt_at = UTC_TIMESTAMP(6)
+     WHERE l.apply_id        = in_apply_id
+       AND l.state           = 'failed_retryable'
+       AND l.next_attempt_at > UTC_TIMESTAMP(6);
+    CALL _apply_refresh(in_apply_id, USER());
+    RETURN in_request_id;
+END

@@ -1,0 +1,64 @@
+-- Function: _apply_stop
+--
+-- What apply_stop writes, when it has locked its apply and looked for a pending request. Answers the request's id.
+-- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
+-- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+CREATE FUNCTION _apply_stop (
+    in_apply_id   BIGINT UNSIGNED,
+    in_request_id BIGINT UNSIGNED,
+    in_reason     MEDIUMTEXT CHARACTER SET utf8mb4
+)
+    RETURNS BIGINT UNSIGNED
+    COMMENT 'What apply_stop writes, as one statement.'
+    DETERMINISTIC
+    MODIFIES SQL DATA
+    SQL SECURITY DEFINER
+BEGIN
+    DECLARE v_operation_id BIGINT UNSIGNED;
+    DECLARE v_unstopped    INT UNSIGNED;
+    DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
+    DECLARE c_unleased CURSOR FOR
+        SELECT l.operation_id
+          FROM operation_live AS l
+         WHERE l.apply_id     = in_apply_id
+           -- A lease that was given back or taken away is nobody's; one that ran out may still be somebody's.
+           AND l.lease_token IS NULL
+           AND l.state       IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable')
+         ORDER BY l.operation_id;
+    DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
+
+    IF in_request_id IS NULL THEN
+        CALL _command_refuse_while_pending(in_apply_id, 'stop', 'cancel');
+        SELECT COUNT(*)
+          INTO v_unstopped
+          FROM operation_live AS l
+         WHERE l.apply_id = in_apply_id
+           AND (   l.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable', 'cutting_over')
+                -- Stopped, and to be claimed after a start that this stop makes moot.
+                OR l.start_request_id IS NOT NULL);
+        IF v_unstopped = 0 THEN
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to stop; possible: apply_start, apply_cancel, ',
+                                       'apply_revert, apply_skip_revert'));
+        END IF;
+
+        CALL _request_supersede(in_apply_id, 'start,cutover', 'stop');
+        CALL _request_record(in_apply_id, NULL, 'stop', NULL, in_reason, in_request_id);
+        -- The latch outlives the request: a swap that fails after the stop is done does not start again by itself.
+        UPDATE apply AS a
+           SET a.is_stopped        = TRUE,
+               a.is_cutover_opened = FALSE
+         WHERE a.apply_id = in_apply_id;
+
+        OPEN c_unleased;
+        halt: LOOP
+            FETCH c_unleased INTO v_operation_id;
+            IF v_is_done THEN
+                LEAVE halt;
+            END IF;
+            CALL _operation_move(v_operation_id, 'stopped', USER(), COALESCE(in_reason, 'apply_stop'), FALSE, NULL, NULL);
+        END LOOP;
+        CLOSE c_unleased;
+        CALL _apply_refresh(in_apply_id, USER());
+    END IF;
+    RETURN in_request_id;
+END

@@ -1,0 +1,28 @@
+-- Function: _apply_submit
+--
+-- What apply_submit writes, when its arguments are read and it is let in. Answers the apply's id.
+-- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
+-- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+CREATE FUNCTION _apply_submit (
+    in_name        VARCHAR(64) CHARACTER SET utf8mb4,
+    in_sha256      CHAR(64),
+    in_schema_name VARCHAR(64) CHARACTER SET utf8mb4,
+    in_statements  JSON,
+    in_tasks       JSON,
+    in_options     JSON,
+    in_deployments JSON,
+    in_note        VARCHAR(1024) CHARACTER SET utf8mb4
+)
+    RETURNS BIGINT UNSIGNED
+    COMMENT 'What apply_submit writes, as one statement.'
+    DETERMINISTIC
+    MODIFIES SQL DATA
+    SQL SECURITY DEFINER
+BEGIN
+    DECLARE v_apply_id BIGINT UNSIGNED;
+
+    CALL _submit_store(in_name, in_sha256, in_schema_name, in_statements, in_tasks, in_options, in_deployments, in_note, v_apply_id);
+    CALL _event_record(v_apply_id, NULL, USER(), 'submitted', in_note);
+    CALL _apply_refresh(v_apply_id, USER());
+    RETURN v_apply_id;
+END
