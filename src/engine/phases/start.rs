@@ -57,6 +57,10 @@ impl Engine {
         if head.stage > Stage::Copy {
             (0..layouts.len()).for_each(|table| routing.complete(table));
         }
+        // The former driver had caught up before it compared, and nobody compares again.
+        if head.stage > Stage::Verify {
+            routing.caught_up();
+        }
         let context = Arc::new(Context::new(
             self.sessions.clone(),
             self.store.clone(),
