@@ -22,9 +22,9 @@ BEGIN
     -- Somebody may have asked for the cutover meanwhile.
     SELECT MAX(d.timeout_seconds) INTO v_timeout_seconds FROM _deferral_overdue AS d WHERE d.operation_id = in_operation_id;
     IF v_timeout_seconds IS NOT NULL THEN
-        CALL _operation_move(in_operation_id, 'cancelling', 'lockkeeper',
-                             CONCAT('no cutover was asked for in ', v_timeout_seconds, ' s (defer_timeout_seconds)'), TRUE, NULL, NULL);
-        CALL _apply_refresh(v_apply_id, 'lockkeeper');
+        CALL _operation_advance(v_apply_id, in_operation_id, 'cancelling', 'lockkeeper',
+                                CONCAT('no cutover was asked for in ', v_timeout_seconds, ' s (defer_timeout_seconds)'),
+                                TRUE, NULL, NULL);
     END IF;
     COMMIT AND NO CHAIN NO RELEASE;
 END

@@ -77,9 +77,8 @@ BEGIN
                 CALL _move_refuse(v_id, v_state, 'only a copy arrives at the barrier');
             END IF;
             IF v_to_state <> v_state THEN
-                CALL _operation_move(v_id, v_to_state, v_driver, CONCAT('arrived: ', v_decision),
-                                     v_decision IN ('hold', 'cut_over'), 'arrive', v_decision);
-                CALL _apply_refresh(v_apply_id, v_driver);
+                CALL _operation_advance(v_apply_id, v_id, v_to_state, v_driver, CONCAT('arrived: ', v_decision),
+                                        v_decision IN ('hold', 'cut_over'), 'arrive', v_decision);
                 SET v_state = v_to_state;
             END IF;
         END IF;

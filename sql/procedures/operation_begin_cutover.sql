@@ -47,8 +47,7 @@ BEGIN
             IF NOT (v_directive <=> 'cutover') THEN
                 CALL _move_refuse(v_id, v_state, COALESCE(v_sentence, 'only an operation on hold begins its cutover'));
             END IF;
-            CALL _operation_move(v_id, 'cutting_over', v_driver, 'its turn', TRUE, NULL, NULL);
-            CALL _apply_refresh(v_apply_id, v_driver);
+            CALL _operation_advance(v_apply_id, v_id, 'cutting_over', v_driver, 'its turn', TRUE, NULL, NULL);
             SET v_state = 'cutting_over';
         END IF;
 

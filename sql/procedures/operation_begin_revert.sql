@@ -37,8 +37,7 @@ BEGIN
             IF NOT (v_directive <=> 'revert') THEN
                 CALL _move_refuse(v_id, v_state, 'nobody asked for a revert, or another one goes back first');
             END IF;
-            CALL _operation_move(v_id, 'reverting', v_driver, 'a revert was asked for', TRUE, NULL, NULL);
-            CALL _apply_refresh(v_apply_id, v_driver);
+            CALL _operation_advance(v_apply_id, v_id, 'reverting', v_driver, 'a revert was asked for', TRUE, NULL, NULL);
             SET v_state = 'reverting';
         END IF;
 

@@ -35,8 +35,7 @@ BEGIN
             IF v_state <> 'cancelling' THEN
                 CALL _move_refuse(v_id, v_state, 'no cancel is asked of it');
             END IF;
-            CALL _operation_move(v_id, 'cancelled', v_driver, 'its artifacts are gone', FALSE, 'cancelled', 'cancelled');
-            CALL _apply_refresh(v_apply_id, v_driver);
+            CALL _operation_advance(v_apply_id, v_id, 'cancelled', v_driver, 'its artifacts are gone', FALSE, 'cancelled', 'cancelled');
             SET v_state = 'cancelled';
         END IF;
 

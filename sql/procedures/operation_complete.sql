@@ -49,8 +49,7 @@ BEGIN
                AND a.revert_scope = 'apply'
                SET l.revert_until = LEAST(l.revert_until, ended.revert_until)
              WHERE l.state = 'revert_window';
-            CALL _operation_move(v_id, 'completed', v_driver, 'the revert window is over', FALSE, 'complete', 'completed');
-            CALL _apply_refresh(v_apply_id, v_driver);
+            CALL _operation_advance(v_apply_id, v_id, 'completed', v_driver, 'the revert window is over', FALSE, 'complete', 'completed');
             SET v_state = 'completed';
         END IF;
 

@@ -87,12 +87,10 @@ BEGIN
                 CALL _window_close_requests(v_id, in_message, v_driver);
             END IF;
             IF v_to_state = v_state THEN
-                CALL _lease_drop(v_id, 'fail', v_to_state);
-                CALL _event_record(v_apply_id, v_id, v_driver, 'failed_for_now', in_message);
+                CALL _lease_return(v_apply_id, v_id, v_driver, 'failed_for_now', in_message, 'fail', v_to_state);
             ELSE
-                CALL _operation_move(v_id, v_to_state, v_driver, in_message, FALSE, 'fail', v_to_state);
+                CALL _operation_advance(v_apply_id, v_id, v_to_state, v_driver, in_message, FALSE, 'fail', v_to_state);
             END IF;
-            CALL _apply_refresh(v_apply_id, v_driver);
             SET v_state = v_to_state;
         ELSE
             SET v_state = v_answer;

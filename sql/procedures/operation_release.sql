@@ -33,7 +33,7 @@ BEGIN
         START TRANSACTION READ WRITE;
         CALL _lease_enter(v_id, in_lease_token, 'release', v_apply_id, v_driver, v_state, v_answer);
         IF v_answer IS NULL THEN
-            CALL _lease_return(v_apply_id, v_id, v_driver, 'released', 'given back by its driver', 'release');
+            CALL _lease_return(v_apply_id, v_id, v_driver, 'released', 'given back by its driver', 'release', 'released');
         END IF;
         SET v_released = TRUE;
 

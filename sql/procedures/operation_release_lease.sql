@@ -35,7 +35,7 @@ BEGIN
             CALL _refuse(50501, CONCAT('operation ', v_id, ' is held by no driver; see lease_status for those that are'));
         END IF;
         CALL _lease_return(v_apply_id, v_id, USER(), 'lease_taken',
-                           CONCAT('from ', v_driver, COALESCE(CONCAT(': ', in_reason), '')), NULL);
+                           CONCAT('from ', v_driver, COALESCE(CONCAT(': ', in_reason), '')), NULL, NULL);
 
         COMMIT AND NO CHAIN NO RELEASE;
     END;

@@ -35,8 +35,7 @@ BEGIN
             IF v_state <> 'reverting' THEN
                 CALL _move_refuse(v_id, v_state, 'only a swap back under way can be reported as reverted');
             END IF;
-            CALL _operation_move(v_id, 'reverted', v_driver, 'swapped back', FALSE, 'reverted', 'reverted');
-            CALL _apply_refresh(v_apply_id, v_driver);
+            CALL _operation_advance(v_apply_id, v_id, 'reverted', v_driver, 'swapped back', FALSE, 'reverted', 'reverted');
             SET v_state = 'reverted';
         END IF;
 

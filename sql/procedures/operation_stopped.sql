@@ -37,8 +37,7 @@ BEGIN
             IF NOT (v_directive <=> 'stop') THEN
                 CALL _move_refuse(v_id, v_state, 'no stop is asked of it');
             END IF;
-            CALL _operation_move(v_id, 'stopped', v_driver, 'obeyed the stop', FALSE, 'stopped', 'stopped');
-            CALL _apply_refresh(v_apply_id, v_driver);
+            CALL _operation_advance(v_apply_id, v_id, 'stopped', v_driver, 'obeyed the stop', FALSE, 'stopped', 'stopped');
             SET v_state = 'stopped';
         END IF;
 

@@ -62,17 +62,16 @@ BEGIN
                    l.revert_request_id = v_revert_id
              WHERE l.operation_id = v_id;
             SET v_state = IF(v_window_seconds > 0, 'revert_window', 'completed');
-            CALL _operation_move(v_id, v_state, v_driver, COALESCE(LEFT(in_detail, 1024), 'swapped'), v_window_seconds > 0,
-                                 'swapped', v_state);
             -- Windows that are open side by side end together, with the last swap's.
             IF v_window_seconds > 0 AND v_revert_scope = 'apply' THEN
                 UPDATE operation_live AS l
                    SET l.revert_until = UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND
-                 WHERE l.apply_id = v_apply_id
-                   AND l.state    = 'revert_window'
+                 WHERE l.apply_id      = v_apply_id
+                   AND (l.state        = 'revert_window' OR l.operation_id = v_id)
                  ORDER BY l.operation_id;
             END IF;
-            CALL _apply_refresh(v_apply_id, v_driver);
+            CALL _operation_advance(v_apply_id, v_id, v_state, v_driver, COALESCE(LEFT(in_detail, 1024), 'swapped'),
+                                    v_window_seconds > 0, 'swapped', v_state);
         END IF;
         SELECT MAX(l.revert_until) INTO v_revert_until FROM operation_live AS l WHERE l.operation_id = v_id;
 

@@ -501,3 +501,22 @@ async fn a_command_that_is_killed_half_way_has_written_nothing() {
     assert_eq!(text(&cancelled, "status"), "done");
     assert_eq!(stage.states().await, ["cancelled"; 3]);
 }
+
+/// The same of a driver's report, which settles siblings.
+#[tokio::test]
+async fn a_report_that_is_killed_half_way_has_moved_nothing() {
+    let mut stage = Stage::set(3, r#"{"on_failure": "halt"}"#).await;
+    let token = stage.claim("copy").await;
+    let [first, _, third] = [0, 1, 2].map(|at| stage.operations[at]);
+    let fail = format!("CALL operation_fail({first}, '{token}', 'broken', 0)");
+
+    let lock = format!("SELECT operation_id FROM operation WHERE operation_id = {third}");
+    let holder = stage.hold(&lock).await;
+    stage.kill_and_commit(&fail).await;
+    let_go(holder).await;
+    assert_eq!(stage.states().await, ["running", "pending", "pending"]);
+    stage.is_consistent().await;
+
+    assert_eq!(text(&stage.call(&fail).await, "state"), "failed");
+    assert_eq!(stage.states().await, ["failed", "cancelled", "cancelled"]);
+}

@@ -1,0 +1,27 @@
+-- Function: _operation_step
+--
+-- Moves one operation, and stores what that means for its siblings. Answers TRUE.
+-- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
+-- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+--
+-- in_…  as _operation_move has them
+CREATE FUNCTION _operation_step (
+    in_apply_id     BIGINT UNSIGNED,
+    in_operation_id BIGINT UNSIGNED,
+    in_to_state     VARCHAR(32),
+    in_actor        VARCHAR(288),
+    in_reason       TEXT CHARACTER SET utf8mb4,
+    in_keep_lease   BOOLEAN,
+    in_call         VARCHAR(32),
+    in_answer       VARCHAR(32)
+)
+    RETURNS BOOLEAN
+    COMMENT 'Moves an operation and refreshes its apply.'
+    DETERMINISTIC
+    MODIFIES SQL DATA
+    SQL SECURITY DEFINER
+BEGIN
+    CALL _operation_move(in_operation_id, in_to_state, in_actor, in_reason, in_keep_lease, in_call, in_answer);
+    CALL _apply_refresh(in_apply_id, in_actor);
+    RETURN TRUE;
+END
