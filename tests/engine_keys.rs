@@ -186,15 +186,16 @@ async fn values_of_a_unique_key_move_between_rows() {
 async fn a_unique_value_that_has_moved_on_is_followed_by_a_stream_that_is_behind_the_copys_end() {
     let mut db = Deployment::fresh().await;
     db.run(NUMBERS).await;
-    // With AUTO_INCREMENT the unique key can't be built later.
     db.run(
-        "CREATE TABLE orders (k INT PRIMARY KEY, id INT NOT NULL AUTO_INCREMENT, v INT, UNIQUE (id)); \
-         INSERT INTO orders SELECT 2 * i, i, i FROM n",
+        "CREATE TABLE orders (k INT PRIMARY KEY, id INT NOT NULL, v INT); INSERT INTO orders SELECT 2 * i, i, i FROM n",
     )
     .await;
     let job = Job {
         options: serde_json::json!({ "chunk_seconds": 0.01 }),
-        ..db.job(&["ALTER TABLE orders MODIFY v BIGINT"])
+        // A primary key can't be built later.
+        ..db.job(&[
+            "ALTER TABLE orders DROP PRIMARY KEY, ADD PRIMARY KEY (id), ADD UNIQUE KEY by_k (k)",
+        ])
     };
     let copying = half_copied(&mut db, job, 7_000).await;
     let lease = Arc::clone(&copying.lease);
@@ -364,5 +365,43 @@ async fn a_text_key_goes_from_utf8mb3_to_its_namesake_in_utf8mb4() {
             ],
         )
         .await;
+    }
+}
+
+/// Of the rows that a new one meets, it goes by the index that was made first; and AUTO_INCREMENT wants one of its own all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_duplicate_key_update_meets_the_same_row_as_before() {
+    for index_build in ["deferred", "inline"] {
+        let mut db = Deployment::fresh().await;
+        db.run(
+            "CREATE TABLE orders (id INT PRIMARY KEY, a INT NOT NULL, b INT NOT NULL AUTO_INCREMENT, c INT, \
+               UNIQUE KEY by_a (a), UNIQUE KEY by_b (b), KEY by_c (c)); \
+             INSERT INTO orders VALUES (1, 1, 1, 1), (2, 2, 2, 2); CREATE TABLE twin LIKE orders; \
+             INSERT INTO twin SELECT * FROM orders",
+        )
+        .await;
+        let job = Job {
+            options: serde_json::json!({ "index_build": index_build }),
+            ..db.job(&["ALTER TABLE orders MODIFY c BIGINT"])
+        };
+        let (engine, _lease) = copied(&db, job).await;
+        db.run("INSERT INTO orders (id, a, c) VALUES (3, 3, 3); INSERT INTO twin (id, a, c) VALUES (3, 3, 3)")
+            .await;
+        let content =
+            "SELECT GROUP_CONCAT(CONCAT_WS(',', id, a, b, c) ORDER BY id SEPARATOR ' ') FROM ";
+        swapped_alike(&mut db, engine, &format!("{content}orders")).await;
+        let mut contents = Vec::new();
+        for table in ["orders", "twin"] {
+            db.run(&format!(
+                "INSERT INTO {table} VALUES (9, 1, 2, 9) ON DUPLICATE KEY UPDATE c = c + 100; \
+                 INSERT INTO {table} (id, a) VALUES (4, 4)"
+            ))
+            .await;
+            contents.push(db.text(&format!("{content}{table}")).await);
+        }
+        assert_eq!(contents[0], contents[1], "{index_build}");
+        let keys = "SELECT GROUP_CONCAT(DISTINCT INDEX_NAME ORDER BY INDEX_NAME) FROM information_schema.STATISTICS \
+                     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders'";
+        assert_eq!(db.text(keys).await, "by_a,by_b,by_c,PRIMARY");
     }
 }

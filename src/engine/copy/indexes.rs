@@ -23,9 +23,13 @@ const SORT_BYTES: u64 = 32 << 20;
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 const NOT_SEEN: u32 = 5;
 
+/// Carries the AUTO_INCREMENT column while the index that will is put off.
+const STAND_IN: &str = "_lk_auto_increment";
+
 /// What of a plan's shadow is built later: whole definitions, ready to stand after `ADD`.
 ///
-/// Unique indexes always are. While chunks and changes of different moments are in the shadow, a
+/// Unique indexes always are, and all of them: of the values that a row has in several, `INSERT … ON DUPLICATE KEY UPDATE` goes
+/// by the index that was made first. While chunks and changes of different moments are in the shadow, a
 /// value that went from one row to another may be there twice for a while, and nobody could tell
 /// that from a true duplicate. After the copy there are true ones only.
 pub fn to_defer(plan: &TablePlan, defer_all: bool) -> Vec<Key> {
@@ -38,17 +42,16 @@ pub fn to_defer(plan: &TablePlan, defer_all: bool) -> Vec<Key> {
         .filter(|k| k.name != key.target_index && k.name != "PRIMARY")
         // The first FULLTEXT index rebuilds the table; such an index is cheaper from the start.
         .filter(|k| k.kind == KeyKind::BTree && (k.unique || defer_all))
-        .filter(|k| !carries_auto_increment(shadow, k))
+        .filter(|k| k.unique || !carries_auto_increment(shadow, k))
         .cloned()
         .collect()
 }
 
 /// Is there a unique key, besides the one that rows go by, while rows of different moments are in the shadow?
-pub fn stays_unique(plan: &TablePlan) -> bool {
+pub fn stays_unique(plan: &TablePlan, later: &[Key]) -> bool {
     let (Some(shadow), Some(copied_by)) = (&plan.shadow, &plan.key) else {
         return false;
     };
-    let later = to_defer(plan, false);
     let stays =
         |key: &&Key| key.unique && key.name != copied_by.target_index && !later.contains(key);
     shadow.keys.iter().filter(stays).any(|key| {
@@ -115,15 +118,21 @@ pub async fn drop_deferred(
     if deferred.is_empty() {
         return Ok(());
     }
-    let drops: Vec<String> = deferred
+    let mut clauses: Vec<String> = deferred
         .iter()
         .map(|k| format!("DROP INDEX {}", quote(&k.name)))
         .collect();
+    let is_carried = (shadow.keys.iter())
+        .any(|key| !deferred.contains(key) && carries_auto_increment(shadow, key));
+    let counter = shadow.columns.iter().find(|column| column.auto_increment);
+    if let (false, Some(counter)) = (is_carried, counter) {
+        clauses.push(format!("ADD INDEX {STAND_IN} ({})", quote(&counter.name)));
+    }
     session
         .run(&format!(
             "ALTER TABLE {} {}",
             shadow.quoted(),
-            drops.join(", ")
+            clauses.join(", ")
         ))
         .await
         .map(drop)
@@ -154,12 +163,15 @@ pub async fn build(
     if missing.is_empty() {
         return Ok(());
     }
-    let adds: Vec<String> = missing
+    let mut clauses: Vec<String> = missing
         .iter()
         .map(|k| format!("ADD {}", k.definition))
         .collect();
+    if now.keys.iter().any(|key| key.name == STAND_IN) {
+        clauses.push(format!("DROP INDEX {STAND_IN}"));
+    }
     tune(context, session).await?;
-    let sql = format!("ALTER TABLE {} {}", shadow.quoted(), adds.join(", "));
+    let sql = format!("ALTER TABLE {} {}", shadow.quoted(), clauses.join(", "));
     fail_point::at("index.build.before");
     let result = run_stoppable(context, session, &sql).await?;
     fail_point::at("index.build.after");

@@ -50,7 +50,8 @@ impl Engine {
             .map(|l| l.as_ref().is_none_or(|l| l.ordered()));
         let routing = Arc::new(Routing::new(ordered));
         for (table, plan) in head.plans.iter().enumerate() {
-            if indexes::stays_unique(plan) {
+            let later = head.deferred.get(table).map_or(&[][..], Vec::as_slice);
+            if indexes::stays_unique(plan, later) {
                 routing.stays_unique(table);
             }
         }
