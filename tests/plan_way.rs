@@ -346,6 +346,16 @@ async fn the_copy_goes_by_a_key_that_means_the_same_in_both_tables() {
             Err("approximate"),
         ),
         ("id INT, UNIQUE KEY (id)", "FORCE", Err("may be NULL")),
+        (
+            "s SET('x', '') PRIMARY KEY, a INT",
+            "MODIFY a BIGINT",
+            Err("an empty member"),
+        ),
+        (
+            "s SET('x', '') PRIMARY KEY, a INT NOT NULL, UNIQUE KEY by_a (a)",
+            "MODIFY a BIGINT NOT NULL",
+            Ok("by_a>by_a"),
+        ),
         // By any other key a code that moves between rows would be there twice for a while.
         (
             "id INT PRIMARY KEY, code INT NOT NULL, UNIQUE KEY by_code (code)",

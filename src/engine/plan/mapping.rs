@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::engine::EngineError;
+use crate::engine::conversion::types::has_empty_member;
 use crate::engine::syntax::statement::Alter;
 use crate::engine::table::{Carried, Column, CopyKey, DataType, Key, KeyKind, TableDefinition};
 
@@ -187,6 +188,13 @@ fn plain_columns(key: &Key, table: &TableDefinition) -> Result<Vec<usize>, Strin
         }
         if matches!(column.data_type, DataType::Float | DataType::Double) {
             return Err(format!("{} is approximate", column.name));
+        }
+        // The server looks such a value up by its text, which is that of no member at all.
+        if column.data_type == DataType::Set && has_empty_member(column) {
+            return Err(format!(
+                "{} has an empty member, by which no row is found",
+                column.name
+            ));
         }
         columns.push(ordinal);
     }
