@@ -6,7 +6,6 @@ mod support;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::Engine;
-use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 /// A table, its rows, and what is done to it.
 const CHANGES: [(&str, &str, &str); 47] = [
@@ -270,27 +269,26 @@ const TOGETHER: usize = 7;
 
 async fn every_change_ends_as_the_servers_own(streamed: bool) {
     let mut db = Deployment::fresh().await;
+    db.create_far().await;
     db.run("SET time_zone = '+00:00'").await;
     for (number, changes) in CHANGES.chunks(TOGETHER).enumerate() {
-        let insert = |table: &str, rows: &str| {
+        let insert = |at: usize, rows: &str| {
             format!(
-                "SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; INSERT INTO {table} VALUES {rows}; SET sql_mode = DEFAULT"
+                "SET sql_mode = 'NO_AUTO_VALUE_ON_ZERO'; INSERT INTO t{at} VALUES {rows}; SET sql_mode = DEFAULT"
             )
         };
         for (at, (columns, rows, change)) in changes.iter().enumerate() {
-            db.run(&format!("DROP TABLE IF EXISTS t{at}, twin{at}"))
-                .await;
-            db.run(&format!("CREATE TABLE t{at} ({columns})")).await;
+            let create = format!("DROP TABLE IF EXISTS t{at}; CREATE TABLE t{at} ({columns})");
+            db.run(&create).await;
             if !streamed {
-                db.run(&insert(&format!("t{at}"), rows)).await;
+                db.run(&insert(at, rows)).await;
             }
-            let columns = columns.replace("pos ", "pos_twin ");
-            db.run(&format!("CREATE TABLE twin{at} ({columns})")).await;
-            db.run(&insert(&format!("twin{at}"), rows)).await;
-            let change = change
-                .replace("pos,", "pos_twin,")
-                .replace("small", "small_twin");
-            db.run(&format!("SET sql_mode = CONCAT(@@GLOBAL.sql_mode, ',NO_AUTO_VALUE_ON_ZERO'); ALTER TABLE twin{at} {change}; SET sql_mode = DEFAULT")).await;
+            db.run_far(&create).await;
+            db.run_far(&insert(at, rows)).await;
+            db.run_far(&format!(
+                "SET sql_mode = CONCAT(@@GLOBAL.sql_mode, ',NO_AUTO_VALUE_ON_ZERO'); ALTER TABLE t{at} {change}; SET sql_mode = DEFAULT"
+            ))
+            .await;
         }
 
         let statements: Vec<String> = changes
@@ -311,7 +309,7 @@ async fn every_change_ends_as_the_servers_own(streamed: bool) {
             .unwrap_or_else(|e| panic!("{statements:#?}: {}", e.message()));
         if streamed {
             for (at, (_, rows, _)) in changes.iter().enumerate() {
-                db.run(&insert(&format!("t{at}"), rows)).await;
+                db.run(&insert(at, rows)).await;
             }
         }
         engine
@@ -322,67 +320,8 @@ async fn every_change_ends_as_the_servers_own(streamed: bool) {
         engine.remove_due().await.unwrap();
         engine.close().await;
         for (at, (.., change)) in changes.iter().enumerate() {
-            is_as_its_twin(&mut db, at, change, streamed).await;
+            let context = format!("{change}, streamed: {streamed}");
+            db.is_as_its_twin(&format!("t{at}"), &context).await;
         }
     }
-}
-
-async fn is_as_its_twin(db: &mut Deployment, at: usize, change: &str, streamed: bool) {
-    let (table, twin) = (format!("t{at}"), format!("twin{at}"));
-    let plain = |text: String| {
-        let text = text.replace("small_twin", "small").replace("twin", "t");
-        let mut lines: Vec<String> = text
-            .lines()
-            .map(|l| l.trim_end_matches(',').to_owned())
-            .collect();
-        lines.sort();
-        lines.join("\n")
-    };
-    let (ours, theirs) = (show(db, &table).await, show(db, &twin).await);
-    // The counter may be ahead, never behind.
-    let counter = |text: &str| {
-        text.split("AUTO_INCREMENT=")
-            .nth(1)
-            .and_then(|t| t.split(' ').next()?.parse::<u64>().ok())
-    };
-    assert!(counter(&ours) >= counter(&theirs), "{change}: {ours}");
-    let without = |text: String| match counter(&text) {
-        Some(n) => text.replace(&format!(" AUTO_INCREMENT={n}"), ""),
-        None => text,
-    };
-    assert_eq!(plain(without(ours)), plain(without(theirs)), "{change}");
-    assert_eq!(
-        content(db, &table).await,
-        content(db, &twin).await,
-        "{change}, streamed: {streamed}"
-    );
-}
-
-async fn show(db: &mut Deployment, table: &str) -> String {
-    let row = db
-        .root
-        .fetch_one(AssertSqlSafe(format!("SHOW CREATE TABLE {table}")))
-        .await
-        .unwrap();
-    row.try_get_unchecked(1).unwrap()
-}
-
-/// All rows, every column in hex, the invisible too.
-async fn content(db: &mut Deployment, table: &str) -> Vec<String> {
-    let columns = db
-        .text(&format!(
-            "SELECT GROUP_CONCAT('COALESCE(HEX(CAST(`', REPLACE(COLUMN_NAME, '`', '``'), '` AS BINARY)), ''-'')' ORDER BY ORDINAL_POSITION) \
-               FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}'"
-        ))
-        .await;
-    let rows = db
-        .root
-        .fetch_all(AssertSqlSafe(format!(
-            "SELECT CONCAT_WS('|', {columns}) AS r FROM {table} ORDER BY r"
-        )))
-        .await
-        .unwrap();
-    rows.iter()
-        .map(|row| row.try_get_unchecked::<String, _>(0).unwrap())
-        .collect()
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports)] // each test binary uses its own part
 
 mod half;
+mod twin;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
