@@ -371,37 +371,73 @@ async fn a_text_key_goes_from_utf8mb3_to_its_namesake_in_utf8mb4() {
 /// Of the rows that a new one meets, it goes by the index that was made first; and AUTO_INCREMENT wants one of its own all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_duplicate_key_update_meets_the_same_row_as_before() {
-    for index_build in ["deferred", "inline"] {
+    for (keys, index_build) in [
+        (
+            "PRIMARY KEY (id), UNIQUE KEY by_a (a), UNIQUE KEY by_b (b)",
+            "deferred",
+        ),
+        (
+            "PRIMARY KEY (id), UNIQUE KEY by_a (a), UNIQUE KEY by_b (b)",
+            "inline",
+        ),
+        (
+            "UNIQUE KEY by_w (w), UNIQUE KEY by_b (b), UNIQUE KEY by_a (a)",
+            "auto",
+        ),
+        // Rows go by none of these: a part of a text, and what is approximate.
+        (
+            "PRIMARY KEY (f), UNIQUE KEY by_w (w(2)), UNIQUE KEY by_b (b)",
+            "auto",
+        ),
+        (
+            "UNIQUE KEY by_f (f), UNIQUE KEY by_w (w), UNIQUE KEY by_b (b)",
+            "auto",
+        ),
+    ] {
         let mut db = Deployment::fresh().await;
-        db.run(
-            "CREATE TABLE orders (id INT PRIMARY KEY, a INT NOT NULL, b INT NOT NULL AUTO_INCREMENT, c INT, \
-               UNIQUE KEY by_a (a), UNIQUE KEY by_b (b), KEY by_c (c)); \
-             INSERT INTO orders VALUES (1, 1, 1, 1), (2, 2, 2, 2); CREATE TABLE twin LIKE orders; \
-             INSERT INTO twin SELECT * FROM orders",
-        )
+        db.run(&format!(
+            "CREATE TABLE orders (id INT NOT NULL, w VARCHAR(9) NOT NULL, a INT NOT NULL, b INT NOT NULL AUTO_INCREMENT, c INT, \
+               f FLOAT NOT NULL, {keys}, KEY by_c (c)); \
+             INSERT INTO orders VALUES (1, 'w1', 1, 1, 1, 1.5), (2, 'w2', 2, 2, 2, 2.5); CREATE TABLE twin LIKE orders; \
+             INSERT INTO twin SELECT * FROM orders"
+        ))
         .await;
         let job = Job {
-            options: serde_json::json!({ "index_build": index_build }),
+            options: serde_json::json!({ "index_build": index_build, "hold_old_table_seconds": 0 }),
             ..db.job(&["ALTER TABLE orders MODIFY c BIGINT"])
         };
         let (engine, _lease) = copied(&db, job).await;
-        db.run("INSERT INTO orders (id, a, c) VALUES (3, 3, 3); INSERT INTO twin (id, a, c) VALUES (3, 3, 3)")
-            .await;
-        let content =
-            "SELECT GROUP_CONCAT(CONCAT_WS(',', id, a, b, c) ORDER BY id SEPARATOR ' ') FROM ";
-        swapped_alike(&mut db, engine, &format!("{content}orders")).await;
-        let mut contents = Vec::new();
         for table in ["orders", "twin"] {
             db.run(&format!(
-                "INSERT INTO {table} VALUES (9, 1, 2, 9) ON DUPLICATE KEY UPDATE c = c + 100; \
-                 INSERT INTO {table} (id, a) VALUES (4, 4)"
+                "INSERT INTO {table} (id, w, a, c, f) VALUES (3, 'w3', 3, 3, 3.5)"
             ))
             .await;
-            contents.push(db.text(&format!("{content}{table}")).await);
         }
-        assert_eq!(contents[0], contents[1], "{index_build}");
-        let keys = "SELECT GROUP_CONCAT(DISTINCT INDEX_NAME ORDER BY INDEX_NAME) FROM information_schema.STATISTICS \
-                     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders'";
-        assert_eq!(db.text(keys).await, "by_a,by_b,by_c,PRIMARY");
+        let content =
+            "SELECT GROUP_CONCAT(CONCAT_WS(',', id, w, a, b, c) ORDER BY id SEPARATOR ' ') FROM ";
+        swapped_alike(&mut db, engine, &format!("{content}orders")).await;
+        db.run("ALTER TABLE twin MODIFY c BIGINT, ALGORITHM=COPY")
+            .await;
+        let schema = db.schema.clone();
+        let mut ends = Vec::new();
+        for table in ["orders", "twin"] {
+            db.run(&format!(
+                "INSERT INTO {table} VALUES (9, 'w1', 2, 3, 9, 9.5) ON DUPLICATE KEY UPDATE c = c + 100; \
+                 INSERT INTO {table} (id, w, a, f) VALUES (4, 'w4', 4, 4.5)"
+            ))
+            .await;
+            // Of those that are not unique, none is made in a place of its own.
+            let order = format!(
+                "SELECT GROUP_CONCAT(i.NAME ORDER BY i.INDEX_ID) FROM information_schema.INNODB_INDEXES AS i \
+                   JOIN information_schema.INNODB_TABLES AS t ON t.TABLE_ID = i.TABLE_ID \
+                  WHERE t.NAME = '{schema}/{table}' AND i.TYPE IN (2, 3)"
+            );
+            let content = db.text(&format!("{content}{table}")).await;
+            ends.push((content, db.text(&order).await));
+        }
+        assert_eq!(ends[0], ends[1], "{keys}, {index_build}");
+        let keys = "SELECT GROUP_CONCAT(INDEX_NAME) FROM information_schema.STATISTICS \
+                     WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'orders' AND INDEX_NAME LIKE '\\_lk%'";
+        assert_eq!(db.text(keys).await, "NULL");
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a key range of the original is the same range of the shadow.
 
 use super::types::{same_type, type_text};
-use crate::engine::table::{DataType, TableDefinition, TablePlan};
+use crate::engine::table::{Column, DataType, TablePlan};
 
 /// Why the rows of both tables could not be compared range by range; for preflight.
 pub fn not_comparable(plan: &TablePlan) -> Option<String> {
@@ -10,9 +10,11 @@ pub fn not_comparable(plan: &TablePlan) -> Option<String> {
         plan.shadow.as_ref()?,
         plan.key.as_ref()?,
     );
-    let mut pairs = key.source.iter().zip(&key.target);
-    let (&s, &t) = pairs.find(|&(&s, &t)| !keeps_order(original, s, shadow, t))?;
-    let (was, now) = (&original.columns[s], &shadow.columns[t]);
+    let pairs = key.source.iter().zip(&key.target);
+    let columns = |(s, t): (&usize, &usize)| (&original.columns[*s], &shadow.columns[*t]);
+    let (was, now) = pairs
+        .map(columns)
+        .find(|(was, now)| !keeps_order(was, now))?;
     Some(format!(
         "column {} of {} goes from {} to {}: it is part of {}, the key that rows are compared by, \
          and the changed table could not be verified; keep this column as it is",
@@ -25,8 +27,7 @@ pub fn not_comparable(plan: &TablePlan) -> Option<String> {
 }
 
 /// Whether a key column sorts in the shadow as it does in the original, by the same literals.
-fn keeps_order(original: &TableDefinition, s: usize, shadow: &TableDefinition, t: usize) -> bool {
-    let (source, target) = (&original.columns[s], &shadow.columns[t]);
+pub fn keeps_order(source: &Column, target: &Column) -> bool {
     same_type(source, target)
         || source.data_type.is_integer() && target.data_type.is_integer()
         || source.data_type.is_text() && target.data_type.is_text() && source.compares_as(target)

@@ -26,6 +26,10 @@ const NOT_SEEN: u32 = 5;
 /// Carries the AUTO_INCREMENT column while the index that will is put off.
 const STAND_IN: &str = "_lk_auto_increment";
 
+/// The index that rows went by, built once more behind those that belong before it. It takes the place and the name of the first
+/// in one statement, so that there is one of that name at any time.
+const ONCE_MORE: &str = "_lk_once_more";
+
 /// What of a plan's shadow is built later: whole definitions, ready to stand after `ADD`.
 ///
 /// Unique indexes always are, and all of them: of the values that a row has in several, `INSERT … ON DUPLICATE KEY UPDATE` goes
@@ -141,6 +145,22 @@ pub async fn drop_deferred(
         ))
 }
 
+/// The key that rows go by, where one that is built later comes before it.
+fn out_of_order<'a>(plan: &'a TablePlan, deferred: &[Key]) -> Option<&'a Key> {
+    let (shadow, copied_by) = (plan.shadow.as_ref()?, plan.key.as_ref()?);
+    let mut keys = shadow.keys.iter();
+    let is_late = keys
+        .by_ref()
+        .take_while(|key| key.name != copied_by.target_index)
+        .any(|key| key.unique && deferred.contains(key));
+    is_late.then(|| {
+        shadow
+            .keys
+            .iter()
+            .find(|key| key.name == copied_by.target_index)
+    })?
+}
+
 /// Adds those of `deferred` that are not there, in one statement.
 pub async fn build(
     context: &Context,
@@ -149,57 +169,89 @@ pub async fn build(
     deferred: &[Key],
 ) -> Result<(), Halt> {
     let plan = &context.plans[index];
-    let (Some(shadow), Some(original)) = (&plan.shadow, &plan.original) else {
+    let Some(shadow) = &plan.shadow else {
         return Ok(());
     };
     let now = catalog::table(session, &shadow.schema, &shadow.name).await?;
     let Some(now) = now else {
         return Err(EngineError::LeaseLost(format!("{} is gone", shadow.quoted())).into());
     };
-    let missing: Vec<&Key> = deferred
-        .iter()
-        .filter(|k| now.keys.iter().all(|n| n.name != k.name))
+    let has = |name: &str| now.keys.iter().any(|key| key.name == name);
+    let missing: Vec<&Key> = deferred.iter().filter(|k| !has(&k.name)).collect();
+    let once_more = out_of_order(plan, deferred);
+    // In the order of the statement.
+    let mut clauses: Vec<String> = (shadow.keys.iter())
+        .filter_map(|key| {
+            let (name, definition) = (quote(&key.name), &key.definition);
+            if missing.contains(&key) {
+                Some(format!("ADD {definition}"))
+            } else if once_more == Some(key) && !missing.is_empty() {
+                Some(format!("ADD {}", definition.replacen(&name, ONCE_MORE, 1)))
+            } else {
+                None
+            }
+        })
         .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let mut clauses: Vec<String> = missing
-        .iter()
-        .map(|k| format!("ADD {}", k.definition))
-        .collect();
-    if now.keys.iter().any(|key| key.name == STAND_IN) {
+    if has(STAND_IN) {
         clauses.push(format!("DROP INDEX {STAND_IN}"));
     }
-    tune(context, session).await?;
-    let sql = format!("ALTER TABLE {} {}", shadow.quoted(), clauses.join(", "));
-    fail_point::at("index.build.before");
-    let result = run_stoppable(context, session, &sql).await?;
-    fail_point::at("index.build.after");
-    match result {
-        Ok(()) => Ok(()),
-        Err(error) if matches!(server_error::number(&error), Some(1062 | 1586)) => {
-            let rows = duplicates(session, plan, shadow, &missing)
+    if !missing.is_empty() {
+        tune(context, session).await?;
+        fail_point::at("index.build.before");
+        let sql = format!("ALTER TABLE {} {}", shadow.quoted(), clauses.join(", "));
+        let result = run_stoppable(context, session, &sql).await?;
+        fail_point::at("index.build.after");
+        if let Err(error) = result {
+            return Err(refused(session, plan, &missing, error).await);
+        }
+    }
+    if let Some(key) = once_more
+        && (!missing.is_empty() || has(ONCE_MORE))
+    {
+        let name = quote(&key.name);
+        let sql = format!(
+            "ALTER TABLE {} DROP INDEX {name}, RENAME INDEX {ONCE_MORE} TO {name}",
+            shadow.quoted()
+        );
+        let result = run_stoppable(context, session, &sql).await?;
+        result.map_err(EngineError::while_doing("putting indexes in their order"))?;
+    }
+    Ok(())
+}
+
+/// Why indexes could not be built, for people.
+async fn refused(
+    session: &mut Session,
+    plan: &TablePlan,
+    missing: &[&Key],
+    error: sqlx::Error,
+) -> Halt {
+    let (Some(shadow), Some(original)) = (&plan.shadow, &plan.original) else {
+        return EngineError::while_doing("building indexes")(error).into();
+    };
+    match server_error::number(&error) {
+        Some(1062 | 1586) => {
+            let rows = duplicates(session, plan, shadow, missing)
                 .await
                 .unwrap_or_default();
-            Err(EngineError::permanent(format!(
+            EngineError::permanent(format!(
                 "the new unique index cannot be built on {}: {}{rows}; remove the duplicate, and \
                  start again",
                 original.quoted(),
                 plan.in_own_names(&server_error::words(&error))
             ))
-            .into())
         }
-        Err(error) if is_final(&error) => {
+        number if is_final(&error) => {
             let said = plan.in_own_names(&server_error::words_of_a_row(&error));
-            Err(EngineError::permanent(format!(
+            EngineError::permanent(format!(
                 "the indexes of {} cannot be built on its copy: {said} ({}); correct that, and start again",
                 original.quoted(),
-                server_error::number(&error).unwrap_or_default()
+                number.unwrap_or_default()
             ))
-            .into())
         }
-        Err(error) => Err(EngineError::while_doing("building indexes")(error).into()),
+        _ => EngineError::while_doing("building indexes")(error),
     }
+    .into()
 }
 
 /// Whether the rows, or the definition, are at fault. A table that is gone is somebody's doing, and is looked into elsewhere.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::engine::EngineError;
+use crate::engine::conversion::key_order::keeps_order;
 use crate::engine::conversion::types::has_empty_member;
 use crate::engine::syntax::statement::Alter;
 use crate::engine::table::{Carried, Column, CopyKey, DataType, Key, KeyKind, TableDefinition};
@@ -82,7 +83,7 @@ pub fn copy_key(
 ) -> Result<CopyKey, EngineError> {
     let target_of: HashMap<usize, usize> = carried.iter().map(|c| (c.source, c.target)).collect();
     let mut reasons = Vec::new();
-    let mut best: Option<((bool, bool, u64), CopyKey)> = None;
+    let mut best: Option<(_, CopyKey)> = None;
     for key in original.keys.iter().filter(|key| key.unique) {
         let source = match plain_columns(key, original) {
             Ok(columns) => columns,
@@ -131,14 +132,18 @@ pub fn copy_key(
             ));
             continue;
         };
-        // What becomes the primary key: it is there from the start, and by any other key a value of it that goes from one row
-        // to another would be a duplicate for a while. Then what was the primary key, else the shortest: a row's address is
-        // part of every other key.
-        let columns = source.iter().map(|c| width(&original.columns[*c]));
+        // One that rows can be compared by. Of those, what becomes the primary key: it is there from the start, and by any other
+        // key a value of it that goes from one row to another would be a duplicate for a while. Then what was the primary
+        // key, else the first: without a primary key, rows lie in its order.
+        let compares = source
+            .iter()
+            .zip(&target)
+            .all(|(s, t)| keeps_order(&original.columns[*s], &shadow.columns[*t]));
         let cost = (
+            !compares,
             twin.name != "PRIMARY",
             key.name != "PRIMARY",
-            columns.sum::<u64>(),
+            shadow.keys.iter().position(|other| other.name == twin.name),
         );
         if best.as_ref().is_none_or(|(other, _)| cost < *other) {
             best = Some((
@@ -240,16 +245,5 @@ fn described(column: &Column) -> String {
     match &column.collation {
         Some(collation) => format!("{} {collation}", column.column_type),
         None => column.column_type.clone(),
-    }
-}
-
-fn width(column: &Column) -> u64 {
-    match column.data_type {
-        DataType::TinyInt | DataType::Year => 1,
-        DataType::SmallInt => 2,
-        DataType::MediumInt | DataType::Date | DataType::Time => 3,
-        DataType::Int | DataType::Timestamp => 4,
-        DataType::BigInt | DataType::DateTime | DataType::Bit => 8,
-        _ => column.max_bytes.unwrap_or(16),
     }
 }
