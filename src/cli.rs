@@ -53,8 +53,8 @@ pub struct Global {
     /// Settings in TOML [default: lockkeeper/config.toml in the user's configuration folder]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How logs are written to standard error: text or json
-    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORMAT")]
+    /// How logs are written to standard error
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORMAT", value_parser = ["text", "json"])]
     log_format: Option<String>,
     /// Answers as JSON
     #[arg(long, global = true, help_heading = GLOBAL)]

@@ -15,7 +15,7 @@ use crate::engine::names::Owner;
 use crate::engine::session::{Session, Sessions};
 use crate::server_error;
 
-pub use checkup::{Finding, Severity, checkup};
+pub use checkup::{Finding, Severity, Whose, checkup};
 pub use drift::{Drift, drift};
 pub use trial::{Change, Examination, Planned, TableText, examine};
 

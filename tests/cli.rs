@@ -379,6 +379,40 @@ async fn without_a_deployment_there_is_nothing_to_look_at_or_to_change() {
     }
 }
 
+/// No line of `health`, as nothing waits for a person; but nobody is told that all is well.
+#[tokio::test]
+async fn doctor_tells_of_a_failure_that_the_others_go_on_after() {
+    let database = TestDatabase::fresh().await;
+    for number in 0..2 {
+        let (name, host) = (format!("d{number}"), format!("db{number}.example"));
+        done(&database, &["deployment", "add", &name, &host]);
+    }
+    let parallel = [
+        "submit",
+        "--schema",
+        "shop",
+        "-e",
+        ALTER,
+        "-y",
+        "--cutover-policy",
+        "parallel",
+    ];
+    done(&database, &parallel);
+    let mut session = database.connect().await;
+    let claims = "CALL driver_register('driver-1', '0.1.0', 1, NULL); CALL operation_claim_copy('driver-1', NULL); \
+                  CALL operation_claim_copy('driver-1', NULL)";
+    support::run(&mut session, claims).await;
+    let token = "SELECT CAST(lease_token AS CHAR) FROM operation_live WHERE deployment = 'd0'";
+    let token: String = support::one(&mut session, token).await;
+    let operation = "SELECT operation_id FROM operation_live WHERE deployment = 'd0'";
+    let operation: u64 = support::one(&mut session, operation).await;
+    let fail = format!("CALL operation_fail({operation}, '{token}', 'no room', 0)");
+    support::run(&mut session, fail).await;
+    let told = "note: apply 1 goes on after a failure, 0 of 2 have the change: d0: no room; see `lockkeeper why 1`; \
+                `lockkeeper stop 1` holds the others\nAll else is well.\n";
+    assert_eq!(done(&database, &["doctor"]), told);
+}
+
 /// Four of six have the change, the fifth fails, and the sixth never starts.
 #[tokio::test]
 async fn a_rollout_that_ended_half_way_is_told_of_by_doctor_watch_and_why() {

@@ -678,7 +678,7 @@ async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swappe
     let mut reader = Deployment::on(db.settings.clone()).await;
     let mut cleaner = Deployment::on(db.settings.clone()).await;
     let orders = format!("`{}`.orders", db.schema);
-    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    let (mut engine, lease) = copied(&db, db.job(&[CHANGE])).await;
     reader
         .run(&format!(
             "START TRANSACTION; SELECT COUNT(*) FROM {orders} INTO @n"
@@ -707,6 +707,10 @@ async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swappe
     let first = db.text(&locks).await;
     support::eventually("the swap gives way", PATIENCE, async || {
         first == "0" || db.text(&locks).await != first
+    })
+    .await;
+    support::eventually("it says to whom", PATIENCE, async || {
+        lease.progress().throttled_by.is_some()
     })
     .await;
     reader.run("COMMIT").await;

@@ -321,13 +321,18 @@ async fn doctor_shows_settings_and_leftovers_and_whose_they_are() {
     for statement in [
         "CREATE TABLE shop._lk_00000000_7_1_0_trial (id INT PRIMARY KEY)",
         "CREATE TABLE shop._lk_0a1b2c3d_41_5_0_new (id INT PRIMARY KEY)",
+        "CREATE TABLE shop._lk_0a1b2c3d_42_drop0_20240102030405 (id INT PRIMARY KEY)",
+        "CREATE TABLE shop._lk_0a1b2c3d_43_drop0_20240102030405 (id INT PRIMARY KEY)",
+        "CREATE TABLE shop._lk_99999999_44_drop0_20240102030405 (id INT PRIMARY KEY)",
         "SET GLOBAL binlog_row_image = MINIMAL",
     ] {
         run(&mut session, statement.to_owned()).await;
     }
     let whose = |artifact: &lockkeeper::engine::names::Artifact| {
-        (artifact.installation == "0a1b2c3d")
-            .then(|| format!("operation {} of ours", artifact.operation_id))
+        (artifact.installation == "0a1b2c3d").then(|| preflight::Whose {
+            words: format!("operation {} of ours", artifact.operation_id),
+            is_reverted: artifact.operation_id == 43,
+        })
     };
     let findings = preflight::checkup(&place("d0", &settings), &access(&settings), &[], whose)
         .await
@@ -349,7 +354,47 @@ async fn doctor_shows_settings_and_leftovers_and_whose_they_are() {
         said("leftovers").contains("0_new of operation 41 of ours, lease epoch 5"),
         "{findings:?}"
     );
+    for part in [
+        "the former table of operation 42 of ours",
+        "the changed table of operation 43 of ours",
+        "where its control schema is gone: DROP TABLE `shop`.`_lk_99999999_44_",
+    ] {
+        assert!(said("leftovers").contains(part), "{part}: {findings:?}");
+    }
     assert!(said("disk").contains("MB"), "{findings:?}");
+}
+
+/// Tables of the rules are no application's: a right on them would undo the roles.
+#[tokio::test]
+async fn doctor_asks_for_no_right_on_the_control_schema_and_for_those_that_no_schema_has() {
+    let database = TestDatabase::fresh().await;
+    let roles = database.roles();
+    for role in [&roles[0], &roles[2]] {
+        let account = database.account(&[role.as_str()]).await;
+        let findings = preflight::checkup(&place("d0", &account), &access(&account), &[], |_| None)
+            .await
+            .expect("reachable");
+        let of = |subject: &str| {
+            let of = findings.iter().filter(|one| one.subject == subject);
+            of.collect::<Vec<_>>()
+        };
+        let rights = of("privileges");
+        assert_eq!(rights[0].severity, Severity::Error, "{findings:?}");
+        assert!(
+            rights[0]
+                .remedy
+                .starts_with("GRANT REPLICATION SLAVE, REPLICATION CLIENT, PROCESS ON *.* TO"),
+            "{findings:?}"
+        );
+        assert!(
+            rights
+                .iter()
+                .all(|one| !one.remedy.contains(database.schema())),
+            "{findings:?}"
+        );
+        let leftovers = of("leftovers");
+        assert_eq!(leftovers[0].severity, Severity::Note, "{findings:?}");
+    }
 }
 
 /// A table says of itself that it is far larger than any disk.

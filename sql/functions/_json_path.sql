@@ -9,4 +9,4 @@ CREATE FUNCTION _json_path (in_pointer LONGTEXT CHARACTER SET utf8mb4)
     DETERMINISTIC
     NO SQL
     SQL SECURITY DEFINER
-RETURN REGEXP_REPLACE(REGEXP_REPLACE(CONCAT('$', SUBSTRING(in_pointer, 2)), '/([0-9]+)(?=/|$)', '[$1]'), '/([^/\\[]+)', '."$1"')
+RETURN REGEXP_REPLACE(REGEXP_REPLACE(CONCAT('$', SUBSTRING(in_pointer, 2)), '/([0-9]+)(?=/|$)', '[$1]'), '/([^/\\[]*)', '."$1"')

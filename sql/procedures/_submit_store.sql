@@ -20,8 +20,10 @@ BEGIN
     DECLARE v_trouble     TEXT CHARACTER SET utf8mb4;
     DECLARE v_ttl_seconds INT UNSIGNED;
 
-    SELECT MIN(CONCAT('table ', LEFT(h.table_name, 40), ' on ', LEFT(h.deployment, 30), ' is held by apply ', h.apply_id,
-                      '; wait for it or CALL apply_cancel(', h.apply_id, ', …)'))
+    -- Names of shards differ at their ends.
+    SELECT MIN(CONCAT('table ', LEFT(h.table_name, 40), ' on ',
+                      IF(CHAR_LENGTH(h.deployment) <= 30, h.deployment, CONCAT(LEFT(h.deployment, 9), '…', RIGHT(h.deployment, 20))),
+                      ' is held by apply ', h.apply_id, '; wait for it, or cancel it'))
       INTO v_trouble
       FROM JSON_TABLE(in_deployments, '$[*]' COLUMNS (deployment VARCHAR(64) PATH '$')) AS d
       JOIN JSON_TABLE(in_tasks, '$[*]' COLUMNS (table_name VARCHAR(64) PATH '$.table')) AS t

@@ -4,13 +4,14 @@
 -- applies), the claim that it is to be offered to and the directive that its driver is to get. _apply_refresh stores claim
 -- and directive; operation_blocked shows the cause; consistency compares. Nobody else decides.
 --
+-- window_ends_at  until when a person may decide to revert; NULL where nobody may, or where that depends on a swap to come
 -- cause  NULL (open), 'cancel', 'stop', 'revert' (a request closes it), 'order' (an earlier sibling), 'all_parked' (any
 --        sibling), 'max_copies', 'not_due' (without a slot besides; with one only the time is in the way, and no gate), 'defer'
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _operation_gate (
     operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, cause, blocker_position, is_for_good,
-    recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_open
+    recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_open, window_ends_at
 ) AS
 SELECT judged.operation_id,
        judged.apply_id,
@@ -53,7 +54,12 @@ SELECT judged.operation_id,
           judged.skip_request_id IS NULL
           AND (   IF(judged.revert_scope = 'apply', judged.windows_end_at, judged.revert_until) > UTC_TIMESTAMP(6)
                OR judged.revert_request_id IS NOT NULL
-               OR (judged.revert_scope = 'apply' AND judged.next_swap_position IS NOT NULL)), NULL)
+               OR (judged.revert_scope = 'apply' AND judged.next_swap_position IS NOT NULL)), NULL),
+       CASE
+           WHEN judged.state <> 'revert_window' OR judged.skip_request_id IS NOT NULL OR judged.revert_request_id IS NOT NULL THEN NULL
+           WHEN judged.revert_scope <> 'apply'                                            THEN judged.revert_until
+           WHEN judged.next_swap_position IS NULL                                         THEN judged.windows_end_at
+       END
   FROM (
        SELECT l.operation_id, l.apply_id, l.position, l.deployment, l.state, l.is_held, l.lease_token, l.claim, l.directive,
               l.next_attempt_at, l.skip_request_id, l.revert_request_id, l.revert_until,

@@ -8,7 +8,7 @@ VIEW _request_outcome (request_id, apply_id, status, outcome) AS
 SELECT ended.request_id,
        ended.apply_id,
        ended.status,
-       CONCAT(ended.command, CASE ended.status WHEN 'done' THEN ' was carried out: ' ELSE ' had nothing left to act on: ' END,
+       CONCAT(ended.command, CASE ended.status WHEN 'done' THEN ' was carried out; now ' ELSE ' had nothing left to act on; now ' END,
               ended.stopped, ' stopped, ', ended.swapped, ' swapped, ', ended.reverted, ' reverted, ', ended.cancelled, ' cancelled')
   FROM (
        SELECT r.request_id,

@@ -1,7 +1,8 @@
 -- View: operation_waiting
 --
 -- Why an operation does not move, in one sentence; one row for each unsettled one that no driver works on at full speed. Who
--- may go on, or what shuts its gate; that it was stopped, waits for a person's word, lost its driver, or is throttled.
+-- may go on, or what shuts its gate; that it was stopped, waits for a person's word, lost its driver, is throttled, or
+-- whom its swap gives way to. Of one that has swapped: until when it can be reverted.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW operation_waiting (operation_id, apply_id, deployment, state, reason) AS
@@ -23,13 +24,28 @@ SELECT w.operation_id,
                   THEN CONCAT('Any driver may claim its ', _claim_words(c.claim, c.state), ' now.')
                   -- One on hold keeps its lease, and has a gate before it all the same.
                   WHEN g.lease_token IS NULL OR (g.is_held AND g.cause IS NOT NULL)
-                  THEN _gate_sentence(g.gate, COALESCE(g.cause, 'not_due'), b.deployment, b.state)
+                  THEN CONCAT(_gate_sentence(g.gate, COALESCE(g.cause, 'not_due'), b.deployment, b.state),
+                              IF(g.cause = 'defer' AND g.is_held,
+                                 COALESCE(CONCAT(' It is given up at ', CAST(l.held_at + INTERVAL a.defer_timeout_seconds SECOND AS DATETIME),
+                                                 ' UTC.'), ''), ''))
+                  WHEN g.declared_directive <> 'none'
+                  THEN CONCAT('Its driver ', s.driver, ', last heard from ', s.heartbeat_age_seconds, ' s ago, is told: ',
+                              g.declared_directive, '.')
+                  WHEN g.is_window_open AND g.window_ends_at IS NOT NULL
+                  THEN CONCAT('It can be reverted until ', CAST(g.window_ends_at AS DATETIME), ' UTC.')
+                  WHEN g.is_window_open AND l.revert_request_id IS NULL
+                  THEN 'It can be reverted until the last swap''s window ends.'
                   -- What throttled it last stays in the row of one that nobody works on.
-                  ELSE CONCAT('Throttled: ', p.throttled_by, '.')
+                  WHEN g.state IN ('running', 'cutting_over', 'reverting')
+                  THEN CONCAT(IF(g.state = 'running', 'Throttled: ', 'The swap gives way: '), p.throttled_by, '.')
               END COLLATE utf8mb4_0900_bin AS reason
          FROM _operation_gate          AS g
          JOIN _operation_progress      AS p
            ON p.operation_id = g.operation_id
+         JOIN operation_live           AS l
+           ON l.operation_id = g.operation_id
+         JOIN apply                    AS a
+           ON a.apply_id = g.apply_id
          LEFT JOIN lease_status        AS s
            ON s.operation_id = g.operation_id
          LEFT JOIN operation_claimable AS c

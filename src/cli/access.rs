@@ -1,6 +1,6 @@
 //! Flags about the deployments' accounts, of every command that goes to a deployment.
 
-use crate::config::Layer;
+use crate::config::{Layer, TlsMode};
 
 /// No password among them: a command line shows in the process list. See docs/configuration.md.
 #[derive(Debug, Clone, clap::Args)]
@@ -9,7 +9,7 @@ pub(super) struct AccessFlags {
     #[arg(long, value_name = "USER")]
     deployment_user: Option<String>,
     /// How the way to the deployments is protected, as MySQL's clients name it [default: PREFERRED]
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, value_name = "MODE", ignore_case = true, value_parser = TlsMode::ALL.map(TlsMode::name))]
     deployment_ssl_mode: Option<String>,
     /// The authority's certificate (PEM) for VERIFY_CA and VERIFY_IDENTITY
     #[arg(long, value_name = "FILE")]

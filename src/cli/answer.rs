@@ -95,7 +95,7 @@ fn value(row: &MySqlRow, at: usize) -> Result<Value, sqlx::Error> {
         return Ok(Value::Null);
     }
     let kind = raw.type_info().name().to_owned();
-    if kind.contains("INT") {
+    if kind.contains("INT") || kind == "BOOLEAN" {
         // COUNT(*) is signed, ids are not.
         return match row.try_get::<u64, _>(at) {
             Ok(number) => Ok(number.into()),

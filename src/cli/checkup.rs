@@ -8,7 +8,7 @@ use super::answer::Table;
 use super::connect::Session;
 use super::{CliError, Global, output, plan, registration};
 use crate::engine::names::Artifact;
-use crate::preflight::{self, Finding, Severity};
+use crate::preflight::{self, Finding, Severity, Whose};
 use crate::text::{folded, width_of};
 
 pub(super) struct Asked<'a> {
@@ -136,20 +136,24 @@ impl Known {
         })
     }
 
-    fn owner(&self, artifact: &Artifact) -> Option<String> {
+    fn owner(&self, artifact: &Artifact) -> Option<Whose> {
         if self.installation.as_ref() != Some(&artifact.installation) {
             return None;
         }
         let id = artifact.operation_id.to_string();
         let row = (0..self.operations.rows.len())
             .find(|row| self.operations.text(*row, "operation_id") == id);
-        Some(match row {
-            Some(row) => format!(
-                "operation {id} of apply {}, which is {}",
-                self.operations.text(row, "apply_id"),
-                self.operations.text(row, "state")
-            ),
-            None => format!("operation {id} of this installation, which is purged"),
+        let Some(row) = row else {
+            return Some(Whose {
+                words: format!("operation {id} of this installation, which is purged"),
+                is_reverted: false,
+            });
+        };
+        let state = self.operations.text(row, "state");
+        let apply = self.operations.text(row, "apply_id");
+        Some(Whose {
+            words: format!("operation {id} of apply {apply}, which is {state}"),
+            is_reverted: state == "reverted",
         })
     }
 }

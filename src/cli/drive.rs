@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::access::AccessFlags;
@@ -129,16 +129,37 @@ fn end_with_input() {
     std::process::exit(1);
 }
 
+/// The terminal was closed. Not under `nohup`, which has the signal ignored: to listen to it would undo that.
+fn signal_of_hangup() -> Option<Signal> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
+    let hangup = SignalKind::hangup();
+    let is_ignored = ignored & 1 << (hangup.as_raw_value() - 1) != 0;
+    if is_ignored {
+        return None;
+    }
+    signal(hangup).ok()
+}
+
 /// The first signal lets every operation write its checkpoint and give its lease back, for which `limit` is given; the second
 /// ends at once.
 pub(super) async fn end_on_signal(end: watch::Sender<bool>, limit: Duration) {
     let Ok(mut terminated) = signal(SignalKind::terminate()) else {
         return;
     };
+    let mut hung_up = signal_of_hangup();
+    let mut hangup = async || match &mut hung_up {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    };
     for _ in 0..2 {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminated.recv() => {}
+            _ = hangup() => {}
         }
         if end.send_replace(true) {
             std::process::exit(130);

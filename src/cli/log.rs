@@ -26,7 +26,9 @@ pub(super) fn tell(text: &str) {
         tracing::warn!("{text}");
     } else {
         // What is above the bars stays; a reader that has left is no failure.
-        let _ = writeln!(crate::progress::AboveBars, "lockkeeper: {text}");
+        // In one piece: the bars are drawn anew after each.
+        let line = format!("lockkeeper: {text}\n");
+        let _ = crate::progress::AboveBars.write_all(line.as_bytes());
     }
 }
 
@@ -109,15 +111,20 @@ fn filter(text: &str) -> Result<EnvFilter, CliError> {
 }
 
 fn provider(endpoint: &str) -> Result<SdkTracerProvider, CliError> {
+    let refused = |why: String| {
+        CliError::usage(format!(
+            "otlp_endpoint '{endpoint}' is refused ({why}); write http://HOST:4317, the collector's gRPC address"
+        ))
+    };
+    let url = url::Url::parse(endpoint).map_err(|error| refused(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refused("it is neither http nor https".into()));
+    }
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
         .build()
-        .map_err(|error| {
-            CliError::usage(format!(
-                "otlp_endpoint '{endpoint}' is refused ({error}); write http://HOST:4317, the collector's gRPC address"
-            ))
-        })?;
+        .map_err(|error| refused(error.to_string()))?;
     let resource = Resource::builder()
         .with_service_name("lockkeeper")
         .with_attribute(KeyValue::new("service.version", PROGRAM_VERSION))

@@ -131,6 +131,7 @@ fn after_a_rollout_that_ended_half_way_the_rest_is_named() {
         examination("cell-4", "int"),
     ];
     let done = Rest {
+        is_over: true,
         apply_id: 7,
         operations: 4,
         completed: 2,

@@ -1,4 +1,4 @@
-//! What is left to do of an apply that ended before every deployment had the change.
+//! What is left to do of an apply that ended before every deployment had the change, or goes on without some.
 
 use serde::Serialize;
 
@@ -14,13 +14,15 @@ const APPLIES: u64 = 50;
 /// A command line with more of them is for a program to write.
 const FLAGS: usize = 40;
 
-/// An apply that is over, and whom it left without the change.
+/// An apply, and whom it left without the change.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 pub(super) struct Rest {
     pub apply_id: u64,
     pub operations: u64,
     pub completed: u64,
     pub error: String,
+    /// Whether nothing of it goes on.
+    pub is_over: bool,
     /// Those that don't have the change, in their order.
     pub deployments: Vec<String>,
 }
@@ -29,6 +31,13 @@ impl Rest {
     /// What happened and how to go on, for a person.
     pub fn sentence(&self) -> String {
         let apply = self.apply_id;
+        if !self.is_over {
+            return format!(
+                "apply {apply} goes on after a failure, {} of {} have the change: {}; see `lockkeeper why {apply}`; \
+                 `lockkeeper stop {apply}` holds the others",
+                self.completed, self.operations, self.error
+            );
+        }
         let next = if self.completed == 0 {
             "submit again".to_owned()
         } else {
@@ -57,19 +66,25 @@ pub(super) fn flags(flag: &str, names: &[&str]) -> String {
     words.join(" ")
 }
 
-/// Applies that failed lately and that no later one of the same schema follows, the latest first.
+/// Applies that failed lately and that no later one of the same schema follows, and those that go on after a failure, the latest
+/// first.
 pub(super) async fn failed_lately(session: &mut Session) -> Result<Vec<Rest>, CliError> {
     let table = session
         .read(format!(
-            "SELECT a.apply_id, a.schema_name, a.operations, a.completed, a.error
+            "SELECT a.apply_id, a.schema_name, a.operations, a.completed, a.error, a.finished_at IS NOT NULL AS is_over
                FROM apply_status AS a
-              WHERE a.finished_at > UTC_TIMESTAMP(6) - INTERVAL {DAYS} DAY
-                AND a.state = 'failed'
+              WHERE (a.finished_at IS NULL OR a.finished_at > UTC_TIMESTAMP(6) - INTERVAL {DAYS} DAY)
+                AND a.state IN ('failed', 'running_degraded')
+                AND a.failed > 0
               ORDER BY a.apply_id DESC"
         ))
         .await?;
     let mut found = Vec::new();
     for row in 0..table.rows.len() {
+        if table.text(row, "is_over") != "1" {
+            found.push(rest(session, &table, row).await?);
+            continue;
+        }
         // One by one: joined with itself, the view would work out every apply that ever was.
         let later = session
             .read(format!(
@@ -149,6 +164,7 @@ async fn rest(session: &mut Session, applies: &Table, row: usize) -> Result<Rest
         operations: number("operations"),
         completed: number("completed"),
         error: applies.text(row, "error"),
+        is_over: applies.text(row, "is_over") == "1",
         deployments: (0..left.rows.len())
             .map(|at| left.text(at, "deployment"))
             .collect(),

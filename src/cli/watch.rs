@@ -17,7 +17,7 @@ use terminal::{Input, Terminal};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only this apply: its id or its name [default: all that are not settled]
+    /// Only this apply: its id or its name [default: all that are not settled, or were until ten minutes ago]
     apply: Option<String>,
     /// Print what there is now, once, as plain text
     #[arg(long)]
@@ -106,7 +106,7 @@ async fn live(
                 // The screen stays, with what it knew: a failover is over soon.
                 Some(Err(error)) => {
                     session = None;
-                    keys.say(format!("not up to date: {error}"));
+                    keys.say_not_up_to_date(&error);
                 }
             },
             Wish::Call(command, apply) => {

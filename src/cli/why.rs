@@ -16,7 +16,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let table = session
         .read(format!(
             "SELECT o.operation_id, o.deployment, o.state, o.phase, o.percent_verified, l.driver, w.reason AS waiting,
-                    b.gate, b.blocker_operation_id, o.error, e.detail AS settled_because
+                    b.gate, b.blocker_operation_id, o.attempt, o.next_attempt_at, o.error, e.detail AS settled_because
                FROM operation_status       AS o
                LEFT JOIN operation_waiting AS w ON w.operation_id = o.operation_id
                LEFT JOIN operation_blocked AS b ON b.operation_id = o.operation_id
@@ -54,7 +54,15 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             ["", "", _, error] => error.to_owned(),
             ["", driver, "", _] => format!("{driver} works on it."),
             ["", driver, phase, _] => format!("{driver} works on it ({phase})."),
-            [waiting, ..] => waiting.to_owned(),
+            [waiting, .., ""] => waiting.to_owned(),
+            [waiting, .., error] => {
+                let (attempt, next) = (get("attempt"), get("next_attempt_at"));
+                let next = match next.split_once('.') {
+                    Some((next, _)) => format!(" It is tried again at {next} UTC."),
+                    None => String::new(),
+                };
+                format!("{waiting}{next} Attempt {attempt} failed: {error}")
+            }
         };
         let (deployment, state) = (get("deployment"), get("state"));
         output::fold("", "    ", &format!("{deployment} ({state}): {sentence}"));

@@ -30,6 +30,25 @@ pub enum TlsMode {
 const ANY_NAME: &str = "NotValidForName";
 
 impl TlsMode {
+    pub const ALL: [Self; 5] = [
+        Self::Disabled,
+        Self::Preferred,
+        Self::Required,
+        Self::VerifyCa,
+        Self::VerifyIdentity,
+    ];
+
+    /// As MySQL's clients name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disabled => "DISABLED",
+            Self::Preferred => "PREFERRED",
+            Self::Required => "REQUIRED",
+            Self::VerifyCa => "VERIFY_CA",
+            Self::VerifyIdentity => "VERIFY_IDENTITY",
+        }
+    }
+
     /// Whether an authority's word is asked for.
     pub fn checks(self) -> bool {
         match self {
@@ -149,28 +168,17 @@ impl FromStr for TlsMode {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        match text.to_ascii_uppercase().as_str() {
-            "DISABLED" => Ok(Self::Disabled),
-            "PREFERRED" => Ok(Self::Preferred),
-            "REQUIRED" => Ok(Self::Required),
-            "VERIFY_CA" => Ok(Self::VerifyCa),
-            "VERIFY_IDENTITY" => Ok(Self::VerifyIdentity),
-            _ => Err(ConfigError::TlsMode {
-                value: text.to_owned(),
-            }),
-        }
+        let mut all = Self::ALL.into_iter();
+        let named = all.find(|mode| mode.name().eq_ignore_ascii_case(text));
+        named.ok_or_else(|| ConfigError::TlsMode {
+            value: text.to_owned(),
+        })
     }
 }
 
 impl fmt::Display for TlsMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Disabled => "DISABLED",
-            Self::Preferred => "PREFERRED",
-            Self::Required => "REQUIRED",
-            Self::VerifyCa => "VERIFY_CA",
-            Self::VerifyIdentity => "VERIFY_IDENTITY",
-        })
+        f.write_str(self.name())
     }
 }
 

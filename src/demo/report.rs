@@ -138,7 +138,7 @@ impl Report {
                 milliseconds(took),
                 locked.map_or_else(String::new, milliseconds),
                 swap.attempts
-                    .map_or_else(String::new, |attempts| (attempts + 1).to_string()),
+                    .map_or_else(String::new, |attempts| attempts.to_string()),
                 swap.driver.clone(),
             ]);
         }

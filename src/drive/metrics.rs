@@ -14,7 +14,7 @@ use super::DriveError;
 use crate::engine::Progress;
 
 /// Gauges of an operation that is no longer reported go away after this time.
-const FORGET_AFTER: Duration = Duration::from_secs(300);
+const FORGET_AFTER: Duration = Duration::from_secs(30);
 /// Seconds, from a fast heartbeat to a lock that somebody notices.
 const BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,

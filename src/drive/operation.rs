@@ -225,7 +225,7 @@ impl Execution<'_> {
         metrics::swapped(&self.claim.deployment, swapped.locked_for, swapped.attempts);
         let detail = serde_json::json!({
             "locked_milliseconds": swapped.locked_for.as_secs_f64() * 1000.0,
-            "attempts": swapped.attempts,
+            "attempts": swapped.attempts + 1,
         });
         let claim = self.claim;
         let state = self

@@ -70,8 +70,8 @@ impl EngineError {
     /// Somebody removed one of the tables of a change.
     pub fn table_gone(schema: &str, name: &str) -> Self {
         Self::permanent(format!(
-            "the table {} is gone: somebody dropped or renamed it; cancel the operation and submit it \
-             again",
+            "the table {} is gone: somebody dropped or renamed it; once the apply has ended, submit the change \
+             again for this deployment",
             quote_table(schema, name)
         ))
     }

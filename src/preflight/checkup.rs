@@ -5,6 +5,8 @@ use sqlx::Row as _;
 
 use super::{INSTALLATION, Place, Unreachable, room};
 use crate::config::Access;
+use crate::engine::EngineError;
+use crate::engine::binlog::capture::STREAM_MARK;
 use crate::engine::names::{Artifact, ArtifactKind};
 use crate::engine::preflight::privilege;
 use crate::engine::preflight::server_fit::BINLOG_SETTINGS;
@@ -49,24 +51,49 @@ pub(super) fn finding(
     }
 }
 
+/// What a change may be for: where the account sees a table. Where Lockkeeper itself is, nobody but an upgrade changes tables, and
+/// whoever is told to grant rights on those undoes its roles. (Of a role with rights on routines alone the server shows the schema
+/// and neither tables nor routines.)
+const SCHEMATA: &str = "SELECT CAST(s.SCHEMA_NAME AS CHAR) FROM information_schema.SCHEMATA AS s \
+                         WHERE s.SCHEMA_NAME NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
+                           AND NOT EXISTS (SELECT 1 FROM information_schema.TABLES AS t \
+                                            WHERE t.TABLE_SCHEMA = s.SCHEMA_NAME AND t.TABLE_NAME = 'operation_claimable') \
+                           AND EXISTS (SELECT 1 FROM information_schema.TABLES AS t WHERE t.TABLE_SCHEMA = s.SCHEMA_NAME) \
+                         ORDER BY s.SCHEMA_NAME LIMIT 100";
+
+/// Whose a leftover is, as far as the control database knows.
+pub struct Whose {
+    /// The operation and what became of it.
+    pub words: String,
+    /// Swapped back: what is left is the changed table.
+    pub is_reverted: bool,
+}
+
 /// `schemas`: whose rights are checked; empty: every schema that the account sees. `whose` says what the control database
 /// knows of a leftover's operation, if it is one of its own.
 pub async fn checkup(
     place: &Place,
     access: &Access,
     schemas: &[String],
-    whose: impl Fn(&Artifact) -> Option<String>,
+    whose: impl Fn(&Artifact) -> Option<Whose>,
 ) -> Result<Vec<Finding>, Unreachable> {
     let (mut session, _) = place.session(access).await?;
     let session = &mut session;
     let mut findings = vec![version(session).await];
     findings.extend(settings(session).await);
-    findings.extend(rights(session, schemas).await);
+    let seen = texts(session, SCHEMATA).await.unwrap_or_default().concat();
+    let wanted = if schemas.is_empty() { &seen } else { schemas };
+    findings.extend(rights(session, wanted).await);
     findings.extend(sight(session).await);
     findings.push(room::of_largest(place, session).await);
     findings.push(replicas(session).await);
     findings.extend(long_transactions(session).await);
-    findings.extend(leftovers(session, whose).await);
+    if seen.is_empty() {
+        let what = "not shown: the account sees no table";
+        findings.push(finding(Severity::Note, "leftovers", what, "see privileges"));
+    } else {
+        findings.extend(leftovers(session, whose).await);
+    }
     Ok(findings)
 }
 
@@ -169,31 +196,27 @@ async fn settings(session: &mut Session) -> Vec<Finding> {
 }
 
 async fn rights(session: &mut Session, schemas: &[String]) -> Vec<Finding> {
-    let mut schemas = schemas.to_vec();
-    if schemas.is_empty() {
-        let query = "SELECT CAST(s.SCHEMA_NAME AS CHAR) FROM information_schema.SCHEMATA AS s \
-                      WHERE s.SCHEMA_NAME NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') \
-                      ORDER BY s.SCHEMA_NAME LIMIT 100";
-        schemas = texts(session, query).await.unwrap_or_default().concat();
-    }
-    if schemas.is_empty() {
-        let what = "the account sees no schema, so its rights were not checked";
-        return vec![finding(
-            Severity::Note,
-            "privileges",
-            what,
-            "name one with --schema",
-        )];
-    }
     let mut findings = Vec::new();
-    for schema in &schemas {
+    let mut refused = |refusal: EngineError, place: String| {
+        let message = refusal.message();
+        let (what, remedy) = match message.split_once("; run ") {
+            Some((what, grants)) => (format!("{what}{place}"), grants.to_owned()),
+            None => (message, String::new()),
+        };
+        findings.push(finding(Severity::Error, "privileges", what, remedy));
+    };
+    if schemas.is_empty() {
+        if let Err(refusal) = privilege::check_global(session).await {
+            refused(refusal, String::new());
+        }
+        let what = "the account sees no table, so its rights on a schema were not checked";
+        let remedy = "name one with --schema";
+        findings.push(finding(Severity::Note, "privileges", what, remedy));
+        return findings;
+    }
+    for schema in schemas {
         if let Err(refusal) = privilege::check(session, schema, false).await {
-            let message = refusal.message();
-            let (what, remedy) = match message.split_once("; run ") {
-                Some((what, grants)) => (format!("{what} on schema {schema}"), grants.to_owned()),
-                None => (message, String::new()),
-            };
-            findings.push(finding(Severity::Error, "privileges", what, remedy));
+            refused(refusal, format!(" on schema {schema}"));
         }
     }
     if findings.is_empty() {
@@ -225,19 +248,24 @@ async fn sight(session: &mut Session) -> Option<Finding> {
 }
 
 async fn replicas(session: &mut Session) -> Finding {
-    match session.rows("SHOW REPLICAS").await {
-        Ok(rows) if rows.is_empty() => finding(Severity::Good, "replicas", "none", ""),
-        Ok(rows) => finding(
-            Severity::Good,
-            "replicas",
-            format!("{} attached", rows.len()),
-            "",
-        ),
-        Err(_) => {
-            let what = "not shown: the account lacks REPLICATION SLAVE";
-            finding(Severity::Note, "replicas", what, "see privileges")
-        }
-    }
+    let Ok(all) = session.rows("SHOW REPLICAS").await else {
+        let what = "not shown: the account lacks REPLICATION SLAVE";
+        return finding(Severity::Note, "replicas", what, "see privileges");
+    };
+    // Streams of changes are in that list.
+    let ours = format!(
+        "SELECT CAST(u.THREAD_ID AS CHAR) FROM performance_schema.user_variables_by_thread AS u \
+          WHERE u.VARIABLE_NAME = '{STREAM_MARK}'"
+    );
+    let what = match (all.len(), texts(session, &ours).await) {
+        (0, _) => "none".to_owned(),
+        (all, Ok(ours)) => match all.saturating_sub(ours.len()) {
+            0 => "none".to_owned(),
+            others => format!("{others} attached"),
+        },
+        (all, Err(_)) => format!("{all} attached, Lockkeeper's own streams among them"),
+    };
+    finding(Severity::Good, "replicas", what, "")
 }
 
 async fn long_transactions(session: &mut Session) -> Vec<Finding> {
@@ -247,10 +275,19 @@ async fn long_transactions(session: &mut Session) -> Vec<Finding> {
            FROM information_schema.INNODB_TRX AS t \
            LEFT JOIN performance_schema.processlist AS p ON p.ID = t.trx_mysql_thread_id \
           WHERE t.trx_started < NOW() - INTERVAL {LONG_SECONDS} SECOND \
-          ORDER BY t.trx_started LIMIT 10"
+          ORDER BY t.trx_started LIMIT 30"
     );
+    // A swap waits for none of the sessions of changes, which have named locks.
+    let ours = "SELECT CAST(t.PROCESSLIST_ID AS CHAR) FROM performance_schema.metadata_locks AS m \
+                  JOIN performance_schema.threads AS t ON t.THREAD_ID = m.OWNER_THREAD_ID \
+                 WHERE m.OBJECT_TYPE = 'USER LEVEL LOCK' AND m.OBJECT_NAME LIKE '|_lk|_%' ESCAPE '|'";
+    let ours = texts(session, ours).await.unwrap_or_default();
     let rows = match texts(session, &query).await {
-        Ok(rows) => rows,
+        Ok(mut rows) => {
+            rows.retain(|row| !ours.contains(&row[..1].to_vec()));
+            rows.truncate(10);
+            rows
+        }
         Err(error) => {
             // The list has the running statements, too, as utf8mb3.
             let (what, remedy) = match server_error::number(&error) {
@@ -283,7 +320,7 @@ async fn long_transactions(session: &mut Session) -> Vec<Finding> {
 
 async fn leftovers(
     session: &mut Session,
-    whose: impl Fn(&Artifact) -> Option<String>,
+    whose: impl Fn(&Artifact) -> Option<Whose>,
 ) -> Vec<Finding> {
     let found = match artifact::list(session.connection()).await {
         Ok(found) => found,
@@ -295,27 +332,38 @@ async fn leftovers(
     found
         .iter()
         .map(|artifact| {
-            let owner = whose(artifact);
-            let is_ours = owner.is_some();
-            let owner = owner.unwrap_or_else(|| match artifact.installation.as_str() {
-                INSTALLATION => "a preflight that did not end".to_owned(),
-                other => format!(
-                    "operation {} of another installation ({other})",
-                    artifact.operation_id
+            let known = whose(artifact);
+            let is_ours = known.is_some();
+            let is_reverted = known.as_ref().is_some_and(|whose| whose.is_reverted);
+            let owner = match known {
+                Some(whose) => whose.words,
+                None if artifact.installation == INSTALLATION => {
+                    "a preflight that did not end".to_owned()
+                }
+                None => format!(
+                    "operation {} of another installation ({})",
+                    artifact.operation_id, artifact.installation
                 ),
-            });
+            };
             let name = artifact.quoted();
+            let then = |does: &str| match is_ours {
+                true => format!("a driver {does}"),
+                false => format!(
+                    "a driver of that installation {does}; where its control schema is gone: DROP TABLE {name}"
+                ),
+            };
             let (what, remedy) = match &artifact.kind {
                 ArtifactKind::Fence => (
                     format!("{name}: the fence of {owner}"),
-                    "a driver removes it in its time".to_owned(),
+                    then("removes it in its time"),
                 ),
                 ArtifactKind::Holding { due, .. } => (
                     format!(
-                        "{name}: an old table of {owner}, to be dropped from {} UTC on",
+                        "{name}: the {} table of {owner}, to be dropped from {} UTC on",
+                        if is_reverted { "changed" } else { "former" },
                         moment(due)
                     ),
-                    "a driver drops it in its time; until then it is the way back".to_owned(),
+                    then("drops it then; what has been written since it was put aside is not in it"),
                 ),
                 ArtifactKind::Working { epoch, rest } => (
                     format!("{name}: {rest} of {owner}, lease epoch {epoch}"),

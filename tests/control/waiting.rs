@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::support::control::Fleet;
+use crate::support::control::{Fleet, arguments};
 use crate::support::seed;
 
 /// Case 89: after each step of every test `Fleet::check` has looked that each operation that waits is in one of the two views.
@@ -168,7 +168,11 @@ async fn whatever_does_not_move_says_why_in_one_place() {
         "{stale}"
     );
     fleet.cutover(&apply).await;
-    assert_eq!(fleet.waiting(o1).await, None, "its driver is told");
+    let told = fleet.waiting(o1).await.expect("its driver is told");
+    assert!(
+        told.starts_with("Its driver ") && told.ends_with(" s ago, is told: cutover."),
+        "{told}"
+    );
 
     let stopped = fleet.submit(Value::Null).await;
     let [s1, s2] = stopped.all();
@@ -180,4 +184,37 @@ async fn whatever_does_not_move_says_why_in_one_place() {
     fleet.stop(&stopped).await;
     let word = "The apply is stopped or stopping; apply_start resumes it.";
     assert_eq!(fleet.waiting(s1).await.as_deref(), Some(word));
+}
+
+/// Until when a person may go back; and that clean-up is not throttled.
+#[tokio::test]
+async fn what_is_swapped_says_until_when_it_can_be_reverted_and_what_is_cancelled_what_its_driver_is_told()
+ {
+    let fleet = Fleet::of(2).await;
+    let window = fleet
+        .submit(json!({"revert_window_seconds": 600, "cutover_policy": "parallel"}))
+        .await;
+    let [w1, w2] = window.all();
+    let first = fleet.run(w1).await;
+    let copying = fleet.run(w2).await;
+    let progress = json!({"phase": "copy", "throttled_by": "replica lag"});
+    fleet.tell(&copying, progress, Value::Null).await;
+    fleet.arrive(&first).await;
+    let swapping = fleet.cut_over(w1).await;
+    let progress =
+        json!({"phase": "cutover", "throttled_by": "session 7 of root has used the table for 5 s"});
+    fleet.tell(&swapping, progress, Value::Null).await;
+    let gives_way = "The swap gives way: session 7 of root has used the table for 5 s.";
+    assert_eq!(fleet.waiting(w1).await.as_deref(), Some(gives_way));
+    fleet.swapped(&swapping).await;
+    let until = fleet.waiting(w1).await.expect("it can be reverted");
+    let ends = "SELECT CONCAT('It can be reverted until ', CAST(revert_until AS DATETIME), ' UTC.') \
+                  FROM operation_live WHERE operation_id = ?";
+    assert_eq!(
+        vec![until],
+        fleet.sql().await.texts(ends, arguments![w1]).await
+    );
+    fleet.cancel(&window).await;
+    let told = fleet.waiting(w2).await.expect("its driver is told");
+    assert!(told.ends_with(" s ago, is told: cancel."), "{told}");
 }

@@ -1,5 +1,7 @@
 //! What keys mean: a command is asked about before it is called.
 
+use std::time::{Duration, Instant};
+
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +56,18 @@ pub(super) fn is_interrupt(key: &KeyEvent) -> bool {
 pub(super) struct Keys {
     applies: Vec<(u64, String)>,
     selected: Option<u64>,
+    /// Whether the user has moved the mark: it stays then.
+    is_chosen: bool,
     scroll: usize,
     asked: Option<Asked>,
     said: String,
+    said_at: Option<Instant>,
 }
+
+/// What is said gives way to what has become of it.
+const SAID_FOR: Duration = Duration::from_secs(10);
+
+const NOT_UP_TO_DATE: &str = "not up to date: ";
 
 /// Lines that PgUp and PgDn move by: less than the smallest screen has.
 const PAGE: usize = 8;
@@ -66,14 +76,16 @@ impl Keys {
     /// The applies that are on the screen now, in its order.
     pub fn see(&mut self, applies: impl Iterator<Item = (u64, String)>) {
         self.applies = applies.collect();
-        if !self
+        let is_there = self
             .applies
             .iter()
-            .any(|(id, _)| Some(*id) == self.selected)
-        {
+            .any(|(id, _)| Some(*id) == self.selected);
+        if !is_there || (!self.is_chosen && self.asked.is_none()) {
             self.selected = self.applies.first().map(|(id, _)| *id);
+            self.is_chosen = false;
         }
-        if self.said.starts_with("not up to date") {
+        let is_old = self.said_at.is_some_and(|at| at.elapsed() > SAID_FOR);
+        if is_old || self.said.starts_with(NOT_UP_TO_DATE) {
             self.said.clear();
         }
     }
@@ -93,13 +105,24 @@ impl Keys {
 
     pub fn say(&mut self, text: String) {
         self.said = text;
+        self.said_at = Some(Instant::now());
+    }
+
+    /// The screen stays as it was.
+    pub fn say_not_up_to_date(&mut self, error: &dyn std::fmt::Display) {
+        self.say(format!("{NOT_UP_TO_DATE}{error}"));
     }
 
     pub fn message(&self) -> String {
-        match self.asked {
+        let question = match self.asked {
             Some(Asked::Command(command, apply)) => command.question(&self.name(apply)),
             Some(Asked::Quit) => "Quit? The changes go on without this screen. y/n".to_owned(),
-            None => self.said.clone(),
+            None => return self.said.clone(),
+        };
+        // Whoever answers should know.
+        match self.said.starts_with(NOT_UP_TO_DATE) {
+            true => format!("{question} ({})", self.said),
+            false => question,
         }
     }
 
@@ -151,6 +174,7 @@ impl Keys {
         let to = at.and_then(|at| at.checked_add_signed(by));
         if let Some((id, _)) = to.and_then(|to| self.applies.get(to)) {
             self.selected = Some(*id);
+            self.is_chosen = true;
         }
     }
 
@@ -207,6 +231,32 @@ mod tests {
         // Another apply takes its place on the screen meanwhile.
         keys.see([(9, "c".to_owned()), (7, "b".to_owned())].into_iter());
         assert_eq!(press(&mut keys, 'y'), Wish::Call(Command::Cutover, 3));
+    }
+
+    #[test]
+    fn the_mark_is_on_what_begins_unless_somebody_has_moved_it() {
+        let mut keys = keys();
+        let later = || [(9, "c"), (7, "b"), (3, "a")].map(|(id, name)| (id, name.to_owned()));
+        keys.see(later().into_iter());
+        assert_eq!(keys.selected(), Some(9));
+        press(&mut keys, 'j');
+        keys.see([(11, "d".to_owned())].into_iter().chain(later()));
+        assert_eq!(keys.selected(), Some(7));
+    }
+
+    #[test]
+    fn a_question_does_not_hide_that_the_screen_is_old() {
+        let mut keys = keys();
+        press(&mut keys, 's');
+        keys.say_not_up_to_date(&"no server answers");
+        let message = keys.message();
+        assert!(message.starts_with("Stop apply 7"), "{message}");
+        assert!(
+            message.contains("not up to date: no server answers"),
+            "{message}"
+        );
+        keys.see([(7, "b".to_owned())].into_iter());
+        assert!(!keys.message().contains("not up to date"));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(super) struct View<'a> {
 }
 
 const NAME_MOST: usize = 24;
+/// A long name may have what a bar of this width leaves.
+const BAR_LEAST: usize = 12;
 const WHAT: usize = 22;
 const HEALTH_MOST: usize = 3;
 const BARRIER_MOST: usize = 6;
@@ -301,15 +303,17 @@ impl Columns {
             let lengths = apply.operations.iter().map(|one| text(one).chars().count());
             lengths.max().unwrap_or_default()
         };
-        let name = longest(|one| &one.deployment).clamp(4, NAME_MOST);
-        // "  name bar 100 % what rows/s left lag" and the driver where there is room.
-        let fixed = 2 + name + 2 + 6 + WHAT + 1 + 9 + 7 + 7;
         let driver = if width >= 120 {
             longest(driver).min(30)
         } else {
             0
         };
-        let bar = width.saturating_sub(fixed + driver + 2).clamp(4, 60);
+        // "  name bar 100 % what rows/s left lag" and the driver where there is room.
+        let fixed = 2 + 2 + 6 + WHAT + 1 + 9 + 7 + 7;
+        let room = width.saturating_sub(fixed + driver + 2);
+        let name =
+            longest(|one| &one.deployment).clamp(4, NAME_MOST.max(room.saturating_sub(BAR_LEAST)));
+        let bar = room.saturating_sub(name).clamp(4, 60);
         Self { name, bar, driver }
     }
 
@@ -438,13 +442,17 @@ fn rate(rows: f64) -> String {
     format!("{}/s", amount(rows))
 }
 
+/// Without its middle where it is too long: names of shards differ at their ends.
 fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() <= most {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(most.saturating_sub(1)).collect();
-    short.push('…');
-    short
+    let kept = most.saturating_sub(1);
+    let (first, last) = (kept / 3, kept - kept / 3);
+    let beginning = characters[..first].iter();
+    let end = characters[characters.len() - last..].iter();
+    beginning.chain(&['…']).chain(end).collect()
 }
 
 #[cfg(test)]

@@ -95,6 +95,7 @@ impl Cutover<'_> {
             };
             attempts += 1;
             tracing::info!(attempts, reason, "the cutover gave way");
+            drain.yields(&reason);
             if started.elapsed() > self.options.cutover_give_up_after() {
                 return Err(EngineError::retryable(format!(
                     "the cutover gave way {attempts} times in {} s, last because {reason}; it is \

@@ -21,7 +21,7 @@ use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::foreign_key::{self, ForeignKey};
 use crate::engine::table::surroundings::Surroundings;
 use crate::engine::table::{TablePlan, Way, catalog, create_text};
-use crate::engine::{EngineError, ErrorKind, Job, fail_point, plan};
+use crate::engine::{EngineError, ErrorKind, Job, Progress, fail_point, plan};
 use crate::server_error;
 
 pub(crate) struct Step<'a> {
@@ -308,6 +308,11 @@ impl Step<'_> {
                  tried again"
             )));
         }
+        self.sessions.lease().report(Progress {
+            phase: "cutover".into(),
+            throttled_by: Some(reason.to_owned()),
+            ..Progress::default()
+        });
         orders_allow(self.sessions)?;
         tokio::time::sleep(Duration::from_millis(100 << (*attempts).min(6))).await;
         Ok(())

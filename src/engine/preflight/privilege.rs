@@ -40,10 +40,7 @@ pub async fn check(
     kills_blockers: bool,
 ) -> Result<(), EngineError> {
     let held = Held::read_all(session, schema).await?;
-    let mut global: Vec<&str> = GLOBAL
-        .into_iter()
-        .filter(|p| !held.global.contains(*p))
-        .collect();
+    let mut global = held.missing_global();
     if kills_blockers && !held.global.contains("CONNECTION_ADMIN") && !held.global.contains("SUPER")
     {
         global.push("CONNECTION_ADMIN");
@@ -54,6 +51,15 @@ pub async fn check(
     }
     missing.extend(held.missing(&ON_SCHEMA, schema));
     refuse(session, &missing).await
+}
+
+/// The same for what is needed on the whole server, whatever the schema.
+pub async fn check_global(session: &mut Session) -> Result<(), EngineError> {
+    let missing = Held::read_all(session, "").await?.missing_global();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    refuse(session, &[(missing, "*".to_owned())]).await
 }
 
 /// The same for the parents of a table with foreign keys.
@@ -122,6 +128,11 @@ impl Held {
             held.read(&line, schema);
         }
         Ok(held)
+    }
+
+    fn missing_global(&self) -> Vec<&'static str> {
+        let missing = GLOBAL.into_iter().filter(|p| !self.global.contains(*p));
+        missing.collect()
     }
 
     /// What of `needed` is not held on the schema, and the schema as a grant names it.

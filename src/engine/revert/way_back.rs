@@ -4,9 +4,12 @@
 //! the changed one has not stays in the rows that are there; what cannot come back is named.
 
 use crate::engine::EngineError;
+use crate::engine::conversion::losses::losses;
 use crate::engine::conversion::staging::left_behind;
 use crate::engine::conversion::types::same_type;
-use crate::engine::table::{Carried, CopyKey, Generated, TableDefinition, TablePlan, Way};
+use crate::engine::table::{
+    Carried, Column, CopyKey, DataType, Generated, TableDefinition, TablePlan, Way,
+};
 
 /// The plan of the way back of one copied table.
 ///
@@ -49,6 +52,12 @@ pub fn plan(
         foreign_keys: forward.foreign_keys.clone(),
         guarded: Vec::new(),
     })
+}
+
+/// Whether every value of `narrow` is one of `wide`.
+fn is_wider(wide: &Column, narrow: &Column) -> bool {
+    let both = |is: fn(DataType) -> bool| is(wide.data_type) && is(narrow.data_type);
+    (both(DataType::is_text) || both(DataType::is_integer)) && losses("", narrow, wide).is_empty()
 }
 
 fn pairs(forward: &TablePlan, live: &TableDefinition, former: &TableDefinition) -> Vec<Carried> {
@@ -112,7 +121,7 @@ pub fn warnings(plans: &[TablePlan]) -> Vec<String> {
         }
         for pair in &back {
             let (new, old) = (&shadow.columns[pair.source], &original.columns[pair.target]);
-            if !same_type(new, old) {
+            if !same_type(new, old) && !is_wider(old, new) {
                 found.push(format!(
                     "{table}: a value of {} that {} cannot hold closes the revert window",
                     new.name, old.column_type

@@ -29,6 +29,11 @@ pub trait Drain: Send {
         None
     }
 
+    /// The swap has given way, and why; for people.
+    fn yields(&self, reason: &str) {
+        let _ = reason;
+    }
+
     /// Takes from the stream what was committed before the locks were granted, as far as that needs no session that holds
     /// them: so it goes on while that session is asked other things. [`Drain::drain`] does the rest, without it too.
     ///

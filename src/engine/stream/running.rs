@@ -319,6 +319,11 @@ impl Drain for SwapDrain<'_> {
         self.applier.prepared()
     }
 
+    fn yields(&self, reason: &str) {
+        self.context.progress.throttled_by(Some(reason.to_owned()));
+        self.context.report();
+    }
+
     fn gather<'a>(&'a mut self, deadline: Instant) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
             // Without GTIDs a mark is written after the place, by the session that has locked the table for it.

@@ -174,6 +174,10 @@ pub enum StatementError {
     UnknownVerb(String),
     #[error("no table's name was found after {0}")]
     NoTable(&'static str),
+    #[error(
+        "ALTER TABLE without a clause changes nothing; write what is to change after the table's name"
+    )]
+    NoClause,
     #[error("it drops several tables; submit one DROP TABLE for each")]
     SeveralTables,
     #[error("{clause} {why}")]
@@ -196,10 +200,11 @@ impl Statement {
         let verb = first.value.to_ascii_uppercase();
         if cursor.take_words(&["ALTER", "TABLE"]) {
             let table = cursor.table_name("ALTER TABLE")?;
-            return Ok(Self::Alter(Alter {
-                table,
-                clauses: cursor.clauses()?,
-            }));
+            let clauses = cursor.clauses()?;
+            if clauses.is_empty() {
+                return Err(StatementError::NoClause);
+            }
+            return Ok(Self::Alter(Alter { table, clauses }));
         }
         if cursor.take_words(&["CREATE", "TABLE"]) {
             return cursor.create_table().map(Self::Create);
