@@ -121,6 +121,25 @@ async fn the_window_ends_by_time_and_may_be_prolonged_after_that() {
     assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
 }
 
+/// Under another name for a moment, it is written to where the way back does not look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_renamed_away_and_back_closes_the_window() {
+    let mut db = Deployment::fresh().await;
+    writers::create(&mut db, 50).await;
+    let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
+    db.run(
+        "RENAME TABLE orders TO others; DELETE FROM others LIMIT 1; RENAME TABLE others TO orders",
+    )
+    .await;
+    let (_ends, window) = open_window();
+    let (engine, outcome) = keep(engine, window).await.expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("RENAME TABLE orders TO others"), "{why}");
+    engine.close().await;
+}
+
 /// Case 87.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_no_longer_fits_closes_the_window_and_is_named() {

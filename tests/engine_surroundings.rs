@@ -109,6 +109,9 @@ async fn ddl_of_others_stops_the_change_within_seconds() {
         "ALTER TABLE orders ADD COLUMN extra INT",
         "TRUNCATE TABLE orders",
         "RENAME TABLE orders TO others",
+        // Nobody sees it under another name.
+        "RENAME TABLE orders TO others; UPDATE others SET n = n + 1; RENAME TABLE others TO orders",
+        "ALTER TABLE orders RENAME TO others; DELETE FROM others LIMIT 1; ALTER TABLE others RENAME TO orders",
         "ALTER TABLE orders ADD KEY (n)",
         "CREATE TRIGGER late BEFORE INSERT ON orders FOR EACH ROW SET NEW.n = 0",
         "CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES orders (id))",
@@ -661,6 +664,9 @@ async fn a_partition_that_somebody_empties_or_exchanges_stops_the_change() {
     for ddl in [
         "ALTER TABLE orders TRUNCATE PARTITION p1",
         "CREATE TABLE other LIKE orders; ALTER TABLE other REMOVE PARTITIONING; \
+         ALTER TABLE orders EXCHANGE PARTITION p2 WITH TABLE other",
+        "CREATE TABLE other LIKE orders; ALTER TABLE other REMOVE PARTITIONING; \
+         ALTER TABLE orders EXCHANGE PARTITION p2 WITH TABLE other; UPDATE other SET n = n + 1; \
          ALTER TABLE orders EXCHANGE PARTITION p2 WITH TABLE other",
     ] {
         let mut db = filled(None).await;

@@ -1,6 +1,8 @@
 //! What a query event means for the stream: where a transaction ends, and what may touch a table.
 
 use super::cursor::{Cursor, Malformed};
+use crate::engine::names::PREFIX;
+use crate::engine::syntax::token::{Dialect, Token, TokenKind, tokens};
 
 /// A query event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +105,58 @@ impl Query<'_> {
             && self.names(table)
     }
 
+    /// Whether the statement gives `schema`.`table` another name, or other rows: those of another table, partition or file.
+    /// It may be undone before anybody looks, and then the table is as it was, but for what was written meanwhile. A swap is known
+    /// by the name that it gives.
+    pub fn takes_away(&self, schema: &str, table: &str) -> bool {
+        let text = String::from_utf8_lossy(self.text);
+        let Ok(tokens) = tokens(&text, Dialect::OF_THE_SERVER) else {
+            return false;
+        };
+        let default = String::from_utf8_lossy(self.schema);
+        let names = Names {
+            tokens: &tokens,
+            default: &default,
+        };
+        let is_it = |(of, name): (&str, &str)| {
+            of.to_lowercase() == schema.to_lowercase()
+                && name.to_lowercase() == table.to_lowercase()
+        };
+        let is_left = |to: Option<((&str, &str), usize)>| {
+            to.is_some_and(|((_, name), _)| !name.starts_with(PREFIX))
+        };
+        if names.is(0, &["RENAME"]) && names.is(1, &["TABLE", "TABLES"]) {
+            let mut at = 2;
+            while let Some((from, next)) = names.at(at) {
+                let to = names.at(next + 1);
+                if is_it(from) && is_left(to) {
+                    return true;
+                }
+                // `, c TO d`
+                at = to.map_or(usize::MAX, |(_, next)| next + 1);
+            }
+            return false;
+        }
+        if !(names.is(0, &["ALTER"]) && names.is(1, &["TABLE"])) {
+            return false;
+        }
+        let Some((altered, next)) = names.at(2) else {
+            return false;
+        };
+        (next..tokens.len()).any(|at| {
+            if names.is(at, &["RENAME"]) && !names.is(at + 1, &["COLUMN", "INDEX", "KEY"]) {
+                let to = at + 1 + usize::from(names.is(at + 1, &["TO", "AS"]));
+                return is_it(altered) && is_left(names.at(to));
+            }
+            if names.is(at, &["IMPORT"]) && names.is(at + 1, &["TABLESPACE", "PARTITION"]) {
+                return is_it(altered);
+            }
+            let is_exchange = names.is(at, &["EXCHANGE"]) && names.is(at + 1, &["PARTITION"]);
+            let other = names.at(at + 5).map(|(other, _)| other);
+            is_exchange && (is_it(altered) || other.is_some_and(is_it))
+        })
+    }
+
     /// Whether the text has `name` as a whole word.
     pub fn names(&self, name: &str) -> bool {
         let text = String::from_utf8_lossy(self.text).to_lowercase();
@@ -116,6 +170,34 @@ impl Query<'_> {
                 !before && !after
             })
         })
+    }
+}
+
+/// The tables that a statement names.
+struct Names<'a> {
+    tokens: &'a [Token],
+    /// The session's schema.
+    default: &'a str,
+}
+
+impl<'a> Names<'a> {
+    fn is(&self, at: usize, words: &[&str]) -> bool {
+        let token = self.tokens.get(at);
+        token.is_some_and(|token| words.iter().any(|word| token.is(word)))
+    }
+
+    /// The schema and the name of a table, and what follows. Under ANSI_QUOTES a name looks like a text.
+    fn at(&self, at: usize) -> Option<((&'a str, &'a str), usize)> {
+        let name = |at: usize| {
+            let token = self.tokens.get(at)?;
+            (token.kind != TokenKind::Mark).then_some(token.value.as_str())
+        };
+        let first = name(at)?;
+        let has_schema = self.tokens.get(at + 1).is_some_and(|t| t.is_mark('.'));
+        match has_schema {
+            true => Some(((first, name(at + 2)?), at + 3)),
+            false => Some(((self.default, first), at + 1)),
+        }
     }
 }
 
@@ -205,6 +287,43 @@ mod tests {
             let text = text.as_bytes();
             let schema = b"s";
             assert_eq!(Query { schema, text }.empties_one_table(), known);
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_given_another_name_or_other_rows_is_noticed() {
+        for (text, taken) in [
+            ("RENAME TABLE orders TO x", true),
+            ("rename tables a TO b, `Orders` TO x", true),
+            ("RENAME TABLE x TO orders", false),
+            ("RENAME TABLE other.orders TO x", false),
+            ("RENAME TABLE shop.orders TO other.orders", true),
+            (
+                "RENAME TABLE orders TO _lk_1_old, _lk_1_new TO orders",
+                false,
+            ),
+            ("ALTER TABLE orders RENAME x", true),
+            ("ALTER TABLE orders ADD a INT, RENAME AS shop.x", true),
+            (
+                "ALTER TABLE orders RENAME COLUMN a TO b, RENAME KEY c TO d",
+                false,
+            ),
+            ("ALTER TABLE \"orders\" /* why */ RENAME TO x", true),
+            ("ALTER TABLE x RENAME TO orders", false),
+            ("ALTER TABLE orders EXCHANGE PARTITION p WITH TABLE x", true),
+            (
+                "ALTER TABLE x EXCHANGE PARTITION p WITH TABLE shop.orders",
+                true,
+            ),
+            ("ALTER TABLE x EXCHANGE PARTITION p WITH TABLE y", false),
+            ("ALTER TABLE orders IMPORT TABLESPACE", true),
+            ("ANALYZE TABLE orders", false),
+        ] {
+            let query = Query {
+                schema: b"shop",
+                text: text.as_bytes(),
+            };
+            assert_eq!(query.takes_away("shop", "orders"), taken, "{text}");
         }
     }
 

@@ -375,6 +375,17 @@ impl Assembler {
                  to the table; submit the change again when nobody does that",
                 text()
             ))),
+            Meaning::Other
+                if self
+                    .watched()
+                    .any(|l| query.takes_away(l.schema(), l.table())) =>
+            {
+                Err(Trouble::Refused(format!(
+                    "the table was renamed, or rows of a partition or file exchanged for its own, by somebody else ('{}'): what \
+                     was written elsewhere is not in the copy; submit the change again",
+                    text()
+                )))
+            }
             Meaning::Other => {
                 let suspicious = named().then(text);
                 self.end(Fate::Committed, suspicious)
