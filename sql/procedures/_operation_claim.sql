@@ -5,7 +5,9 @@
 -- Claims do not lock the apply's row. They may do without, because a claim opens no gate, and because commands lock the
 -- operations' rows, so that a claim is either over or has not begun when a command looks. Two things make a claim
 -- take the apply's row after all, and wait there for the length of one commit: a limit of copies, which it has to count under,
--- and a start request, which it may end. To pass over a row that is locked would say "nothing" of what is claimable.
+-- and a start request, which it may end. Before it waits it takes what needs no apply's row, if there is any: whoever holds this one
+-- may be a call that was interrupted in a session that nobody ends. To wait for nothing at all would say "nothing" of what is
+-- claimable.
 --
 -- in_claim  'copy' or 'cutover'
 --
@@ -34,6 +36,8 @@ BEGIN
     DECLARE v_options        JSON;
     DECLARE v_is_counted     BOOLEAN;
     DECLARE v_candidate_id   BIGINT UNSIGNED;
+    DECLARE v_held_apply_id  BIGINT UNSIGNED;
+    DECLARE v_other_id       BIGINT UNSIGNED;
     DECLARE v_lapsed_at      DATETIME(6);
     DECLARE v_expired_at     DATETIME(6);
     DECLARE v_swept          INT UNSIGNED;
@@ -77,33 +81,46 @@ BEGIN
 
         SET v_now = UTC_TIMESTAMP(6);
         seek: LOOP
-            -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server checks
-            -- the range inside it and reads no row beyond; MIN or MAX would. The text stands here, as a CALL would cost more than
-            -- the look.
-            SET v_lapsed_at = NULL,
-                v_swept     = 0;
-            SELECT l.lease_check_at, l.lease_expires_at
-              INTO v_lapsed_at, v_expired_at
-              FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-             WHERE l.lease_check_at <= v_now
-             LIMIT 1;
-            IF v_lapsed_at IS NOT NULL THEN
-                CALL _lease_sweep(v_lapsed_at, v_swept);
+            IF v_candidate_id IS NULL THEN
+                -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server
+                -- checks the range inside it and reads no row beyond; MIN or MAX would. The text stands here, as a CALL would cost
+                -- more than the look.
+                SET v_lapsed_at = NULL,
+                    v_swept     = 0;
+                SELECT l.lease_check_at, l.lease_expires_at
+                  INTO v_lapsed_at, v_expired_at
+                  FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
+                 WHERE l.lease_check_at <= v_now
+                 LIMIT 1;
+                IF v_lapsed_at IS NOT NULL THEN
+                    CALL _lease_sweep(v_lapsed_at, v_swept);
+                END IF;
+                IF v_deployments IS NOT NULL THEN
+                    CALL _scope_seek(in_claim, v_deployments, v_candidate_id);
+                ELSE
+                    -- And another: where does the queue begin? Entries of what was claimed stay in the index, marked as deleted,
+                    -- until the server purges them: never, while a backup's snapshot is open. To lock past one takes a look into
+                    -- the row's older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What
+                    -- it shows is a place to begin at, no more. MIN the server answers while it plans, by one dive
+                    -- into the index: for a third of what a statement with LIMIT 1 costs.
+                    SELECT MIN(l.claimable_at)
+                      INTO v_head_at
+                      FROM operation_live AS l FORCE INDEX (operation_live_claim)
+                     WHERE l.claim         = in_claim
+                       AND l.claimable_at <= v_now;
+                END IF;
             END IF;
-
-            IF v_deployments IS NULL THEN
-                -- And another: where does the queue begin? Entries of what was claimed stay in the index, marked as deleted, until
-                -- the server purges them: never, while a backup's snapshot is open. To lock past one takes a look into the row's
-                -- older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What it shows is a
-                -- place to begin at, no more. MIN the server answers while it plans, by one dive into the
-                -- index: for a third of what a statement with LIMIT 1 costs.
-                SELECT MIN(l.claimable_at)
-                  INTO v_head_at
-                  FROM operation_live AS l FORCE INDEX (operation_live_claim)
-                 WHERE l.claim         = in_claim
-                   AND l.claimable_at <= v_now;
-            END IF;
-            IF v_deployments IS NULL AND v_head_at IS NOT NULL THEN
+            IF v_candidate_id IS NOT NULL THEN
+                SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
+                       l.start_request_id IS NOT NULL
+                       OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
+                       l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
+                       l.checkpoint, l.tasks, l.options
+                  INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
+                       v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                  FROM operation_live AS l
+                 WHERE l.operation_id = v_candidate_id;
+            ELSEIF v_head_at IS NOT NULL THEN
                 -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
                 -- that LIMIT 1 locks one row.
                 SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
@@ -119,17 +136,6 @@ BEGIN
                  ORDER BY l.claimable_at, l.operation_id
                  LIMIT 1
                    FOR UPDATE SKIP LOCKED;
-            ELSEIF v_deployments IS NOT NULL THEN
-                CALL _scope_seek(in_claim, v_deployments, v_candidate_id);
-                SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
-                       l.start_request_id IS NOT NULL
-                       OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
-                       l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
-                       l.checkpoint, l.tasks, l.options
-                  INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
-                       v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
-                  FROM operation_live AS l
-                 WHERE l.operation_id = v_candidate_id;
             END IF;
 
             IF v_operation_id IS NULL AND v_swept > 0 THEN
@@ -144,9 +150,43 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             CALL _own_transaction();
             START TRANSACTION READ WRITE;
-            SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
-            SET v_candidate_id = v_operation_id,
-                v_operation_id = NULL;
+            SET v_candidate_id   = v_operation_id,
+                v_operation_id   = NULL,
+                v_held_apply_id  = NULL;
+            SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE SKIP LOCKED;
+            IF v_held_apply_id IS NULL AND v_deployments IS NULL THEN
+                -- Somebody else has it: first what needs no such row. Looked for without a lock, as one on a row that is passed
+                -- over would hide it from other claimers.
+                SELECT l.operation_id
+                  INTO v_operation_id
+                  FROM operation_live AS l FORCE INDEX (operation_live_claim)
+                 WHERE l.claim        = in_claim
+                   AND l.claimable_at BETWEEN v_head_at AND v_now
+                   AND NOT (l.start_request_id IS NOT NULL
+                            OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')))
+                 ORDER BY l.claimable_at, l.operation_id
+                 LIMIT 1;
+                SET v_other_id     = v_operation_id,
+                    v_operation_id = NULL;
+                SELECT l.operation_id
+                  INTO v_operation_id
+                  FROM operation_live AS l
+                 WHERE l.operation_id  = v_other_id
+                   AND l.claim         = in_claim
+                   AND l.claimable_at <= v_now
+                   AND l.start_request_id IS NULL
+                   FOR UPDATE SKIP LOCKED;
+                IF v_operation_id IS NOT NULL THEN
+                    SET v_candidate_id = v_operation_id;
+                    ITERATE seek;
+                END IF;
+            END IF;
+            IF v_held_apply_id IS NULL THEN
+                ROLLBACK AND NO CHAIN NO RELEASE;
+                CALL _own_transaction();
+                START TRANSACTION READ WRITE;
+                SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
+            END IF;
             SELECT l.operation_id, l.state, l.lease_epoch + 1, l.attempt, l.checkpoint
               INTO v_operation_id, v_previous_state, v_epoch, v_attempt, v_checkpoint
               FROM operation_live AS l
@@ -163,7 +203,8 @@ BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
             CALL _own_transaction();
             START TRANSACTION READ WRITE;
-            SET v_operation_id = NULL;
+            SET v_operation_id = NULL,
+                v_candidate_id = NULL;
         END LOOP;
 
         IF v_operation_id IS NOT NULL THEN

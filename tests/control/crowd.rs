@@ -342,3 +342,28 @@ async fn a_crowd_of_drivers_and_dbas_sees_no_deadlock_and_every_rollout_ends() {
         .await;
     assert!(disorder.is_empty(), "{disorder:?}");
 }
+
+/// A call that was interrupted keeps its locks for as long as nobody ends its session: that is one apply's trouble.
+#[tokio::test]
+async fn an_apply_whose_row_is_held_does_not_keep_claimers_from_others() {
+    let fleet = Fleet::of(3).await;
+    let capped = json!({"cutover_policy": "parallel", "max_copies": 2});
+    let held = fleet.submit(capped).await;
+    let other = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let mut holder = fleet.session().await;
+    holder.run("START TRANSACTION").await.unwrap();
+    let lock = "SELECT a.apply_id FROM apply AS a WHERE a.apply_id = ? FOR UPDATE";
+    holder.rows(lock, arguments![held.id]).await;
+    let mut claimer = fleet.session().await;
+    let patience = "SET SESSION innodb_lock_wait_timeout = 1";
+    claimer.run(patience).await.unwrap();
+    let all: [u64; 3] = other.all();
+    for expected in all {
+        let claim = claimer.claim_copy("eager").await.expect("no wait");
+        assert_eq!(claim.map(|claim| claim.operation), Some(expected));
+    }
+    holder.run("ROLLBACK").await.unwrap();
+    let claim = claimer.claim_copy("eager").await.expect("a claim");
+    let [first, _, _] = held.all();
+    assert_eq!(claim.map(|claim| claim.operation), Some(first));
+}

@@ -129,7 +129,10 @@ fn parts(view: &View<'_>) -> Parts {
     let mut lines = vec![head(view)];
     lines.extend(health_lines(view));
     let fixed = lines.len();
-    if view.fleet.applies.is_empty() {
+    if view.fleet.now.is_empty() {
+        lines.push(Line::default());
+        lines.push(Line::of(Tone::Plain, "Reading …"));
+    } else if view.fleet.applies.is_empty() {
         lines.push(Line::default());
         lines.push(Line::of(
             Tone::Plain,
@@ -199,7 +202,10 @@ fn head(view: &View<'_>) -> Line {
         count(fleet.applies.len() as u64, "apply", "applies"),
         count(fleet.drivers_alive, "driver", "drivers"),
     );
-    let right = format!("{} UTC", fleet.now);
+    let right = match fleet.now.as_str() {
+        "" => String::new(),
+        now => format!("{now} UTC"),
+    };
     let gap = view
         .width
         .saturating_sub(left.chars().count() + right.chars().count())

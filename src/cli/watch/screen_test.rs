@@ -195,6 +195,7 @@ fn where_nothing_goes_on_the_last_apply_and_its_end_are_shown() {
         error: "cell-5: Duplicate entry".to_owned(),
     };
     let fleet = Fleet {
+        now: "2026-11-21 22:25:00".to_owned(),
         last: Some(last),
         ..Fleet::default()
     };
@@ -204,6 +205,11 @@ fn where_nothing_goes_on_the_last_apply_and_its_end_are_shown() {
     assert!(
         text.contains("Nothing is going on") && text.contains(told),
         "{text}"
+    );
+    let text = shown(&Fleet::default(), 200, None);
+    assert!(
+        !text.contains("Nothing is going on"),
+        "nobody has looked: {text}"
     );
 }
 

@@ -320,6 +320,14 @@ impl Part {
 fn stream_error(error: mysql_async::Error) -> Broken {
     match &error {
         mysql_async::Error::Server(server) => match server.code {
+            // Only ON gives every transaction an id by which a stream finds its place.
+            1236 if server.message.contains("anonymous transaction") => {
+                Broken::Fatal(EngineError::permanent(format!(
+                    "a transaction has no GTID, and the copy's place in the binlog is one ({}); SET gtid_mode back to ON, cancel \
+                     and start again",
+                    server.message
+                )))
+            }
             // Asked for what the server no longer has, or never had.
             1236 | 3683 => Broken::Fatal(EngineError::permanent(format!(
                 "the binlog position of the checkpoint is gone or unreadable ({}); changes since \

@@ -124,7 +124,11 @@ impl Cutover<'_> {
             Err(error) if server_error::number(&error) == Some(1146) => {
                 // A successor renames what is ours before anything else.
                 self.fence.check(helper).await?;
-                Err(doing()(error))
+                Err(EngineError::permanent(format!(
+                    "a table that the swap locks is gone: {}; the tables of the change are locked, and what their foreign keys \
+                     point at, and this one was dropped or renamed while the change went on; submit the change again",
+                    server_error::words(&error)
+                )))
             }
             Err(error) => Err(doing()(error)),
         }
