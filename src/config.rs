@@ -302,6 +302,14 @@ impl FromStr for ConnectionSettings {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
+        // Where a password has one of these, the rest of it would be taken for a host, a schema or an option, and be shown.
+        let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let end = authority.find(['/', '?', '#']);
+        if end.is_some_and(|end| authority[end..].contains('@')) {
+            return Err(ConfigError::NotAUrl {
+                reason: "there is an @ behind the first of / ? #".to_owned(),
+            });
+        }
         let url = Url::parse(text).map_err(|error| ConfigError::NotAUrl {
             reason: error.to_string(),
         })?;

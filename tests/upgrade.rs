@@ -160,3 +160,50 @@ async fn an_upgrade_refuses_no_legal_move_while_it_replaces_the_functions() {
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), [&0]);
     assert!(outcomes[&0] > INSTALLS);
 }
+
+/// A reader leaves a transaction open that has used a view and its functions. The upgrade waits for its end, and nobody waits for the
+/// upgrade for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn moves_go_on_while_an_upgrade_waits_for_a_readers_transaction() {
+    let fleet = Fleet::of(0).await;
+    let mut control = fleet.control.connect().await;
+    for call in [
+        "CALL deployment_register('eu', 0, '127.0.0.1', 3306, NULL)",
+        r#"CALL apply_submit('shop', '["ALTER TABLE t ADD KEY (a)"]', '{"name": "t"}')"#,
+        "UPDATE installed_object SET sha256 = REPEAT('0', 64) WHERE object_name = '_recovery_claim'",
+    ] {
+        control.execute(call).await.expect(call);
+    }
+    let mut reader = fleet.control.connect().await;
+    for statement in ["BEGIN", "SELECT * FROM operation_claimable"] {
+        reader.execute(statement).await.expect(statement);
+    }
+    let settings = fleet.control.settings().clone();
+    let upgrade = tokio::spawn(async move { install(&settings).await });
+    let waits = "SELECT COUNT(*) FROM performance_schema.processlist AS p
+                  WHERE p.STATE LIKE 'Waiting for stored%' AND p.INFO LIKE 'DROP FUNCTION%_recovery_claim%'";
+    support::eventually("the upgrade waits", PATIENCE, async || {
+        support::one::<i64>(&mut control, waits).await == 1
+    })
+    .await;
+    let moved = async {
+        for _ in 0..3 {
+            for command in ["apply_stop", "apply_start"] {
+                let call = format!(
+                    "CALL {command}((SELECT MAX(a.apply_id) FROM apply_status AS a), 'why')"
+                );
+                control
+                    .execute(AssertSqlSafe(call))
+                    .await
+                    .expect("no error reaches a caller");
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, moved)
+        .await
+        .expect("it goes on");
+    assert!(!upgrade.is_finished(), "the reader still reads");
+    reader.execute("COMMIT").await.expect("its end");
+    let report = upgrade.await.expect("no panic").expect("upgraded");
+    assert_eq!(report.replaced, 1);
+}

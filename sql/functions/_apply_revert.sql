@@ -33,8 +33,8 @@ BEGIN
          WHERE g.apply_id = in_apply_id
            AND g.is_window_open;
         IF v_open IS NULL THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; possible: apply_stop, apply_cancel, ',
-                                       'or submit the reverse change'));
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; one that ran out is completed by its driver; ',
+                                       'to go back, submit the reverse change'));
         END IF;
         SET v_deployments = COALESCE(v_deployments, v_open);
 

@@ -2,18 +2,12 @@
 --
 -- One submit or change of deployments at a time: locks the row of this installation until the caller's transaction ends. The
 -- first of all locks: see _command_enter for their order.
---
--- in_is_shared  TRUE for one who only has to see no change of deployments meanwhile
-CREATE PROCEDURE _intake_lock (IN in_is_shared BOOLEAN)
+CREATE PROCEDURE _intake_lock ()
     COMMENT 'Lets one submit or change of deployments in at a time.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
     DECLARE v_only_row TINYINT UNSIGNED;
 
-    IF in_is_shared THEN
-        SELECT i.only_row INTO v_only_row FROM installation AS i FOR SHARE;
-    ELSE
-        SELECT i.only_row INTO v_only_row FROM installation AS i FOR UPDATE;
-    END IF;
+    SELECT i.only_row INTO v_only_row FROM installation AS i FOR UPDATE;
 END

@@ -23,8 +23,9 @@ BEGIN
         IF v_labels IS NULL THEN
             SET out_deployments = JSON_EXTRACT(in_scope, '$.deployments');
         ELSE
-            -- Under the lock that a change of deployments takes, or an answer from before it could be kept after it.
-            CALL _intake_lock(TRUE);
+            -- Under the lock that a change of deployments takes, or an answer from before it could be kept after it. One at a
+            -- time: two that add the same row behind a third that takes it away would each wait for the other's gap.
+            CALL _intake_lock();
             SELECT COALESCE(JSON_ARRAYAGG(d.deployment), JSON_ARRAY())
               INTO out_deployments
               FROM deployment AS d

@@ -47,7 +47,7 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         -- Two that ask for the same name or table are told apart without a deadlock.
-        CALL _intake_lock(FALSE);
+        CALL _intake_lock();
 
         SELECT MAX(a.apply_id), MAX(a.request_sha256), MAX(a.operations)
           INTO v_apply_id, v_known, v_operations

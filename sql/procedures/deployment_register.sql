@@ -57,7 +57,7 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _intake_lock(FALSE);
+        CALL _intake_lock();
 
         SELECT MAX(d.deployment)
           INTO v_holder

@@ -20,7 +20,7 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
-        CALL _intake_lock(FALSE);
+        CALL _intake_lock();
 
         SELECT MAX(d.position) INTO v_position FROM deployment AS d WHERE d.deployment = in_name;
         IF v_position IS NULL THEN

@@ -32,7 +32,7 @@ BEGIN
 
         START TRANSACTION READ WRITE;
         -- A submit in flight has read the former length, and stores it.
-        CALL _intake_lock(FALSE);
+        CALL _intake_lock();
         SELECT MAX(s.minimum_value), MAX(s.maximum_value) INTO v_minimum, v_maximum FROM setting AS s WHERE s.name = in_name;
         IF v_minimum IS NULL THEN
             -- Not GROUP_CONCAT, which a session may keep short.

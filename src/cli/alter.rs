@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::connect::{Parameter, Session};
 use super::statements::{check, split};
-use super::{CliError, Global, ask, output, plan, status, submit};
+use super::{CliError, Global, ask, output, plan, rest, status, submit};
 use crate::config::{Access, Layer, Secret};
 use crate::drive;
 use crate::preflight::{Change, Examination};
@@ -127,6 +127,11 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             return Ok(());
         }
     } else {
+        if let Some(session) = &mut server.session
+            && let Some(made) = rest::made_lately(session, &change).await?
+        {
+            output::fold_beside(&made);
+        }
         let examination = examine(global, &args, &access, &change, &mut server).await?;
         if args.dry_run {
             if global.json {

@@ -125,20 +125,24 @@ impl Session {
 
     /// The id of an apply that is named by id or by name.
     pub async fn apply_id(&mut self, apply: &str) -> Result<u64, CliError> {
-        if let Ok(id) = apply.parse() {
-            return Ok(id);
-        }
+        let id: Option<u64> = apply.parse().ok();
         let row: Option<MySqlRow> =
             sqlx::query("SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = ?")
                 .bind(apply)
                 .fetch_optional(&mut self.connection)
                 .await
                 .map_err(|error| CliError::database(&self.settings, &error))?;
-        row.and_then(|row| row.try_get(0).ok()).ok_or_else(|| {
-            CliError::failed(format!(
+        let named: Option<u64> = row.and_then(|row| row.try_get(0).ok());
+        match (id, named) {
+            (Some(id), Some(named)) if id != named => Err(CliError::usage(format!(
+                "'{apply}' is the id of one apply and the name of another, apply {named}; write {named} for that, or the name of the other"
+            ))),
+            (Some(id), _) => Ok(id),
+            (None, Some(named)) => Ok(named),
+            (None, None) => Err(CliError::failed(format!(
                 "there is no apply named '{apply}'; `lockkeeper status` lists them"
-            ))
-        })
+            ))),
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use crate::preflight::Change;
 const DAYS: u32 = 1;
 /// How far back a submit looks for the same change.
 const APPLIES: u64 = 50;
+/// Seconds; for so long `alter` tells of an apply of the same change.
+const LATELY: u64 = 3600;
 /// A command line with more of them is for a program to write.
 const FLAGS: usize = 40;
 
@@ -109,10 +111,34 @@ pub(super) async fn of_same_change(
     session: &mut Session,
     change: &Change,
 ) -> Result<Option<Rest>, CliError> {
+    let same = latest_of_same_change(session, change).await?;
+    let is_half = |rest: &Rest| rest.completed > 0 && !rest.deployments.is_empty();
+    Ok(same.map(|(rest, _)| rest).filter(is_half))
+}
+
+/// Said to who makes a change that was made just now: a caller that was killed had not seen the end.
+pub(super) async fn made_lately(
+    session: &mut Session,
+    change: &Change,
+) -> Result<Option<String>, CliError> {
+    let same = latest_of_same_change(session, change).await?;
+    let made = same.filter(|(rest, seconds)| rest.deployments.is_empty() && *seconds < LATELY);
+    Ok(made.map(|(rest, seconds)| {
+        let apply = rest.apply_id;
+        format!("Apply {apply} has made this very change, and ended {seconds} s ago; see `lockkeeper status {apply}`. This makes it once more.")
+    }))
+}
+
+/// The latest apply of the same statements, if it is over, and how many seconds ago it ended.
+async fn latest_of_same_change(
+    session: &mut Session,
+    change: &Change,
+) -> Result<Option<(Rest, u64)>, CliError> {
     let latest = session.latest_apply().await?.unwrap_or_default();
     let applies = session
         .read(format!(
-            "SELECT a.apply_id, a.operations, a.completed, a.error, a.finished_at IS NOT NULL AS is_over
+            "SELECT a.apply_id, a.operations, a.completed, a.error, a.finished_at IS NOT NULL AS is_over,
+                    TIMESTAMPDIFF(SECOND, a.finished_at, UTC_TIMESTAMP(6)) AS seconds
                FROM apply_status AS a
               WHERE a.apply_id    > {}
                 AND a.schema_name = {}
@@ -140,9 +166,8 @@ pub(super) async fn of_same_change(
         if applies.text(row, "is_over") != "1" {
             return Ok(None);
         }
-        let rest = rest(session, &applies, row).await?;
-        let is_half = rest.completed > 0 && !rest.deployments.is_empty();
-        return Ok(is_half.then_some(rest));
+        let seconds = applies.text(row, "seconds").parse().unwrap_or_default();
+        return Ok(Some((rest(session, &applies, row).await?, seconds)));
     }
     Ok(None)
 }

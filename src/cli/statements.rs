@@ -32,7 +32,8 @@ pub(super) fn check(statements: &[String]) -> Result<(), CliError> {
 pub(super) fn split(text: &str) -> Vec<String> {
     let mut statements = Vec::new();
     let mut current = String::new();
-    let mut rest = text;
+    // Editors of some systems begin a file with a mark that nobody sees.
+    let mut rest = text.trim_start_matches('\u{feff}');
     while let Some(character) = rest.chars().next() {
         let length = match character {
             '\'' | '"' | '`' => quoted(rest, character),

@@ -132,6 +132,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     }
     let options = (!options.is_empty()).then(|| Value::Object(options).to_string());
     let statements = Value::from(statements).to_string();
+    let latest = session.latest_apply().await?.unwrap_or_default();
     let answer = session
         .call(
             "apply_submit",
@@ -142,22 +143,41 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             ],
         )
         .await?;
+    let apply = answer.first_text("apply_id");
+    let state = session
+        .read(format!(
+            "SELECT a.state, a.finished_at IS NOT NULL AS is_over FROM apply_status AS a WHERE a.apply_id = {apply}"
+        ))
+        .await?;
+    let was_there = apply.parse().is_ok_and(|apply: u64| apply <= latest);
+    let state_now = state.first_text("state");
+    if was_there && state.first_text("is_over") == "1" && state_now != "completed" {
+        return Err(CliError::failed(format!(
+            "'{}' is apply {apply} already, the same change, and it is {state_now}; nothing was submitted; choose another name",
+            answer.first_text("apply_name")
+        )));
+    }
     if global.json {
         let mut object = answer.first_json();
+        object["state"] = state_now.into();
+        object["was_there"] = was_there.into();
         if let Some((not_looked_at, without_room)) = looked_at {
             object["not_looked_at"] = not_looked_at;
             object["without_room"] = without_room;
         }
         output::json(&object);
     } else {
-        let apply = answer.first_text("apply_id");
         let count = answer.first_text("operations");
         let deployments = match count.as_str() {
             "1" => "deployment",
             _ => "deployments",
         };
+        let how = match was_there {
+            true => format!("was submitted before, and is {state_now}"),
+            false => "is submitted".to_owned(),
+        };
         let said = format!(
-            "Apply {apply} ({}) is submitted, for {count} {deployments}; `lockkeeper status {apply}` shows how far it is.",
+            "Apply {apply} ({}) {how}, for {count} {deployments}; `lockkeeper status {apply}` shows how far it is.",
             answer.first_text("apply_name"),
         );
         output::fold("", "", &said);
@@ -208,6 +228,13 @@ pub(super) fn engine(text: Option<&str>) -> Result<Option<Value>, CliError> {
 /// Values are checked by the server: only what was said is passed on.
 fn options(args: &Args) -> Result<Map<String, Value>, CliError> {
     let mut options = Map::new();
+    if let Some(name) = &args.name
+        && name.parse::<u64>().is_ok()
+    {
+        return Err(CliError::usage(format!(
+            "--name {name} is refused: commands would take it for an id; write a letter into it, as in ticket-{name}"
+        )));
+    }
     let mut add = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             options.insert(name.to_owned(), value);

@@ -1,6 +1,7 @@
 //! Routines, views, triggers and rows: what differs is replaced, what is no longer ours is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
@@ -12,6 +13,13 @@ use super::set::{Kind, Object, UNLOCK_STATEMENT, drop_statement, objects};
 use super::version::{API_VERSION, PROGRAM_VERSION};
 use super::{Report, privileges};
 use crate::server_error;
+
+/// Seconds for each attempt, see [`patiently`].
+const WAIT_SHORTLY: &str = "SET SESSION lock_wait_timeout = 1";
+const WAIT_AS_USUAL: &str = "SET SESSION lock_wait_timeout = DEFAULT";
+const LET_OTHERS_GO: Duration = Duration::from_millis(500);
+/// For each statement.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A row of `installed_object`.
 #[derive(Clone, Debug)]
@@ -109,6 +117,7 @@ pub(super) async fn replace(
     session: &mut MySqlConnection,
     report: &mut Report,
 ) -> Result<BTreeSet<(Kind, String)>, InstallError> {
+    run(session, WAIT_SHORTLY.to_owned()).await?;
     let recorded = recorded(session).await?;
     let there = unchanged_definitions(session).await?;
     let mut replaced = BTreeSet::new();
@@ -139,6 +148,7 @@ pub(super) async fn replace(
         }
     }
     drop_retired(session, &recorded, report).await?;
+    run(session, WAIT_AS_USUAL.to_owned()).await?;
     Ok(replaced)
 }
 
@@ -149,8 +159,7 @@ async fn create(session: &mut MySqlConnection, object: &Object) -> Result<(), In
     statements.push(object.statement().to_owned());
     statements.extend(unlock);
     for statement in statements {
-        sqlx::raw_sql(AssertSqlSafe(statement))
-            .execute(&mut *session)
+        patiently(session, &statement)
             .await
             .map_err(|source| InstallError::Object {
                 kind: object.kind,
@@ -162,6 +171,28 @@ async fn create(session: &mut MySqlConnection, object: &Object) -> Result<(), In
     Ok(())
 }
 
+/// A routine or a view that a transaction has used is the transaction's until it ends: a reader's may last for hours, and whoever
+/// calls it after we have asked for it stands behind us, with locks on rows in its hands. So each wait is short, and others go
+/// first in between.
+async fn patiently(session: &mut MySqlConnection, statement: &str) -> Result<(), sqlx::Error> {
+    let began = Instant::now();
+    loop {
+        let result = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(&mut *session)
+            .await;
+        match result {
+            Err(error) if is_waiting(&error) && began.elapsed() < PATIENCE => {
+                tokio::time::sleep(LET_OTHERS_GO).await;
+            }
+            result => return result.map(drop),
+        }
+    }
+}
+
+fn is_waiting(error: &sqlx::Error) -> bool {
+    matches!(server_error::number(error), Some(1205 | 1213))
+}
+
 /// What to do about refusals that have nothing to do with the object.
 fn hint(error: &sqlx::Error) -> &'static str {
     match server_error::number(error) {
@@ -171,6 +202,9 @@ fn hint(error: &sqlx::Error) -> &'static str {
         }
         Some(1044 | 1142 | 1227 | 1370) => {
             "; install as an account that has ALL PRIVILEGES on the schema"
+        }
+        Some(1205 | 1213) => {
+            "; an open transaction has used it, and performance_schema.metadata_locks shows whose; end that, and install again"
         }
         Some(_) | None => "",
     }
@@ -236,7 +270,7 @@ async fn drop_retired(
         let kind = Kind::from_name(&row.kind)
             .ok_or_else(|| InstallError::Set(format!("unknown kind {}", row.kind)))?;
         if let Some(statement) = drop_statement(kind, &row.name) {
-            run(session, statement).await?;
+            patiently(session, &statement).await?;
         }
         sqlx::query("DELETE FROM installed_object WHERE object_name = ? AND kind = ?")
             .bind(&row.name)

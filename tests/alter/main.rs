@@ -178,6 +178,26 @@ async fn a_killed_one_is_resumed_by_the_same_command_before_its_lease_runs_out()
         shop.count("SELECT COUNT(*) FROM orders").await,
         i64::from(ROWS)
     );
+
+    // Whoever was killed after the swap would not know that it took place.
+    let again = run(shop.alter(&["--dry-run", "--engine", SMALL_STEPS, WIDEN])).await;
+    let said = err(&again).split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = "Apply 1 has made this very change, and ended ";
+    assert!(said.contains(told), "{said}");
+}
+
+/// A terminal that is closed sends it.
+#[tokio::test]
+async fn a_closed_terminal_gives_the_lease_back_as_ctrl_c_does() {
+    let shop = Shop::of(TestDatabase::bare().await, ROWS).await;
+    let change = ["--yes", "--engine", SMALL_STEPS, WIDEN];
+    let slow = shop.spawn(&change, &["--throttle", "9"]);
+    shop.until_it_copies().await;
+    signal(&slow, Signal::HUP);
+    let output = slow.wait_with_output().await.expect("its end");
+    assert_eq!(code(&output), 130, "{}", err(&output));
+    let held = "SELECT COUNT(*) FROM lease_status";
+    assert_eq!(shop.ask(held).await.as_deref(), Some("0"));
 }
 
 #[tokio::test]

@@ -165,11 +165,12 @@ impl AdaptiveThrottle {
     /// Why there is a rest, for people.
     pub fn reason(&self) -> String {
         let milliseconds = |micros: &AtomicU64| micros.load(Ordering::Relaxed) as f64 / 1000.0;
-        format!(
-            "changes of others take {:.1} ms, {:.1} before the copy",
-            milliseconds(&self.now),
-            milliseconds(&self.calm)
-        )
+        let (now, calm) = (milliseconds(&self.now), milliseconds(&self.calm));
+        // Nobody wrote just now; the rest becomes shorter step by step.
+        if now == 0.0 {
+            return "changes of others took longer than before the copy".to_owned();
+        }
+        format!("changes of others take {now:.2} ms, {calm:.2} before the copy")
     }
 
     fn seen(&self, mean: Option<f64>) {
