@@ -191,7 +191,7 @@ async fn a_killed_one_is_resumed_by_the_same_command_before_its_lease_runs_out()
 async fn a_closed_terminal_gives_the_lease_back_as_ctrl_c_does() {
     let shop = Shop::of(TestDatabase::bare().await, ROWS).await;
     let change = ["--yes", "--engine", SMALL_STEPS, WIDEN];
-    let slow = shop.spawn(&change, &["--throttle", "9"]);
+    let slow = shop.spawn_with_hangup(&change, &["--throttle", "9"]);
     shop.until_it_copies().await;
     signal(&slow, Signal::HUP);
     let output = slow.wait_with_output().await.expect("its end");

@@ -82,6 +82,27 @@ impl Shop {
         command.spawn().expect("the program runs")
     }
 
+    /// Whoever runs the tests may have SIGHUP ignored, as `nohup` does; here it is not.
+    pub fn spawn_with_hangup(&self, change: &[&str], more: &[&str]) -> Child {
+        let alter = self.alter(&[change, more].concat());
+        let alter = alter.as_std();
+        let mut command = Command::new("env");
+        command
+            .arg("--default-signal=HUP")
+            .arg(alter.get_program())
+            .args(alter.get_args())
+            .envs(
+                alter
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command.spawn().expect("env runs")
+    }
+
     pub async fn count(&mut self, query: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
             .fetch_one(&mut self.session)
