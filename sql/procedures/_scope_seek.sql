@@ -17,6 +17,8 @@ BEGIN
     DECLARE v_chosen_id  BIGINT UNSIGNED;
     DECLARE v_choice     INT UNSIGNED;
     DECLARE v_now        DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
+    DECLARE v_all        JSON DEFAULT in_deployments;
+    DECLARE v_is_last    BOOLEAN DEFAULT TRUE;
     -- Somebody else may have locked what was seen.
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
@@ -61,8 +63,15 @@ BEGIN
             END IF;
             SET v_number = v_number + 1;
         END WHILE;
-        IF v_oldest IS NULL THEN
+        IF v_oldest IS NULL AND v_is_last THEN
             LEAVE choose;
+        END IF;
+        IF v_oldest IS NULL THEN
+            -- In a crowd a row that was passed over was seen to be free afterwards, about once in 10,000 claims: look once more.
+            SET in_deployments = v_all,
+                v_all          = NULL,
+                v_is_last      = TRUE;
+            ITERATE choose;
         END IF;
 
         SELECT l.operation_id
@@ -77,6 +86,7 @@ BEGIN
         IF out_operation_id IS NOT NULL THEN
             LEAVE choose;
         END IF;
-        SET in_deployments = JSON_REMOVE(in_deployments, CONCAT('$[', v_choice, ']'));
+        SET v_is_last      = v_all IS NULL,
+            in_deployments = JSON_REMOVE(in_deployments, CONCAT('$[', v_choice, ']'));
     END LOOP;
 END
