@@ -313,7 +313,7 @@ fn is_explained(error: &EngineError) {
     let message = error.message();
     assert!(
         message.contains("is gone: somebody dropped or renamed it")
-            && message.contains("submit it again"),
+            && message.contains("submit the change again"),
         "{message}"
     );
 }

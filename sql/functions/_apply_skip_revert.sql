@@ -24,7 +24,7 @@ BEGIN
          WHERE g.apply_id = in_apply_id
            AND g.is_window_open;
         IF v_open = 0 THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; one that ran out is completed by its driver'));
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; one that ran out is completed by its driver, see operation_status'));
         END IF;
 
         CALL _request_record(in_apply_id, NULL, 'skip_revert', NULL, in_reason, in_request_id);

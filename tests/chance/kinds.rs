@@ -191,6 +191,9 @@ pub const KINDS: &[Kind] = &[
     ),
 ];
 
+/// The value in the row of an id.
+type OfId = fn(i32) -> String;
+
 /// What rows go by.
 pub struct Key {
     pub columns: &'static str,
@@ -198,7 +201,7 @@ pub struct Key {
     /// Clauses of a change.
     pub changes: &'static [&'static str],
     /// Columns beside `id`, and their values in the row of an id.
-    pub beside_id: &'static [(&'static str, fn(i32) -> String)],
+    pub beside_id: &'static [(&'static str, OfId)],
     /// What a row's key may be set to and still be the same for its index.
     pub touches: &'static [&'static str],
 }
