@@ -8,9 +8,10 @@ mod operation;
 mod session;
 mod silence;
 mod tend;
+mod trouble;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -26,6 +27,7 @@ use crate::install::{API_VERSION, PROGRAM_VERSION};
 
 use heart::Heart;
 use session::Sessions;
+use trouble::Trouble;
 
 /// How a driver works.
 #[derive(Debug, Clone)]
@@ -115,6 +117,7 @@ pub async fn drive(
         // The turn may pass to a sibling in the call that ends an operation: look at once.
         ended: Notify::new(),
         is_tending: AtomicBool::new(false),
+        trouble: Mutex::default(),
     });
     tokio::select! {
         () = work_until(&work, shutdown) => Ok(()),
@@ -210,16 +213,30 @@ struct Work {
     registration: Registration,
     ended: Notify,
     is_tending: AtomicBool,
+    /// With claims.
+    trouble: Mutex<Trouble>,
 }
 
 impl Work {
     /// Swaps first: they are short, and siblings wait for them.
     async fn claim(&self) -> Option<Claim> {
-        match self.try_claim().await {
-            Ok(claim) => claim,
+        let claimed = self.try_claim().await;
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match claimed {
+            Ok(claim) => {
+                if let Some(seconds) = trouble.end() {
+                    warn!(seconds, "claims are answered again");
+                }
+                claim
+            }
             Err(error) => {
                 metrics::control_error();
-                warn!(error = &error as &dyn std::error::Error, "no claim");
+                if trouble.is_news(&error) {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "no claim; it is asked again until it is answered"
+                    );
+                }
                 None
             }
         }

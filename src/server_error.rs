@@ -1,5 +1,7 @@
 //! What a server's answer says that is an error.
 
+use std::io::ErrorKind;
+
 use sqlx::mysql::MySqlDatabaseError;
 
 /// What to do when the server keeps no more prepared statements (1461).
@@ -18,7 +20,25 @@ pub fn number(error: &sqlx::Error) -> Option<u16> {
 pub fn words(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
+        other => story(other),
+    }
+}
+
+/// What is said of it.
+pub fn story(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(broken) => broken_off(broken),
         other => other.to_string(),
+    }
+}
+
+/// Of a session that ended, the TLS library says what it would have expected of the protocol.
+pub fn broken_off(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            "the session was ended: somebody killed it, or the server went away".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -9,7 +9,7 @@ use lockkeeper::config::{Access, ConnectionSettings, Credentials, Secret};
 use lockkeeper::preflight::{self, Change, Place, Severity};
 use lockkeeper::server::{Server, ServerOptions};
 use sqlx::mysql::MySqlConnection;
-use support::{TestDatabase, run};
+use support::{TestDatabase, one, run};
 
 fn lockkeeper(database: &TestDatabase, arguments: &[&str]) -> (i32, String, String) {
     lockkeeper_with(database, arguments, &[])
@@ -450,6 +450,30 @@ async fn a_copy_that_may_fill_the_disk_is_warned_about_beforehand() {
     )
     .await;
     assert_eq!(submit("ALTER TABLE orders ADD x INT").len(), 0, "no copy");
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
+}
+
+/// For a pipeline, or before a meeting: the same look, and an end.
+#[tokio::test]
+async fn a_dry_run_of_a_submit_shows_the_plan_or_the_refusal_and_submits_nothing() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    let look = |statement| {
+        let flags = ["submit", "--dry-run", "--json", "--schema", &schema];
+        lockkeeper(&database, &[&flags[..], &["-e", statement]].concat())
+    };
+    let (code, out, said) = look("ALTER TABLE orders MODIFY total BIGINT");
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("Nothing was submitted."), "{said}");
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(answer[0]["deployment"], "d0");
+    let (code, _, said) = look("ALTER TABLE no_such_table ADD x INT");
+    assert_eq!(code, 1, "{said}");
+    let mut control = database.connect().await;
+    let applies: i64 = one(&mut control, "SELECT COUNT(*) FROM apply_status").await;
+    assert_eq!(applies, 0);
     run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 

@@ -71,7 +71,7 @@ BEGIN
         END IF;
 
         CALL _request_record(in_apply_id, NULL, 'revert', in_options, in_reason, in_request_id);
-        UPDATE operation_live AS l
+        UPDATE operation_live AS l FORCE INDEX (operation_live_order)
            SET l.revert_request_id = in_request_id
          WHERE l.apply_id = in_apply_id
            AND l.state    = 'revert_window'

@@ -47,7 +47,7 @@ BEGIN
         UPDATE apply AS a
            SET a.is_stopped = FALSE
          WHERE a.apply_id = in_apply_id;
-        UPDATE operation_live AS l
+        UPDATE operation_live AS l FORCE INDEX (operation_live_order)
            SET l.start_request_id = in_request_id
          WHERE l.apply_id     = in_apply_id
            AND l.state        = 'stopped'
@@ -64,7 +64,7 @@ BEGIN
         CLOSE c_stopped;
     END IF;
     -- A retry that waits is due now; one that is due keeps its place in the queue. Also where the start is asked for again.
-    UPDATE operation_live AS l
+    UPDATE operation_live AS l FORCE INDEX (operation_live_order)
        SET l.claim           = NULL,
            l.claimable_at    = NULL,
            l.next_attempt_at = UTC_TIMESTAMP(6)

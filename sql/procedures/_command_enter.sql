@@ -36,10 +36,12 @@ BEGIN
         CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' is ', v_state, ' and settled; nothing can be asked of it; submit a new one'));
     END IF;
     IF in_command <> 'throttle' THEN
+        -- By that index: through a small table the server would rather scan, and lock rows of other applies on the way, which
+        -- claims would pass over meanwhile. So it is wherever an apply's rows are changed.
         SELECT COUNT(*)
           INTO v_locked
           FROM (SELECT l.operation_id
-                  FROM operation_live AS l
+                  FROM operation_live AS l FORCE INDEX (operation_live_order)
                  WHERE l.apply_id = in_apply_id
                  ORDER BY l.position
                    FOR UPDATE) AS locked;

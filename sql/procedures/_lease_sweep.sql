@@ -18,21 +18,27 @@ CREATE PROCEDURE _lease_sweep (IN in_from DATETIME(6), OUT out_swept INT UNSIGNE
     MODIFIES SQL DATA
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
+    DECLARE v_check_at     DATETIME(6) DEFAULT in_from;
     DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
     SET out_swept = 0;
-    sweep: WHILE out_swept < 4 DO
+    sweep: WHILE out_swept < 4 AND v_check_at IS NOT NULL DO
+        -- By =, as in _operation_claim.
         SET v_operation_id = NULL;
         SELECT l.operation_id
           INTO v_operation_id
           FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-         WHERE l.lease_check_at BETWEEN in_from AND v_now
-         ORDER BY l.lease_check_at
+         WHERE l.lease_check_at = v_check_at
          LIMIT 1
            FOR UPDATE SKIP LOCKED;
         IF v_operation_id IS NULL THEN
-            LEAVE sweep;
+            SELECT MIN(l.lease_check_at)
+              INTO v_check_at
+              FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
+             WHERE l.lease_check_at  > v_check_at
+               AND l.lease_check_at <= v_now;
+            ITERATE sweep;
         END IF;
 
         UPDATE operation_live AS l

@@ -97,20 +97,42 @@ BEGIN
                 END IF;
                 IF v_deployments IS NOT NULL THEN
                     CALL _scope_seek(in_claim, v_deployments, v_candidate_id);
-                ELSE
-                    -- And another: where does the queue begin? Entries of what was claimed stay in the index, marked as deleted,
-                    -- until the server purges them: never, while a backup's snapshot is open. To lock past one takes a look into
-                    -- the row's older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What
-                    -- it shows is a place to begin at, no more. MIN the server answers while it plans, by one dive
-                    -- into the index: for a third of what a statement with LIMIT 1 costs.
+                END IF;
+            END IF;
+            IF v_candidate_id IS NULL AND v_deployments IS NULL THEN
+                -- Where does the queue begin? A look without a lock. Entries of what was claimed stay in the index, marked as
+                -- deleted, until the server purges them: never, while a backup's snapshot is open. To lock past one takes a look
+                -- into the row's older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What
+                -- it shows is a place to begin at, no more. MIN the server answers while it plans, by one dive into the
+                -- index: for a third of what a statement with LIMIT 1 costs.
+                -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
+                -- that LIMIT 1 locks one row. By =, not by a range: past the end of a range the server locks one row more before
+                -- it sees that, and whoever that one is free for would pass it over.
+                SET v_head_at = '1000-01-01';
+                REPEAT
                     SELECT MIN(l.claimable_at)
                       INTO v_head_at
                       FROM operation_live AS l FORCE INDEX (operation_live_claim)
                      WHERE l.claim         = in_claim
+                       AND l.claimable_at  > v_head_at
                        AND l.claimable_at <= v_now;
-                END IF;
-            END IF;
-            IF v_candidate_id IS NOT NULL THEN
+                    IF v_head_at IS NOT NULL THEN
+                        SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
+                               l.start_request_id IS NOT NULL
+                               OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
+                               l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
+                               l.checkpoint, l.tasks, l.options
+                          INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
+                               v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                          FROM operation_live AS l FORCE INDEX (operation_live_claim)
+                         WHERE l.claim        = in_claim
+                           AND l.claimable_at = v_head_at
+                         ORDER BY l.operation_id
+                         LIMIT 1
+                           FOR UPDATE SKIP LOCKED;
+                    END IF;
+                UNTIL v_operation_id IS NOT NULL OR v_head_at IS NULL END REPEAT;
+            ELSEIF v_candidate_id IS NOT NULL THEN
                 SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
                        l.start_request_id IS NOT NULL
                        OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
@@ -120,22 +142,6 @@ BEGIN
                        v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
                   FROM operation_live AS l
                  WHERE l.operation_id = v_candidate_id;
-            ELSEIF v_head_at IS NOT NULL THEN
-                -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
-                -- that LIMIT 1 locks one row.
-                SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
-                       l.start_request_id IS NOT NULL
-                       OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
-                       l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
-                       l.checkpoint, l.tasks, l.options
-                  INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
-                       v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
-                  FROM operation_live AS l FORCE INDEX (operation_live_claim)
-                 WHERE l.claim        = in_claim
-                   AND l.claimable_at BETWEEN v_head_at AND v_now
-                 ORDER BY l.claimable_at, l.operation_id
-                 LIMIT 1
-                   FOR UPDATE SKIP LOCKED;
             END IF;
 
             IF v_operation_id IS NULL AND v_swept > 0 THEN

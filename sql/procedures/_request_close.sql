@@ -41,7 +41,7 @@ BEGIN
 
     -- Only where there can be marks: a row locked for a moment is a row that a claim passes over.
     IF v_command IN ('start', 'cutover', 'revert', 'skip_revert') THEN
-        UPDATE operation_live AS l
+        UPDATE operation_live AS l FORCE INDEX (operation_live_order)
            SET l.start_request_id   = NULLIF(l.start_request_id,   in_request_id),
                l.cutover_request_id = NULLIF(l.cutover_request_id, in_request_id),
                l.revert_request_id  = NULLIF(l.revert_request_id,  in_request_id),

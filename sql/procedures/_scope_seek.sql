@@ -1,8 +1,8 @@
 -- Procedure: _scope_seek
 --
 -- The oldest claimable operation on some deployments, locked, or NULL: one index seek for each deployment. The deployment
--- with the oldest row is tried first; if others hold all of its rows, the next. It is locked from where an unlocked look has
--- found the oldest: see _operation_claim, which has begun the transaction under READ UNCOMMITTED.
+-- with the oldest row is tried first; if others hold all of its rows, the next. It is locked where an unlocked look has found
+-- it: see _operation_claim, which has begun the transaction under READ UNCOMMITTED.
 CREATE PROCEDURE _scope_seek (IN in_claim VARCHAR(8), IN in_deployments JSON, OUT out_operation_id BIGINT UNSIGNED)
     COMMENT 'Locks the oldest claimable operation of a scope.'
     SQL SECURITY DEFINER
@@ -17,8 +17,6 @@ BEGIN
     DECLARE v_chosen_id  BIGINT UNSIGNED;
     DECLARE v_choice     INT UNSIGNED;
     DECLARE v_now        DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
-    DECLARE v_all        JSON DEFAULT in_deployments;
-    DECLARE v_is_last    BOOLEAN DEFAULT TRUE;
     -- Somebody else may have locked what was seen.
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
@@ -63,30 +61,31 @@ BEGIN
             END IF;
             SET v_number = v_number + 1;
         END WHILE;
-        IF v_oldest IS NULL AND v_is_last THEN
-            LEAVE choose;
-        END IF;
         IF v_oldest IS NULL THEN
-            -- In a crowd a row that was passed over was seen to be free afterwards, about once in 10,000 claims: look once more.
-            SET in_deployments = v_all,
-                v_all          = NULL,
-                v_is_last      = TRUE;
-            ITERATE choose;
+            LEAVE choose;
         END IF;
 
-        SELECT l.operation_id
-          INTO out_operation_id
-          FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)
-         WHERE l.claim        = in_claim
-           AND l.deployment   = v_chosen
-           AND l.claimable_at BETWEEN v_oldest AND v_now
-         ORDER BY l.claimable_at, l.operation_id
-         LIMIT 1
-           FOR UPDATE SKIP LOCKED;
-        IF out_operation_id IS NOT NULL THEN
-            LEAVE choose;
-        END IF;
-        SET v_is_last      = v_all IS NULL,
-            in_deployments = JSON_REMOVE(in_deployments, CONCAT('$[', v_choice, ']'));
+        WHILE v_oldest IS NOT NULL DO
+            SELECT l.operation_id
+              INTO out_operation_id
+              FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)
+             WHERE l.claim        = in_claim
+               AND l.deployment   = v_chosen
+               AND l.claimable_at = v_oldest
+             ORDER BY l.operation_id
+             LIMIT 1
+               FOR UPDATE SKIP LOCKED;
+            IF out_operation_id IS NOT NULL THEN
+                LEAVE choose;
+            END IF;
+            SELECT MIN(l.claimable_at)
+              INTO v_oldest
+              FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)
+             WHERE l.claim         = in_claim
+               AND l.deployment    = v_chosen
+               AND l.claimable_at  > v_oldest
+               AND l.claimable_at <= v_now;
+        END WHILE;
+        SET in_deployments = JSON_REMOVE(in_deployments, CONCAT('$[', v_choice, ']'));
     END LOOP;
 END

@@ -40,8 +40,8 @@ BEGIN
             END IF;
             -- Windows side by side are over together, and the end of all is read from the last swap's row. That may be the one
             -- that leaves now: hand its end to those that are still open, or they would have to wait for their own again.
-            UPDATE operation_live AS l
-              JOIN operation_live AS ended
+            UPDATE operation_live AS l FORCE INDEX (operation_live_order)
+              JOIN operation_live AS ended FORCE INDEX (PRIMARY)
                 ON ended.operation_id = v_id
                AND ended.apply_id     = l.apply_id
               JOIN apply          AS a

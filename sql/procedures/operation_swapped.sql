@@ -64,7 +64,7 @@ BEGIN
             SET v_state = IF(v_window_seconds > 0, 'revert_window', 'completed');
             -- Windows that are open side by side end together, with the last swap's.
             IF v_window_seconds > 0 AND v_revert_scope = 'apply' THEN
-                UPDATE operation_live AS l
+                UPDATE operation_live AS l FORCE INDEX (operation_live_order)
                    SET l.revert_until = UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND
                  WHERE l.apply_id      = v_apply_id
                    AND (l.state        = 'revert_window' OR l.operation_id = v_id)

@@ -15,6 +15,8 @@ CREATE PROCEDURE operation_tend (IN in_driver LONGTEXT CHARACTER SET utf8mb4, IN
 BEGIN
     DECLARE v_deployments  JSON;
     DECLARE v_operation_id BIGINT UNSIGNED;
+    DECLARE v_seen_id      BIGINT UNSIGNED DEFAULT 0;
+    DECLARE v_seen_at      DATETIME(6) DEFAULT '1000-01-01';
     DECLARE v_token        CHAR(36)    CHARACTER SET utf8mb4 DEFAULT BIN_TO_UUID(RANDOM_BYTES(16));
     DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
     DECLARE v_answer       JSON;
@@ -34,16 +36,29 @@ BEGIN
         IF in_scope IS NOT NULL THEN
             CALL _scope_deployments(in_scope, v_deployments);
         END IF;
-        SELECT l.operation_id
-          INTO v_operation_id
-          FROM operation_live AS l FORCE INDEX (operation_live_tend)
-         WHERE l.tend_at     <= v_now
-           AND l.state        = 'waiting_for_cutover'
-           AND l.lease_token IS NULL
-           AND (v_deployments IS NULL OR JSON_CONTAINS(v_deployments, JSON_QUOTE(l.deployment)))
-         ORDER BY l.tend_at
-         LIMIT 1
-           FOR UPDATE SKIP LOCKED;
+        -- Seen without a lock, then locked by its key: whoever locks while he scans hides rows that were meant for a cutover claim.
+        -- What such a claim may take is left to it.
+        WHILE v_operation_id IS NULL AND v_seen_id IS NOT NULL DO
+            SELECT MAX(t.operation_id), MAX(t.tend_at)
+              INTO v_seen_id, v_seen_at
+              FROM (SELECT l.operation_id, l.tend_at
+                      FROM operation_live AS l FORCE INDEX (operation_live_tend)
+                     WHERE l.tend_at BETWEEN v_seen_at AND v_now
+                       AND (l.tend_at > v_seen_at OR l.operation_id > v_seen_id)
+                       AND l.claim IS NULL
+                       AND (v_deployments IS NULL OR JSON_CONTAINS(v_deployments, JSON_QUOTE(l.deployment)))
+                     ORDER BY l.tend_at, l.operation_id
+                     LIMIT 1) AS t;
+            SELECT l.operation_id
+              INTO v_operation_id
+              FROM operation_live AS l
+             WHERE l.operation_id = v_seen_id
+               AND l.tend_at     <= v_now
+               AND l.state        = 'waiting_for_cutover'
+               AND l.lease_token IS NULL
+               AND l.claim       IS NULL
+               FOR UPDATE SKIP LOCKED;
+        END WHILE;
 
         UPDATE operation_live AS l
           JOIN setting        AS s

@@ -58,7 +58,7 @@ BEGIN
                 SELECT COUNT(*)
                   INTO v_locked
                   FROM (SELECT a.apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE) AS locked;
-                UPDATE operation_live AS l
+                UPDATE operation_live AS l FORCE INDEX (operation_live_order)
                    SET l.lease_ttl_seconds = in_value,
                        l.lease_check_at    = LEAST(l.lease_check_at, UTC_TIMESTAMP(6) + INTERVAL in_value SECOND)
                  WHERE l.apply_id           = v_apply_id

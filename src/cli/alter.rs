@@ -8,6 +8,8 @@ mod place;
 mod request;
 mod screen;
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -52,6 +54,9 @@ pub(super) struct Args {
     /// Options of the copy engine, a JSON object
     #[arg(long, value_name = "JSON")]
     engine: Option<String>,
+    /// End, to be resumed later, when the server has not answered for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    wait_for_server: u32,
     /// Don't ask
     #[arg(long, short = 'y')]
     yes: bool,
@@ -187,6 +192,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         apply,
         deployment: &deployment,
         is_resumed: begun.is_some(),
+        wait_for_server: Duration::from_secs(args.wait_for_server.into()),
     };
     follow::run(&job, session, end, ends).await
 }

@@ -195,7 +195,8 @@ impl CliError {
         }
         match error {
             sqlx::Error::Io(source) => Self::failed(format!(
-                "no MySQL server answers at {host}:{port} ({source}); is it running, and are host and port right?"
+                "no MySQL server answers at {host}:{port} ({}); is it running, and are host and port right?",
+                server_error::broken_off(source)
             )),
             sqlx::Error::Configuration(source) if source.to_string().contains("RSA") => {
                 Self::failed(format!(

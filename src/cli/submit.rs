@@ -70,6 +70,9 @@ pub(super) struct Args {
     /// Submit without a look at the deployments
     #[arg(long, conflicts_with = "accept_drift")]
     no_preflight: bool,
+    /// Look and say what would be done; submit nothing
+    #[arg(long, conflicts_with = "no_preflight")]
+    dry_run: bool,
     #[command(flatten)]
     access: AccessFlags,
     /// Don't ask
@@ -79,7 +82,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     // The last of these is asked first: nothing is read or connected to in vain.
-    let asks = !args.yes;
+    let asks = !args.yes && !args.dry_run;
     if asks {
         ask::need_terminal()?;
     }
@@ -125,6 +128,13 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         if args.revert_window.is_some_and(|seconds| seconds > 0) && !silent {
             let width = width_of(&std::io::stderr());
             output::beside(&plan::without_former_table(&looked, width));
+        }
+        if args.dry_run {
+            if global.json {
+                output::json(&json!(looked));
+            }
+            output::note("Nothing was submitted.");
+            return Ok(());
         }
     }
     if asks {

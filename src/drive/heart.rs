@@ -10,6 +10,7 @@ use sqlx::mysql::MySqlConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, warn};
 
+use super::trouble::Trouble;
 use super::{metrics, silence};
 use crate::config::ConnectionSettings;
 use crate::control::{
@@ -78,6 +79,7 @@ impl Heart {
             ttl: registration.lease_ttl,
             leases: Arc::clone(&leases),
             session: None,
+            trouble: Trouble::default(),
             ended: Arc::clone(&ended),
         };
         let ends = shutdown.clone();
@@ -232,6 +234,7 @@ struct Beating {
     ttl: Duration,
     leases: Leases,
     session: Option<MySqlConnection>,
+    trouble: Trouble,
     ended: Arc<AtomicBool>,
 }
 
@@ -290,16 +293,21 @@ impl Beating {
         match tokio::time::timeout(limit, self.call(&beats)).await {
             Ok(Ok(answers)) => {
                 metrics::beat(began.elapsed(), "answered");
+                if let Some(seconds) = self.trouble.end() {
+                    warn!(seconds, "heartbeats are answered again");
+                }
                 self.tell(&beats, &answers, began);
                 Ok(())
             }
             Ok(Err(error)) => {
                 metrics::beat(began.elapsed(), "refused");
                 self.session = None;
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "no heartbeat; copies go on while their leases last, no swap starts"
-                );
+                if self.trouble.is_news(&error) {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "no heartbeat; copies go on while their leases last, no swap starts"
+                    );
+                }
                 self.give_up_what_ran_out();
                 Err(LeaseLost(error.to_string()))
             }
@@ -307,16 +315,19 @@ impl Beating {
                 metrics::beat(began.elapsed(), "unanswered");
                 self.session = None;
                 self.give_up_what_ran_out();
-                // The next beat need not wait for it.
-                let control = self.control.clone();
-                tokio::spawn(async move {
-                    let why = silence::why(&control).await;
-                    warn!(
-                        why,
-                        "the control database is silent; copies go on while their leases last, no swap starts"
-                    );
-                });
-                Err(LeaseLost("the control database is silent".to_owned()))
+                let lost = LeaseLost("the control database is silent".to_owned());
+                if self.trouble.is_news(&lost) {
+                    // The next beat need not wait for it.
+                    let control = self.control.clone();
+                    tokio::spawn(async move {
+                        let why = silence::why(&control).await;
+                        warn!(
+                            why,
+                            "the control database is silent; copies go on while their leases last, no swap starts"
+                        );
+                    });
+                }
+                Err(lost)
             }
         }
     }

@@ -8,6 +8,7 @@ use sqlx::mysql::{MySqlPool, MySqlPoolOptions};
 use sqlx::pool::PoolConnection;
 use tracing::warn;
 
+use super::trouble::Trouble;
 use crate::config::{ConnectionSettings, settle};
 use crate::control::ControlError;
 
@@ -61,6 +62,7 @@ impl Sessions {
         ) -> BoxFuture<'s, Result<T, ControlError>>,
     {
         let mut wait = FIRST_WAIT;
+        let mut trouble = Trouble::default();
         loop {
             match self
                 .call(async |session| call(session, context).await)
@@ -68,10 +70,12 @@ impl Sessions {
             {
                 Err(error) if error.may_pass() => {
                     super::metrics::control_error();
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "{what}: asking again"
-                    );
+                    if trouble.is_news(&error) {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "{what}: asking again"
+                        );
+                    }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }

@@ -106,12 +106,13 @@ impl EngineError {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
-            let cause_text = cause.to_string();
+            let answer = cause.downcast_ref::<sqlx::Error>();
+            let cause_text = answer.map_or_else(|| cause.to_string(), server_error::story);
             if !text.contains(&cause_text) {
                 text.push_str(": ");
                 text.push_str(&cause_text);
             }
-            source = cause.source();
+            source = cause.source().filter(|_| answer.is_none());
         }
         match text.char_indices().nth(MESSAGE_CHARACTERS) {
             Some((end, _)) => text[..end].to_owned(),
@@ -124,7 +125,7 @@ impl EngineError {
     pub fn while_doing(doing: impl Into<Cow<'static, str>>) -> impl FnOnce(sqlx::Error) -> Self {
         let doing = doing.into();
         move |error| {
-            let mut message = format!("{doing} failed: {error}");
+            let mut message = format!("{doing} failed: {}", server_error::story(&error));
             if server_error::number(&error).is_some_and(means_no_room) {
                 message.push_str(NO_ROOM);
             }

@@ -1,6 +1,6 @@
 //! Cases 92 and 93: many at the same moment.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -366,4 +366,54 @@ async fn an_apply_whose_row_is_held_does_not_keep_claimers_from_others() {
     let claim = claimer.claim_copy("eager").await.expect("a claim");
     let [first, _, _] = held.all();
     assert_eq!(claim.map(|claim| claim.operation), Some(first));
+}
+
+/// A claim that gets nothing passes rows that others hold, and comes to rows that others wait for, behind them in the index.
+#[tokio::test]
+async fn a_claimer_that_finds_nothing_hides_nothing_from_others() {
+    let fleet = Fleet::of(2).await;
+    let mut holder = fleet.session().await;
+    let hold = "SELECT l.operation_id FROM operation_live AS l WHERE l.operation_id = ? FOR UPDATE";
+    let (copy, cutover) = ("operation_claim_copy", "operation_claim_cutover");
+
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [held, _] = apply.all();
+    holder.run("START TRANSACTION").await.unwrap();
+    holder.rows(hold, arguments![held]).await;
+    let on = |deployment: &str| json!({"deployments": [deployment]});
+    passed_over(&fleet, (copy, on("d1")), (copy, on("d2"))).await;
+    holder.run("ROLLBACK").await.unwrap();
+    fleet.retire(&apply).await;
+
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [parked, held] = apply.all();
+    fleet.park(parked).await;
+    holder.run("START TRANSACTION").await.unwrap();
+    holder.rows(hold, arguments![held]).await;
+    passed_over(&fleet, (copy, Value::Null), (cutover, Value::Null)).await;
+    holder.run("ROLLBACK").await.unwrap();
+}
+
+/// While three ask for what is held, a fourth always gets what is free, and gives it back.
+async fn passed_over(fleet: &Fleet, held: (&str, Value), free: (&str, Value)) {
+    let is_over = AtomicBool::new(false);
+    at_once(fleet, 4, async |session, number| {
+        if number > 0 {
+            while !is_over.load(Ordering::Relaxed) {
+                let claim = session.claim(held.0, "unlucky", held.1.clone()).await;
+                assert!(claim.expect("a claim").is_none(), "somebody holds it");
+            }
+            return;
+        }
+        for times in 0..400 {
+            let claim = session.claim(free.0, "lucky", free.1.clone()).await;
+            let Some(claim) = claim.expect("a claim") else {
+                is_over.store(true, Ordering::Relaxed);
+                panic!("{free:?} got nothing after {times} times");
+            };
+            session.release(&claim).await.expect("its own lease");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    })
+    .await;
 }

@@ -100,7 +100,8 @@ async fn progress_shows_and_a_heartbeat_without_any_leaves_it() {
 #[tokio::test]
 async fn a_null_in_what_is_reported_of_a_parked_operation_is_nothing() {
     let fleet = Fleet::of(2).await;
-    let apply = fleet.submit(json!({"cutover_policy": "barrier"})).await;
+    let options = json!({"cutover_policy": "barrier", "cutover_gate": "all_parked"});
+    let apply = fleet.submit(options).await;
     let [o1, _] = apply.all();
     fleet.park(o1).await;
     fleet.age(o1, 61).await;
@@ -118,6 +119,22 @@ async fn a_null_in_what_is_reported_of_a_parked_operation_is_nothing() {
         assert_eq!(fleet.column(o1, column).await, "NULL", "{column}");
     }
     assert_eq!(fleet.column(o1, "rows_total").await, "8");
+}
+
+/// It is about to swap: whoever tended it would only stand in the way.
+#[tokio::test]
+async fn what_a_cutover_claim_may_take_is_not_tended() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.parked("barrier").await;
+    let [o1, o2] = apply.all();
+    assert!(fleet.is_claimable(o1, "cutover").await);
+    for operation in [o1, o2] {
+        fleet.age(operation, 61).await;
+    }
+    let tend = fleet.claim("operation_tend", "alpha", Value::Null).await;
+    assert_eq!(tend.map(|tend| tend.operation), Some(o2));
+    let tend = fleet.claim("operation_tend", "alpha", Value::Null).await;
+    assert!(tend.is_none());
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The driver of this process, and what is shown while it works.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ pub(super) struct Job<'a> {
     pub apply: u64,
     pub deployment: &'a str,
     pub is_resumed: bool,
+    /// How long the server may say nothing.
+    pub wait_for_server: Duration,
 }
 
 pub(super) async fn run(
@@ -70,7 +72,7 @@ pub(super) async fn run(
         job,
         session: Some(session),
         state: String::new(),
-        is_told_of_trouble: false,
+        silent_since: None,
     };
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -85,7 +87,7 @@ pub(super) async fn run(
                     settled = looking.look(&mut screen) => is_over = settled,
                     () = &mut late => break None,
                 }
-                if is_over && !*told.borrow() {
+                if (is_over || looking.has_waited_enough()) && !*told.borrow() {
                     end.send_replace(true);
                 }
             }
@@ -103,7 +105,14 @@ pub(super) async fn run(
     ended
         .map_err(CliError::failed)?
         .map_err(|error| CliError::drive(&settings, error))?;
-    let mut session = match looking.session {
+    // The former session may have been ended meanwhile; how the change went is not to hang on that.
+    let mut answering = looking.session;
+    if let Some(session) = &mut answering
+        && session.read("SELECT 1 AS one".to_owned()).await.is_err()
+    {
+        answering = None;
+    }
+    let mut session = match answering {
         Some(session) => session,
         None => Session::open(job.global).await?,
     };
@@ -167,7 +176,7 @@ struct Looking<'a> {
     job: &'a Job<'a>,
     session: Option<Session>,
     state: String,
-    is_told_of_trouble: bool,
+    silent_since: Option<Instant>,
 }
 
 impl Looking<'_> {
@@ -175,7 +184,7 @@ impl Looking<'_> {
     async fn look(&mut self, screen: &mut Screen) -> bool {
         match self.read().await {
             Ok((operation, is_settled)) => {
-                self.is_told_of_trouble = false;
+                self.silent_since = None;
                 screen.show(&operation);
                 if operation.state != self.state {
                     if let Some(hint) = hint(&operation.state, self.job.apply) {
@@ -188,12 +197,21 @@ impl Looking<'_> {
             // The driver rides through a failover too.
             Err(error) => {
                 self.session = None;
-                if !std::mem::replace(&mut self.is_told_of_trouble, true) {
-                    screen.note(&format!("not up to date: {error}"));
+                if self.silent_since.is_none() {
+                    self.silent_since = Some(Instant::now());
+                    screen.note(&format!(
+                        "not up to date: {error}; it is waited for, for up to {} s (--wait-for-server)",
+                        self.job.wait_for_server.as_secs()
+                    ));
                 }
                 false
             }
         }
+    }
+
+    fn has_waited_enough(&self) -> bool {
+        let waited = self.silent_since.map(|since| since.elapsed());
+        waited.is_some_and(|waited| waited >= self.job.wait_for_server)
     }
 
     async fn read(&mut self) -> Result<(Operation, bool), CliError> {

@@ -24,17 +24,25 @@ pub async fn difference(
     session: &mut Session,
     original: &TableDefinition,
 ) -> Result<Option<&'static str>, EngineError> {
-    let now = catalog::table(session, &original.schema, &original.name).await?;
-    let Some(now) = now else {
-        return Ok(Some("is gone: somebody else dropped or renamed it"));
-    };
-    let same = now.columns == original.columns
-        && now.keys == original.keys
-        && now.text()?.meaning() == original.text()?.meaning();
-    if !same {
-        return Ok(Some("was altered by somebody else"));
+    // The numbers are read without a lock: while a statement commits they may be neither the former nor the new ones. The second
+    // look comes behind that statement, because SHOW CREATE TABLE waits for it.
+    for _ in 0..2 {
+        let now = catalog::table(session, &original.schema, &original.name).await?;
+        let Some(now) = now else {
+            return Ok(Some("is gone: somebody else dropped or renamed it"));
+        };
+        let same = now.columns == original.columns
+            && now.keys == original.keys
+            && now.text()?.meaning() == original.text()?.meaning();
+        if !same {
+            return Ok(Some("was altered by somebody else"));
+        }
+        let known = !now.storage_ids.is_empty() && !original.storage_ids.is_empty();
+        if !known || now.storage_ids == original.storage_ids {
+            return Ok(None);
+        }
     }
-    let known = !now.storage_ids.is_empty() && !original.storage_ids.is_empty();
-    let same = !known || now.storage_ids == original.storage_ids;
-    Ok((!same).then_some("was emptied or replaced by somebody else, or a partition of it"))
+    Ok(Some(
+        "was emptied or replaced by somebody else, or a partition of it",
+    ))
 }
