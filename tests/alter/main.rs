@@ -125,6 +125,30 @@ async fn an_interrupted_copy_is_resumed_by_the_same_command() {
     );
 }
 
+#[tokio::test]
+async fn a_server_that_is_gone_ends_it_after_a_while_and_the_same_command_goes_on() {
+    let [mut server] = support::private_servers(1).await.try_into().expect("one");
+    let mut shop = Shop::of(TestDatabase::on(server.administrator()), ROWS).await;
+    let change = ["--yes", "--engine", SMALL_STEPS, WIDEN];
+    let slow = shop.spawn(&change, &["--throttle", "9", "--wait-for-server", "1"]);
+    shop.until_it_copies().await;
+    server.kill().await.expect("killed");
+    let output = slow.wait_with_output().await.expect("its end");
+    let said = err(&output);
+    assert_eq!(code(&output), 130, "{said}");
+    let next = "once it answers, the same command resumes it";
+    assert!(said.contains(next), "{said}");
+    let told = said.matches("no claim; it is asked again").count();
+    assert!(told <= 2, "each trouble once: {said}");
+
+    server.restart().await.expect("up again");
+    shop.session = shop.database.connect().await;
+    support::run(&mut shop.session, format!("USE {}", shop.schema)).await;
+    let resumed = run(shop.alter(&[&change[..], &["--throttle", "0", "--json"]].concat())).await;
+    assert_eq!(done(&resumed)["apply_id"], 1);
+    assert_eq!(shop.column_type().await, "bigint");
+}
+
 /// As a full disk does it: reads are answered, and no commit ends.
 #[tokio::test]
 async fn an_interrupt_is_answered_while_the_server_commits_nothing() {

@@ -127,16 +127,22 @@ async fn unfinished(job: &Job<'_>) -> Result<(), CliError> {
         ENDING.as_secs()
     ));
     let telling = async {
-        let mut session = Session::open(job.global).await?;
+        let Ok(mut session) = Session::open(job.global).await else {
+            return Err(in_an_unknown_state(job));
+        };
         outcome::tell(job, &mut session).await
     };
-    let told = tokio::time::timeout(PATIENCE, telling).await;
-    told.unwrap_or_else(|_| {
-        Err(CliError::interrupted(format!(
-            "apply {} is interrupted, and the server does not say in which state; once it answers, the same command resumes it",
-            job.apply
-        )))
-    })
+    let Ok(told) = tokio::time::timeout(PATIENCE, telling).await else {
+        return Err(in_an_unknown_state(job));
+    };
+    told
+}
+
+fn in_an_unknown_state(job: &Job<'_>) -> CliError {
+    CliError::interrupted(format!(
+        "apply {} is interrupted, and the server does not say in which state; once it answers, the same command resumes it",
+        job.apply
+    ))
 }
 
 /// Whether no other `alter` works on this apply: a lock of this session, which goes with it.

@@ -18,6 +18,7 @@ use super::xid::Xid;
 use crate::engine::error::NOT_LET_IN;
 use crate::engine::names::Owner;
 use crate::engine::{EngineError, Target, Tls};
+use crate::server_error;
 
 /// Decoded changes that wait for the applier take no more than this.
 const QUEUE_BYTES: usize = 8 << 20;
@@ -182,7 +183,13 @@ impl Reader {
                             "the binlog stream broke {failures} times in a row: {why}"
                         )));
                     }
-                    tracing::warn!(%why, "the binlog stream broke; connecting again");
+                    // It is told when it begins; whether a server is gone is told by others, too.
+                    match failures {
+                        1 => {
+                            tracing::warn!(%why, "the binlog stream broke; connecting again");
+                        }
+                        _ => tracing::debug!(%why, failures, "the binlog stream is still broken"),
+                    }
                     tokio::time::sleep(Duration::from_millis(100) * failures * failures).await;
                 }
             }
@@ -346,6 +353,9 @@ fn stream_error(error: mysql_async::Error) -> Broken {
             ))),
             _ => Broken::Connection(error.to_string()),
         },
+        mysql_async::Error::Io(mysql_async::IoError::Io(broken)) => {
+            Broken::Connection(server_error::broken_off(&broken))
+        }
         mysql_async::Error::Driver(_)
         | mysql_async::Error::Io(_)
         | mysql_async::Error::Other(_)
