@@ -6,6 +6,7 @@ mod difference;
 mod drift;
 mod room;
 mod trial;
+mod twins;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::server_error;
 pub use checkup::{Finding, Severity, Whose, checkup};
 pub use drift::{Drift, drift};
 pub use trial::{Change, Examination, Planned, TableText, examine};
+pub use twins::{note_twins, server_of, twin};
 
 /// Eight hex digits in the names of what a preflight makes on a deployment, and removes again.
 pub const INSTALLATION: &str = "00000000";

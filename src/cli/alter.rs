@@ -19,7 +19,6 @@ use super::{CliError, Global, ask, output, plan, rest, status, submit};
 use crate::config::{Access, Layer, Secret};
 use crate::drive;
 use crate::preflight::{Change, Examination};
-use crate::text::width_of;
 use place::Server;
 use request::Request;
 
@@ -221,13 +220,11 @@ async fn examine(
         }
         return Err(CliError::failed(format!("{why}; nothing was changed")));
     }
-    let (looked, width) = (
-        std::slice::from_ref(&examination),
-        width_of(&std::io::stderr()),
-    );
-    output::beside(&plan::text(looked, width));
+    let looked = std::slice::from_ref(&examination);
+    let to = output::To::of_plan(args.dry_run, global);
+    to.write(&plan::text(looked, to.width()));
     if args.revert_window.is_some_and(|seconds| seconds > 0) {
-        output::beside(&plan::without_former_table(looked, width));
+        to.write(&plan::without_former_table(looked, to.width()));
     }
     Ok(examination)
 }

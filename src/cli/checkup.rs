@@ -30,7 +30,12 @@ pub(super) async fn run(
         let whose = |artifact: &Artifact| known.owner(artifact);
         preflight::checkup(place, &access, asked.schemas, whose)
     });
-    let checkups = join_all(checkups).await;
+    let servers = places
+        .iter()
+        .map(|place| preflight::server_of(place, &access));
+    let (checkups, servers) = tokio::join!(join_all(checkups), join_all(servers));
+    let names = places.iter().map(|place| place.deployment.clone());
+    let servers: Vec<(String, Option<String>)> = names.zip(servers).collect();
     let mut is_well = true;
     let mut answer = Vec::new();
     let remarks = registration::look(global, session).await?;
@@ -51,9 +56,14 @@ pub(super) async fn run(
         }
         answer.push(json!({"deployment": remark.deployment, "findings": findings}));
     }
-    for (place, checkup) in places.iter().zip(checkups) {
+    for (at, (place, checkup)) in places.iter().zip(checkups).enumerate() {
         match checkup {
-            Ok(findings) => {
+            Ok(mut findings) => {
+                let is_told = remarks.iter().any(|one| one.deployment == place.deployment);
+                if !is_told {
+                    let server = servers[at].1.as_deref();
+                    findings.extend(preflight::twin(&place.deployment, server, &servers[..at]));
+                }
                 is_well &= !findings
                     .iter()
                     .any(|one| matches!(one.severity, Severity::Warning | Severity::Error));

@@ -38,6 +38,37 @@ pub(super) fn beside(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Where a text belongs: what was asked for, or what is said beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum To {
+    Answer,
+    Beside,
+}
+
+impl To {
+    /// A plan is the answer of a dry run, where that isn't JSON.
+    pub(super) fn of_plan(is_dry_run: bool, global: &Global) -> Self {
+        match is_dry_run && !global.json {
+            true => Self::Answer,
+            false => Self::Beside,
+        }
+    }
+
+    pub(super) fn width(self) -> Option<usize> {
+        match self {
+            Self::Answer => width_of(&std::io::stdout()),
+            Self::Beside => width_of(&std::io::stderr()),
+        }
+    }
+
+    pub(super) fn write(self, text: &str) {
+        match self {
+            Self::Answer => write(text),
+            Self::Beside => beside(text),
+        }
+    }
+}
+
 pub(super) fn line(text: &str) {
     write(&format!("{text}\n"));
 }

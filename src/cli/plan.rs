@@ -10,7 +10,7 @@ use super::{CliError, Global, output};
 use crate::config::Access;
 use crate::engine::table::Way;
 use crate::preflight::{self, Change, Drift, Examination, Place};
-use crate::text::{folded, width_of};
+use crate::text::folded;
 
 /// The deployments in their order; `only` names some of them.
 pub(super) async fn places(session: &mut Session, only: &[String]) -> Result<Vec<Place>, CliError> {
@@ -55,7 +55,7 @@ pub(super) fn access(
     Access::new(&settings, &session.settings().credentials).map_err(CliError::usage)
 }
 
-/// Looks at all deployments at once and says what it saw on standard error, unless it is `silent`: then the error has it.
+/// Looks at all deployments at once and says what it saw, unless it is to say it nowhere: then the error has it.
 ///
 /// # Errors
 ///
@@ -67,13 +67,13 @@ pub(super) async fn show(
     access: &Access,
     change: &Change,
     accepted: &[String],
-    silent: bool,
+    to: Option<output::To>,
 ) -> Result<Vec<Examination>, CliError> {
     let examinations = look(places, access, change).await?;
     let drifts = preflight::drift(&examinations, accepted);
-    if !silent {
-        output::beside(&text(&examinations, width_of(&std::io::stderr())));
-        output::beside(&drift_text(&drifts));
+    if let Some(to) = to {
+        to.write(&text(&examinations, to.width()));
+        to.write(&drift_text(&drifts));
     }
     if examinations.iter().all(|one| one.unreachable.is_some()) {
         let message = "nothing was submitted: no deployment could be looked at from here; mend that, or submit without a look, \
@@ -169,7 +169,10 @@ pub(super) async fn look(
     );
     tokio::pin!(looking);
     tokio::select! {
-        examinations = &mut looking => Ok(examinations),
+        mut examinations = &mut looking => {
+            preflight::note_twins(&mut examinations);
+            Ok(examinations)
+        }
         _ = tokio::signal::ctrl_c() => {
             output::note("lockkeeper: removing what the look has made; nothing is submitted");
             let _ = looking.await;
@@ -202,10 +205,10 @@ pub(super) fn text(examinations: &[Examination], width: Option<usize>) -> String
             let words: Vec<&str> = planned.statement.split_whitespace().collect();
             add("    ", "      ", &words.join(" "));
         }
-        if let Some(room) = &one.room {
+        for found in [&one.room, &one.address].into_iter().flatten() {
             let what = format!(
                 "warning: {}: {}; {}",
-                room.subject, room.finding, room.remedy
+                found.subject, found.finding, found.remedy
             );
             add("  ", "    ", &what);
         }

@@ -20,6 +20,8 @@ fn examination(deployment: &str, total: &str) -> Examination {
             bytes: 43_000_000,
         }],
         room: None,
+        address: None,
+        server: None,
         tables: vec![TableText {
             table: "orders".to_owned(),
             create: Some(format!(

@@ -114,20 +114,22 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             statements: statements.clone(),
             engine: engine(args.engine.as_deref())?.unwrap_or_default(),
         };
-        let silent = global.json && !asks;
+        let to = output::To::of_plan(args.dry_run, global);
+        let to = (asks || !global.json).then_some(to);
         let looked = plan::show(
             &mut session,
             &places,
             &access,
             &change,
             &args.accept_drift,
-            silent,
+            to,
         )
         .await?;
         looked_at = Some((plan::not_looked_at(&looked), plan::without_room(&looked)));
-        if args.revert_window.is_some_and(|seconds| seconds > 0) && !silent {
-            let width = width_of(&std::io::stderr());
-            output::beside(&plan::without_former_table(&looked, width));
+        if args.revert_window.is_some_and(|seconds| seconds > 0)
+            && let Some(to) = to
+        {
+            to.write(&plan::without_former_table(&looked, to.width()));
         }
         if args.dry_run {
             if global.json {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 use tokio::sync::watch;
 
-use super::{Finding, Place, Unreachable, room, unreachable_by};
+use super::{Finding, Place, Unreachable, room, twins, unreachable_by};
 use crate::config::Access;
 use crate::engine::names::Owner;
 use crate::engine::session::Session;
@@ -40,6 +40,11 @@ pub struct Examination {
     pub planned: Vec<Planned>,
     /// Set where the disk has too little room for the copies.
     pub room: Option<Finding>,
+    /// Set where another deployment is on the same server: see [`super::note_twins`].
+    pub address: Option<Finding>,
+    /// What tells the server from all others.
+    #[serde(skip)]
+    pub server: Option<String>,
     #[serde(skip)]
     pub tables: Vec<TableText>,
 }
@@ -70,6 +75,8 @@ pub async fn examine(place: &Place, access: &Access, change: &Change) -> Examina
         refusal: None,
         planned: Vec::new(),
         room: None,
+        address: None,
+        server: None,
         tables: Vec::new(),
     };
     if let Err(error) = look(place, access, change, &mut examination).await {
@@ -85,6 +92,7 @@ async fn look(
     examination: &mut Examination,
 ) -> Result<(), Unreachable> {
     let (mut session, owner) = place.session(access).await?;
+    examination.server = twins::identity(&mut session).await;
     let mut job = change.job(&owner);
     job.schema_name = catalog::schema_name(&mut session, &job.schema_name)
         .await
