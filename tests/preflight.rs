@@ -332,6 +332,7 @@ async fn doctor_shows_settings_and_leftovers_and_whose_they_are() {
         (artifact.installation == "0a1b2c3d").then(|| preflight::Whose {
             words: format!("operation {} of ours", artifact.operation_id),
             is_reverted: artifact.operation_id == 43,
+            remedy: String::new(),
         })
     };
     let findings = preflight::checkup(&place("d0", &settings), &access(&settings), &[], whose)

@@ -37,6 +37,7 @@ BEGIN
             ON a.apply_id = l.apply_id
          WHERE l.apply_id = in_apply_id
            AND (   l.state IN ('stopped', 'failed_retryable')
+                OR l.next_attempt_at > UTC_TIMESTAMP(6)
                 OR (l.state = 'cutting_over' AND a.is_stopped));
         IF v_waiting = 0 THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing stopped and no retry to start; ',
@@ -69,7 +70,6 @@ BEGIN
            l.claimable_at    = NULL,
            l.next_attempt_at = UTC_TIMESTAMP(6)
      WHERE l.apply_id        = in_apply_id
-       AND l.state           = 'failed_retryable'
        AND l.next_attempt_at > UTC_TIMESTAMP(6);
     CALL _apply_refresh(in_apply_id, USER());
     RETURN in_request_id;

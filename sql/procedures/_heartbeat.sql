@@ -17,6 +17,8 @@ BEGIN
     DECLARE v_now            DATETIME(6) DEFAULT v_begun_at;
     DECLARE v_passed_over_id BIGINT UNSIGNED;
     DECLARE v_locked         INT UNSIGNED;
+    DECLARE v_lost           INT UNSIGNED;
+    DECLARE v_beats          JSON DEFAULT in_beats;
     DECLARE v_timed_out_id   BIGINT UNSIGNED;
 
     CALL _json_check('beats', in_beats, JSON_SET(_json_shape('beats'), '$.items.properties.progress',
@@ -33,13 +35,34 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
+        -- A token that is lost locks nothing: see _lease_enter.
+        SELECT COUNT(*)
+          INTO v_lost
+          FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
+                   operation_id BIGINT UNSIGNED PATH '$.operation_id',
+                   lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+          LEFT JOIN operation_live AS l
+            ON l.operation_id = beat.operation_id
+           AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin
+         WHERE l.operation_id IS NULL;
+        IF v_lost > 0 THEN
+            SELECT COALESCE(JSON_ARRAYAGG(beat.whole), JSON_ARRAY())
+              INTO v_beats
+              FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
+                       whole        JSON            PATH '$',
+                       operation_id BIGINT UNSIGNED PATH '$.operation_id',
+                       lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+              JOIN operation_live AS l
+                ON l.operation_id = beat.operation_id
+               AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin;
+        END IF;
         renew: LOOP
             -- The first round, nearly always the only one, renews all that nobody has locked just now; each later one renews the
             -- one row that it has waited for.
             -- LIMIT: else the server merges the derived table, and its SKIP LOCKED with it. By primary key in any case: a scan,
             -- which suits the server for a few rows, would wait for rows that are not meant.
             UPDATE (SELECT b.operation_id, b.progress, b.checkpoint
-                      FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
+                      FROM JSON_TABLE(v_beats, '$[*]' COLUMNS (
                                operation_id BIGINT UNSIGNED PATH '$.operation_id',
                                lease_token  VARCHAR(36)     PATH '$.lease_token',
                                progress     JSON            PATH '$.progress',

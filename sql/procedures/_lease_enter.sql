@@ -23,24 +23,32 @@ BEGIN
     DECLARE v_spent_token VARCHAR(36) CHARACTER SET utf8mb4;
     DECLARE v_spent_call  VARCHAR(32);
     DECLARE v_answer      VARCHAR(32);
+    DECLARE v_is_strange  BOOLEAN;
 
     CALL _lease_token_check(in_lease_token);
     CALL _operation_find(in_operation_id, out_apply_id);
-    SELECT a.apply_id INTO out_apply_id FROM apply AS a WHERE a.apply_id = out_apply_id FOR UPDATE;
-
-    BEGIN
-        -- Not live: settled. Its last token is kept with it.
-        DECLARE CONTINUE HANDLER FOR NOT FOUND
-            SELECT o.state, o.spent_token, o.spent_call, o.state, o.driver
-              INTO out_state, v_spent_token, v_spent_call, v_answer, out_driver
-              FROM operation AS o
-             WHERE o.operation_id = in_operation_id;
-        SELECT l.state, l.lease_token, l.spent_token, l.spent_call, l.spent_answer, l.lease_driver
-          INTO out_state, v_token, v_spent_token, v_spent_call, v_answer, out_driver
-          FROM operation_live AS l
-         WHERE l.operation_id = in_operation_id
-           FOR UPDATE;
-    END;
+    -- Without a lock first: who comes too late is not to hide the operation from the claim that would take it.
+    SELECT MAX(NOT (   l.lease_token <=> in_lease_token COLLATE utf8mb4_0900_bin
+                    OR l.spent_token <=> in_lease_token COLLATE utf8mb4_0900_bin))
+      INTO v_is_strange
+      FROM operation_live AS l
+     WHERE l.operation_id = in_operation_id;
+    IF v_is_strange IS NOT TRUE THEN
+        SELECT a.apply_id INTO out_apply_id FROM apply AS a WHERE a.apply_id = out_apply_id FOR UPDATE;
+        BEGIN
+            -- Not live: settled. Its last token is kept with it.
+            DECLARE CONTINUE HANDLER FOR NOT FOUND
+                SELECT o.state, o.spent_token, o.spent_call, o.state, o.driver
+                  INTO out_state, v_spent_token, v_spent_call, v_answer, out_driver
+                  FROM operation AS o
+                 WHERE o.operation_id = in_operation_id;
+            SELECT l.state, l.lease_token, l.spent_token, l.spent_call, l.spent_answer, l.lease_driver
+              INTO out_state, v_token, v_spent_token, v_spent_call, v_answer, out_driver
+              FROM operation_live AS l
+             WHERE l.operation_id = in_operation_id
+               FOR UPDATE;
+        END;
+    END IF;
 
     SET out_answer = NULL;
     IF NOT (v_token <=> in_lease_token COLLATE utf8mb4_0900_bin) THEN

@@ -41,10 +41,14 @@ BEGIN
             ITERATE sweep;
         END IF;
 
+        -- Two statements. A look without a lock (see _operation_claim) sees the row's own columns change before their indexes do: in
+        -- one, it could be out of the one queue and not yet in the other for whoever looks at that moment.
         UPDATE operation_live AS l
-           SET l.claimable_at   = IF(l.lease_expires_at <= v_now, l.lease_expires_at, NULL),
-               l.claim          = IF(l.lease_expires_at <= v_now, _recovery_claim(l.state), NULL),
-               l.lease_check_at = IF(l.lease_expires_at <= v_now, v_now + INTERVAL l.lease_ttl_seconds SECOND, l.lease_expires_at)
+           SET l.claimable_at = IF(l.lease_expires_at <= v_now, l.lease_expires_at, NULL),
+               l.claim        = IF(l.lease_expires_at <= v_now, _recovery_claim(l.state), NULL)
+         WHERE l.operation_id = v_operation_id;
+        UPDATE operation_live AS l
+           SET l.lease_check_at = IF(l.lease_expires_at <= v_now, v_now + INTERVAL l.lease_ttl_seconds SECOND, l.lease_expires_at)
          WHERE l.operation_id = v_operation_id;
         SET out_swept = out_swept + 1;
     END WHILE;

@@ -5,9 +5,9 @@
 -- Claims do not lock the apply's row. They may do without, because a claim opens no gate, and because commands lock the
 -- operations' rows, so that a claim is either over or has not begun when a command looks. Two things make a claim
 -- take the apply's row after all, and wait there for the length of one commit: a limit of copies, which it has to count under,
--- and a start request, which it may end. Before it waits it takes what needs no apply's row, if there is any: whoever holds this one
--- may be a call that was interrupted in a session that nobody ends. To wait for nothing at all would say "nothing" of what is
--- claimable.
+-- and a start request, which it may end. Before it waits it takes what comes later in the queue, if there is anything: whoever holds
+-- this one may be a call that was interrupted in a session that nobody ends. To wait for nothing at all would say "nothing" of
+-- what is claimable.
 --
 -- in_claim  'copy' or 'cutover'
 --
@@ -36,13 +36,19 @@ BEGIN
     DECLARE v_options        JSON;
     DECLARE v_is_counted     BOOLEAN;
     DECLARE v_candidate_id   BIGINT UNSIGNED;
+    DECLARE v_is_capped      BOOLEAN;
+    DECLARE v_request_id     BIGINT UNSIGNED;
     DECLARE v_held_apply_id  BIGINT UNSIGNED;
-    DECLARE v_other_id       BIGINT UNSIGNED;
+    DECLARE v_first_id       BIGINT UNSIGNED;
+    DECLARE v_first_apply_id BIGINT UNSIGNED;
     DECLARE v_lapsed_at      DATETIME(6);
     DECLARE v_expired_at     DATETIME(6);
     DECLARE v_swept          INT UNSIGNED;
     DECLARE v_head_at        DATETIME(6);
     DECLARE v_now            DATETIME(6);
+    -- What others held when it was looked for; how often that has been.
+    DECLARE v_is_passed      BOOLEAN;
+    DECLARE v_looks          INT UNSIGNED DEFAULT 0;
 
     -- The usual names need no closer look, and what has to be escaped is not usual. Not by a regular expression: the server
     -- would compile it at each call, which takes as long as a statement. Nor does a clock that shows the same second as the
@@ -86,7 +92,8 @@ BEGIN
                 -- checks the range inside it and reads no row beyond; MIN or MAX would. The text stands here, as a CALL would cost
                 -- more than the look.
                 SET v_lapsed_at = NULL,
-                    v_swept     = 0;
+                    v_swept     = 0,
+                    v_is_passed = FALSE;
                 SELECT l.lease_check_at, l.lease_expires_at
                   INTO v_lapsed_at, v_expired_at
                   FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
@@ -96,7 +103,7 @@ BEGIN
                     CALL _lease_sweep(v_lapsed_at, v_swept);
                 END IF;
                 IF v_deployments IS NOT NULL THEN
-                    CALL _scope_seek(in_claim, v_deployments, v_candidate_id);
+                    CALL _scope_seek(in_claim, v_deployments, v_candidate_id, v_is_passed);
                 END IF;
             END IF;
             IF v_candidate_id IS NULL AND v_deployments IS NULL THEN
@@ -117,100 +124,100 @@ BEGIN
                        AND l.claimable_at  > v_head_at
                        AND l.claimable_at <= v_now;
                     IF v_head_at IS NOT NULL THEN
-                        SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
-                               l.start_request_id IS NOT NULL
-                               OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
+                        SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds, l.start_request_id, l.is_capped,
                                l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
                                l.checkpoint, l.tasks, l.options
-                          INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
-                               v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                          INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_request_id, v_is_capped, v_position,
+                               v_deployment, v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
                           FROM operation_live AS l FORCE INDEX (operation_live_claim)
                          WHERE l.claim        = in_claim
                            AND l.claimable_at = v_head_at
                          ORDER BY l.operation_id
                          LIMIT 1
                            FOR UPDATE SKIP LOCKED;
+                        SET v_is_passed = v_operation_id IS NULL;
                     END IF;
                 UNTIL v_operation_id IS NOT NULL OR v_head_at IS NULL END REPEAT;
             ELSEIF v_candidate_id IS NOT NULL THEN
-                SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
-                       l.start_request_id IS NOT NULL
-                       OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')),
+                SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds, l.start_request_id, l.is_capped,
                        l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
                        l.checkpoint, l.tasks, l.options
-                  INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_is_counted, v_position, v_deployment,
-                       v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                  INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_request_id, v_is_capped, v_position,
+                       v_deployment, v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
                   FROM operation_live AS l
-                 WHERE l.operation_id = v_candidate_id;
+                 WHERE l.operation_id  = v_candidate_id
+                   AND l.claim         = in_claim
+                   AND l.claimable_at <= v_now
+                   FOR UPDATE SKIP LOCKED;
             END IF;
 
+            IF v_operation_id IS NULL AND v_candidate_id IS NOT NULL THEN
+                -- Somebody else was faster, and may have taken the last slot: seek again.
+                COMMIT AND NO CHAIN NO RELEASE;
+                CALL _own_transaction();
+                SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
+                START TRANSACTION READ WRITE;
+                SET v_candidate_id   = NULL,
+                    v_first_id       = NULL,
+                    v_first_apply_id = NULL,
+                    v_held_apply_id  = NULL;
+                ITERATE seek;
+            END IF;
             IF v_operation_id IS NULL AND v_swept > 0 THEN
                 -- Those were not for this claim. There may be more.
                 ITERATE seek;
             END IF;
-            IF v_operation_id IS NULL OR NOT v_is_counted THEN
+            IF v_operation_id IS NULL AND (v_is_passed OR v_lapsed_at IS NOT NULL) AND v_looks < 7 THEN
+                -- Others hold what was seen. A claim takes it; but who sweeps, commands or comes too late lets it go within
+                -- moments, and "nothing" would not be true then. Not for longer than a quarter of a second: an interrupted call
+                -- may hold it for good.
+                SET v_looks = v_looks + 1;
+                DO SLEEP(POW(2, v_looks) / 1000);
+                SET v_now = UTC_TIMESTAMP(6);
+                ITERATE seek;
+            END IF;
+            IF v_operation_id IS NULL THEN
+                LEAVE seek;
+            END IF;
+            SET v_is_counted = v_request_id IS NOT NULL
+                               OR (v_is_capped AND v_previous_state IN ('pending', 'failed_retryable', 'stopped'));
+            IF NOT v_is_counted OR v_held_apply_id <=> v_apply_id THEN
                 LEAVE seek;
             END IF;
 
             -- The apply's row comes before its operations in the lock order: let go, lock in order, look again.
-            ROLLBACK AND NO CHAIN NO RELEASE;
+            -- COMMIT, as what the scope's labels mean is kept.
+            COMMIT AND NO CHAIN NO RELEASE;
             CALL _own_transaction();
             START TRANSACTION READ WRITE;
-            SET v_candidate_id   = v_operation_id,
-                v_operation_id   = NULL,
-                v_held_apply_id  = NULL;
+            SET v_candidate_id  = v_operation_id,
+                v_operation_id  = NULL,
+                v_held_apply_id = NULL;
             SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE SKIP LOCKED;
-            IF v_held_apply_id IS NULL AND v_deployments IS NULL THEN
-                -- Somebody else has it: first what needs no such row. Looked for without a lock, as one on a row that is passed
-                -- over would hide it from other claimers.
+            IF v_held_apply_id IS NULL THEN
+                -- Somebody else has it: first what comes later. Looked for without a lock, as one on a row that is passed over
+                -- would hide it from other claimers.
+                SET v_first_id       = COALESCE(v_first_id, v_candidate_id),
+                    v_first_apply_id = COALESCE(v_first_apply_id, v_apply_id);
+                SELECT MAX(l.claimable_at) INTO v_head_at FROM operation_live AS l WHERE l.operation_id = v_candidate_id;
                 SELECT l.operation_id
                   INTO v_operation_id
                   FROM operation_live AS l FORCE INDEX (operation_live_claim)
-                 WHERE l.claim        = in_claim
+                 WHERE l.claim = in_claim
                    AND l.claimable_at BETWEEN v_head_at AND v_now
-                   AND NOT (l.start_request_id IS NOT NULL
-                            OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped')))
+                   AND (l.claimable_at > v_head_at OR l.operation_id > v_candidate_id)
+                   AND (v_deployments IS NULL OR JSON_CONTAINS(v_deployments, JSON_QUOTE(l.deployment)))
                  ORDER BY l.claimable_at, l.operation_id
                  LIMIT 1;
-                SET v_other_id     = v_operation_id,
+                SET v_candidate_id = v_operation_id,
                     v_operation_id = NULL;
-                SELECT l.operation_id
-                  INTO v_operation_id
-                  FROM operation_live AS l
-                 WHERE l.operation_id  = v_other_id
-                   AND l.claim         = in_claim
-                   AND l.claimable_at <= v_now
-                   AND l.start_request_id IS NULL
-                   FOR UPDATE SKIP LOCKED;
-                IF v_operation_id IS NOT NULL THEN
-                    SET v_candidate_id = v_operation_id;
-                    ITERATE seek;
-                END IF;
             END IF;
-            IF v_held_apply_id IS NULL THEN
-                ROLLBACK AND NO CHAIN NO RELEASE;
-                CALL _own_transaction();
-                START TRANSACTION READ WRITE;
-                SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
+            IF v_candidate_id IS NULL THEN
+                SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_first_apply_id FOR UPDATE;
+                -- That may have taken long; a lease begins when it is given.
+                SET v_candidate_id = v_first_id,
+                    v_now          = UTC_TIMESTAMP(6);
             END IF;
-            SELECT l.operation_id, l.state, l.lease_epoch + 1, l.attempt, l.checkpoint
-              INTO v_operation_id, v_previous_state, v_epoch, v_attempt, v_checkpoint
-              FROM operation_live AS l
-             WHERE l.operation_id  = v_candidate_id
-               AND l.claim         = in_claim
-               AND l.claimable_at <= v_now
-               FOR UPDATE;
-            -- That may have taken long; a lease begins when it is given.
-            SET v_now = UTC_TIMESTAMP(6);
-            IF v_operation_id IS NOT NULL THEN
-                LEAVE seek;
-            END IF;
-            -- Somebody else was faster, and may have taken the last slot: seek again.
-            ROLLBACK AND NO CHAIN NO RELEASE;
-            CALL _own_transaction();
-            START TRANSACTION READ WRITE;
-            SET v_operation_id = NULL,
-                v_candidate_id = NULL;
         END LOOP;
 
         IF v_operation_id IS NOT NULL THEN

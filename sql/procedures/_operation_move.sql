@@ -44,6 +44,8 @@ BEGIN
            l.lease_check_at     = LEAST(l.lease_check_at, l.lease_expires_at),
            l.start_request_id   = NULL,
            l.directive          = 'none',
+           -- What it waited for was of its former state.
+           l.progress           = JSON_REMOVE(l.progress, '$.throttled_by'),
            l.tend_token         = NULL,
            l.tend_at            = IF(in_to_state = 'waiting_for_cutover' AND NOT in_keep_lease,
                                      (SELECT v_now + INTERVAL s.value SECOND FROM setting AS s WHERE s.name = 'tend_seconds'), NULL),

@@ -3,7 +3,14 @@
 -- The oldest claimable operation on some deployments, locked, or NULL: one index seek for each deployment. The deployment
 -- with the oldest row is tried first; if others hold all of its rows, the next. It is locked where an unlocked look has found
 -- it: see _operation_claim, which has begun the transaction under READ UNCOMMITTED.
-CREATE PROCEDURE _scope_seek (IN in_claim VARCHAR(8), IN in_deployments JSON, OUT out_operation_id BIGINT UNSIGNED)
+--
+-- out_is_passed  whether others hold one that was seen
+CREATE PROCEDURE _scope_seek (
+    IN  in_claim         VARCHAR(8),
+    IN  in_deployments   JSON,
+    OUT out_operation_id BIGINT UNSIGNED,
+    OUT out_is_passed    BOOLEAN
+)
     COMMENT 'Locks the oldest claimable operation of a scope.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
@@ -20,6 +27,7 @@ BEGIN
     -- Somebody else may have locked what was seen.
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
+    SET out_is_passed = FALSE;
     choose: LOOP
         SET v_number = 0,
             v_oldest = NULL;
@@ -78,6 +86,7 @@ BEGIN
             IF out_operation_id IS NOT NULL THEN
                 LEAVE choose;
             END IF;
+            SET out_is_passed = TRUE;
             SELECT MIN(l.claimable_at)
               INTO v_oldest
               FROM operation_live AS l FORCE INDEX (operation_live_claim_of_deployment)

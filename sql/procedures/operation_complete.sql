@@ -49,6 +49,10 @@ BEGIN
                AND a.revert_scope = 'apply'
                SET l.revert_until = LEAST(l.revert_until, ended.revert_until)
              WHERE l.state = 'revert_window';
+            -- What failed for a while on the way is over. Of a window that could not stay open operation_fail keeps why.
+            UPDATE operation_live AS l
+               SET l.error = NULL
+             WHERE l.operation_id = v_id;
             CALL _operation_advance(v_apply_id, v_id, 'completed', v_driver, 'the revert window is over', FALSE, 'complete', 'completed');
             SET v_state = 'completed';
         END IF;

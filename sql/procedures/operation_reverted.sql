@@ -35,6 +35,9 @@ BEGIN
             IF v_state <> 'reverting' THEN
                 CALL _move_refuse(v_id, v_state, 'only a swap back under way can be reported as reverted');
             END IF;
+            UPDATE operation_live AS l
+               SET l.error = NULL
+             WHERE l.operation_id = v_id;
             CALL _operation_advance(v_apply_id, v_id, 'reverted', v_driver, 'swapped back', FALSE, 'reverted', 'reverted');
             SET v_state = 'reverted';
         END IF;

@@ -58,6 +58,8 @@ BEGIN
                AND r.pending_command = 'revert';
             UPDATE operation_live AS l
                SET l.error             = NULL,
+                   -- The way back begins with a budget of its own.
+                   l.attempt           = IF(v_window_seconds > 0, 0, l.attempt),
                    l.revert_until      = IF(v_window_seconds > 0, UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND, NULL),
                    l.revert_request_id = v_revert_id
              WHERE l.operation_id = v_id;

@@ -36,6 +36,12 @@ BEGIN
         END;
 
         START TRANSACTION READ WRITE;
+        -- Without a lock first, as in _lease_enter.
+        SELECT COUNT(*)
+          INTO v_held
+          FROM operation_live AS l
+         WHERE l.operation_id = v_id
+           AND l.tend_token   = in_lease_token COLLATE utf8mb4_0900_bin;
         UPDATE operation_live AS l
           JOIN setting        AS s
             ON s.name = 'tend_seconds'
@@ -43,7 +49,7 @@ BEGIN
            SET l.progress   = COALESCE(JSON_MERGE_PATCH(JSON_OBJECT(), in_progress), l.progress),
                l.tend_at    = UTC_TIMESTAMP(6) + INTERVAL s.value SECOND,
                l.tend_token = IF(in_is_over, NULL, l.tend_token)
-         WHERE l.operation_id = v_id
+         WHERE l.operation_id = IF(v_held, v_id, NULL)
            AND l.tend_token   = in_lease_token COLLATE utf8mb4_0900_bin;
         SET v_held = ROW_COUNT() > 0;
 

@@ -1,6 +1,7 @@
 -- Procedure: setting_set
 --
--- Changes a setting. Answers name, value. A lease's length holds from its next heartbeat on.
+-- Changes a setting. Answers name, value. A lease's length holds from its next heartbeat on; a call that is interrupted may have
+-- handed it on to some applies only, and is repeated.
 --
 -- in_name   lease_ttl_seconds, poll_seconds, retry_limit, retry_wait_limit_seconds, tend_seconds, event_retention_days,
 --           driver_silent_seconds
@@ -17,13 +18,10 @@ BEGIN
     DECLARE v_known    TEXT CHARACTER SET utf8mb4;
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_locked   BIGINT UNSIGNED;
+    DECLARE v_length   INT UNSIGNED;
 
     CALL _own_transaction();
     BEGIN
-        DECLARE v_is_done BOOLEAN DEFAULT FALSE;
-        DECLARE c_unsettled CURSOR FOR
-            SELECT a.apply_id FROM apply AS a WHERE a.finished_at IS NULL ORDER BY a.apply_id;
-        DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
         BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
@@ -47,25 +45,34 @@ BEGIN
            SET s.value = in_value
          WHERE s.name = in_name;
         -- Claims and heartbeats read it from the operation's own row; a shorter lease has to be looked at sooner. Whoever moves an
-        -- operation writes its siblings in any order under the lock of their apply, which comes first here too.
+        -- operation writes its siblings in any order under the lock of their apply, which comes first here too. One apply
+        -- at a time, and a commit for each: it may wait for one, and the others are not to wait for that. Whoever submits from
+        -- now on reads the new length.
         IF in_name = 'lease_ttl_seconds' THEN
-            OPEN c_unsettled;
             hand_on: LOOP
-                FETCH c_unsettled INTO v_apply_id;
-                IF v_is_done THEN
+                COMMIT AND NO CHAIN NO RELEASE;
+                CALL _own_transaction();
+                START TRANSACTION READ WRITE;
+                SELECT MIN(a.apply_id)
+                  INTO v_apply_id
+                  FROM apply AS a
+                 WHERE a.finished_at IS NULL
+                   AND a.apply_id > COALESCE(v_apply_id, 0);
+                IF v_apply_id IS NULL THEN
                     LEAVE hand_on;
                 END IF;
                 SELECT COUNT(*)
                   INTO v_locked
                   FROM (SELECT a.apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE) AS locked;
+                -- Another call may have changed it meanwhile: the last one holds.
+                SELECT s.value INTO v_length FROM setting AS s WHERE s.name = in_name;
                 UPDATE operation_live AS l FORCE INDEX (operation_live_order)
-                   SET l.lease_ttl_seconds = in_value,
-                       l.lease_check_at    = LEAST(l.lease_check_at, UTC_TIMESTAMP(6) + INTERVAL in_value SECOND)
+                   SET l.lease_ttl_seconds = v_length,
+                       l.lease_check_at    = LEAST(l.lease_check_at, UTC_TIMESTAMP(6) + INTERVAL v_length SECOND)
                  WHERE l.apply_id           = v_apply_id
-                   AND l.lease_ttl_seconds <> in_value
+                   AND l.lease_ttl_seconds <> v_length
                  ORDER BY l.operation_id;
             END LOOP;
-            CLOSE c_unsettled;
         END IF;
 
         COMMIT AND NO CHAIN NO RELEASE;

@@ -30,9 +30,10 @@ SELECT w.operation_id,
                                                  ' UTC.'), ''), ''))
                   WHEN g.declared_directive <> 'none'
                   THEN CONCAT('Its driver ', s.driver, ', last heard from ', s.heartbeat_age_seconds, ' s ago, is told: ',
-                              g.declared_directive, '.')
+                              g.declared_directive, '.', COALESCE(CONCAT(' It waits: ', p.throttled_by, '.'), ''))
                   WHEN g.is_window_open AND g.window_ends_at IS NOT NULL
-                  THEN CONCAT('It can be reverted until ', CAST(g.window_ends_at AS DATETIME), ' UTC.')
+                  THEN CONCAT('It can be reverted until ', CAST(g.window_ends_at AS DATETIME), ' UTC.',
+                              COALESCE(CONCAT(' It waits: ', p.throttled_by, '.'), ''))
                   WHEN g.is_window_open AND l.revert_request_id IS NULL
                   THEN 'It can be reverted until the last swap''s window ends.'
                   -- What throttled it last stays in the row of one that nobody works on.

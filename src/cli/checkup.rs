@@ -157,6 +157,7 @@ impl Known {
             return Some(Whose {
                 words: format!("operation {id} of this installation, which is purged"),
                 is_reverted: false,
+                remedy: String::new(),
             });
         };
         let state = self.operations.text(row, "state");
@@ -164,6 +165,16 @@ impl Known {
         Some(Whose {
             words: format!("operation {id} of apply {apply}, which is {state}"),
             is_reverted: state == "reverted",
+            remedy: match state.as_str() {
+                "completed" | "failed" | "cancelled" | "reverted" => String::new(),
+                "revert_window" => format!(
+                    "it is kept current until the revert window ends; `lockkeeper skip-revert {apply}` ends it now"
+                ),
+                "reverting" | "cancelling" => "a driver removes it in its time".to_owned(),
+                _ => format!(
+                    "the operation works with it; `lockkeeper cancel {apply}` gives the change up and removes it"
+                ),
+            },
         })
     }
 }

@@ -58,16 +58,21 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
     let mut session = Session::open(global).await?;
     let before = session
         .read(format!(
-            "SELECT CONCAT(d.host, ':', d.port) AS address FROM deployment_status AS d WHERE d.deployment = {}",
+            "SELECT CONCAT(d.host, ':', d.port) AS address, d.labels FROM deployment_status AS d WHERE d.deployment = {}",
             super::connect::literal(&args.name)
         ))
         .await?;
+    // As its place: what isn't said stays as it was.
+    let kept = match (args.labels.is_empty(), before.first_text("labels")) {
+        (false, _) => Some(labels),
+        (true, known) => Some(known).filter(|known| !known.is_empty()),
+    };
     let answer = register(
         &mut session,
         &args.name,
         args.position,
         (&host, port),
-        (!args.labels.is_empty()).then_some(&labels),
+        kept.as_deref(),
     )
     .await?;
     let remark = registration::look_at(&mut session, &args.name, &host, port).await?;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{Instrument as _, error, info, info_span, warn};
+use tracing::{Instrument as _, error, error_span, info, warn};
 
 use super::Work;
 use super::heart::Lease;
@@ -49,7 +49,8 @@ enum Trouble {
 }
 
 pub(super) async fn execute(work: &Arc<Work>, claim: Claim) {
-    let span = info_span!(
+    // As errors are: a filter that lets a line pass lets its operation pass, too.
+    let span = error_span!(
         "operation",
         operation = claim.operation_id.0,
         deployment = claim.deployment,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tracing::{Instrument as _, debug, info_span, warn};
+use tracing::{Instrument as _, debug, error_span, warn};
 
 use super::Work;
 use super::operation::open_engine;
@@ -111,7 +111,7 @@ pub(super) async fn tend_one(work: &Work, shutdown: watch::Receiver<bool>) -> bo
             return false;
         }
     };
-    let span = info_span!(
+    let span = error_span!(
         "tend",
         operation = claim.operation_id.0,
         deployment = claim.deployment

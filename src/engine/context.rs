@@ -274,6 +274,8 @@ pub fn must_halt(orders: &Orders) -> Result<(), Halt> {
 pub struct Meter {
     phase: Mutex<String>,
     throttled_by: Mutex<Option<String>>,
+    /// Why no change comes, which is told before what throttles.
+    unheard: Mutex<Option<String>>,
     warnings: Mutex<Vec<String>>,
     tables: Vec<TableMeter>,
     verified: AtomicU64,
@@ -337,6 +339,7 @@ impl Meter {
         Self {
             phase: Mutex::new("preflight".into()),
             throttled_by: Mutex::new(None),
+            unheard: Mutex::new(None),
             warnings: Mutex::default(),
             tables: tables.collect(),
             verified: AtomicU64::new(0),
@@ -355,6 +358,10 @@ impl Meter {
 
     pub fn throttled_by(&self, reason: Option<String>) {
         *locked(&self.throttled_by) = reason;
+    }
+
+    pub fn unheard(&self, reason: Option<String>) {
+        *locked(&self.unheard) = reason;
     }
 
     pub fn warn(&self, text: String) {
@@ -417,6 +424,7 @@ impl Meter {
         let phase = locked(&self.phase).clone();
         let rows_verified = (phase == "verify").then(|| self.verified.load(Ordering::Relaxed));
         let rows_per_second = locked(&self.rate).per_second;
+        let unheard = locked(&self.unheard).clone();
         let left = rows_total.saturating_sub(rows_verified.unwrap_or(rows_copied)) as f64;
         Progress {
             phase,
@@ -426,7 +434,7 @@ impl Meter {
             rows_per_second,
             seconds_left: (rows_per_second > 0.0).then(|| (left / rows_per_second).ceil() as u64),
             binlog_lag_seconds: Some(self.lag_micros.load(Ordering::Relaxed) as f64 / 1e6),
-            throttled_by: locked(&self.throttled_by).clone(),
+            throttled_by: unheard.or_else(|| locked(&self.throttled_by).clone()),
             warnings: locked(&self.warnings).clone(),
             tasks,
         }

@@ -67,6 +67,8 @@ pub struct Whose {
     pub words: String,
     /// Swapped back: what is left is the changed table.
     pub is_reverted: bool,
+    /// What removes the tables that it works with.
+    pub remedy: String,
 }
 
 /// `schemas`: whose rights are checked; empty: every schema that the account sees. `whose` says what the control database
@@ -335,6 +337,7 @@ async fn leftovers(
             let known = whose(artifact);
             let is_ours = known.is_some();
             let is_reverted = known.as_ref().is_some_and(|whose| whose.is_reverted);
+            let ours = known.as_ref().map(|whose| whose.remedy.clone());
             let owner = match known {
                 Some(whose) => whose.words,
                 None if artifact.installation == INSTALLATION => {
@@ -367,13 +370,10 @@ async fn leftovers(
                 ),
                 ArtifactKind::Working { epoch, rest } => (
                     format!("{name}: {rest} of {owner}, lease epoch {epoch}"),
-                    if is_ours {
-                        format!(
-                            "it belongs to the operation; CALL apply_cancel removes it, or, if the \
-                             apply has failed: DROP TABLE {name}"
-                        )
-                    } else {
-                        format!("if nobody knows it any more: DROP TABLE {name}")
+                    match ours {
+                        Some(remedy) if !remedy.is_empty() => remedy,
+                        Some(_) => format!("the operation has ended without it: DROP TABLE {name}"),
+                        None => format!("if nobody knows it any more: DROP TABLE {name}"),
                     },
                 ),
             };

@@ -362,6 +362,15 @@ async fn an_apply_whose_row_is_held_does_not_keep_claimers_from_others() {
         let claim = claimer.claim_copy("eager").await.expect("no wait");
         assert_eq!(claim.map(|claim| claim.operation), Some(expected));
     }
+    // Nor from another that has a limit of its own, nor those who serve some deployments only.
+    let scopes = [Value::Null, json!({"deployments": ["d1", "d2"]})];
+    for scope in scopes {
+        let capped = json!({"cutover_policy": "parallel", "max_copies": 1});
+        let [expected, _, _] = fleet.submit(capped).await.all();
+        let claim = claimer.claim("operation_claim_copy", "eager", scope).await;
+        let claim = claim.expect("no wait");
+        assert_eq!(claim.map(|claim| claim.operation), Some(expected));
+    }
     holder.run("ROLLBACK").await.unwrap();
     let claim = claimer.claim_copy("eager").await.expect("a claim");
     let [first, _, _] = held.all();
@@ -410,6 +419,70 @@ async fn passed_over(fleet: &Fleet, held: (&str, Value), free: (&str, Value)) {
             let Some(claim) = claim.expect("a claim") else {
                 is_over.store(true, Ordering::Relaxed);
                 panic!("{free:?} got nothing after {times} times");
+            };
+            session.release(&claim).await.expect("its own lease");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    })
+    .await;
+}
+
+/// Who finds leases that ran out makes them claimable, also those that are not for him; and holds them meanwhile.
+#[tokio::test]
+async fn leases_that_ran_out_are_found_by_all_who_ask_at_the_same_moment() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    for operation in &apply.operations {
+        fleet.run(*operation).await;
+    }
+    let ask: [(&str, Value); 3] = [
+        ("operation_claim_copy", json!({"deployments": ["d1"]})),
+        ("operation_claim_copy", json!({"deployments": ["d2"]})),
+        ("operation_claim_cutover", Value::Null),
+    ];
+    for round in 0..60 {
+        for operation in &apply.operations {
+            fleet.age(*operation, 61).await;
+        }
+        let claims = at_once(&fleet, 3, async |session, number| {
+            let (procedure, scope) = ask[number].clone();
+            session.claim(procedure, "eager", scope).await
+        })
+        .await;
+        let found: Vec<bool> = claims
+            .iter()
+            .map(|claim| claim.as_ref().expect("a claim").is_some())
+            .collect();
+        assert_eq!(found, [true, true, false], "round {round}");
+    }
+}
+
+/// A driver that comes too late is refused, and in nobody's way.
+#[tokio::test]
+async fn a_lost_token_hides_nothing_from_a_claim() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1] = apply.all();
+    let lost = fleet.run(o1).await;
+    fleet.age(o1, 61).await;
+    let claim = fleet.claim_copy("next").await.expect("recovered");
+    fleet.release(&claim).await;
+    let is_over = AtomicBool::new(false);
+    at_once(&fleet, 3, async |session, number| {
+        if number > 0 {
+            while !is_over.load(Ordering::Relaxed) {
+                let beat = session.heartbeat(&lost, Value::Null, Value::Null).await;
+                beat.expect_err("it is lost");
+                session.release(&lost).await.expect("an answer");
+                session.arrive(&lost).await.expect_err("it is lost");
+            }
+            return;
+        }
+        for times in 0..200 {
+            let claim = session.claim_copy("next").await.expect("a claim");
+            let Some(claim) = claim else {
+                is_over.store(true, Ordering::Relaxed);
+                panic!("nothing after {times} times");
             };
             session.release(&claim).await.expect("its own lease");
         }

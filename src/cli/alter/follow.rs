@@ -114,9 +114,20 @@ pub(super) async fn run(
     }
     let mut session = match answering {
         Some(session) => session,
-        None => Session::open(job.global).await?,
+        None => again(job).await?,
     };
     outcome::tell(job, &mut session).await
+}
+
+/// Another session, from a server that may be starting just now.
+async fn again(job: &Job<'_>) -> Result<Session, CliError> {
+    let began = Instant::now();
+    loop {
+        match Session::open(job.global).await {
+            Err(_) if began.elapsed() < job.wait_for_server => tokio::time::sleep(LOOK).await,
+            answer => return answer,
+        }
+    }
 }
 
 /// What is under way is left as a crash would leave it.

@@ -32,6 +32,8 @@ pub(super) struct Terminal {
     /// Typed while something else was waited for.
     typed_ahead: VecDeque<Input>,
     terminated: Signal,
+    /// Ctrl-C is a key here; this is somebody else's.
+    interrupted: Signal,
     hung_up: Signal,
     has_colours: bool,
 }
@@ -45,6 +47,7 @@ impl Terminal {
         }
         // Taken over first: a terminal that is left in raw mode is of no use to anybody.
         let terminated = signal(SignalKind::terminate()).map_err(CliError::failed)?;
+        let interrupted = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
         let hung_up = signal(SignalKind::hangup()).map_err(CliError::failed)?;
         enable_raw_mode().map_err(CliError::failed)?;
         let (sender, inputs) = mpsc::unbounded_channel();
@@ -52,6 +55,7 @@ impl Terminal {
             inputs,
             typed_ahead: VecDeque::new(),
             terminated,
+            interrupted,
             hung_up,
             has_colours: output::wants_colours(),
         };
@@ -94,6 +98,7 @@ impl Terminal {
         tokio::select! {
             input = self.inputs.recv() => input,
             _ = self.terminated.recv() => None,
+            _ = self.interrupted.recv() => None,
             _ = self.hung_up.recv() => None,
         }
     }

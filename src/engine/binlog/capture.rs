@@ -9,6 +9,7 @@ use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, OptsBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::gtid::{Gtid, Position};
 use super::referrers::Referrers;
@@ -104,12 +105,19 @@ impl Drop for Capture {
 impl Capture {
     /// Streams everything after `from`; changes of the tables in `layouts` are decoded. Rows of `owner`'s tables that somebody
     /// else writes end it.
-    pub fn start(target: Target, owner: Owner, layouts: Layouts, from: Position) -> Self {
+    /// `tell` hears why nothing comes, and `None` when something comes again.
+    pub fn start(
+        target: Target,
+        owner: Owner,
+        layouts: Layouts,
+        from: Position,
+        tell: impl Fn(Option<String>) + Send + Sync + 'static,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
         let referrers = Referrers::new(&target, &layouts);
         let broken = CancellationToken::new();
         let breaks = broken.clone();
-        let task = tokio::spawn(async move {
+        let capture = async move {
             let mut reader = Reader {
                 target,
                 owner,
@@ -118,13 +126,16 @@ impl Capture {
                 referrers,
                 sender,
                 room: Arc::new(Semaphore::new(QUEUE_BYTES)),
+                tell: Box::new(tell),
+                is_broken: false,
             };
             // A panic in a decoder of others must end as an error, not as silence: see `run`.
             if let Err(error) = reader.run().await {
                 breaks.cancel();
                 let _ = reader.sender.send(Err(error)).await;
             }
-        });
+        };
+        let task = tokio::spawn(capture.in_current_span());
         Self {
             receiver,
             broken,
@@ -142,6 +153,9 @@ struct Reader {
     referrers: Referrers,
     sender: mpsc::Sender<Result<Captured, EngineError>>,
     room: Arc<Semaphore>,
+    tell: Box<dyn Fn(Option<String>) + Send + Sync>,
+    /// That was told.
+    is_broken: bool,
 }
 
 /// Why a stream ended.
@@ -183,6 +197,10 @@ impl Reader {
                             "the binlog stream broke {failures} times in a row: {why}"
                         )));
                     }
+                    self.is_broken = true;
+                    (self.tell)(Some(format!(
+                        "the deployment does not answer the binlog stream ({why}), which is opened again and again"
+                    )));
                     // It is told when it begins; whether a server is gone is told by others, too.
                     match failures {
                         1 => {
@@ -216,6 +234,9 @@ impl Reader {
                 Ok(Some(Err(error))) => return Err(stream_error(error)),
                 Ok(Some(Ok(event))) => event,
             };
+            if std::mem::take(&mut self.is_broken) {
+                (self.tell)(None);
+            }
             let step = assembler.event(&event, |change| part.add(change))?;
             drop(event);
             part.undecided = assembler.in_xa();

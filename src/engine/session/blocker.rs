@@ -33,6 +33,10 @@ impl Blocker {
                 "an XA transaction that session {id} of {} has prepared has used the table",
                 self.user
             ),
+            Some(id) if self.protected == Some(LOCKS_TABLES) => format!(
+                "session {id} of {} has locked the table for {seconds} s",
+                self.user
+            ),
             Some(id) => format!(
                 "session {id} of {} has used the table for {seconds} s",
                 self.user
@@ -41,6 +45,8 @@ impl Blocker {
         }
     }
 }
+
+const LOCKS_TABLES: &str = "it holds LOCK TABLES, as backups do";
 
 /// Programs that a DBA runs on purpose, and that leave a mess when they are killed.
 const TOOLS: [&str; 12] = [
@@ -62,7 +68,9 @@ const TOOLS: [&str; 12] = [
 /// nor of the statement that runs: then a former transaction has left it there, and that can only be a prepared one.
 /// (The server gives a lock the number of the event that comes next.) Where no transaction of the session was ever seen,
 /// nobody can tell.
+/// `LOCK TABLES` has other types of locks than rows that are read and written.
 const IS_DETACHED: &str = "e.THREAD_ID IS NOT NULL AND l.LOCK_DURATION = 'TRANSACTION' \
+     AND l.LOCK_TYPE IN ('SHARED_READ', 'SHARED_WRITE', 'SHARED_WRITE_LOW_PRIO') \
      AND NOT (e.STATE = 'ACTIVE' AND l.OWNER_EVENT_ID > COALESCE(e.NESTING_EVENT_ID, e.EVENT_ID - 1)) \
      AND NOT COALESCE(s.END_EVENT_ID IS NULL AND l.OWNER_EVENT_ID > s.EVENT_ID, FALSE)";
 
@@ -158,7 +166,7 @@ fn read(row: &sqlx::mysql::MySqlRow) -> Result<Blocker, sqlx::Error> {
     } else if command.starts_with("Binlog Dump") {
         Some("a replica reads from it")
     } else if explicit {
-        Some("it holds LOCK TABLES, as backups do")
+        Some(LOCKS_TABLES)
     } else if named_locks {
         Some("it holds a named lock, as our own sessions and other tools do")
     } else if TOOLS.iter().any(|tool| words.contains(tool)) {

@@ -9,6 +9,7 @@ use sqlx::MySqlConnection;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::apply::{Applied, Applier, Pace, Parts};
 use super::drain::Drain;
@@ -90,11 +91,16 @@ impl Running {
                 Way::Instant | Way::InPlaceMetadata | Way::Create | Way::Drop => None,
             });
         }
+        let told = Arc::clone(context);
         let capture = Capture::start(
             context.sessions.target().clone(),
             owner.clone(),
             context.layouts.clone(),
             from.clone(),
+            move |unheard| {
+                told.progress.unheard(unheard);
+                told.report();
+            },
         );
         let (pace, pace_receiver) = watch::channel(Pace::Gather);
         let (suspicious, statements) = mpsc::unbounded_channel();
@@ -112,12 +118,13 @@ impl Running {
             flow,
         });
         let place = Arc::new(Place::new(applied.clone(), context.gtid));
-        let watcher = tokio::spawn(watch_originals(Arc::clone(context), statements));
+        let watcher = watch_originals(Arc::clone(context), statements);
+        let watcher = tokio::spawn(watcher.in_current_span());
         // The way back only catches up, which never yields.
         let throttle = (flow == Flow::Forward && !context.options.throttle.is_empty())
-            .then(|| tokio::spawn(throttle::watch(Arc::clone(context))));
-        let adaptive =
-            (flow == Flow::Forward).then(|| tokio::spawn(adaptive::watch(Arc::clone(context))));
+            .then(|| tokio::spawn(throttle::watch(Arc::clone(context)).in_current_span()));
+        let adaptive = (flow == Flow::Forward)
+            .then(|| tokio::spawn(adaptive::watch(Arc::clone(context)).in_current_span()));
         Ok(Self {
             throttle,
             adaptive,
@@ -205,7 +212,7 @@ fn spawn(mut applier: Applier, context: &Arc<Context>) -> Runner {
     let stopped = stop.clone();
     let writes_on = applier.writes_on();
     let context = Arc::clone(context);
-    let task = tokio::spawn(async move {
+    let applying = async move {
         let mut orders = context.watch_orders();
         let lost = async {
             if orders.wait_for(|orders| orders.lost).await.is_err() {
@@ -223,7 +230,8 @@ fn spawn(mut applier: Applier, context: &Arc<Context>) -> Runner {
             context.fail(error);
         }
         applier
-    });
+    };
+    let task = tokio::spawn(applying.in_current_span());
     Runner {
         stop,
         task,
