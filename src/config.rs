@@ -29,7 +29,7 @@ const DEFAULT_PORT: u16 = 3306;
 
 /// What a server may have set otherwise for all of its sessions, and ours rely on.
 const SETTINGS: &str = "SET autocommit = 1, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, \
-    sql_big_selects = 1, max_execution_time = 0";
+    sql_big_selects = 1, max_execution_time = 0, optimizer_prune_level = 1";
 
 /// How each session begins that has no more than [`ConnectionSettings::sqlx`].
 pub(crate) async fn settle(session: &mut MySqlConnection) -> Result<(), sqlx::Error> {

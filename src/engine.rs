@@ -39,6 +39,7 @@ use state::fence::Fence;
 use stream::running::Running;
 
 pub use error::{EngineError, ErrorKind};
+pub use phases::{revert_warnings, warnings};
 pub use target::{Password, Target, Tls};
 
 /// The lease was refused, or nobody could be asked in time.

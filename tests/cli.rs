@@ -102,6 +102,11 @@ async fn a_newcomer_installs_registers_submits_and_looks() {
         (&1.into(), &3307.into())
     );
     assert_eq!(list[1]["labels"]["region"], "us");
+    let moves = |to| ["deployment", "add", "us-1", to, "--json"];
+    let moved = json(&done(&database, &moves("db3.example:3307")));
+    assert_eq!(moved["warnings"].as_array().map(Vec::len), Some(0));
+    let list = json(&done(&database, &["deployment", "list", "--json"]));
+    assert_eq!(list[1]["labels"]["region"], "us", "as its place: kept");
 
     let said = done(
         &database,
@@ -119,6 +124,9 @@ async fn a_newcomer_installs_registers_submits_and_looks() {
         ],
     );
     assert!(said.contains("for 2 deployments"), "{said}");
+    let moved = json(&done(&database, &moves("db2.example:3307")));
+    let warning = moved["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.contains("is not done with apply 1"), "{moved}");
     let status = json(&done(&database, &["status", "notes", "--json"]));
     assert_eq!(
         (&status["state"], &status["cutover_policy"]),

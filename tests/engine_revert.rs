@@ -208,6 +208,42 @@ async fn a_value_that_would_be_rounded_closes_the_window() {
     engine.close().await;
 }
 
+/// Nobody waits for what does not come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_table_that_is_gone_ends_a_revert_for_good() {
+    let mut db = Deployment::fresh().await;
+    writers::create(&mut db, 50).await;
+    let (mut engine, _lease) = swapped(&db, &[STATEMENT]).await;
+    let former = db.ours("_old").await;
+    db.run(&format!("DROP TABLE {former}")).await;
+    let error = engine.revert().await.expect_err("there is no way back");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("no way back"), "{error}");
+    engine.close().await;
+}
+
+/// As bytes they would differ.
+#[tokio::test(flavor = "multi_thread")]
+async fn bits_of_another_length_are_carried_back() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, longer BIT(8), number BIT(8), bits INT); \
+         INSERT INTO orders VALUES (1, 1, 1, 1)",
+    )
+    .await;
+    let change = "ALTER TABLE orders MODIFY longer BIT(16), MODIFY number INT, MODIFY bits BIT(10)";
+    let (engine, lease) = swapped(&db, &[change]).await;
+    db.run("INSERT INTO orders VALUES (2, 200, 200, 200)").await;
+    lease.direct(Directive::Revert);
+    let (_ends, window) = open_window();
+    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
+    assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
+    engine.revert().await.expect("the swap back");
+    engine.close().await;
+    let rows = "SELECT GROUP_CONCAT(id, ':', longer + 0, ':', number + 0, ':', bits ORDER BY id) FROM orders";
+    assert_eq!(db.text(rows).await, "1:1:1:1,2:200:200:200");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_column_keeps_its_values_in_rows_that_are_updated() {
     let mut db = Deployment::fresh().await;

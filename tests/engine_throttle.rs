@@ -90,18 +90,25 @@ async fn threads_that_run_and_a_long_history_hold_the_copy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_that_fails_is_a_reason_to_wait_and_unknown_limits_are_refused() {
+async fn a_query_that_fails_later_is_a_reason_to_wait_and_what_cannot_be_asked_is_refused() {
     let mut db = Deployment::fresh().await;
     filled(&mut db).await;
-    let (lease, held) = copy(
-        &db,
-        json!({ "query": "SELECT nothing FROM nowhere.at_all" }),
-    );
+    db.run("CREATE TABLE gate (shut INT); INSERT INTO gate VALUES (1)")
+        .await;
+    let query = format!("SELECT shut FROM `{}`.gate", db.schema);
+    let (lease, held) = copy(&db, json!({ "query": query }));
+    throttled_by(&lease, "the throttle's query answers 1").await;
+    db.run("DROP TABLE gate").await;
     throttled_by(&lease, "cannot be asked for").await;
     held.abort();
-    let (_lease, copy) = copy(&db, json!({ "replica_lag": 5 }));
-    let error = copy.await.expect("an answer").expect_err("a refusal");
-    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    for limits in [
+        json!({ "replica_lag": 5 }),
+        json!({ "query": "SELECT nothing FROM nowhere.at_all" }),
+    ] {
+        let (_lease, copy) = copy(&db, limits.clone());
+        let error = copy.await.expect("an answer").expect_err("a refusal");
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{limits}: {error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,7 +81,14 @@ BEGIN
             CALL _refuse(50501, CONCAT('no operation of apply ', in_apply_id, ' has a swap before it any more; see operation_status'));
         ELSEIF NOT (v_state <=> 'waiting_for_cutover' AND v_cause <=> 'defer') THEN
             CALL _refuse(50501, CONCAT('operation ', COALESCE(v_operation_id, 'NULL'), ' on ', COALESCE(v_deployment, 'none'),
-                                       ' has the turn and is ', COALESCE(v_state, 'none'), '; ask when it waits for its cutover'));
+                                       ' has the turn and is ', COALESCE(v_state, 'none'),
+                                       CASE
+                                           WHEN v_state = 'revert_window'
+                                           THEN '; ask when its window is over, or end that: apply_skip_revert'
+                                           WHEN v_state IN ('failed', 'cancelled', 'reverted')
+                                           THEN ' and holds the others back; see operation_blocked'
+                                           ELSE '; ask when it waits for its cutover'
+                                       END));
         END IF;
 
         -- The next heartbeat carries the time-out out (see _defer_timeout): it must not find that somebody has asked after all.

@@ -39,6 +39,8 @@ BEGIN
     DECLARE v_is_capped      BOOLEAN;
     DECLARE v_request_id     BIGINT UNSIGNED;
     DECLARE v_held_apply_id  BIGINT UNSIGNED;
+    DECLARE v_stale          INT UNSIGNED;
+    DECLARE v_is_mended      BOOLEAN DEFAULT FALSE;
     DECLARE v_first_id       BIGINT UNSIGNED;
     DECLARE v_first_apply_id BIGINT UNSIGNED;
     DECLARE v_lapsed_at      DATETIME(6);
@@ -181,8 +183,20 @@ BEGIN
             END IF;
             SET v_is_counted = v_request_id IS NOT NULL
                                OR (v_is_capped AND v_previous_state IN ('pending', 'failed_retryable', 'stopped'));
-            IF NOT v_is_counted OR v_held_apply_id <=> v_apply_id THEN
+            IF NOT v_is_counted THEN
                 LEAVE seek;
+            END IF;
+            IF v_held_apply_id <=> v_apply_id THEN
+                -- A counted claim that was killed half-way, and then committed by somebody, has not told its siblings.
+                SELECT COUNT(*) INTO v_stale FROM _operation_unrecorded AS u WHERE u.apply_id = v_apply_id;
+                IF v_stale = 0 OR v_is_mended THEN
+                    LEAVE seek;
+                END IF;
+                CALL _apply_refresh(v_apply_id, in_driver);
+                SET v_is_mended    = TRUE,
+                    v_candidate_id = v_operation_id,
+                    v_operation_id = NULL;
+                ITERATE seek;
             END IF;
 
             -- The apply's row comes before its operations in the lock order: let go, lock in order, look again.

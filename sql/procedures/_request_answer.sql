@@ -7,19 +7,24 @@ CREATE PROCEDURE _request_answer (IN in_request_id BIGINT UNSIGNED, OUT out_stat
     READS SQL DATA
 BEGIN
     DECLARE v_kept INT UNSIGNED;
+    DECLARE v_what VARCHAR(64) CHARACTER SET utf8mb4;
 
     CALL _function_check(in_request_id IS NOT NULL);
     SELECT r.status,
            COALESCE(r.outcome, CONCAT(r.command, ' has been pending since ', r.requested_at, ', asked by ', r.requested_by,
                                       '; drivers carry it out, control_request_log shows the outcome')),
-           IF(r.command = 'cancel', (SELECT COUNT(IF(s.has_swapped AND s.state <> 'reverted', 1, NULL))
-                                       FROM _sibling AS s
-                                      WHERE s.apply_id = r.apply_id), 0)
-      INTO out_status, out_message, v_kept
+           CASE r.command
+               WHEN 'cancel' THEN 'what has swapped or is swapping stays as it is'
+               WHEN 'revert' THEN 'what has completed keeps the change'
+           END,
+           (SELECT COUNT(IF(s.has_swapped AND (s.state = 'completed' OR (r.command = 'cancel' AND s.state <> 'reverted')), 1, NULL))
+              FROM _sibling AS s
+             WHERE s.apply_id = r.apply_id)
+      INTO out_status, out_message, v_what, v_kept
       FROM control_request AS r
      WHERE r.request_id = in_request_id;
 
-    IF v_kept > 0 THEN
-        SET out_message = LEFT(CONCAT(out_message, '; ', 'what has swapped or is swapping stays as it is (', v_kept, ')'), 1024);
+    IF v_kept > 0 AND v_what IS NOT NULL THEN
+        SET out_message = LEFT(CONCAT(out_message, '; ', v_what, ' (', v_kept, ')'), 1024);
     END IF;
 END

@@ -223,9 +223,8 @@ async fn examine(
     let looked = std::slice::from_ref(&examination);
     let to = output::To::of_plan(args.dry_run, global);
     to.write(&plan::text(looked, to.width()));
-    if args.revert_window.is_some_and(|seconds| seconds > 0) {
-        to.write(&plan::without_former_table(looked, to.width()));
-    }
+    let has_revert_window = args.revert_window.is_some_and(|seconds| seconds > 0);
+    to.write(&plan::notes(looked, has_revert_window, to.width()));
     Ok(examination)
 }
 

@@ -63,9 +63,10 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
         ))
         .await?;
     // As its place: what isn't said stays as it was.
-    let kept = match (args.labels.is_empty(), before.first_text("labels")) {
-        (false, _) => Some(labels),
-        (true, known) => Some(known).filter(|known| !known.is_empty()),
+    let known = before.first("labels").filter(|known| !known.is_null());
+    let kept = match args.labels.is_empty() {
+        false => Some(labels),
+        true => known.map(ToString::to_string),
     };
     let answer = register(
         &mut session,
@@ -75,26 +76,29 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
         kept.as_deref(),
     )
     .await?;
-    let remark = registration::look_at(&mut session, &args.name, &host, port).await?;
+    let mut remarks = Vec::new();
+    remarks.extend(registration::look_at(&mut session, &args.name, &host, port).await?);
+    let address = format!("{host}:{port}");
+    let was = before.first_text("address");
+    let is_moved = !before.rows.is_empty() && was != address;
+    if is_moved {
+        remarks.extend(registration::unfinished(&mut session, &args.name, &was).await?);
+    }
     if global.json {
         let mut object = answer.first_json();
-        object["warnings"] = remark.iter().map(|one| one.problem.as_str()).collect();
+        object["warnings"] = remarks.iter().map(|one| one.problem.as_str()).collect();
         output::json(&object);
     } else {
-        if let Some(one) = &remark {
+        for one in &remarks {
             output::note(&format!(
                 "lockkeeper: warning: {}: {}; {}",
                 one.deployment, one.problem, one.remedy
             ));
         }
-        let address = format!("{host}:{port}");
         // A second `add` of a name is how one moves, and how two are mixed up.
-        let moved = match before
-            .first("address")
-            .and_then(|was| was.as_str().map(str::to_owned))
-        {
-            Some(was) if was != address => format!(", and no longer {was}"),
-            Some(_) | None => String::new(),
+        let moved = match is_moved {
+            true => format!(", and no longer {was}"),
+            false => String::new(),
         };
         output::line(&format!(
             "Deployment {} is {address}{moved}, at position {}.",

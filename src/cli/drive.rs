@@ -50,7 +50,7 @@ pub(super) struct Args {
     /// themselves [default: 45]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
     end_seconds: Option<u16>,
-    /// End when there is nothing left to claim
+    /// End when nothing is left to claim, and no revert window is open
     #[arg(long)]
     until_idle: bool,
     /// End at once when standard input is closed: for a parent that must not leave a driver behind

@@ -8,7 +8,6 @@ use super::connect::Session;
 use super::rest::{self, Rest};
 use super::{CliError, Global, output};
 use crate::config::Access;
-use crate::engine::table::Way;
 use crate::preflight::{self, Change, Drift, Examination, Place};
 use crate::text::folded;
 
@@ -216,23 +215,37 @@ pub(super) fn text(examinations: &[Examination], width: Option<usize>) -> String
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// Where a revert window would have nothing to go back to.
-pub(super) fn without_former_table(examinations: &[Examination], width: Option<usize>) -> String {
-    let of = |one: &&Examination| one.planned.iter().any(|planned| planned.way != Way::Copy);
-    let names: Vec<&str> = examinations
-        .iter()
-        .filter(of)
-        .map(|one| one.deployment.as_str())
-        .collect();
-    if names.is_empty() {
-        return String::new();
+/// What to know before the swap, each once, with the deployments that it is about where it isn't all.
+pub(super) fn notes(
+    examinations: &[Examination],
+    has_revert_window: bool,
+    width: Option<usize>,
+) -> String {
+    let of = |one: &Examination| {
+        let for_a_revert = has_revert_window.then(|| one.revert_warnings.clone());
+        let mut all = one.warnings.clone();
+        all.extend(for_a_revert.unwrap_or_default());
+        all
+    };
+    let looked_at = examinations.iter().filter(|one| !one.planned.is_empty());
+    let mut notes: Vec<(String, Vec<&str>)> = Vec::new();
+    for one in looked_at.clone() {
+        for note in of(one) {
+            match notes.iter_mut().find(|(known, _)| *known == note) {
+                Some((_, names)) => names.push(&one.deployment),
+                None => notes.push((note, vec![&one.deployment])),
+            }
+        }
     }
-    let text = format!(
-        "A statement that is executed without a copy leaves no former table: the revert window closes at once on {}.",
-        names.join(", ")
-    );
-    let lines = folded(&text, width, "", "  ");
-    lines.into_iter().map(|line| line + "\n").collect()
+    let all = looked_at.count();
+    let lines = notes.into_iter().flat_map(|(note, names)| {
+        let on = match names.len() == all {
+            true => String::new(),
+            false => format!(" (on {})", names.join(", ")),
+        };
+        folded(&format!("note: {note}{on}"), width, "", "  ")
+    });
+    lines.map(|line| line + "\n").collect()
 }
 
 fn drift_text(drifts: &[Drift]) -> String {

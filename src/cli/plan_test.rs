@@ -1,6 +1,7 @@
 //! What is shown before a change is agreed to.
 
 use super::*;
+use crate::engine::table::Way;
 use crate::preflight::{Planned, TableText};
 use crate::text::golden;
 
@@ -20,6 +21,8 @@ fn examination(deployment: &str, total: &str) -> Examination {
             bytes: 43_000_000,
         }],
         room: None,
+        warnings: Vec::new(),
+        revert_warnings: Vec::new(),
         address: None,
         server: None,
         tables: vec![TableText {
@@ -59,12 +62,19 @@ fn place(deployment: &str) -> Place {
 }
 
 #[test]
-fn a_revert_window_that_would_have_nothing_to_go_back_to_is_told_by_name() {
+fn what_to_know_before_the_swap_is_told_once_with_the_deployments_that_it_is_about() {
     let mut fleet = [examination("eu-1", "int"), examination("us-1", "int")];
-    assert_eq!(without_former_table(&fleet, None), "");
-    fleet[1].planned[0].way = Way::Instant;
-    let said = without_former_table(&fleet, None);
-    assert!(said.ends_with("closes at once on us-1.\n"), "{said}");
+    assert_eq!(notes(&fleet, true, None), "");
+    for one in &mut fleet {
+        one.warnings = vec!["CHECK a becomes b".to_owned()];
+    }
+    fleet[1].revert_warnings = vec!["there is no former table".to_owned()];
+    assert_eq!(notes(&fleet, false, None), "note: CHECK a becomes b\n");
+    let said = notes(&fleet, true, None);
+    assert!(
+        said.ends_with("note: there is no former table (on us-1)\n"),
+        "{said}"
+    );
 }
 
 /// One that would be copied, one that is refused, one that can't be reached, and one whose table differs.

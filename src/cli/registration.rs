@@ -73,6 +73,35 @@ pub(super) async fn look_at(
         .then(|| same_address(name, &table.first_text("deployment"), &address)))
 }
 
+/// What goes on at the new address of a deployment that has moved from `was`.
+pub(super) async fn unfinished(
+    session: &mut Session,
+    name: &str,
+    was: &str,
+) -> Result<Option<Remark>, CliError> {
+    let table = session
+        .read(format!(
+            "SELECT o.apply_id
+               FROM operation_status AS o
+              WHERE o.deployment = {}
+                AND o.completed_at IS NULL
+              ORDER BY o.apply_id",
+            literal(name)
+        ))
+        .await?;
+    let applies: Vec<String> = (0..table.rows.len())
+        .map(|row| table.text(row, "apply_id"))
+        .collect();
+    Ok((!applies.is_empty()).then(|| Remark {
+        deployment: name.to_owned(),
+        problem: format!(
+            "it is not done with apply {}, which goes on at the new address, and leaves its tables at the old one if that is another server",
+            applies.join(", ")
+        ),
+        remedy: format!("if this is not the same server or its promoted replica: `lockkeeper deployment add {name} {was}`"),
+    }))
+}
+
 fn same_address(name: &str, first: &str, address: &str) -> Remark {
     Remark {
         deployment: name.to_owned(),

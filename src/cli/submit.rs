@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::access::AccessFlags;
-use super::connect::{Parameter, Session};
+use super::connect::{Parameter, Session, literal};
 use super::statements::{check, split};
 use super::{CliError, Global, ask, output, plan};
 use crate::preflight::{Change, Place};
@@ -106,8 +106,10 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             names.join(", ")
         )));
     }
+    // The same request again is the same apply: the servers, which may have the change by now, are not looked at anew.
+    let is_repeated = !args.dry_run && is_known(&mut session, args.name.as_deref()).await?;
     let mut looked_at = None;
-    if !args.no_preflight {
+    if !args.no_preflight && !is_repeated {
         let access = plan::access(global, &session, &args.access)?;
         let change = Change {
             schema: args.schema.clone(),
@@ -126,10 +128,9 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         )
         .await?;
         looked_at = Some((plan::not_looked_at(&looked), plan::without_room(&looked)));
-        if args.revert_window.is_some_and(|seconds| seconds > 0)
-            && let Some(to) = to
-        {
-            to.write(&plan::without_former_table(&looked, to.width()));
+        if let Some(to) = to {
+            let has_revert_window = args.revert_window.is_some_and(|seconds| seconds > 0);
+            to.write(&plan::notes(&looked, has_revert_window, to.width()));
         }
         if args.dry_run {
             if global.json {
@@ -139,7 +140,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             return Ok(());
         }
     }
-    if asks {
+    if asks && !is_repeated {
         confirm(&args, &statements, &places, &options).await?;
     }
     let options = (!options.is_empty()).then(|| Value::Object(options).to_string());
@@ -195,6 +196,20 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         output::fold("", "", &said);
     }
     Ok(())
+}
+
+/// Whether an apply has that name.
+async fn is_known(session: &mut Session, name: Option<&str>) -> Result<bool, CliError> {
+    let Some(name) = name else {
+        return Ok(false);
+    };
+    let known = session
+        .read(format!(
+            "SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = {}",
+            literal(name)
+        ))
+        .await?;
+    Ok(!known.rows.is_empty())
 }
 
 fn statements(args: &Args) -> Result<Vec<String>, CliError> {

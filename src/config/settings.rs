@@ -316,6 +316,10 @@ impl Settings {
             Some(path) => read(&path)?,
             None => Layer::named("no file"),
         };
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        if let Some(reason) = mistyped(names) {
+            return Err(ConfigError::Setting { reason });
+        }
         Self::of(flags, environment(|name| std::env::var(name).ok())?, file)
     }
 
@@ -405,6 +409,26 @@ fn read_number(
 ) -> Result<u16, ConfigError> {
     text.parse().map_err(|_| ConfigError::Setting {
         reason: format!("{variable} is '{text}'; it is {}", in_words(range)),
+    })
+}
+
+/// A variable that is nearly one of ours. Others with our prefix are somebody else's: Kubernetes makes some of each service's name.
+fn mistyped(names: impl Iterator<Item = String>) -> Option<String> {
+    const MOST_LETTERS: usize = 2;
+    let known = || {
+        let variables = OPTIONS.iter().filter_map(|option| option.variable);
+        variables.chain(["LOCKKEEPER_CONFIG"])
+    };
+    let mut ours = names.filter(|name| name.starts_with("LOCKKEEPER_"));
+    ours.find_map(|name| {
+        if known().any(|known| known == name) {
+            return None;
+        }
+        let near =
+            known().find(|known| strsim::damerau_levenshtein(known, &name) <= MOST_LETTERS)?;
+        Some(format!(
+            "the environment has {name}, which is not known; write {near}"
+        ))
     })
 }
 

@@ -205,3 +205,21 @@ fn the_documentation_has_every_option() {
         "docs/configuration.md has no such table:\n{expected}"
     );
 }
+
+#[test]
+fn a_mistyped_variable_is_named_and_those_of_others_are_passed() {
+    let found = |name: &str| mistyped([name.to_owned()].into_iter());
+    let said = found("LOCKKEEPER_CONCURENCY").expect("mistyped");
+    assert!(said.contains("write LOCKKEEPER_CONCURRENCY"), "{said}");
+    assert!(found("LOCKKEEPER_DEPLOYMENT_PASWORD").is_some());
+    for name in [
+        "LOCKKEEPER_URL",
+        "LOCKKEEPER_CONFIG",
+        "LOCKKEEPER_PORT",
+        "LOCKKEEPER_SERVICE_HOST",
+        "LOCKKEEPER_TEST_URL",
+        "LOCKKEEPER_FAIL_AT",
+    ] {
+        assert_eq!(found(name), None, "{name}");
+    }
+}

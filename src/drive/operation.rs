@@ -353,7 +353,8 @@ impl Execution<'_> {
         }
         let is_unknown =
             matches!(&trouble, Trouble::Engine(error) if error.kind() == ErrorKind::SwapUnknown);
-        if is_unknown {
+        // A swap that may have taken place can't be reported as failed; a way back can, and is tried again later.
+        if is_unknown && phase != Phase::Revert {
             return self.release().await;
         }
         let claim = self.claim;

@@ -22,6 +22,8 @@ use super::stream::apply::Pace;
 use super::stream::running::Running;
 use super::table::catalog;
 use super::verify::Different;
+pub use start::{revert_warnings, warnings};
+
 use super::{Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target};
 
 impl Engine {

@@ -14,9 +14,11 @@ use super::session::Session;
 use super::session::user::UserSettings;
 use super::syntax::quote_table;
 use super::syntax::statement::Statement;
+use super::table::foreign_key::ForeignKey;
 use super::table::surroundings::Surroundings;
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
 use super::{EngineError, Job, plan};
+use crate::server_error;
 
 /// Checks the server, the account and the tables, decides the way of each statement, and checks
 /// what each way needs. Leaves the empty shadows of copies behind, and nothing if it refuses.
@@ -31,12 +33,16 @@ pub async fn plan(
 ) -> Result<Vec<TablePlan>, EngineError> {
     let options = Options::read(&job.options)?;
     server_fit::check_server(session).await?;
+    server_fit::check_schema(session, &job.schema_name).await?;
     privilege::check(
         session,
         &job.schema_name,
         options.kill_blockers_after_seconds.is_some(),
     )
     .await?;
+    if let Some(query) = &options.throttle.query {
+        throttle_query(session, query).await?;
+    }
     let user = UserSettings::of(session, job).await?;
     let parsed = plan::parse(job, &user.sql_mode)?;
     for (task, statement) in &parsed {
@@ -46,7 +52,21 @@ pub async fn plan(
             any_way(job, task.number(), statement, &around)?;
         }
     }
-    let mut plans = plan::plan(session, job, owner).await?;
+    let mut plans = match plan::plan(session, job, owner).await {
+        Ok(plans) => plans,
+        Err(error) => {
+            // The server names one right at a time, and none of them as a GRANT.
+            if error.server_number() == Some(1142) {
+                for (_, statement) in &parsed {
+                    let table = &statement.table().table;
+                    let keys = ForeignKey::of_table(session, &job.schema_name, table).await?;
+                    let parents = keys.iter().map(|key| key.parent_schema.as_str());
+                    privilege::check_parents(session, &job.schema_name, parents).await?;
+                }
+            }
+            return Err(error);
+        }
+    };
     match for_their_ways(session, job, owner, &options, &user, &plans).await {
         Ok(()) => {
             for plan in &mut plans {
@@ -58,6 +78,25 @@ pub async fn plan(
             drop_shadows(session, job, owner, &plans).await?;
             Err(refusal)
         }
+    }
+}
+
+/// One that the server does not take would stop the copy for good.
+async fn throttle_query(session: &mut Session, query: &str) -> Result<(), EngineError> {
+    let doing = || EngineError::while_doing("trying the throttle's query");
+    let begin = "SET SESSION max_execution_time = 3000; START TRANSACTION READ ONLY";
+    session.run(begin).await.map_err(doing())?;
+    let answer = session.rows(query).await;
+    let end = "ROLLBACK; SET SESSION max_execution_time = DEFAULT";
+    session.run(end).await.map_err(doing())?;
+    let Err(error) = answer else { return Ok(()) };
+    match server_error::number(&error) {
+        // It took too long this time.
+        None | Some(3024) => Ok(()),
+        Some(number) => Err(EngineError::permanent(format!(
+            "the engine option throttle.query is refused: {} ({number}); correct it, and name tables with their schemas",
+            server_error::words(&error)
+        ))),
     }
 }
 
@@ -286,5 +325,6 @@ async fn child(session: &mut Session, job: &Job, plan: &TablePlan) -> Result<(),
             gone.name
         )));
     }
-    privilege::check_parents(session, keys.parents().map(|(schema, _)| schema)).await
+    let parents = keys.parents().map(|(schema, _)| schema);
+    privilege::check_parents(session, &job.schema_name, parents).await
 }

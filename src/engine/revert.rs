@@ -322,6 +322,10 @@ impl Engine {
             Some(outcome @ SwapOutcome::NotSwapped) if reverting => {
                 return Ok(cutover.settle_keys(&mut self.control, &outcome).await?);
             }
+            // No RENAME back was ever sent: what is not there was taken away, and does not come by waiting.
+            Some(SwapOutcome::Unknown(why)) if !reverting => {
+                return Err(EngineError::permanent(format!("there is no way back: {why}")).into());
+            }
             Some(SwapOutcome::Unknown(why)) => {
                 return Err(EngineError::SwapUnknown(why).into());
             }
@@ -345,7 +349,13 @@ impl Engine {
 
 /// Advice for a change that has not been swapped is out of place here.
 fn closed(message: &str) -> String {
-    let end = [": cancel", "; cancel"]
+    let advice = [
+        ": cancel",
+        "; cancel",
+        "; submit the change again",
+        "; once the apply has ended, submit",
+    ];
+    let end = advice
         .iter()
         .filter_map(|advice| message.find(advice))
         .min()

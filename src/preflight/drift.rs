@@ -84,6 +84,8 @@ mod tests {
     fn examination(deployment: &str, create: Option<&str>) -> Examination {
         Examination {
             room: None,
+            warnings: Vec::new(),
+            revert_warnings: Vec::new(),
             address: None,
             server: None,
             deployment: deployment.to_owned(),

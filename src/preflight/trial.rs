@@ -17,6 +17,7 @@ use crate::engine::syntax::quote_table;
 use crate::engine::table::{TablePlan, Way, catalog};
 use crate::engine::{
     EngineError, Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, plan, preflight,
+    revert_warnings, warnings,
 };
 use crate::server_error;
 
@@ -40,6 +41,9 @@ pub struct Examination {
     pub planned: Vec<Planned>,
     /// Set where the disk has too little room for the copies.
     pub room: Option<Finding>,
+    /// What people should know before the swap, and what else if it is to be reverted.
+    pub warnings: Vec<String>,
+    pub revert_warnings: Vec<String>,
     /// Set where another deployment is on the same server: see [`super::note_twins`].
     pub address: Option<Finding>,
     /// What tells the server from all others.
@@ -75,6 +79,8 @@ pub async fn examine(place: &Place, access: &Access, change: &Change) -> Examina
         refusal: None,
         planned: Vec::new(),
         room: None,
+        warnings: Vec::new(),
+        revert_warnings: Vec::new(),
         address: None,
         server: None,
         tables: Vec::new(),
@@ -104,6 +110,8 @@ async fn look(
     let answer = plans(&mut session, &job, &owner, examination).await;
     if let Ok(plans) = &answer {
         examination.room = room::of_copies(place, &mut session, plans).await;
+        examination.warnings = warnings(plans);
+        examination.revert_warnings = revert_warnings(plans);
     }
     artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
         .await

@@ -63,6 +63,9 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
     }
     let reason = reason(session, apply, &text(&object["error"])).await?;
     let next = match state.as_str() {
+        "failed" if is_swapped(session, apply).await? => {
+            "The change stays: it had swapped, and the way back failed. To undo it, submit the opposite change."
+        }
         "failed" => "Mend that and run the same command again: it begins anew.",
         "reverted" => "The former table is in its place again, with every write since.",
         _ => "The table is as it was; the same command begins anew.",
@@ -97,6 +100,18 @@ async fn swap(session: &mut Session, apply: u64) -> Result<String, CliError> {
         " It took {} s.{locked}",
         table.first_text("seconds")
     ))
+}
+
+async fn is_swapped(session: &mut Session, apply: u64) -> Result<bool, CliError> {
+    let swaps = session
+        .read(format!(
+            "SELECT COUNT(*) AS swaps
+               FROM event_log AS e
+              WHERE e.apply_id = {apply}
+                AND e.to_state = 'revert_window'"
+        ))
+        .await?;
+    Ok(swaps.first_text("swaps") != "0")
 }
 
 /// Why it did not complete, in the words of the views.

@@ -84,7 +84,12 @@ pub fn comparable(value: &str, column: &Column, other: &Column) -> String {
         )
     };
     let is_binary = |c: &Column| c.data_type.is_string() && c.character_set.is_none();
-    if (is_number(column.data_type) && is_number(other.data_type))
+    let is_bit = |c: &Column| c.data_type == DataType::Bit;
+    let is_numeric = |c: &Column| is_bit(c) || is_number(c.data_type);
+    if is_bit(column) && is_numeric(other) {
+        // As bytes, one of another length is another one.
+        format!("CAST({value} AS UNSIGNED)")
+    } else if (is_number(column.data_type) && is_numeric(other))
         || (is_time(column) && is_time(other))
     {
         value.to_owned()

@@ -40,9 +40,21 @@ impl Cutover<'_> {
                 .is_some_and(|after| blocker.held_for >= after);
             match (blocker.id, blocker.protected) {
                 (Some(id), None) if old_enough => {
-                    tracing::warn!(blocker = blocker.describe(), "killed, as asked for");
-                    session::kill(helper, id).await?;
-                    killed.insert(id);
+                    match session::kill(helper, id).await {
+                        Ok(()) => {
+                            tracing::warn!(blocker = blocker.describe(), "killed, as asked for");
+                            killed.insert(id);
+                        }
+                        // Not ours to end. The swap gives way, as it does without the option.
+                        Err(error) if matches!(error.server_number(), Some(1095 | 1227)) => {
+                            reason = Some(format!(
+                                "{} and this account may not end it (that takes CONNECTION_ADMIN, and SYSTEM_USER where that \
+                                 session has it)",
+                                blocker.describe()
+                            ));
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 (_, Some(why)) if old_enough => {
                     reason = Some(format!("{} and is never killed: {why}", blocker.describe()));

@@ -25,6 +25,16 @@ use crate::engine::{Engine, EngineError, fail_point, preflight};
 /// How long the copy waits for transactions from before it, at most.
 const LONGEST_WAIT_FOR_EARLIER: Duration = Duration::from_secs(60);
 
+/// What people should know before a swap.
+pub fn warnings(plans: &[TablePlan]) -> Vec<String> {
+    constraint_names::warnings(plans)
+}
+
+/// What else, where it is to be reverted.
+pub fn revert_warnings(plans: &[TablePlan]) -> Vec<String> {
+    way_back::warnings(plans)
+}
+
 impl Engine {
     /// Plans the change or finds the plan, and starts the stream. False if nothing is copied.
     pub(crate) async fn start(&mut self) -> Result<bool, Halt> {
@@ -75,12 +85,13 @@ impl Engine {
         ));
         tracing::info!(fresh, stage = ?head.stage, "the stream starts");
         let started = Running::start(&context, position, Flow::Forward)?;
-        let mut warnings = constraint_names::warnings(&head.plans);
+        let mut warnings = warnings(&head.plans);
         if self.job.revert_window_seconds > 0 {
-            warnings.extend(way_back::warnings(&head.plans));
+            warnings.extend(revert_warnings(&head.plans));
         }
         for warning in warnings {
-            tracing::warn!(warning, "before the cutover");
+            // Whoever submits is told before: see `preflight`.
+            tracing::info!(warning, "before the cutover");
             context.progress.warn(warning);
         }
         // Rows that a former driver copied count as copied before the first report.

@@ -62,16 +62,22 @@ pub async fn check_global(session: &mut Session) -> Result<(), EngineError> {
     refuse(session, &[(missing, "*".to_owned())]).await
 }
 
-/// The same for the parents of a table with foreign keys.
+/// The same for the parents of a table with foreign keys, which is in `child`.
 pub async fn check_parents(
     session: &mut Session,
+    child: &str,
     schemas: impl Iterator<Item = &str>,
 ) -> Result<(), EngineError> {
     let schemas: BTreeSet<&str> = schemas.collect();
     let mut missing = Vec::new();
-    for schema in schemas {
+    for &schema in &schemas {
         let held = Held::read_all(session, schema).await?;
         missing.extend(held.missing(&ON_PARENTS, schema));
+    }
+    // The way is tried on stand-ins for the parents, which are made there.
+    if !schemas.is_empty() && !schemas.contains(child) {
+        let held = Held::read_all(session, child).await?;
+        missing.extend(held.missing(&["REFERENCES"], child));
     }
     refuse(session, &missing).await
 }

@@ -28,6 +28,29 @@ pub(super) async fn variable(
     }
 }
 
+/// Neither the server's own schema nor one that Lockkeeper is installed in.
+pub(super) async fn check_schema(session: &mut Session, schema: &str) -> Result<(), EngineError> {
+    let lower = schema.to_lowercase();
+    if ["mysql", "sys", "information_schema", "performance_schema"].contains(&lower.as_str()) {
+        return Err(EngineError::permanent(format!(
+            "schema {schema} is the server's own, whose tables an upgrade of the server changes; name the application's"
+        )));
+    }
+    let control = "SELECT COUNT(DISTINCT t.TABLE_NAME) FROM information_schema.TABLES AS t \
+                    WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME IN ('operation_live', 'operation_claimable')";
+    let found: i64 = sqlx::query_scalar(control)
+        .bind(schema)
+        .fetch_one(session.connection())
+        .await
+        .map_err(EngineError::while_doing("looking at the schema"))?;
+    match found {
+        2 => Err(EngineError::permanent(format!(
+            "schema {schema} is Lockkeeper's own, which `lockkeeper install` changes and nothing else; name the application's"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// A MySQL that is supported, and the primary.
 pub(super) async fn check_server(session: &mut Session) -> Result<(), EngineError> {
     let version = variable(session, "version").await?.unwrap_or_default();

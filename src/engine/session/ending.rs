@@ -105,9 +105,9 @@ pub async fn kill(session: &mut Session, id: u64) -> Result<(), EngineError> {
         Ok(_) => Ok(()),
         // 1094: there is no such session any more.
         Err(error) if server_error::number(&error) == Some(1094) => Ok(()),
-        Err(error) => Err(EngineError::while_doing(format!(
-            "ending the former session {id}"
-        ))(error)),
+        Err(error) => Err(EngineError::while_doing(format!("ending session {id}"))(
+            error,
+        )),
     }
 }
 

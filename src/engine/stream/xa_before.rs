@@ -19,7 +19,7 @@ use crate::engine::context::{Halt, must_halt};
 use crate::engine::error::CANNOT_CONVERT;
 use crate::engine::session::Session;
 use crate::engine::table::{TablePlan, Way};
-use crate::engine::{EngineError, LeaseHolder};
+use crate::engine::{EngineError, LeaseHolder, Progress};
 use crate::server_error;
 
 /// How often is looked again. InnoDB renews its list no sooner than 100 ms after somebody last read it.
@@ -66,10 +66,16 @@ pub(crate) async fn wait_until_ended(
         if started.elapsed() >= limit {
             return Err(in_the_way(session, &suspects).await.into());
         }
-        if !told && started.elapsed() >= TELL_AFTER {
-            let numbers: Vec<u64> = suspects.keys().copied().collect();
-            tracing::info!(transactions = ?numbers, "the copy begins once these have ended");
-            told = true;
+        if started.elapsed() >= TELL_AFTER {
+            let waits_for = waits_for(&suspects);
+            if !std::mem::replace(&mut told, true) {
+                tracing::info!("{waits_for}");
+            }
+            lease.report(Progress {
+                phase: "preflight".into(),
+                throttled_by: Some(waits_for),
+                ..Progress::default()
+            });
         }
         tokio::time::sleep(PAUSE).await;
         must_halt(&lease.orders().borrow())?;
@@ -85,6 +91,23 @@ pub(crate) async fn wait_until_ended(
         acquit_of_other_tables(session, plans, &mut suspects).await?;
     }
     Ok(())
+}
+
+/// For people: those with a session by that.
+fn waits_for(suspects: &Suspects) -> String {
+    let mut whose: Vec<String> = suspects
+        .iter()
+        .map(|(number, suspect)| match suspect.session {
+            0 => format!("prepared transaction {number}"),
+            session => format!("session {session}"),
+        })
+        .collect();
+    whose.sort_unstable();
+    format!(
+        "the copy begins once the transactions have ended that began before it ({}); which of them matter is seen with SELECT on \
+         performance_schema",
+        whose.join(", ")
+    )
 }
 
 /// The transactions of this moment or a later one.
