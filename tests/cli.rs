@@ -120,6 +120,8 @@ async fn a_newcomer_installs_registers_submits_and_looks() {
             "barrier",
             "--name",
             "notes",
+            "--throttle",
+            "3",
             "--yes",
         ],
     );
@@ -128,6 +130,7 @@ async fn a_newcomer_installs_registers_submits_and_looks() {
     let warning = moved["warnings"][0].as_str().unwrap_or_default();
     assert!(warning.contains("is not done with apply 1"), "{moved}");
     let status = json(&done(&database, &["status", "notes", "--json"]));
+    assert_eq!(status["throttle_level"], 3);
     assert_eq!(
         (&status["state"], &status["cutover_policy"]),
         (&"pending".into(), &"barrier".into())

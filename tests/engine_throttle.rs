@@ -105,6 +105,8 @@ async fn a_query_that_fails_later_is_a_reason_to_wait_and_what_cannot_be_asked_i
         json!({ "replica_lag": 5 }),
         json!({ "query": "SELECT nothing FROM nowhere.at_all" }),
     ] {
+        let mut db = Deployment::fresh().await;
+        filled(&mut db).await;
         let (_lease, copy) = copy(&db, limits.clone());
         let error = copy.await.expect("an answer").expect_err("a refusal");
         assert_eq!(error.kind(), ErrorKind::Permanent, "{limits}: {error}");

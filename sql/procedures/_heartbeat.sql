@@ -142,8 +142,12 @@ BEGIN
                                          'state', l.state, 'directive', l.directive, 'throttle_level', a.throttle_level,
                                          'lease_expires_at', l.lease_expires_at,
                                          'revert_seconds_left',
+                                         -- NULL also while a swap to come may prolong it.
                                          IF(l.state = 'revert_window',
-                                            GREATEST(TIMESTAMPDIFF(MICROSECOND, v_now, l.revert_until) / 1000000, 0), NULL)))
+                                            GREATEST(TIMESTAMPDIFF(MICROSECOND, v_now,
+                                                IF(a.revert_scope = 'apply',
+                                                   (SELECT g.window_ends_at FROM _operation_gate AS g WHERE g.operation_id = l.operation_id),
+                                                   l.revert_until)) / 1000000, 0), NULL)))
           INTO out_answer
           FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
                    number       FOR ORDINALITY,

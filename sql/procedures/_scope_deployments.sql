@@ -7,8 +7,9 @@ CREATE PROCEDURE _scope_deployments (IN in_scope JSON, OUT out_deployments JSON)
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_labels JSON DEFAULT JSON_EXTRACT(in_scope, '$.labels');
-    DECLARE v_sha256 CHAR(64);
+    DECLARE v_labels   JSON DEFAULT JSON_EXTRACT(in_scope, '$.labels');
+    DECLARE v_sha256   CHAR(64);
+    DECLARE v_only_row TINYINT UNSIGNED;
 
     SET out_deployments = NULL;
     IF v_labels IS NOT NULL AND JSON_LENGTH(in_scope) = 1 THEN
@@ -23,15 +24,21 @@ BEGIN
         IF v_labels IS NULL THEN
             SET out_deployments = JSON_EXTRACT(in_scope, '$.deployments');
         ELSE
-            -- Under the lock that a change of deployments takes, or an answer from before it could be kept after it. One at a
-            -- time: two that add the same row behind a third that takes it away would each wait for the other's gap.
-            CALL _intake_lock();
+            -- Kept only under the lock that a change of deployments takes, or an answer from before it could be kept after it;
+            -- and by one at a time: two that add the same row behind a third that takes it away would each wait for the other's
+            -- gap. Where somebody has that lock it is not waited for: the next one keeps it.
+            BEGIN
+                DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
+                SELECT i.only_row INTO v_only_row FROM installation AS i FOR UPDATE SKIP LOCKED;
+            END;
             SELECT COALESCE(JSON_ARRAYAGG(d.deployment), JSON_ARRAY())
               INTO out_deployments
               FROM deployment AS d
              WHERE _scope_holds(in_scope, d.deployment, d.labels);
-            INSERT IGNORE INTO label_scope (labels_sha256, deployments)
-            VALUES (v_sha256, out_deployments);
+            IF v_only_row IS NOT NULL THEN
+                INSERT IGNORE INTO label_scope (labels_sha256, deployments)
+                VALUES (v_sha256, out_deployments);
+            END IF;
         END IF;
     END IF;
 END

@@ -34,6 +34,8 @@ SELECT w.operation_id,
                   WHEN g.is_window_open AND g.window_ends_at IS NOT NULL
                   THEN CONCAT('It can be reverted until ', CAST(g.window_ends_at AS DATETIME), ' UTC.',
                               COALESCE(CONCAT(' It waits: ', p.throttled_by, '.'), ''))
+                  WHEN g.state = 'revert_window' AND l.revert_request_id IS NOT NULL
+                  THEN 'It is to go back, and waits for what swapped later, which goes back first.'
                   WHEN g.is_window_open AND l.revert_request_id IS NULL
                   THEN 'It can be reverted until the last swap''s window ends.'
                   -- What throttled it last stays in the row of one that nobody works on.

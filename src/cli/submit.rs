@@ -58,6 +58,9 @@ pub(super) struct Args {
     /// What a revert takes back [default: operation]
     #[arg(long, value_name = "SCOPE", value_parser = ["operation", "apply"])]
     revert_scope: Option<String>,
+    /// 0 full speed … 10 paused; `lockkeeper throttle` changes it meanwhile
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=10))]
+    throttle: Option<u8>,
     /// Options of the copy engine, a JSON object
     #[arg(long, value_name = "JSON")]
     engine: Option<String>,
@@ -169,6 +172,12 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             "'{}' is apply {apply} already, the same change, and it is {state_now}; nothing was submitted; choose another name",
             answer.first_text("apply_name")
         )));
+    }
+    if let (Some(level), false, Ok(apply)) = (args.throttle, was_there, apply.parse()) {
+        let reason = Parameter::Text(Some("lockkeeper submit"));
+        let level = Parameter::Number(level.into());
+        let parameters = [Parameter::Number(apply), level, reason];
+        session.call("apply_throttle", &parameters).await?;
     }
     if global.json {
         let mut object = answer.first_json();
