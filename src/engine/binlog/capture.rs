@@ -375,7 +375,7 @@ fn stream_error(error: mysql_async::Error) -> Broken {
             _ => Broken::Connection(error.to_string()),
         },
         mysql_async::Error::Io(mysql_async::IoError::Io(broken)) => {
-            Broken::Connection(server_error::broken_off(&broken))
+            Broken::Connection(server_error::broken_off(broken))
         }
         mysql_async::Error::Driver(_)
         | mysql_async::Error::Io(_)
