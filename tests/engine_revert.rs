@@ -46,6 +46,15 @@ fn keep(
     })
 }
 
+async fn take_back(engine: Engine, lease: &TestLease) {
+    lease.direct(Directive::Revert);
+    let (_ends, window) = open_window();
+    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
+    assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
+    engine.revert().await.expect("the swap back");
+    engine.close().await;
+}
+
 async fn ours(db: &mut Deployment) -> Vec<String> {
     let tables = db.tables().await;
     tables
@@ -234,12 +243,7 @@ async fn bits_of_another_length_are_carried_back() {
     let change = "ALTER TABLE orders MODIFY longer BIT(16), MODIFY number INT, MODIFY bits BIT(10)";
     let (engine, lease) = swapped(&db, &[change]).await;
     db.run("INSERT INTO orders VALUES (2, 200, 200, 200)").await;
-    lease.direct(Directive::Revert);
-    let (_ends, window) = open_window();
-    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
-    assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
-    engine.revert().await.expect("the swap back");
-    engine.close().await;
+    take_back(engine, &lease).await;
     let rows = "SELECT GROUP_CONCAT(id, ':', longer + 0, ':', number + 0, ':', bits ORDER BY id) FROM orders";
     assert_eq!(db.text(rows).await, "1:1:1:1,2:200:200:200");
 }
@@ -259,12 +263,7 @@ async fn a_dropped_column_keeps_its_values_in_rows_that_are_updated() {
          INSERT INTO orders VALUES (4, 4)",
     )
     .await;
-    lease.direct(Directive::Revert);
-    let (_ends, window) = open_window();
-    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
-    assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
-    engine.revert().await.expect("the swap back");
-    engine.close().await;
+    take_back(engine, &lease).await;
     let rows = db
         .text("SELECT GROUP_CONCAT(id, gone, n ORDER BY id) FROM orders")
         .await;

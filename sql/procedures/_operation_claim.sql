@@ -153,79 +153,94 @@ BEGIN
                    FOR UPDATE SKIP LOCKED;
             END IF;
 
-            IF v_operation_id IS NULL AND v_candidate_id IS NOT NULL THEN
-                -- Somebody else was faster, and may have taken the last slot: seek again.
-                COMMIT AND NO CHAIN NO RELEASE;
-                CALL _own_transaction();
-                SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
-                START TRANSACTION READ WRITE;
-                SET v_candidate_id   = NULL,
-                    v_first_id       = NULL,
-                    v_first_apply_id = NULL,
-                    v_held_apply_id  = NULL;
-                ITERATE seek;
-            END IF;
-            IF v_operation_id IS NULL AND v_swept > 0 THEN
-                -- Those were not for this claim. There may be more.
-                ITERATE seek;
-            END IF;
-            IF v_operation_id IS NULL AND (v_is_passed OR v_lapsed_at IS NOT NULL) AND v_looks < 7 THEN
-                -- Others hold what was seen. A claim takes it; but who sweeps, commands or comes too late lets it go within
-                -- moments, and "nothing" would not be true then. Not for longer than a quarter of a second: an interrupted call
-                -- may hold it for good.
-                SET v_looks = v_looks + 1;
-                DO SLEEP(POW(2, v_looks) / 1000);
-                SET v_now = UTC_TIMESTAMP(6);
-                ITERATE seek;
-            END IF;
-            IF v_operation_id IS NULL THEN
-                LEAVE seek;
-            END IF;
-            SET v_is_counted = v_request_id IS NOT NULL
-                               OR (v_is_capped AND v_previous_state IN ('pending', 'failed_retryable', 'stopped'));
-            IF NOT v_is_counted THEN
-                LEAVE seek;
-            END IF;
-            IF v_held_apply_id <=> v_apply_id THEN
-                -- A counted claim that was killed half-way, and then committed by somebody, has not told its siblings.
-                SELECT COUNT(*) INTO v_stale FROM _operation_unrecorded AS u WHERE u.apply_id = v_apply_id;
-                IF v_stale = 0 OR v_is_mended THEN
+            busy: BEGIN
+                IF v_operation_id IS NULL AND v_candidate_id <> v_first_id THEN
+                    -- Behind a held apply, and somebody else has this one, too: pass it over.
+                    COMMIT AND NO CHAIN NO RELEASE;
+                    CALL _own_transaction();
+                    START TRANSACTION READ WRITE;
+                    SET v_held_apply_id = NULL;
+                    LEAVE busy;
+                END IF;
+                IF v_operation_id IS NULL AND v_candidate_id IS NOT NULL THEN
+                    -- Somebody else was faster, and may have taken the last slot: seek again.
+                    COMMIT AND NO CHAIN NO RELEASE;
+                    CALL _own_transaction();
+                    SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
+                    START TRANSACTION READ WRITE;
+                    SET v_candidate_id   = NULL,
+                        v_first_id       = NULL,
+                        v_first_apply_id = NULL,
+                        v_held_apply_id  = NULL;
+                    ITERATE seek;
+                END IF;
+                IF v_operation_id IS NULL AND v_swept > 0 THEN
+                    -- Those were not for this claim. There may be more.
+                    ITERATE seek;
+                END IF;
+                IF v_operation_id IS NULL AND (v_is_passed OR v_lapsed_at IS NOT NULL) AND v_looks < 7 THEN
+                    -- Others hold what was seen. A claim takes it; but who sweeps, commands or comes too late lets it go within
+                    -- moments, and "nothing" would not be true then. Not for longer than a quarter of a second: an interrupted call
+                    -- may hold it for good.
+                    SET v_looks = v_looks + 1;
+                    DO SLEEP(POW(2, v_looks) / 1000);
+                    SET v_now = UTC_TIMESTAMP(6);
+                    ITERATE seek;
+                END IF;
+                IF v_operation_id IS NULL THEN
                     LEAVE seek;
                 END IF;
-                CALL _apply_refresh(v_apply_id, in_driver);
-                SET v_is_mended    = TRUE,
-                    v_candidate_id = v_operation_id,
-                    v_operation_id = NULL;
-                ITERATE seek;
-            END IF;
+                SET v_is_counted = v_request_id IS NOT NULL
+                                   OR (v_is_capped AND v_previous_state IN ('pending', 'failed_retryable', 'stopped'));
+                IF NOT v_is_counted THEN
+                    LEAVE seek;
+                END IF;
+                IF v_held_apply_id <=> v_apply_id THEN
+                    -- A counted claim that was killed half-way, and then committed by somebody, has not told its siblings.
+                    SELECT COUNT(*) INTO v_stale FROM _operation_unrecorded AS u WHERE u.apply_id = v_apply_id;
+                    IF v_stale = 0 OR v_is_mended THEN
+                        LEAVE seek;
+                    END IF;
+                    CALL _apply_refresh(v_apply_id, in_driver);
+                    SET v_is_mended    = TRUE,
+                        v_candidate_id = v_operation_id,
+                        v_operation_id = NULL;
+                    ITERATE seek;
+                END IF;
 
-            -- The apply's row comes before its operations in the lock order: let go, lock in order, look again.
-            -- COMMIT, as what the scope's labels mean is kept.
-            COMMIT AND NO CHAIN NO RELEASE;
-            CALL _own_transaction();
-            START TRANSACTION READ WRITE;
-            SET v_candidate_id  = v_operation_id,
-                v_operation_id  = NULL,
-                v_held_apply_id = NULL;
-            SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE SKIP LOCKED;
-            IF v_held_apply_id IS NULL THEN
-                -- Somebody else has it: first what comes later. Looked for without a lock, as one on a row that is passed over
-                -- would hide it from other claimers.
+                -- The apply's row comes before its operations in the lock order: let go, lock in order, look again.
+                -- COMMIT, as what the scope's labels mean is kept.
+                COMMIT AND NO CHAIN NO RELEASE;
+                CALL _own_transaction();
+                START TRANSACTION READ WRITE;
+                SET v_candidate_id  = v_operation_id,
+                    v_operation_id  = NULL,
+                    v_held_apply_id = NULL;
+                SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE SKIP LOCKED;
+                IF v_held_apply_id IS NOT NULL THEN
+                    ITERATE seek;
+                END IF;
                 SET v_first_id       = COALESCE(v_first_id, v_candidate_id),
                     v_first_apply_id = COALESCE(v_first_apply_id, v_apply_id);
-                SELECT MAX(l.claimable_at) INTO v_head_at FROM operation_live AS l WHERE l.operation_id = v_candidate_id;
-                SELECT l.operation_id
-                  INTO v_operation_id
-                  FROM operation_live AS l FORCE INDEX (operation_live_claim)
-                 WHERE l.claim = in_claim
-                   AND l.claimable_at BETWEEN v_head_at AND v_now
-                   AND (l.claimable_at > v_head_at OR l.operation_id > v_candidate_id)
-                   AND (v_deployments IS NULL OR JSON_CONTAINS(v_deployments, JSON_QUOTE(l.deployment)))
-                 ORDER BY l.claimable_at, l.operation_id
-                 LIMIT 1;
-                SET v_candidate_id = v_operation_id,
-                    v_operation_id = NULL;
-            END IF;
+            END busy;
+
+            -- Somebody else has it: first what comes later. Looked for without a lock, as one on a row that is passed over would hide
+            -- it from other claimers.
+            SELECT COALESCE(MAX(l.claimable_at), v_head_at, '1000-01-01')
+              INTO v_head_at
+              FROM operation_live AS l
+             WHERE l.operation_id = v_candidate_id;
+            SELECT l.operation_id
+              INTO v_operation_id
+              FROM operation_live AS l FORCE INDEX (operation_live_claim)
+             WHERE l.claim = in_claim
+               AND l.claimable_at BETWEEN v_head_at AND v_now
+               AND (l.claimable_at > v_head_at OR l.operation_id > v_candidate_id)
+               AND (v_deployments IS NULL OR JSON_CONTAINS(v_deployments, JSON_QUOTE(l.deployment)))
+             ORDER BY l.claimable_at, l.operation_id
+             LIMIT 1;
+            SET v_candidate_id = v_operation_id,
+                v_operation_id = NULL;
             IF v_candidate_id IS NULL THEN
                 SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_first_apply_id FOR UPDATE;
                 -- That may have taken long; a lease begins when it is given.

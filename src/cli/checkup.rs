@@ -133,7 +133,7 @@ impl Known {
             .map(|table| table.first_text("installation"));
         let operations = session
             .read(
-                "SELECT o.operation_id, o.apply_id, o.state
+                "SELECT o.operation_id, o.apply_id, o.state, o.completed_at IS NOT NULL AS is_settled
                    FROM operation_status AS o
                   ORDER BY o.operation_id DESC
                   LIMIT 10000"
@@ -166,7 +166,7 @@ impl Known {
             words: format!("operation {id} of apply {apply}, which is {state}"),
             is_reverted: state == "reverted",
             remedy: match state.as_str() {
-                "completed" | "failed" | "cancelled" | "reverted" => String::new(),
+                _ if self.operations.text(row, "is_settled") == "1" => String::new(),
                 "revert_window" => format!(
                     "it is kept current until the revert window ends; `lockkeeper skip-revert {apply}` ends it now"
                 ),

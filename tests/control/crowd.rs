@@ -357,11 +357,24 @@ async fn an_apply_whose_row_is_held_does_not_keep_claimers_from_others() {
     let mut claimer = fleet.session().await;
     let patience = "SET SESSION innodb_lock_wait_timeout = 1";
     claimer.run(patience).await.unwrap();
-    let all: [u64; 3] = other.all();
-    for expected in all {
+    // One of the others is held, too.
+    let [busy, second, third] = other.all();
+    let mut other_holder = fleet.session().await;
+    other_holder.run("START TRANSACTION").await.unwrap();
+    let row = "SELECT l.operation_id FROM operation_live AS l WHERE l.operation_id = ? FOR UPDATE";
+    other_holder.rows(row, arguments![busy]).await;
+    for expected in [second, third] {
         let claim = claimer.claim_copy("eager").await.expect("no wait");
         assert_eq!(claim.map(|claim| claim.operation), Some(expected));
     }
+    // All that is left is held.
+    assert!(
+        claimer.claim_copy("eager").await.is_err(),
+        "it waits, and not for ever"
+    );
+    other_holder.run("ROLLBACK").await.unwrap();
+    let claim = claimer.claim_copy("eager").await.expect("no wait");
+    assert_eq!(claim.map(|claim| claim.operation), Some(busy));
     // Nor from another that has a limit of its own, nor those who serve some deployments only.
     let scopes = [Value::Null, json!({"deployments": ["d1", "d2"]})];
     for scope in scopes {
