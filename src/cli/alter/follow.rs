@@ -114,7 +114,9 @@ pub(super) async fn run(
     }
     let mut session = match answering {
         Some(session) => session,
-        None => again(job).await?,
+        // Whoever has interrupted it is not kept waiting.
+        None if is_over => again(job).await?,
+        None => Session::open(job.global).await?,
     };
     outcome::tell(job, &mut session).await
 }
