@@ -75,6 +75,8 @@ async fn rollout(plan: &Plan, options: Options) -> anyhow::Result<()> {
         "Submitting, under the barrier policy: {}",
         change.statement
     ));
+    let counters = traffic.iter().map(Running::counters);
+    counters.for_each(|counters| counters.forget_longest());
     let apply_id = fleet.submit(&change, plan).await?;
     let mut drivers = Drivers::new(&fleet)?;
     drivers.start_one()?;

@@ -19,7 +19,7 @@ mod writer;
 pub use change::{Change, widen_orders};
 pub use check::{Before, Checked, check};
 pub use digest::{RowDigest, TableDigest, exact_columns};
-pub use fill::fill;
+pub use fill::{fill, until_written_out};
 pub use journal::{Entry, Journal};
 pub use order::{Order, TABLE, create_table};
 pub use session::LoadError;

@@ -41,14 +41,14 @@ const STEPS: [&[&str]; 4] = [
     // After the swap come the other two statements.
     &[
         "fence.raise.after",
-        "cutover.unlock.before",
+        "cutover.rename.after",
         "step.execute.after",
         "step.execute.before",
         "step.execute.after",
     ],
     &[
         "fence.rename.before",
-        "cutover.unlock.after",
+        "cutover.rename.after",
         "artifact.hold.before",
         "artifact.hold.after",
         "artifact.remove.before",

@@ -274,7 +274,7 @@ const STEPS: [&[&str]; 3] = [
     &[
         "index.build.before",
         "index.build.after",
-        "cutover.unlock.after",
+        "cutover.rename.after",
     ],
 ];
 

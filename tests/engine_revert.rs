@@ -397,7 +397,7 @@ const STEPS: [&[&str]; 3] = [
         "artifact.hold.before",
     ],
     &[
-        "cutover.unlock.after 2",
+        "cutover.rename.after 2",
         "artifact.hold.after",
         "artifact.remove.before",
     ],

@@ -85,7 +85,7 @@ async fn a_driver_killed_around_the_handover_leaves_a_table_with_its_keys() {
         ],
         &[
             "cutover.drain.after",
-            "cutover.unlock.after",
+            "cutover.rename.after",
             "artifact.hold.after",
         ],
     ];

@@ -3,11 +3,8 @@
 -- Both claims: the oldest claimable row of one kind, one index seek, one update by primary key, one commit.
 --
 -- Claims do not lock the apply's row. They may do without, because a claim opens no gate, and because commands lock the
--- operations' rows, so that a claim is either over or has not begun when a command looks. Two things make a claim
--- take the apply's row after all, and wait there for the length of one commit: a limit of copies, which it has to count under,
--- and a start request, which it may end. Before it waits it takes what comes later in the queue, if there is anything: whoever holds
--- this one may be a call that was interrupted in a session that nobody ends. To wait for nothing at all would say "nothing" of
--- what is claimable.
+-- operations' rows, so that a claim is either over or has not begun when a command looks. The two things that make a claim take
+-- the apply's row after all are in _claim_in_order.
 --
 -- in_claim  'copy' or 'cutover'
 --
@@ -34,15 +31,9 @@ BEGIN
     DECLARE v_checkpoint     JSON;
     DECLARE v_tasks          JSON;
     DECLARE v_options        JSON;
+    -- Whether it may need the apply's row; whether it does.
+    DECLARE v_is_ordered     BOOLEAN;
     DECLARE v_is_counted     BOOLEAN;
-    DECLARE v_candidate_id   BIGINT UNSIGNED;
-    DECLARE v_is_capped      BOOLEAN;
-    DECLARE v_request_id     BIGINT UNSIGNED;
-    DECLARE v_held_apply_id  BIGINT UNSIGNED;
-    DECLARE v_stale          INT UNSIGNED;
-    DECLARE v_is_mended      BOOLEAN DEFAULT FALSE;
-    DECLARE v_first_id       BIGINT UNSIGNED;
-    DECLARE v_first_apply_id BIGINT UNSIGNED;
     DECLARE v_lapsed_at      DATETIME(6);
     DECLARE v_expired_at     DATETIME(6);
     DECLARE v_swept          INT UNSIGNED;
@@ -87,28 +78,27 @@ BEGIN
             CALL _scope_deployments(in_scope, v_deployments);
         END IF;
 
-        SET v_now = UTC_TIMESTAMP(6);
         seek: LOOP
-            IF v_candidate_id IS NULL THEN
-                -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server
-                -- checks the range inside it and reads no row beyond; MIN or MAX would. The text stands here, as a CALL would cost
-                -- more than the look.
-                SET v_lapsed_at = NULL,
-                    v_swept     = 0,
-                    v_is_passed = FALSE;
-                SELECT l.lease_check_at, l.lease_expires_at
-                  INTO v_lapsed_at, v_expired_at
-                  FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-                 WHERE l.lease_check_at <= v_now
-                 LIMIT 1;
-                IF v_lapsed_at IS NOT NULL THEN
-                    CALL _lease_sweep(v_lapsed_at, v_swept);
-                END IF;
-                IF v_deployments IS NOT NULL THEN
-                    CALL _scope_seek(in_claim, v_deployments, v_candidate_id, v_is_passed);
-                END IF;
+            SET v_now        = UTC_TIMESTAMP(6),
+                v_lapsed_at  = NULL,
+                v_swept      = 0,
+                v_is_passed  = FALSE,
+                v_is_counted = FALSE;
+            -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server
+            -- checks the range inside it and reads no row beyond; MIN or MAX would. The text stands here, as a CALL would cost
+            -- more than the look.
+            SELECT l.lease_check_at, l.lease_expires_at
+              INTO v_lapsed_at, v_expired_at
+              FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
+             WHERE l.lease_check_at <= v_now
+             LIMIT 1;
+            IF v_lapsed_at IS NOT NULL THEN
+                CALL _lease_sweep(v_lapsed_at, v_swept);
             END IF;
-            IF v_candidate_id IS NULL AND v_deployments IS NULL THEN
+
+            IF v_deployments IS NOT NULL THEN
+                CALL _scope_seek(in_claim, v_deployments, v_operation_id, v_is_passed);
+            ELSE
                 -- Where does the queue begin? A look without a lock. Entries of what was claimed stay in the index, marked as
                 -- deleted, until the server purges them: never, while a backup's snapshot is open. To lock past one takes a look
                 -- into the row's older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What
@@ -126,11 +116,12 @@ BEGIN
                        AND l.claimable_at  > v_head_at
                        AND l.claimable_at <= v_now;
                     IF v_head_at IS NOT NULL THEN
-                        SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds, l.start_request_id, l.is_capped,
-                               l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
-                               l.checkpoint, l.tasks, l.options
-                          INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_request_id, v_is_capped, v_position,
-                               v_deployment, v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                        SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
+                               l.is_capped OR l.start_request_id IS NOT NULL, l.position, l.deployment, l.host, l.port,
+                               l.schema_name, l.attempt, l.lease_epoch + 1, l.checkpoint, l.tasks, l.options
+                          INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds,
+                               v_is_ordered, v_position, v_deployment, v_host, v_port,
+                               v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
                           FROM operation_live AS l FORCE INDEX (operation_live_claim)
                          WHERE l.claim        = in_claim
                            AND l.claimable_at = v_head_at
@@ -140,113 +131,40 @@ BEGIN
                         SET v_is_passed = v_operation_id IS NULL;
                     END IF;
                 UNTIL v_operation_id IS NOT NULL OR v_head_at IS NULL END REPEAT;
-            ELSEIF v_candidate_id IS NOT NULL THEN
-                SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds, l.start_request_id, l.is_capped,
-                       l.position, l.deployment, l.host, l.port, l.schema_name, l.attempt, l.lease_epoch + 1,
-                       l.checkpoint, l.tasks, l.options
-                  INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds, v_request_id, v_is_capped, v_position,
-                       v_deployment, v_host, v_port, v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
-                  FROM operation_live AS l
-                 WHERE l.operation_id  = v_candidate_id
-                   AND l.claim         = in_claim
-                   AND l.claimable_at <= v_now
-                   FOR UPDATE SKIP LOCKED;
             END IF;
 
-            busy: BEGIN
-                IF v_operation_id IS NULL AND v_candidate_id <> v_first_id THEN
-                    -- Behind a held apply, and somebody else has this one, too: pass it over.
-                    COMMIT AND NO CHAIN NO RELEASE;
-                    CALL _own_transaction();
-                    START TRANSACTION READ WRITE;
-                    SET v_held_apply_id = NULL;
-                    LEAVE busy;
-                END IF;
-                IF v_operation_id IS NULL AND v_candidate_id IS NOT NULL THEN
-                    -- Somebody else was faster, and may have taken the last slot: seek again.
+            IF v_operation_id IS NOT NULL AND (v_is_ordered OR v_deployments IS NOT NULL) THEN
+                CALL _claim_in_order(in_claim, in_driver, v_deployments, v_operation_id, v_is_counted);
+                IF v_operation_id IS NULL THEN
+                    -- Somebody else was faster.
                     COMMIT AND NO CHAIN NO RELEASE;
                     CALL _own_transaction();
                     SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
                     START TRANSACTION READ WRITE;
-                    SET v_candidate_id   = NULL,
-                        v_first_id       = NULL,
-                        v_first_apply_id = NULL,
-                        v_held_apply_id  = NULL;
                     ITERATE seek;
                 END IF;
-                IF v_operation_id IS NULL AND v_swept > 0 THEN
-                    -- Those were not for this claim. There may be more.
-                    ITERATE seek;
-                END IF;
-                IF v_operation_id IS NULL AND (v_is_passed OR v_lapsed_at IS NOT NULL) AND v_looks < 7 THEN
-                    -- Others hold what was seen. A claim takes it; but who sweeps, commands or comes too late lets it go within
-                    -- moments, and "nothing" would not be true then. Not for longer than a quarter of a second: an interrupted call
-                    -- may hold it for good.
-                    SET v_looks = v_looks + 1;
-                    DO SLEEP(POW(2, v_looks) / 1000);
-                    SET v_now = UTC_TIMESTAMP(6);
-                    ITERATE seek;
-                END IF;
-                IF v_operation_id IS NULL THEN
-                    LEAVE seek;
-                END IF;
-                SET v_is_counted = v_request_id IS NOT NULL
-                                   OR (v_is_capped AND v_previous_state IN ('pending', 'failed_retryable', 'stopped'));
-                IF NOT v_is_counted THEN
-                    LEAVE seek;
-                END IF;
-                IF v_held_apply_id <=> v_apply_id THEN
-                    -- A counted claim that was killed half-way, and then committed by somebody, has not told its siblings.
-                    SELECT COUNT(*) INTO v_stale FROM _operation_unrecorded AS u WHERE u.apply_id = v_apply_id;
-                    IF v_stale = 0 OR v_is_mended THEN
-                        LEAVE seek;
-                    END IF;
-                    CALL _apply_refresh(v_apply_id, in_driver);
-                    SET v_is_mended    = TRUE,
-                        v_candidate_id = v_operation_id,
-                        v_operation_id = NULL;
-                    ITERATE seek;
-                END IF;
-
-                -- The apply's row comes before its operations in the lock order: let go, lock in order, look again.
-                -- COMMIT, as what the scope's labels mean is kept.
-                COMMIT AND NO CHAIN NO RELEASE;
-                CALL _own_transaction();
-                START TRANSACTION READ WRITE;
-                SET v_candidate_id  = v_operation_id,
-                    v_operation_id  = NULL,
-                    v_held_apply_id = NULL;
-                SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE SKIP LOCKED;
-                IF v_held_apply_id IS NOT NULL THEN
-                    ITERATE seek;
-                END IF;
-                SET v_first_id       = COALESCE(v_first_id, v_candidate_id),
-                    v_first_apply_id = COALESCE(v_first_apply_id, v_apply_id);
-            END busy;
-
-            -- Somebody else has it: first what comes later. Looked for without a lock, as one on a row that is passed over would hide
-            -- it from other claimers.
-            SELECT COALESCE(MAX(l.claimable_at), v_head_at, '1000-01-01')
-              INTO v_head_at
-              FROM operation_live AS l
-             WHERE l.operation_id = v_candidate_id;
-            SELECT l.operation_id
-              INTO v_operation_id
-              FROM operation_live AS l FORCE INDEX (operation_live_claim)
-             WHERE l.claim = in_claim
-               AND l.claimable_at BETWEEN v_head_at AND v_now
-               AND (l.claimable_at > v_head_at OR l.operation_id > v_candidate_id)
-               AND (v_deployments IS NULL OR JSON_CONTAINS(v_deployments, JSON_QUOTE(l.deployment)))
-             ORDER BY l.claimable_at, l.operation_id
-             LIMIT 1;
-            SET v_candidate_id = v_operation_id,
-                v_operation_id = NULL;
-            IF v_candidate_id IS NULL THEN
-                SELECT a.apply_id INTO v_held_apply_id FROM apply AS a WHERE a.apply_id = v_first_apply_id FOR UPDATE;
-                -- That may have taken long; a lease begins when it is given.
-                SET v_candidate_id = v_first_id,
-                    v_now          = UTC_TIMESTAMP(6);
+                -- It may have waited; a lease begins when it is given.
+                SET v_now = UTC_TIMESTAMP(6);
+                SELECT l.apply_id, l.state, l.lease_ttl_seconds, l.position, l.deployment, l.host, l.port, l.schema_name,
+                       l.attempt, l.lease_epoch + 1, l.checkpoint, l.tasks, l.options
+                  INTO v_apply_id, v_previous_state, v_ttl_seconds, v_position, v_deployment, v_host, v_port, v_schema_name,
+                       v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                  FROM operation_live AS l
+                 WHERE l.operation_id = v_operation_id;
             END IF;
+            IF v_operation_id IS NULL AND v_swept > 0 THEN
+                -- Those were not for this claim. There may be more.
+                ITERATE seek;
+            END IF;
+            IF v_operation_id IS NULL AND (v_is_passed OR v_lapsed_at IS NOT NULL) AND v_looks < 7 THEN
+                -- Others hold what was seen. A claim takes it; but who sweeps, commands or comes too late lets it go within
+                -- moments, and "nothing" would not be true then. Not for longer than a quarter of a second: an interrupted call
+                -- may hold it for good.
+                SET v_looks = v_looks + 1;
+                DO SLEEP(POW(2, v_looks) / 1000);
+                ITERATE seek;
+            END IF;
+            LEAVE seek;
         END LOOP;
 
         IF v_operation_id IS NOT NULL THEN

@@ -20,6 +20,7 @@ use sqlx::mysql::MySqlConnection;
 use super::error::BenchError;
 use super::report::Figure;
 use crate::config::ConnectionSettings;
+use crate::load::until_written_out;
 use crate::server::{Server, ServerOptions};
 
 pub use change::serve;
@@ -186,7 +187,7 @@ impl Bench {
             tables::run(&mut session, &format!("DROP TABLE `{table}`")).await?;
         }
         tables::make_changed(self, self.shape, self.rows).await?;
-        ways::settle(self).await
+        Ok(until_written_out(&mut session).await?)
     }
 
     async fn remove(&self) -> Result<(), sqlx::Error> {

@@ -175,7 +175,7 @@ fn writes(traffic: &[Running]) -> String {
         .sum();
     let longest = counters().map(|counters| counters.longest()).max();
     format!(
-        "writes acknowledged: {}   longest wait of one so far: {}",
+        "writes acknowledged: {}   longest wait of one since the change was submitted: {}",
         grouped(sum),
         milliseconds(longest.unwrap_or_default())
     )

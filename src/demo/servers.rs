@@ -97,7 +97,9 @@ impl Fleet {
             session.execute(load::create_table()).await?;
             load::fill(&mut session, plan.rows).await?;
             session.execute("ANALYZE TABLE orders").await?;
-            Ok::<_, anyhow::Error>(Before::take(&mut session, SCHEMA).await?)
+            let before = Before::take(&mut session, SCHEMA).await?;
+            load::until_written_out(&mut session).await?;
+            Ok::<_, anyhow::Error>(before)
         });
         futures_util::future::try_join_all(fills).await
     }

@@ -1,5 +1,7 @@
 //! Rows to begin with, made by the server itself.
 
+use std::time::{Duration, Instant};
+
 use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection};
 
 use super::LoadError;
@@ -16,6 +18,26 @@ pub async fn fill(session: &mut MySqlConnection, rows: u64) -> Result<(), LoadEr
             .execute(AssertSqlSafe(statement(first, last)))
             .await
             .map_err(LoadError::at("filling the table"))?;
+    }
+    Ok(())
+}
+
+/// Waits until the server has written out most of what it was filled with: what is measured next should not pay for that.
+pub async fn until_written_out(session: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    const LIMIT: Duration = Duration::from_secs(30);
+    const FEW_PAGES: u64 = 1000;
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        let dirty: String = sqlx::query_scalar(
+            "SELECT CAST(s.VARIABLE_VALUE AS CHAR) FROM performance_schema.global_status AS s \
+              WHERE s.VARIABLE_NAME = 'Innodb_buffer_pool_pages_dirty'",
+        )
+        .fetch_one(&mut *session)
+        .await?;
+        if dirty.parse().is_ok_and(|pages: u64| pages < FEW_PAGES) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }

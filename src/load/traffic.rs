@@ -54,6 +54,11 @@ impl Counters {
             .fetch_max(waited.as_micros() as u64, Ordering::Relaxed);
     }
 
+    /// From now on only what comes later counts for [`Counters::longest`].
+    pub fn forget_longest(&self) {
+        self.longest_micros.store(0, Ordering::Relaxed);
+    }
+
     /// The longest wait of a single write so far.
     pub fn longest(&self) -> Duration {
         Duration::from_micros(self.longest_micros.load(Ordering::Relaxed))

@@ -1,8 +1,6 @@
 //! The ways to make the same change of the same table.
 
-use std::time::{Duration, Instant};
-
-use sqlx::AssertSqlSafe;
+use std::time::Instant;
 
 use super::change::{self, Changed, now_micros};
 use super::peers;
@@ -119,25 +117,4 @@ pub(super) async fn change_if_able<F: FnMut(&str)>(
         }
         changed => changed.map(Some),
     }
-}
-
-/// Waits until the server has written out most of what was filled in: the next run should not pay for the last.
-pub(super) async fn settle(bench: &Bench) -> Result<(), BenchError> {
-    const LIMIT: Duration = Duration::from_secs(30);
-    const FEW_PAGES: u64 = 1000;
-    let mut session = bench.session().await?;
-    let start = Instant::now();
-    while start.elapsed() < LIMIT {
-        let dirty: String = sqlx::query_scalar(AssertSqlSafe(
-            "SELECT variable_value FROM performance_schema.global_status \
-              WHERE variable_name = 'Innodb_buffer_pool_pages_dirty'",
-        ))
-        .fetch_one(&mut session)
-        .await?;
-        if dirty.parse().is_ok_and(|pages: u64| pages < FEW_PAGES) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }

@@ -21,7 +21,7 @@ use crate::engine::state::fence::SwapRecord;
 use crate::engine::stream::drain::{Drain, with_prepared};
 use crate::engine::syntax::quote_table;
 use crate::engine::table::foreign_key;
-use crate::engine::{EngineError, ErrorKind, Swapped, fail_point};
+use crate::engine::{EngineError, ErrorKind, Swapped};
 
 /// The longest pause between two attempts.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
@@ -200,17 +200,8 @@ impl Cutover<'_> {
             .unwrap_or_else(|_| Err(UnderLock::Rename(no_answer())));
         match swapped {
             Ok(()) => {
-                fail_point::at("cutover.unlock.before");
-                // The session ends anyway; a lost answer here changes nothing any more.
-                let unlocked = answered(ANSWER_MARGIN, pinned.run("UNLOCK TABLES")).await;
-                let locked_for = locked_at.elapsed();
-                fail_point::at("cutover.unlock.after");
                 drop(pinned);
-                if let Err(error) = unlocked {
-                    tracing::debug!(%error, "UNLOCK TABLES was not answered");
-                    end_session(helper, id).await?;
-                }
-                Ok(Attempt::Done(locked_for))
+                Ok(Attempt::Done(locked_at.elapsed()))
             }
             Err(UnderLock::Before(error)) => {
                 // A session that the network cut off would hold the tables until the server notices. UNLOCK TABLES commits: a batch

@@ -62,7 +62,7 @@ pub(crate) struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// Looks again, drains, renames. What needs no locked table is asked beside, of `helper` and of the stream: everybody waits.
+    /// Looks again, drains, renames and unlocks. What needs no locked table is asked beside, of `helper` and of the stream: everybody waits.
     pub async fn swap(
         &self,
         pinned: &mut Session,
@@ -112,6 +112,8 @@ impl Locked<'_> {
         let mut statements = seen.handover.before;
         statements.push(format!("RENAME TABLE {}", renames.join(", ")));
         statements.extend(seen.handover.after);
+        // In the same round trip: those who wait do not wait for this process to have its turn on a processor as well.
+        statements.push("UNLOCK TABLES".to_owned());
         let statement = statements.join("; ");
         fail_point::at("cutover.rename.before");
         pinned.run(&statement).await.map_err(UnderLock::Rename)?;
