@@ -54,6 +54,23 @@ async fn keys_stop_and_start_an_apply_after_a_yes_and_quit_leaves_the_terminal_c
 }
 
 #[tokio::test]
+async fn each_key_reaches_its_procedure_and_what_that_says_is_shown() {
+    let database = database_with_an_apply().await;
+    let mut watch = Terminal::start(&database, &["watch"], 80, 24);
+    watch.shows("▶ 1 orders-note  pending").await;
+    for (keys, answer) in [
+        ("cy", "does not defer its cutover"),
+        ("ry", "holds anything back"),
+        ("Ry", "has no open revert window"),
+    ] {
+        watch.press(keys);
+        watch.shows(answer).await;
+    }
+    watch.press("qy");
+    assert!(watch.end().await.success());
+}
+
+#[tokio::test]
 async fn the_screen_follows_the_size_of_the_terminal_and_uses_its_last_column() {
     let database = database_with_an_apply().await;
     let watch = Terminal::start(&database, &["watch"], 80, 24);

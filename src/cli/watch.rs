@@ -168,7 +168,7 @@ async fn call(
 ) -> Result<String, CliError> {
     let session = open(global, session).await?;
     let mut parameters = vec![Parameter::Number(apply)];
-    if command == Command::Cutover {
+    if command.has_options() {
         parameters.push(Parameter::Text(None));
     }
     parameters.push(Parameter::Text(Some("lockkeeper watch")));

@@ -10,6 +10,7 @@ pub(super) enum Command {
     Start,
     Cutover,
     Release,
+    Revert,
 }
 
 impl Command {
@@ -19,7 +20,13 @@ impl Command {
             Self::Start => "apply_start",
             Self::Cutover => "apply_cutover",
             Self::Release => "apply_release",
+            Self::Revert => "apply_revert",
         }
+    }
+
+    /// Of which this screen passes none.
+    pub fn has_options(self) -> bool {
+        matches!(self, Self::Cutover | Self::Revert)
     }
 
     fn question(self, apply: &str) -> String {
@@ -28,6 +35,9 @@ impl Command {
             Self::Start => format!("Start {apply} again? y/n"),
             Self::Cutover => format!("Let the next deployment of {apply} swap? y/n"),
             Self::Release => format!("Go on behind the failed deployment of {apply}? y/n"),
+            Self::Revert => {
+                format!("Revert {apply}? What is in its revert window swaps back. y/n")
+            }
         }
     }
 }
@@ -149,6 +159,7 @@ impl Keys {
             KeyCode::Char('S') => self.ask(Command::Start),
             KeyCode::Char('c') => self.ask(Command::Cutover),
             KeyCode::Char('r') => self.ask(Command::Release),
+            KeyCode::Char('R') => self.ask(Command::Revert),
             KeyCode::Char('q') | KeyCode::Esc => self.asked = Some(Asked::Quit),
             KeyCode::Up | KeyCode::Char('k') => self.choose(-1),
             KeyCode::Down | KeyCode::Char('j') => self.choose(1),
@@ -217,6 +228,7 @@ mod tests {
             ('S', Command::Start),
             ('c', Command::Cutover),
             ('r', Command::Release),
+            ('R', Command::Revert),
         ] {
             press(&mut keys, key);
             assert_eq!(press(&mut keys, 'y'), Wish::Call(command, 7));

@@ -66,7 +66,7 @@ const BAR_LEAST: usize = 12;
 const WHAT: usize = 22;
 const HEALTH_MOST: usize = 3;
 const BARRIER_MOST: usize = 6;
-const KEYS: &str = "↑↓ choose  s stop  S start  c cut over  r release  q quit";
+const KEYS: &str = "↑↓ choose  s stop  S start  c cut over  r release  R revert  q quit";
 
 pub(super) fn lines(view: &View<'_>) -> Vec<Line> {
     let Parts {
