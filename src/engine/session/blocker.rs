@@ -21,6 +21,8 @@ pub struct Blocker {
     /// The lock is of an XA transaction that was prepared and is no session's any more. The server
     /// names the session that prepared it, though that may be busy with other things.
     pub is_detached: bool,
+    /// The statement that has locked more than rows.
+    pub holds: Option<&'static str>,
     /// Why it must not be killed; `None` if it may.
     pub protected: Option<&'static str>,
 }
@@ -33,20 +35,20 @@ impl Blocker {
                 "an XA transaction that session {id} of {} has prepared has used the table",
                 self.user
             ),
-            Some(id) if self.protected == Some(LOCKS_TABLES) => format!(
-                "session {id} of {} has locked the table for {seconds} s",
-                self.user
-            ),
-            Some(id) => format!(
-                "session {id} of {} has used the table for {seconds} s",
-                self.user
-            ),
+            Some(id) => match self.holds {
+                Some(what) => format!(
+                    "session {id} of {} has held {what} for {seconds} s",
+                    self.user
+                ),
+                None => format!(
+                    "session {id} of {} has used the table for {seconds} s",
+                    self.user
+                ),
+            },
             None => "a prepared XA transaction has used the table".to_owned(),
         }
     }
 }
-
-const LOCKS_TABLES: &str = "it holds LOCK TABLES, as backups do";
 
 /// Programs that a DBA runs on purpose, and that leave a mess when they are killed.
 const TOOLS: [&str; 12] = [
@@ -78,6 +80,9 @@ const IS_DETACHED: &str = "e.THREAD_ID IS NOT NULL AND l.LOCK_DURATION = 'TRANSA
 /// is granted in between. It has no session either, and must not be taken for a prepared transaction.
 const IS_PURGE: &str = "t.TYPE = 'BACKGROUND' AND t.PROCESSLIST_ID IS NULL";
 
+/// `LOCK INSTANCE FOR BACKUP` and `FLUSH TABLES WITH READ LOCK`, which every table's lock waits for.
+const HOLDS_ALL: &str = "(l.OBJECT_TYPE IN ('BACKUP LOCK', 'GLOBAL') AND l.LOCK_TYPE = 'SHARED')";
+
 /// The sessions that hold the tables and have done so for at least `longer_than`.
 ///
 /// Empty where `performance_schema` can't be read: the lock wait's limit is all there is then.
@@ -102,14 +107,15 @@ pub async fn holding(
                            WHERE a.PROCESSLIST_ID = t.PROCESSLIST_ID AND a.ATTR_NAME = 'program_name'), '') AS CHAR), \
                 (SELECT COUNT(*) FROM performance_schema.metadata_locks AS u \
                   WHERE u.OWNER_THREAD_ID = l.OWNER_THREAD_ID AND u.OBJECT_TYPE = 'USER LEVEL LOCK'), \
-                COALESCE(MAX({IS_DETACHED}), 0) \
+                COALESCE(MAX({IS_DETACHED}), 0), \
+                MAX(l.OBJECT_TYPE = 'BACKUP LOCK'), MAX(l.OBJECT_TYPE = 'GLOBAL') \
            FROM performance_schema.metadata_locks AS l \
            LEFT JOIN performance_schema.threads AS t ON t.THREAD_ID = l.OWNER_THREAD_ID \
            LEFT JOIN performance_schema.events_transactions_current AS e \
              ON e.THREAD_ID = l.OWNER_THREAD_ID \
            LEFT JOIN performance_schema.events_statements_current AS s ON s.THREAD_ID = l.OWNER_THREAD_ID \
-          WHERE l.OBJECT_TYPE = 'TABLE' AND l.LOCK_STATUS = 'GRANTED' \
-            AND (l.OBJECT_SCHEMA, l.OBJECT_NAME) IN ({marks}) \
+          WHERE l.LOCK_STATUS = 'GRANTED' \
+            AND ((l.OBJECT_TYPE = 'TABLE' AND (l.OBJECT_SCHEMA, l.OBJECT_NAME) IN ({marks})) OR {HOLDS_ALL}) \
             AND COALESCE(t.PROCESSLIST_ID, 0) <> CONNECTION_ID() \
             AND NOT COALESCE({IS_PURGE}, FALSE) \
           GROUP BY l.OWNER_THREAD_ID, t.PROCESSLIST_ID, t.PROCESSLIST_USER, t.PROCESSLIST_COMMAND"
@@ -159,14 +165,20 @@ fn read(row: &sqlx::mysql::MySqlRow) -> Result<Blocker, sqlx::Error> {
     .to_lowercase();
     let named_locks = flag(10)?;
     let is_detached = id.is_none() || flag(11)?;
+    let holds = match (flag(12)?, flag(13)?) {
+        (true, _) => Some("LOCK INSTANCE FOR BACKUP"),
+        (_, true) => Some("FLUSH TABLES WITH READ LOCK"),
+        _ if explicit => Some("LOCK TABLES"),
+        _ => None,
+    };
     let protected = if is_detached || xa {
         Some("an XA transaction belongs to its transaction manager")
     } else if background || user == "system user" || user == "event_scheduler" {
         Some("it is a thread of the server, such as a replication applier")
     } else if command.starts_with("Binlog Dump") {
         Some("a replica reads from it")
-    } else if explicit {
-        Some(LOCKS_TABLES)
+    } else if holds.is_some() {
+        Some("it holds what backups do")
     } else if named_locks {
         Some("it holds a named lock, as our own sessions and other tools do")
     } else if TOOLS.iter().any(|tool| words.contains(tool)) {
@@ -179,6 +191,7 @@ fn read(row: &sqlx::mysql::MySqlRow) -> Result<Blocker, sqlx::Error> {
         user,
         held_for: Duration::from_micros(microseconds),
         is_detached,
+        holds,
         protected,
     })
 }

@@ -1,0 +1,104 @@
+//! Who is told to hold a table that a swap has to lock: backups are, InnoDB's purge is nobody to give way to.
+
+mod deployment;
+mod support;
+
+use std::time::Duration;
+
+use deployment::Deployment;
+use lockkeeper::engine::session::blocker;
+use lockkeeper::engine::{ErrorKind, Job};
+use lockkeeper::server::{Server, ServerOptions};
+use sqlx::Executor as _;
+
+/// Purge holds a table for each row that it removes, without a session, as a prepared XA transaction does whose client is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_of_the_table_is_no_blocker() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE t (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, a INT NOT NULL, b VARCHAR(60) NOT NULL, KEY (a));
+         INSERT INTO t (a, b) WITH RECURSIVE k (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM k WHERE n < 200)
+         SELECT x.n, REPEAT('x', 50) FROM k AS x JOIN k AS y",
+    )
+    .await;
+    let schema = db.text("SELECT DATABASE()").await;
+    let mut helper = db.session(1).await;
+    let mut sightings = 0;
+    // The session that writes holds the table, too, but not for hours.
+    support::eventually("purge is seen at work", Duration::from_secs(120), async || {
+        db.run("UPDATE t SET a = a + 1").await;
+        for _ in 0..10 {
+            let tables = [(schema.as_str(), "t")];
+            let held = blocker::holding(&mut helper, &tables, Duration::from_secs(3600)).await;
+            assert_eq!(held.expect("the look"), []);
+            let seen = db
+                .text(
+                    "SELECT COUNT(*) FROM performance_schema.metadata_locks AS l \
+                       JOIN performance_schema.threads AS t ON t.THREAD_ID = l.OWNER_THREAD_ID \
+                      WHERE l.OBJECT_SCHEMA = DATABASE() AND l.OBJECT_NAME = 't' AND t.PROCESSLIST_ID IS NULL",
+                )
+                .await;
+            sightings += u32::from(seen != "0");
+        }
+        sightings >= 20
+    })
+    .await;
+}
+
+/// On a server of its own: everybody there would wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_locked_the_whole_server_is_named_and_not_killed() {
+    let server = Server::start(ServerOptions::relaxed("holders")).await;
+    let server = server.expect("a private server");
+    let mut db = Deployment::on(server.administrator().clone()).await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let job = Job {
+        options: serde_json::json!({
+            "cutover_lock_wait_ms": 200, "cutover_give_up_seconds": 1, "kill_blockers_after_seconds": 1
+        }),
+        ..db.job(&["ALTER TABLE t MODIFY n BIGINT"])
+    };
+    let (mut engine, _lease) = deployment::copied(&db, job.clone()).await;
+    let mut backup = db.settings.connect().await.expect("a session");
+    backup
+        .execute("LOCK INSTANCE FOR BACKUP")
+        .await
+        .expect("the backup's lock");
+    let error = engine.cut_over().await.expect_err("the server is locked");
+    engine.close().await;
+    assert_eq!(error.kind(), ErrorKind::Retryable);
+    let message = error.message();
+    assert!(
+        message.contains("has held LOCK INSTANCE FOR BACKUP for")
+            && message.contains("never killed"),
+        "{message}"
+    );
+    backup
+        .execute("UNLOCK INSTANCE; FLUSH TABLES WITH READ LOCK")
+        .await
+        .expect("another kind of backup");
+    let mut helper = db.session(1).await;
+    let tables = [(db.schema.as_str(), "t")];
+    let held = blocker::holding(&mut helper, &tables, Duration::ZERO).await;
+    let held: Vec<_> = held
+        .expect("the look")
+        .iter()
+        .map(blocker::Blocker::describe)
+        .collect();
+    assert!(
+        held[0].contains("has held FLUSH TABLES WITH READ LOCK for"),
+        "{held:?}"
+    );
+    backup
+        .execute("UNLOCK TABLES")
+        .await
+        .expect("the end of it");
+    let next = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let (engine, _lease) = deployment::copied(&db, next).await;
+    deployment::swap(engine).await;
+    assert_eq!(db.column_type("t", "n").await, "bigint");
+}
