@@ -18,7 +18,7 @@ use rand::Rng as _;
 use sqlx::MySql;
 use sqlx::pool::PoolConnection;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{info, warn};
 
 use crate::config::{Access, ConnectionSettings};
@@ -156,7 +156,9 @@ fn unfinished(held: &[(OperationId, String)], waited: Duration, lease: Duration)
 async fn work_until(work: &Arc<Work>, mut shutdown: watch::Receiver<bool>) {
     let mut running = JoinSet::new();
     while !*shutdown.borrow() {
-        while running.try_join_next().is_some() {}
+        while let Some(ended) = running.try_join_next() {
+            told(ended);
+        }
         let has_room = running.len() < work.options.concurrency;
         let claimed = if has_room { work.claim().await } else { None };
         // What is parked is caught up by who has nothing better to do, one at a time.
@@ -189,8 +191,17 @@ async fn work_until(work: &Arc<Work>, mut shutdown: watch::Receiver<bool>) {
             }
         }
     }
-    while running.join_next().await.is_some() {}
+    while let Some(ended) = running.join_next().await {
+        told(ended);
+    }
     work.heart.stop().await;
+}
+
+/// Its lease runs out, and whoever asks next goes on from the checkpoint.
+fn told(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "work on an operation broke off; this is a defect of lockkeeper");
+    }
 }
 
 async fn register(

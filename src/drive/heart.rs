@@ -302,6 +302,7 @@ impl Beating {
             Ok(Err(error)) => {
                 metrics::beat(began.elapsed(), "refused");
                 self.session = None;
+                self.keep_checkpoints(beats);
                 if self.trouble.is_news(&error) {
                     warn!(
                         error = &error as &dyn std::error::Error,
@@ -314,6 +315,7 @@ impl Beating {
             Err(_) => {
                 metrics::beat(began.elapsed(), "unanswered");
                 self.session = None;
+                self.keep_checkpoints(beats);
                 self.give_up_what_ran_out();
                 let lost = LeaseLost("the control database is silent".to_owned());
                 if self.trouble.is_news(&lost) {
@@ -332,7 +334,7 @@ impl Beating {
         }
     }
 
-    // A report is sent once. One that is lost with its beat is followed by a newer one.
+    // A report is sent once. One that is lost with its beat is followed by a newer one, but not so a checkpoint.
     fn beats(&self) -> Vec<Beat> {
         locked(&self.leases)
             .iter_mut()
@@ -343,6 +345,18 @@ impl Beating {
                 checkpoint: held.checkpoint.take(),
             })
             .collect()
+    }
+
+    fn keep_checkpoints(&self, beats: Vec<Beat>) {
+        let mut leases = locked(&self.leases);
+        for beat in beats {
+            if let Some(held) = leases.get_mut(&beat.operation_id)
+                && held.token == beat.lease_token
+                && held.checkpoint.is_none()
+            {
+                held.checkpoint = beat.checkpoint;
+            }
+        }
     }
 
     async fn call(&mut self, beats: &[Beat]) -> Result<Vec<BeatAnswer>, ControlError> {

@@ -13,9 +13,9 @@ use super::metrics;
 use crate::control::{
     self, Claim, ControlError, Decision, ErrorCode, Report, State, operation_report,
 };
-use crate::engine::{Engine, EngineError, ErrorKind, Job, JobTask, LeaseHolder, Outcome};
+use crate::engine::{Engine, EngineError, ErrorKind, Job, JobTask, LeaseHolder, Outcome, Swapped};
 
-/// How long a swap whose outcome is unknown is looked into before the operation is given to whoever asks next.
+/// How long a swap that is not settled is looked into before the operation is given to whoever asks next.
 const UNKNOWN_SWAP_LOOKS: u32 = 10;
 const UNKNOWN_SWAP_WAIT: Duration = Duration::from_secs(2);
 
@@ -62,16 +62,35 @@ pub(super) async fn execute(work: &Arc<Work>, claim: Claim) {
         let lease = work
             .heart
             .hold(operation, &claim.deployment, claim.lease_token.clone());
+        // Dropped by a panic, too: nobody may keep a lease alive for what nobody works on.
+        let _held = Held {
+            work,
+            claim: &claim,
+        };
         let execution = Execution {
             work,
             claim: &claim,
             lease: &lease,
         };
         execution.run().await;
-        work.heart.let_go(operation, &claim.lease_token);
     }
     .instrument(span)
     .await;
+}
+
+/// An operation whose lease is kept alive, until this is dropped.
+struct Held<'a> {
+    work: &'a Work,
+    claim: &'a Claim,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let claim = self.claim;
+        self.work
+            .heart
+            .let_go(claim.operation_id, &claim.lease_token);
+    }
 }
 
 struct Execution<'a> {
@@ -207,10 +226,13 @@ impl Execution<'_> {
 
     async fn swap(&self, engine: &mut Engine) -> Result<Next, Trouble> {
         let mut looks = 0;
+        let mut first = None;
         let swapped = loop {
-            match engine.cut_over().await {
+            match self.swap_once(engine, &mut first).await {
                 Err(error)
-                    if error.kind() == ErrorKind::SwapUnknown && looks < UNKNOWN_SWAP_LOOKS =>
+                    if error.kind() == ErrorKind::SwapUnknown
+                        && looks < UNKNOWN_SWAP_LOOKS
+                        && !self.lease.orders().borrow().shutdown =>
                 {
                     looks += 1;
                     warn!(%error, "looking at the tables again");
@@ -219,10 +241,6 @@ impl Execution<'_> {
                 outcome => break outcome?,
             }
         };
-        // Without a window there is nothing left to do for the old table but to set it aside.
-        if self.claim.revert_window().is_zero() {
-            engine.finish().await?;
-        }
         metrics::swapped(&self.claim.deployment, swapped.locked_for, swapped.attempts);
         let detail = serde_json::json!({
             "locked_milliseconds": swapped.locked_for.as_secs_f64() * 1000.0,
@@ -256,6 +274,21 @@ impl Execution<'_> {
             | State::Cancelled
             | State::Reverted => Next::End(End::Reported),
         })
+    }
+
+    /// `first`: what the swap itself took, which a later look does not know.
+    async fn swap_once(
+        &self,
+        engine: &mut Engine,
+        first: &mut Option<Swapped>,
+    ) -> Result<Swapped, EngineError> {
+        let swapped = engine.cut_over().await?;
+        let swapped = first.get_or_insert(swapped).clone();
+        // Without a window there is nothing left to do for the old table but to set it aside.
+        if self.claim.revert_window().is_zero() {
+            engine.finish().await.map_err(EngineError::after_swap)?;
+        }
+        Ok(swapped)
     }
 
     /// The old table is set aside only when the control database has closed the window: until then a revert may be asked
@@ -331,30 +364,24 @@ impl Execution<'_> {
         } else {
             error!(error = message, is_retryable, ?phase, "failed");
         }
-        let mut kept = None;
         metrics::ended(match (is_retryable, closes_window) {
             (true, _) => "failed_retryable",
             (false, true) => "reported",
             (false, false) => "failed",
         });
-        if let Some(mut engine) = engine {
-            // What nobody will resume is taken away.
-            if !is_retryable
-                && matches!(phase, Phase::Copy | Phase::Hold | Phase::Swap)
-                && let Err(error) = engine.give_up().await
-            {
-                warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
-            }
-            if closes_window {
-                kept = Some(engine);
-            } else {
-                engine.close().await;
-            }
+        let mut engine = engine;
+        // What nobody will resume is taken away.
+        let is_over = !is_retryable && matches!(phase, Phase::Copy | Phase::Hold | Phase::Swap);
+        if is_over {
+            give_up(engine.take()).await;
         }
         let is_unknown =
             matches!(&trouble, Trouble::Engine(error) if error.kind() == ErrorKind::SwapUnknown);
         // A swap that may have taken place can't be reported as failed; a way back can, and is tried again later.
         if is_unknown && phase != Phase::Revert {
+            if let Some(engine) = engine {
+                engine.close().await;
+            }
             return self.release().await;
         }
         let claim = self.claim;
@@ -375,18 +402,24 @@ impl Execution<'_> {
                 },
             )
             .await;
-        if let Err(error) = &reported {
-            warn!(%error, "the failure could not be reported");
-        }
-        // A window that closed for good leaves the former table to be put aside, but not before
-        // the control database knows.
-        if let Some(mut engine) = kept {
-            if reported.is_ok()
-                && let Err(error) = engine.finish().await
-            {
-                warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
+        match (reported, engine) {
+            (Err(error), engine) => {
+                warn!(%error, "the failure could not be reported");
+                if let Some(engine) = engine {
+                    engine.close().await;
+                }
             }
-            engine.close().await;
+            // A window that closed for good leaves the former table to be put aside, but not before the control database knows.
+            (Ok(_), Some(mut engine)) if closes_window => {
+                if let Err(error) = engine.finish().await {
+                    warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
+                }
+                engine.close().await;
+            }
+            // The last retry, or a way back that failed for good: nobody will resume it either.
+            (Ok(State::Failed), engine) => give_up(engine).await,
+            (Ok(_), Some(engine)) => engine.close().await,
+            (Ok(_), None) => {}
         }
     }
 
@@ -408,6 +441,14 @@ impl Execution<'_> {
             Err(error) => warn!(%error, "the lease could not be given back; it runs out by itself"),
         }
     }
+}
+
+async fn give_up(engine: Option<Engine>) {
+    let Some(mut engine) = engine else { return };
+    if let Err(error) = engine.give_up().await {
+        warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
+    }
+    engine.close().await;
 }
 
 /// Opens the engine of an operation: its sessions on the deployment, and the fence that keeps everybody else out.

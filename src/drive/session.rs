@@ -15,6 +15,8 @@ use crate::control::ControlError;
 /// How many sessions to the control database the operations of a driver share.
 const MOST_SESSIONS: u32 = 4;
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
+/// An answer that takes longer never comes: a host that vanishes tells nobody so. Longer than a call may wait for a lock.
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -39,7 +41,14 @@ impl Sessions {
         call: impl AsyncFnOnce(&mut PoolConnection<MySql>) -> Result<T, ControlError>,
     ) -> Result<T, ControlError> {
         let mut session = self.0.acquire().await?;
-        let answer = call(&mut session).await;
+        let answer = tokio::time::timeout(ANSWER_LIMIT, call(&mut session)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let silent = std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("no answer within {} s", ANSWER_LIMIT.as_secs()),
+            );
+            Err(sqlx::Error::Io(silent).into())
+        });
         if answer.as_ref().is_err_and(|error| error.code().is_none()) {
             session.close_on_drop();
         }

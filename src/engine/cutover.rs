@@ -56,7 +56,7 @@ impl<'a> Cutover<'a> {
     /// # Errors
     ///
     /// Retryable if the swap is known not to have taken place; [`EngineError::SwapUnknown`] if
-    /// that can't be said yet.
+    /// that can't be said yet, or if it has and a statement behind it is still to be executed.
     pub async fn run(&self, drain: Option<&mut dyn Drain>) -> Result<Swapped, EngineError> {
         let mut helper = self.sessions.open().await?;
         self.fence.check(&mut helper).await?;
@@ -99,7 +99,11 @@ impl<'a> Cutover<'a> {
             }
         };
         for plan in after {
-            self.execute(&mut helper, plan, &mut record).await?;
+            let executed = self.execute(&mut helper, plan, &mut record).await;
+            executed.map_err(|error| match first_copy {
+                Some(_) => error.after_swap(),
+                None => error,
+            })?;
         }
         helper.close().await;
         Ok(swapped)

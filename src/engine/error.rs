@@ -14,7 +14,8 @@ pub enum ErrorKind {
     Permanent,
     /// The lease, or the deployment's fence, belongs to somebody else: touch nothing more.
     LeaseLost,
-    /// A swap was sent and nobody knows yet whether it took place: call `cut_over` again.
+    /// A swap took place, or nobody knows yet whether it did, and something is left to do: call `cut_over` again. It must not be
+    /// reported as one that has failed.
     SwapUnknown,
 }
 
@@ -42,8 +43,8 @@ pub enum EngineError {
     /// Somebody else owns the operation now.
     #[error("the lease was lost: {0}")]
     LeaseLost(String),
-    /// The reply to a swap was lost and the tables could not be looked at yet.
-    #[error("the swap's outcome is unknown: {0}; call again, the tables' identity settles it")]
+    /// The reply to a swap was lost and the tables could not be looked at yet; or they have swapped, and the rest is still to do.
+    #[error("the swap is not settled yet: {0}; it is looked into again")]
     SwapUnknown(String),
 }
 
@@ -64,6 +65,15 @@ impl EngineError {
         Self::Permanent {
             message: message.into(),
             source: None,
+        }
+    }
+
+    /// What may pass, when it comes after the swap: that took place.
+    #[must_use]
+    pub fn after_swap(self) -> Self {
+        match self {
+            Self::Retryable { message, .. } => Self::SwapUnknown(message),
+            other => other,
         }
     }
 

@@ -158,12 +158,13 @@ impl Engine {
         self.fence.remove(&mut self.control).await
     }
 
-    /// Removes everything that a change has left that failed for good; once it was swapped, nothing.
+    /// Removes everything that a change has left that failed for good. Once it was swapped it stays in force, and the former
+    /// tables are put aside.
     pub async fn give_up(&mut self) -> Result<(), EngineError> {
-        if self.was_swapped().await? {
-            return Ok(());
+        match self.was_swapped().await? {
+            true => self.finish().await,
+            false => self.remove_artifacts().await,
         }
-        self.remove_artifacts().await
     }
 
     /// Drops what this installation has left on the deployment and whose time has come: old tables in their holding

@@ -87,7 +87,7 @@ async fn throttle_query(session: &mut Session, query: &str) -> Result<(), Engine
     let begin = "SET SESSION max_execution_time = 3000; START TRANSACTION READ ONLY";
     session.run(begin).await.map_err(doing())?;
     let answer = session.rows(query).await;
-    let end = "ROLLBACK; SET SESSION max_execution_time = DEFAULT";
+    let end = "ROLLBACK; SET SESSION max_execution_time = 0";
     session.run(end).await.map_err(doing())?;
     let Err(error) = answer else { return Ok(()) };
     match server_error::number(&error) {

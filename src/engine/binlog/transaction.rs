@@ -237,7 +237,7 @@ impl Assembler {
                     text: data,
                 };
                 if self.watched().any(|l| query.names(l.table())) {
-                    return Err(statement_format("LOAD DATA"));
+                    return Err(statement_format(b"LOAD DATA"));
                 }
                 return Ok(Step::Statement(Statement {
                     schema: Vec::new(),
@@ -360,7 +360,7 @@ impl Assembler {
             )),
             Meaning::Rollback => self.end(Fate::Committed, None),
             Meaning::RollbackTo => Ok(Step::More),
-            Meaning::Data if named() => Err(statement_format(&text())),
+            Meaning::Data if named() => Err(statement_format(query.text)),
             Meaning::Data if query.empties_one_table() => Ok(Step::More),
             Meaning::Data => Ok(Step::Statement(Statement {
                 schema: query.schema.to_owned(),
@@ -448,9 +448,13 @@ enum Trouble {
     Refused(String),
 }
 
-fn statement_format(text: &str) -> Trouble {
+/// Of the statement no more than what it is: its values are the application's, and nobody else's.
+fn statement_format(text: &[u8]) -> Trouble {
+    let text = String::from_utf8_lossy(text);
+    let words: Vec<&str> = text.split_whitespace().take(2).collect();
+    let words: String = words.join(" ").chars().take(80).collect();
     Trouble::Refused(format!(
-        "a session changed the table with a statement in the binlog ('{text}'), not with rows; \
+        "a session changed the table with a statement in the binlog ('{words} …'), not with rows; \
          sessions must not set binlog_format while the table is changed"
     ))
 }

@@ -23,6 +23,9 @@ const SORT_BYTES: u64 = 32 << 20;
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 const NOT_SEEN: u32 = 5;
 
+/// To name the rows of a duplicate the server sorts the table. What it does not find in this time goes without names.
+const LONGEST_NAMING_MS: u64 = 30_000;
+
 /// Carries the AUTO_INCREMENT column while the index that will is put off.
 const STAND_IN: &str = "_lk_auto_increment";
 
@@ -374,7 +377,7 @@ async fn duplicates(
         let columns = columns?;
         let not_null: Vec<String> = columns.iter().map(|c| format!("{c} IS NOT NULL")).collect();
         let sql = format!(
-            "SELECT GROUP_CONCAT(CONCAT_WS(',', {}) ORDER BY 1 SEPARATOR ') and (') FROM {} WHERE {} \
+            "SELECT /*+ MAX_EXECUTION_TIME({LONGEST_NAMING_MS}) */ GROUP_CONCAT(CONCAT_WS(',', {}) ORDER BY 1 SEPARATOR ') and (') FROM {} WHERE {} \
              GROUP BY {} HAVING COUNT(*) > 1 LIMIT 1",
             identity.join(", "),
             shadow.quoted(),

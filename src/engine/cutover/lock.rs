@@ -7,7 +7,7 @@ use super::Cutover;
 use super::locked::SwapNames;
 use crate::engine::session::{self, Session, blocker};
 use crate::engine::syntax::quote_table;
-use crate::engine::{EngineError, fail_point};
+use crate::engine::{EngineError, ErrorKind, fail_point};
 use crate::server_error;
 
 /// How much longer than the server may take an answer is waited for.
@@ -64,7 +64,13 @@ impl Cutover<'_> {
         }
         if !killed.is_empty() && reason.is_none() {
             let until = tokio::time::Instant::now() + self.options.cutover_lock_wait();
-            session::wait_until_gone(helper, &killed, until).await?;
+            match session::wait_until_gone(helper, &killed, until).await {
+                // What it has written is rolled back first, which may take as long as the writing.
+                Err(error) if error.kind() == ErrorKind::Retryable && error.cause().is_none() => {
+                    reason = Some(error.message());
+                }
+                gone => gone?,
+            }
         }
         Ok(reason)
     }

@@ -70,7 +70,15 @@ async fn settle_table(
         (true, false, true) => SwapOutcome::NotSwapped,
         (false, _, _) => return unknown("there is no table of this name"),
         (true, true, true) => return unknown("both its former and its new shape are put aside"),
-        (true, false, false) => return unknown("neither its former nor its new shape is there"),
+        // Somebody has dropped what was aside.
+        (true, false, false) => {
+            let now = storage::table_id(session, schema, &table.name).await?;
+            return match now {
+                Some(id) if id == table.original_id => Ok(SwapOutcome::NotSwapped),
+                Some(id) if id == table.shadow_id => Ok(SwapOutcome::Swapped),
+                _ => unknown("neither its former nor its new shape is there"),
+            };
+        }
     };
     if table.original_id == 0 || table.shadow_id == 0 {
         return Ok(by_name);

@@ -10,7 +10,7 @@ use crate::engine::binlog::gtid::Position;
 use crate::engine::binlog::rows::RowLayout;
 use crate::engine::context::{Context, Halt};
 use crate::engine::copy::indexes;
-use crate::engine::plan::{self, constraint_names};
+use crate::engine::plan::{self, constraint_names, filler};
 use crate::engine::preflight::server_fit::{check_order, check_position};
 use crate::engine::revert::way_back;
 use crate::engine::state::checkpoint::{Found, Head, Stage, run};
@@ -173,6 +173,10 @@ impl Engine {
         }
         if head.plans.iter().any(|plan| plan.way == Way::Copy) {
             check_position(control, &found.position).await?;
+        }
+        // Only a swap that had begun has taken anything away.
+        if self.fence.read_swap(control).await?.is_some() {
+            filler::restore(control, &self.job, &owner, &head.plans).await?;
         }
         self.copied = found.copied;
         self.head = Some(head);

@@ -8,6 +8,8 @@ use tokio::sync::Mutex;
 use crate::engine::context::Halt;
 use crate::engine::cutover::swap::SwapOutcome;
 use crate::engine::cutover::{Cutover, Direction};
+use crate::engine::error::ErrorKind;
+use crate::engine::plan::filler;
 use crate::engine::state::checkpoint::Stage;
 use crate::engine::stream::running::SwapDrain;
 use crate::engine::table::TablePlan;
@@ -55,7 +57,8 @@ impl Engine {
                 let swapped = cutover.run(None).await?;
                 self.stop_running().await;
                 self.head = Some(head);
-                self.enter(Stage::Swapped).await?;
+                let entered = self.enter(Stage::Swapped).await;
+                entered.map_err(EngineError::after_swap)?;
                 Ok(Some(swapped))
             }
             Some(SwapOutcome::Unknown(why)) => Err(EngineError::SwapUnknown(why)),
@@ -125,12 +128,32 @@ impl Engine {
             Ok(swapped) => {
                 applier.close().await;
                 self.running = None;
-                self.enter(stage).await?;
+                let entered = self.enter(stage).await;
+                entered.map_err(EngineError::after_swap)?;
                 Ok(swapped)
             }
             Err(error) => {
                 context.swapping.store(false, Ordering::SeqCst);
-                running.resume(applier);
+                let (control, job) = (&mut self.control, &self.job);
+                let ready = match (direction, error.kind()) {
+                    // The stream may hold our own RENAME by now.
+                    (_, ErrorKind::LeaseLost | ErrorKind::SwapUnknown) => Err(error.message()),
+                    (Direction::Forward, _) => {
+                        filler::restore(control, job, self.sessions.owner(), plans)
+                            .await
+                            .map_err(|error| error.message())
+                    }
+                    (Direction::Back, _) => Ok(()),
+                };
+                match ready {
+                    Ok(()) => running.resume(applier),
+                    // What comes next begins anew from the checkpoint.
+                    Err(reason) => {
+                        tracing::debug!(reason, "the applier does not go on");
+                        applier.close().await;
+                        self.running = None;
+                    }
+                }
                 Err(error.into())
             }
         }

@@ -4,11 +4,11 @@
 //! that are inserted into the shadow would be refused instead. So until the swap such a column
 //! has the value that the server would have given it as its default.
 
-use crate::engine::names::Owner;
+use crate::engine::names::{Owner, Role};
 use crate::engine::session::Session;
 use crate::engine::session::user::UserSettings;
 use crate::engine::syntax::{quote, quote_table, quote_text};
-use crate::engine::table::{Column, DataType, TableDefinition, TablePlan};
+use crate::engine::table::{Column, DataType, TableDefinition, TablePlan, Way};
 use crate::engine::{EngineError, Job, plan};
 
 /// A column of the shadow, and the default that it has until the swap.
@@ -93,6 +93,22 @@ pub(crate) async fn set(
         format!("SET DEFAULT {}", filler.default)
     })
     .await
+}
+
+/// Gives the shadows what a swap has taken from them that did not come to its RENAME: whoever writes to them needs it.
+pub(crate) async fn restore(
+    session: &mut Session,
+    job: &Job,
+    owner: &Owner,
+    plans: &[TablePlan],
+) -> Result<(), EngineError> {
+    let user = UserSettings::of(session, job).await?;
+    for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
+        let fillers = of_plan(session, job, owner, &user, plan).await?;
+        let shadow = owner.table(Role::Shadow(plan.task.position));
+        set(session, &job.schema_name, &shadow, &fillers).await?;
+    }
+    Ok(())
 }
 
 /// Takes the defaults away.

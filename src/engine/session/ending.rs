@@ -111,8 +111,18 @@ pub async fn kill(session: &mut Session, id: u64) -> Result<(), EngineError> {
     }
 }
 
-/// Ends a session of ours that can't be asked any more, and may hold locks or carry out what was sent to it.
+/// Ends a session of the same owner that can't be asked any more, and may hold locks or carry out what was sent to it.
+///
+/// One that has no name of the owner's any more has ended. Its number may be another's by now: a server that was restarted
+/// begins to count anew.
 pub async fn end_session(session: &mut Session, id: u64) -> Result<(), EngineError> {
+    let prefix = session
+        .name
+        .trim_end_matches(|c: char| c.is_ascii_digit())
+        .to_owned();
+    if id == session.id || !registered(session, &prefix).await?.contains(&id) {
+        return Ok(());
+    }
     kill(session, id).await?;
     let until = Instant::now() + LOST_SESSION_LIMIT;
     wait_until_gone(session, &BTreeSet::from([id]), until).await
@@ -153,8 +163,7 @@ pub async fn wait_until_gone(
         };
         if Instant::now() >= until {
             return Err(EngineError::retryable(format!(
-                "the former driver's session {id} was killed and has not ended yet; it will be \
-                 waited for again"
+                "session {id} was killed and has not ended yet, as it rolls back; it will be waited for again"
             )));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -211,6 +211,7 @@ pub async fn remove_due(session: &mut Session, installation: &str) -> Result<usi
         .await
         .map_err(EngineError::while_doing("asking for the server's time"))?;
     let mut removed = 0;
+    let mut failed = None;
     for artifact in list(session.connection()).await? {
         let is_due = artifact.installation == installation
             && match &artifact.kind {
@@ -221,11 +222,17 @@ pub async fn remove_due(session: &mut Session, installation: &str) -> Result<usi
                 ArtifactKind::Working { .. } => false,
             };
         if is_due {
-            remove(session, &artifact).await?;
-            removed += 1;
+            match remove(session, &artifact).await {
+                Ok(()) => removed += 1,
+                // One that is in use, or that this account may not drop, does not keep the others.
+                Err(error) if error.server_number().is_some() => {
+                    failed.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-    Ok(removed)
+    failed.map_or(Ok(removed), Err)
 }
 
 /// From when on (`yyyymmddhhmmss`, UTC) a fence may go: it stays for a while after its operation's end. `None` before that, and

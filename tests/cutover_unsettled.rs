@@ -1,0 +1,113 @@
+//! Swaps that do not come to their end at once: what has swapped is never reported as failed, and what has not goes on.
+
+mod deployment;
+mod support;
+
+use deployment::Deployment;
+use lockkeeper::engine::names::Role;
+use lockkeeper::engine::{ErrorKind, Job};
+use sqlx::Executor as _;
+
+const ROWS: &str =
+    "CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1), (2, 2)";
+
+/// Who is told that the swap has failed would let it be cancelled, and say that nothing was changed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_behind_the_swap_that_gives_way_is_no_failed_swap() {
+    let mut db = Deployment::fresh().await;
+    db.run(ROWS).await;
+    db.run("CREATE TABLE legacy (id INT PRIMARY KEY); INSERT INTO legacy VALUES (1)")
+        .await;
+    let job = Job {
+        options: serde_json::json!({"cutover_lock_wait_ms": 100, "cutover_give_up_seconds": 1}),
+        ..db.job(&["ALTER TABLE t MODIFY n BIGINT", "DROP TABLE legacy"])
+    };
+    let (mut engine, _lease) = deployment::copied(&db, job).await;
+    let mut reader = db.settings.connect().await.expect("a session");
+    let held = format!("START TRANSACTION; SELECT * FROM `{}`.legacy", db.schema);
+    reader
+        .execute(sqlx::AssertSqlSafe(held))
+        .await
+        .expect("a long transaction");
+    for _ in 0..2 {
+        let error = engine.cut_over().await.expect_err("legacy is in use");
+        assert_eq!(error.kind(), ErrorKind::SwapUnknown, "{error}");
+        assert!(error.message().contains("statement 2 gave way"), "{error}");
+        assert_eq!(db.column_type("t", "n").await, "bigint");
+    }
+    reader.execute("COMMIT").await.expect("its end");
+    deployment::swap(engine).await;
+    let left = db.tables().await;
+    assert!(!left.contains("legacy"), "{left:?}");
+}
+
+/// Under its lock a swap takes defaults from the copy that whoever writes to it needs: the next row would be refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_come_after_a_swap_that_failed_at_its_rename_are_carried() {
+    for is_another_driver in [false, true] {
+        let mut db = Deployment::fresh().await;
+        db.run(ROWS).await;
+        let job = db.job(&["ALTER TABLE t MODIFY n BIGINT, ADD COLUMN grade INT NOT NULL"]);
+        let (mut engine, _lease) = deployment::copied(&db, job.clone()).await;
+        let aside = db.owner(1).table(Role::Old(0));
+        db.run(&format!("CREATE TABLE `{aside}` (id INT)")).await;
+        let error = engine.cut_over().await.expect_err("the name is taken");
+        assert_eq!(error.kind(), ErrorKind::SwapUnknown, "{error}");
+        db.run(&format!(
+            "DROP TABLE `{aside}`; INSERT INTO t VALUES (3, 3)"
+        ))
+        .await;
+        let engine = match is_another_driver {
+            false => engine,
+            true => {
+                engine.abandon();
+                let next = Job {
+                    lease_epoch: 2,
+                    ..job
+                };
+                deployment::copied(&db, next).await.0
+            }
+        };
+        deployment::swap(engine).await;
+        let rows = "SELECT GROUP_CONCAT(id, ':', n, ':', grade ORDER BY id) FROM t";
+        assert_eq!(db.text(rows).await, "1:1:0,2:2:0,3:3:0");
+        let strict = "SELECT COUNT(*) FROM information_schema.COLUMNS AS c WHERE c.TABLE_SCHEMA = DATABASE() \
+                       AND c.TABLE_NAME = 't' AND c.COLUMN_NAME = 'grade' AND c.COLUMN_DEFAULT IS NULL";
+        assert_eq!(db.text(strict).await, "1");
+    }
+}
+
+/// Its number tells that the table is the one from before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_dropped_behind_a_swap_that_gave_way_is_told_for_what_it_is() {
+    let mut db = Deployment::fresh().await;
+    db.run(ROWS).await;
+    let job = Job {
+        options: serde_json::json!({"cutover_lock_wait_ms": 100, "cutover_give_up_seconds": 1}),
+        ..db.job(&["ALTER TABLE t MODIFY n BIGINT"])
+    };
+    let (mut engine, _lease) = deployment::copied(&db, job.clone()).await;
+    let mut reader = db.settings.connect().await.expect("a session");
+    let held = format!("START TRANSACTION; SELECT * FROM `{}`.t", db.schema);
+    reader
+        .execute(sqlx::AssertSqlSafe(held))
+        .await
+        .expect("a long transaction");
+    let error = engine.cut_over().await.expect_err("t is in use");
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    reader.execute("COMMIT").await.expect("its end");
+    engine.close().await;
+    let copy = db.owner(1).table(Role::Shadow(0));
+    db.run(&format!("DROP TABLE `{copy}`")).await;
+    let next = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let (mut engine, _lease) = deployment::open(&db, next).await;
+    let error = engine.cut_over().await.expect_err("the copy is gone");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("is gone"), "{error}");
+    engine.give_up().await.expect("nothing is left");
+    engine.close().await;
+    assert_eq!(db.tables().await.into_iter().collect::<Vec<_>>(), ["t"]);
+}
