@@ -5,7 +5,8 @@ mod support;
 
 use lockkeeper::load::{self, Before, Traffic};
 use rollout_support::Fleet;
-use sqlx::Executor as _;
+use sqlx::{AssertSqlSafe, Executor as _};
+use support::{PATIENCE, eventually, one};
 
 const ROWS: u64 = 20_000;
 
@@ -87,14 +88,17 @@ async fn three_deployments_are_changed_in_order_through_a_stop_a_start_and_a_cha
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_fails_for_good_before_its_swap_leaves_nothing_behind() {
+/// A change of one table that is parked, and its cutover asked for after `meanwhile` has come in its way; then it has failed,
+/// and the table is as it was.
+async fn fails_at_its_cutover(setting: &str, engine: serde_json::Value, meanwhile: &str) -> String {
     let mut fleet = Fleet::of(1).await;
-    let mut session = fleet.servers[0]
-        .administrator()
-        .connect()
+    fleet
+        .session
+        .execute(AssertSqlSafe(setting.to_owned()))
         .await
-        .expect("a session");
+        .expect("a setting");
+    let server = fleet.servers[0].administrator().clone();
+    let mut session = server.connect().await.expect("a session");
     for statement in [
         "CREATE DATABASE shop",
         "USE shop",
@@ -104,7 +108,8 @@ async fn a_change_that_fails_for_good_before_its_swap_leaves_nothing_behind() {
         session.execute(statement).await.expect(statement);
     }
     let change = "ALTER TABLE orders MODIFY amount BIGINT";
-    let options = serde_json::json!({"cutover_policy": "barrier", "defer_cutover": true});
+    let options =
+        serde_json::json!({"cutover_policy": "barrier", "defer_cutover": true, "engine": engine});
     let apply = fleet.submit("shop", &[change], options).await;
     let driver = fleet.start_driver("lone");
     fleet
@@ -113,40 +118,51 @@ async fn a_change_that_fails_for_good_before_its_swap_leaves_nothing_behind() {
         })
         .await;
     let left = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME <> 'orders'";
-    let artifacts: i64 = sqlx::query_scalar(left)
-        .fetch_one(&mut session)
-        .await
-        .expect("a count");
+    let artifacts: i64 = one(&mut session, left).await;
     assert!(artifacts > 0, "a parked copy has its shadow");
 
-    // The copy would lose it, so the change is refused for good.
-    session
-        .execute("CREATE TRIGGER audit BEFORE INSERT ON orders FOR EACH ROW SET NEW.amount = 0")
+    let mut other = server
+        .with_schema("shop")
+        .connect()
         .await
-        .expect("a trigger");
+        .expect("a session");
+    other
+        .execute(AssertSqlSafe(meanwhile.to_owned()))
+        .await
+        .expect("what comes in the way");
     sqlx::query("CALL apply_cutover(?, NULL, 'a test')")
         .bind(apply)
         .fetch_all(&mut fleet.session)
         .await
         .expect("a request");
-    support::eventually("it fails", std::time::Duration::from_secs(60), async || {
-        fleet.states(apply).await[0].0 == "failed"
+    eventually("it fails, and its copy is gone", PATIENCE, async || {
+        fleet.states(apply).await[0].0 == "failed" && one::<i64>(&mut session, left).await == 0
     })
     .await;
     driver.end().await;
-    let error = fleet.states(apply).await.remove(0).1.unwrap_or_default();
-    assert!(error.contains("audit"), "{error}");
-    let artifacts: i64 = sqlx::query_scalar(left)
-        .fetch_one(&mut session)
-        .await
-        .expect("a count");
-    assert_eq!(artifacts, 0);
-    let kind: String = sqlx::query_scalar(
+    let kind: String = one(
+        &mut session,
         "SELECT CONVERT(DATA_TYPE USING utf8mb4) FROM information_schema.COLUMNS \
           WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME = 'orders' AND COLUMN_NAME = 'amount'",
     )
-    .fetch_one(&mut session)
-    .await
-    .expect("a type");
+    .await;
     assert_eq!(kind, "int");
+    fleet.states(apply).await.remove(0).1.unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_fails_for_good_before_its_swap_leaves_nothing_behind() {
+    // The copy would lose it, so the change is refused for good.
+    let trigger = "CREATE TRIGGER audit BEFORE INSERT ON orders FOR EACH ROW SET NEW.amount = 0";
+    let error = fails_at_its_cutover("DO 0", serde_json::json!({}), trigger).await;
+    assert!(error.contains("audit"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_failure_after_the_last_retry_leaves_nothing_behind() {
+    let engine = serde_json::json!({"cutover_lock_wait_ms": 100, "cutover_give_up_seconds": 1});
+    let no_retry = "CALL setting_set('retry_limit', '0')";
+    let held = "START TRANSACTION; SELECT * FROM orders";
+    let error = fails_at_its_cutover(no_retry, engine, held).await;
+    assert!(error.contains("gave way"), "{error}");
 }
