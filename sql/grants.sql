@@ -15,6 +15,7 @@ GRANT SELECT ON event_log             TO reader, operator;
 GRANT SELECT ON health                TO reader, operator;
 GRANT SELECT ON consistency           TO reader, operator;
 GRANT SELECT ON object_version        TO reader, operator;
+GRANT SELECT ON setting_status        TO reader, operator;
 
 GRANT EXECUTE ON PROCEDURE deployment_register     TO operator;
 GRANT EXECUTE ON PROCEDURE deployment_remove       TO operator;

@@ -33,7 +33,7 @@ BEGIN
          WHERE s.apply_id = in_apply_id
            AND s.can_cancel;
         IF v_cancellable = 0 THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to cancel: all has swapped; ',
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to cancel: all has swapped or ended; ',
                                        'possible: apply_revert, apply_skip_revert'));
         END IF;
 

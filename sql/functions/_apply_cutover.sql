@@ -26,7 +26,6 @@ BEGIN
     DECLARE v_late_id         BIGINT UNSIGNED;
     DECLARE v_timeout_seconds INT UNSIGNED;
 
-    CALL _command_refuse_while_pending(in_apply_id, 'cutover', 'stop,cancel,revert');
     SELECT MAX(r.operation_id), MAX(s.state)
       INTO v_bound_id, v_state
       FROM control_request AS r
@@ -51,13 +50,14 @@ BEGIN
     END IF;
 
     IF in_request_id IS NULL THEN
+        CALL _command_refuse_while_pending(in_apply_id, 'cutover', 'stop,cancel,revert');
         SELECT a.defer_cutover INTO v_is_deferred FROM apply AS a WHERE a.apply_id = in_apply_id;
         IF NOT v_is_deferred THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' does not defer its cutover; its swaps go by themselves, in order ',
                                        '(see operation_blocked)'));
         END IF;
 
-        -- The turn is the first operation's that has its swap before it, or of the one that this one waits for.
+        -- The turn is the first operation's that has its swap before it, or of the earlier one that shuts the gate before this one.
         SELECT MAX(turn.operation_id), MAX(turn.deployment), MAX(turn.state), MAX(turn.cause)
           INTO v_operation_id, v_deployment, v_state, v_cause
           FROM (SELECT COALESCE(b.operation_id, g.operation_id) AS operation_id,
@@ -68,6 +68,7 @@ BEGIN
                   LEFT JOIN _sibling   AS b
                     ON b.apply_id = g.apply_id
                    AND b.position = g.blocker_position
+                   AND g.cause    = 'order'
                  WHERE g.apply_id = in_apply_id
                    AND g.gate IS NOT NULL
                  ORDER BY g.position
@@ -83,6 +84,8 @@ BEGIN
             CALL _refuse(50501, CONCAT('operation ', COALESCE(v_operation_id, 'NULL'), ' on ', COALESCE(v_deployment, 'none'),
                                        ' has the turn and is ', COALESCE(v_state, 'none'),
                                        CASE
+                                           WHEN v_cause = 'all_parked'
+                                           THEN '; ask when all have parked'
                                            WHEN v_state = 'revert_window'
                                            THEN '; ask when its window is over, or end that: apply_skip_revert'
                                            WHEN v_state IN ('failed', 'cancelled', 'reverted')

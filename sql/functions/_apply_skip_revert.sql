@@ -28,11 +28,12 @@ BEGIN
         END IF;
 
         CALL _request_record(in_apply_id, NULL, 'skip_revert', NULL, in_reason, in_request_id);
-        UPDATE operation_live AS l FORCE INDEX (operation_live_order)
-           SET l.skip_request_id = in_request_id
-         WHERE l.apply_id = in_apply_id
-           AND l.state    = 'revert_window';
-        CALL _apply_refresh(in_apply_id, USER());
     END IF;
+    -- Also where it is asked for again: another may have swapped since.
+    UPDATE operation_live AS l FORCE INDEX (operation_live_order)
+       SET l.skip_request_id = in_request_id
+     WHERE l.apply_id = in_apply_id
+       AND l.state    = 'revert_window';
+    CALL _apply_refresh(in_apply_id, USER());
     RETURN in_request_id;
 END

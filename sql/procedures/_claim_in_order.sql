@@ -10,8 +10,7 @@
 --                  seek again
 -- out_is_counted   whether the apply's row is locked, too
 --
--- Inside the caller's transaction, which holds no other lock; commits it where it has to let go, and begins another. Not ROLLBACK:
--- what a scope's labels mean is kept.
+-- Inside the caller's transaction, which holds no other lock; commits it where it has to let go, and begins another.
 CREATE PROCEDURE _claim_in_order (
     IN    in_claim        VARCHAR(8),
     IN    in_driver       VARCHAR(64) CHARACTER SET utf8mb4,
@@ -78,7 +77,7 @@ BEGIN
         END IF;
 
         -- Somebody else has it: what comes next? Looked for without a lock, as one on a row that is passed over would hide it from
-        -- other claimers.
+        -- other claimers. Of what waits for the same apply's row the others need not be tried; what has been leased need not wait.
         SET io_operation_id = NULL;
         SELECT l.operation_id, l.claimable_at
           INTO io_operation_id, v_since
@@ -86,6 +85,7 @@ BEGIN
          WHERE l.claim = in_claim
            AND l.claimable_at BETWEEN v_since AND UTC_TIMESTAMP(6)
            AND (l.claimable_at > v_since OR l.operation_id > v_candidate_id)
+           AND (l.apply_id NOT IN (v_first_apply_id, v_apply_id) OR l.lease_token IS NOT NULL)
            AND (in_deployments IS NULL OR JSON_CONTAINS(in_deployments, JSON_QUOTE(l.deployment)))
          ORDER BY l.claimable_at, l.operation_id
          LIMIT 1;

@@ -19,7 +19,7 @@ BEGIN
     DECLARE v_locked         INT UNSIGNED;
     DECLARE v_lost           INT UNSIGNED;
     DECLARE v_beats          JSON DEFAULT in_beats;
-    DECLARE v_timed_out_id   BIGINT UNSIGNED;
+    DECLARE v_timed_out_id   BIGINT UNSIGNED DEFAULT 0;
 
     CALL _json_check('beats', in_beats, JSON_SET(_json_shape('beats'), '$.items.properties.progress',
                      JSON_SET(_json_shape('progress'), '$.type', JSON_ARRAY('object', 'null'))));
@@ -84,9 +84,10 @@ BEGIN
                                              l.progress),
                    l.checkpoint         = IF(JSON_TYPE(beat.checkpoint) <> 'NULL', beat.checkpoint, l.checkpoint);
             IF in_driver IS NOT NULL AND v_passed_over_id IS NULL THEN
-                UPDATE driver AS d
-                   SET d.last_seen_at = v_now
-                 WHERE d.driver = in_driver;
+                UPDATE (SELECT s.driver FROM driver AS s WHERE s.driver = in_driver LIMIT 1 FOR UPDATE SKIP LOCKED) AS seen
+                  STRAIGHT_JOIN driver AS d FORCE INDEX (PRIMARY)
+                    ON d.driver = seen.driver
+                   SET d.last_seen_at = v_now;
             END IF;
             SELECT MIN(l.operation_id)
               INTO v_passed_over_id
@@ -127,7 +128,8 @@ BEGIN
                 ON l.operation_id = beat.operation_id
                AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin
               JOIN _deferral_overdue AS d
-                ON d.operation_id = l.operation_id;
+                ON d.operation_id = l.operation_id
+             WHERE l.operation_id > v_timed_out_id;
             IF v_timed_out_id IS NULL THEN
                 LEAVE defer;
             END IF;

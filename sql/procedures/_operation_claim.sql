@@ -35,6 +35,7 @@ BEGIN
     DECLARE v_is_ordered     BOOLEAN;
     DECLARE v_is_counted     BOOLEAN;
     DECLARE v_lapsed_at      DATETIME(6);
+    -- Read for the index's sake; see there.
     DECLARE v_expired_at     DATETIME(6);
     DECLARE v_swept          INT UNSIGNED;
     DECLARE v_head_at        DATETIME(6);
@@ -43,14 +44,33 @@ BEGIN
     DECLARE v_is_passed      BOOLEAN;
     DECLARE v_looks          INT UNSIGNED DEFAULT 0;
 
-    -- The usual names need no closer look, and what has to be escaped is not usual. Not by a regular expression: the server
+    -- The usual names need no closer look, and what has to be escaped, or is DEL, is not usual. Not by a regular expression: the server
     -- would compile it at each call, which takes as long as a statement. Nor does a clock that shows the same second as the
     -- server's: _own_transaction says which others are refused.
     IF (    CHAR_LENGTH(in_driver) BETWEEN 1 AND 64
         AND JSON_QUOTE(in_driver) = CONCAT('"', TRIM(in_driver), '"')
+        AND LOCATE(CHAR(127 USING utf8mb4), in_driver) = 0
         AND SYSDATE() = NOW()) IS NOT TRUE THEN
         CALL _driver_check(in_driver);
         CALL _own_transaction();
+    END IF;
+    -- Nor does a plain list of names: to fit it against its shape (the limits stand in _json_shape) costs more than a claim.
+    IF in_scope IS NOT NULL AND CAST(in_scope AS CHAR) REGEXP '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z' THEN
+        SET v_deployments = JSON_EXTRACT(in_scope, '$.deployments');
+    ELSEIF in_scope IS NOT NULL THEN
+        -- In a transaction of its own: what labels mean is read as it was committed, and kept.
+        CALL _own_transaction();
+        BEGIN
+            DECLARE EXIT HANDLER FOR SQLEXCEPTION
+            BEGIN
+                ROLLBACK AND NO CHAIN NO RELEASE;
+                RESIGNAL;
+            END;
+
+            START TRANSACTION READ WRITE;
+            CALL _scope_deployments(in_scope, v_deployments);
+            COMMIT AND NO CHAIN NO RELEASE;
+        END;
     END IF;
     BEGIN
         -- It would find the same, and says what it means.
@@ -71,13 +91,6 @@ BEGIN
         DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
         START TRANSACTION READ WRITE;
-        -- Nor does a plain list of names: to fit it against its shape (the limits stand in _json_shape) costs more than a claim.
-        IF in_scope IS NOT NULL AND CAST(in_scope AS CHAR) REGEXP '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z' THEN
-            SET v_deployments = JSON_EXTRACT(in_scope, '$.deployments');
-        ELSEIF in_scope IS NOT NULL THEN
-            CALL _scope_deployments(in_scope, v_deployments);
-        END IF;
-
         seek: LOOP
             SET v_now        = UTC_TIMESTAMP(6),
                 v_lapsed_at  = NULL,

@@ -41,7 +41,7 @@ BEGIN
               FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (number FOR ORDINALITY, statement MEDIUMTEXT PATH '$')) AS s
              ORDER BY s.number
              LIMIT 1000) AS t;
-    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 40), '" is not an ALTER, CREATE or DROP of one table; pass one DDL statement'))
+    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 40), '" is not ALTER, CREATE or DROP of one table, or of an INDEX ON one'))
       INTO v_trouble
       FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (statement MEDIUMTEXT PATH '$')) AS s
      WHERE _statement_target(s.statement) IS NULL;
@@ -51,7 +51,7 @@ BEGIN
 
     SELECT MIN(CASE
                    WHEN CHAR_LENGTH(t.table_name) > 64 THEN 'a table name has at most 64 characters'
-                   ELSE CONCAT('table ', t.in_schema, '.', LEFT(t.table_name, 40), ' is not in schema ', LEFT(in_schema_name, 30))
+                   ELSE CONCAT('table ', LEFT(t.in_schema, 30), '.', LEFT(t.table_name, 30), ' is not in schema ', LEFT(in_schema_name, 20), '; submit it by itself')
                END)
       INTO v_trouble
       FROM JSON_TABLE(out_tasks, '$[*]' COLUMNS (in_schema TEXT PATH '$.schema', table_name TEXT PATH '$.table')) AS t

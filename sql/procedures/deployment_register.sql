@@ -20,10 +20,10 @@ CREATE PROCEDURE deployment_register (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_holder       VARCHAR(64);
-    DECLARE v_position     INT UNSIGNED;
-    DECLARE v_port         SMALLINT UNSIGNED;
-    DECLARE v_operation_id BIGINT UNSIGNED;
+    DECLARE v_holder   VARCHAR(64);
+    DECLARE v_position INT UNSIGNED;
+    DECLARE v_port     SMALLINT UNSIGNED;
+    DECLARE v_is_done  BOOLEAN;
 
     IF NOT _is_name(in_name, 64) THEN
         CALL _refuse(50001, CONCAT('deployment name "', COALESCE(LEFT(in_name, 40), 'NULL'), '" refused; pass 1 to 64 characters'));
@@ -42,14 +42,6 @@ BEGIN
     CALL _json_check('labels', in_labels, _json_shape('labels'));
     CALL _own_transaction();
     BEGIN
-        DECLARE v_is_done BOOLEAN DEFAULT FALSE;
-        DECLARE c_elsewhere CURSOR FOR
-            SELECT l.operation_id
-              FROM operation_live AS l
-             WHERE l.deployment = in_name
-               AND (l.host <> in_host OR l.port <> v_port)
-             ORDER BY l.operation_id;
-        DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
         BEGIN
             ROLLBACK AND NO CHAIN NO RELEASE;
@@ -68,29 +60,8 @@ BEGIN
             CALL _refuse(50504, CONCAT('position ', v_position, ' is held by deployment "', LEFT(v_holder, 40), '"; choose another'));
         END IF;
 
-        INSERT INTO deployment (deployment, position, host, port, labels, registered_by, registered_at)
-        VALUES (in_name, v_position, in_host, v_port, COALESCE(in_labels, JSON_OBJECT()), USER(), UTC_TIMESTAMP(6))
-            AS new
-            ON DUPLICATE KEY UPDATE position = new.position,
-                                    host     = new.host,
-                                    port     = new.port,
-                                    labels   = new.labels;
-        -- A claim hands out the address from the operation's own row. By primary key: whoever settles an operation locks its row
-        -- before its entries in the indexes.
-        OPEN c_elsewhere;
-        hand_on: LOOP
-            FETCH c_elsewhere INTO v_operation_id;
-            IF v_is_done THEN
-                LEAVE hand_on;
-            END IF;
-            UPDATE operation_live AS l
-               SET l.host = in_host,
-                   l.port = v_port
-             WHERE l.operation_id = v_operation_id;
-        END LOOP;
-        CLOSE c_elsewhere;
-        -- All rows; a session with sql_safe_updates wants a key named.
-        DELETE FROM label_scope WHERE labels_sha256 >= '';
+        SELECT _deployment_stored(in_name, v_position, in_host, v_port, COALESCE(in_labels, JSON_OBJECT())) INTO v_is_done;
+        CALL _function_check(v_is_done IS NOT NULL);
 
         COMMIT AND NO CHAIN NO RELEASE;
     END;

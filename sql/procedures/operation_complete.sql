@@ -36,7 +36,9 @@ BEGIN
             SELECT MAX(g.is_window_open) INTO v_is_open FROM _operation_gate AS g WHERE g.operation_id = v_id;
             -- NULL where there is no window.
             IF v_is_open IS NOT FALSE THEN
-                CALL _move_refuse(v_id, v_state, 'its revert window is not over, and nobody asked to skip the rest of it');
+                CALL _move_refuse(v_id, v_state, IF(v_state = 'revert_window',
+                                                    'its window is not over, or is to be reverted; heartbeat, and obey the directive',
+                                                    'it is not in a revert window'));
             END IF;
             -- Windows side by side are over together, and the end of all is read from the last swap's row. That may be the one
             -- that leaves now: hand its end to those that are still open, or they would have to wait for their own again.

@@ -60,17 +60,18 @@ BEGIN
                FOR UPDATE SKIP LOCKED;
         END WHILE;
 
+        -- A subquery: of a joined table the server would lock the row.
         UPDATE operation_live AS l
-          JOIN setting        AS s
-            ON s.name = 'tend_seconds'
-           SET l.tend_at     = v_now + INTERVAL s.value SECOND,
+           SET l.tend_at     = v_now + INTERVAL (SELECT s.value FROM setting AS s WHERE s.name = 'tend_seconds') SECOND,
                l.tend_token  = v_token,
                l.lease_epoch = l.lease_epoch + 1
          WHERE l.operation_id = v_operation_id;
         SELECT JSON_OBJECT('operation_id', l.operation_id, 'apply_id', l.apply_id, 'position', l.position,
                            'deployment', l.deployment, 'host', l.host, 'port', l.port, 'schema_name', l.schema_name,
                            'state', l.state, 'lease_epoch', l.lease_epoch, 'lease_ttl_seconds', l.lease_ttl_seconds,
-                           'attempt', l.attempt, 'checkpoint', l.checkpoint, 'tasks', l.tasks, 'options', l.options)
+                           'attempt', l.attempt, 'checkpoint', l.checkpoint, 'options', l.options,
+                           -- As in _operation_claim: a task moves with its operation.
+                           'tasks', CAST(REPLACE(l.tasks, '"state": "pending"', CONCAT('"state": "', l.state, '"')) AS JSON))
           INTO v_answer
           FROM operation_live AS l
          WHERE l.operation_id = v_operation_id;

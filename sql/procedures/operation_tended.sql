@@ -43,11 +43,9 @@ BEGIN
          WHERE l.operation_id = v_id
            AND l.tend_token   = in_lease_token COLLATE utf8mb4_0900_bin;
         UPDATE operation_live AS l
-          JOIN setting        AS s
-            ON s.name = 'tend_seconds'
            -- What is NULL in it is left out, as in _heartbeat.
            SET l.progress   = COALESCE(JSON_MERGE_PATCH(JSON_OBJECT(), in_progress), l.progress),
-               l.tend_at    = UTC_TIMESTAMP(6) + INTERVAL s.value SECOND,
+               l.tend_at    = UTC_TIMESTAMP(6) + INTERVAL (SELECT s.value FROM setting AS s WHERE s.name = 'tend_seconds') SECOND,
                l.tend_token = IF(in_is_over, NULL, l.tend_token)
          WHERE l.operation_id = IF(v_held, v_id, NULL)
            AND l.tend_token   = in_lease_token COLLATE utf8mb4_0900_bin;

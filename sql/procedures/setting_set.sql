@@ -15,7 +15,6 @@ CREATE PROCEDURE setting_set (IN in_name LONGTEXT CHARACTER SET utf8mb4, IN in_v
 BEGIN
     DECLARE v_minimum  BIGINT UNSIGNED;
     DECLARE v_maximum  BIGINT UNSIGNED;
-    DECLARE v_known    TEXT CHARACTER SET utf8mb4;
     DECLARE v_apply_id BIGINT UNSIGNED;
     DECLARE v_locked   BIGINT UNSIGNED;
     DECLARE v_length   INT UNSIGNED;
@@ -33,9 +32,7 @@ BEGIN
         CALL _intake_lock();
         SELECT MAX(s.minimum_value), MAX(s.maximum_value) INTO v_minimum, v_maximum FROM setting AS s WHERE s.name = in_name;
         IF v_minimum IS NULL THEN
-            -- Not GROUP_CONCAT, which a session may keep short.
-            SELECT TRIM(TRAILING ']' FROM TRIM(LEADING '[' FROM REPLACE(JSON_ARRAYAGG(s.name), '"', ''))) INTO v_known FROM setting AS s;
-            CALL _refuse(50001, CONCAT('setting "', COALESCE(LEFT(in_name, 30), 'NULL'), '" is not known; known are ', v_known));
+            CALL _refuse(50001, CONCAT('setting "', COALESCE(LEFT(in_name, 40), 'NULL'), '" is not known; setting_status lists those that are'));
         END IF;
         IF NOT _is_whole(in_value, v_minimum, v_maximum) THEN
             CALL _refuse(50001, CONCAT(in_name, ' of "', COALESCE(LEFT(in_value, 20), 'NULL'), '" refused; pass ', v_minimum, ' to ',

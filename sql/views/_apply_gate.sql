@@ -1,13 +1,13 @@
 -- View: _apply_gate
 --
 -- What the siblings of each unsettled apply let through now, one row an apply: the first position that shuts each gate for
--- those after it (NULL: none), the requests that are pending, the copies that run, whose swap is next (NULL: none can come),
+-- those after it (NULL: none), which of stop, cancel and revert is pending, the copies that run, whose swap is next (NULL: none can come),
 -- when the revert window of the last swap ends. The one place where gate_rule is read.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _apply_gate (
-    apply_id, operations, cutover_policy, on_failure, max_copies, defer_cutover, is_cutover_opened, revert_scope,
-    stop_request_id, start_request_id, cancel_request_id, cutover_request_id, revert_request_id, skip_request_id,
+    apply_id, operations, cutover_policy, max_copies, defer_cutover, is_cutover_opened, revert_scope,
+    stop_request_id, cancel_request_id, revert_request_id,
     copy_blocker_position, cutover_blocker_position, copy_for_good_position, cutover_for_good_position, first_copy_ahead_position,
     pause_position, first_running_position, next_revert_position, next_swap_position, running_operations, is_swapping,
     first_revert_position, windows_end_at
@@ -15,17 +15,13 @@ VIEW _apply_gate (
 SELECT a.apply_id,
        a.operations,
        a.cutover_policy,
-       a.on_failure,
        a.max_copies,
        a.defer_cutover,
        a.is_cutover_opened,
        a.revert_scope,
        stop_request.request_id,
-       start_request.request_id,
        cancel_request.request_id,
-       cutover_request.request_id,
        revert_request.request_id,
-       skip_request.request_id,
        sibling.copy_blocker_position,
        sibling.cutover_blocker_position,
        sibling.copy_for_good_position,
@@ -43,17 +39,11 @@ SELECT a.apply_id,
        CAST(SUBSTRING(sibling.last_window, 11) AS DATETIME(6))
   FROM apply AS a
   LEFT JOIN control_request AS stop_request
-    ON stop_request.apply_id    = a.apply_id AND stop_request.pending_command    = 'stop'
-  LEFT JOIN control_request AS start_request
-    ON start_request.apply_id   = a.apply_id AND start_request.pending_command   = 'start'
+    ON stop_request.apply_id   = a.apply_id AND stop_request.pending_command   = 'stop'
   LEFT JOIN control_request AS cancel_request
-    ON cancel_request.apply_id  = a.apply_id AND cancel_request.pending_command  = 'cancel'
-  LEFT JOIN control_request AS cutover_request
-    ON cutover_request.apply_id = a.apply_id AND cutover_request.pending_command = 'cutover'
+    ON cancel_request.apply_id = a.apply_id AND cancel_request.pending_command = 'cancel'
   LEFT JOIN control_request AS revert_request
-    ON revert_request.apply_id  = a.apply_id AND revert_request.pending_command  = 'revert'
-  LEFT JOIN control_request AS skip_request
-    ON skip_request.apply_id    = a.apply_id AND skip_request.pending_command    = 'skip_revert'
+    ON revert_request.apply_id = a.apply_id AND revert_request.pending_command = 'revert'
   JOIN LATERAL (
        SELECT MIN(IF(copy_rule.gate    IS NOT NULL, s.position, NULL)) AS copy_blocker_position,
               MIN(IF(cutover_rule.gate IS NOT NULL, s.position, NULL)) AS cutover_blocker_position,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::AssertSqlSafe;
+use sqlx::mysql::MySqlConnection;
 
 use super::answer::Table;
 use super::{CliError, Global};
@@ -126,13 +126,19 @@ impl Session {
     /// The id of an apply that is named by id or by name.
     pub async fn apply_id(&mut self, apply: &str) -> Result<u64, CliError> {
         let id: Option<u64> = apply.parse().ok();
-        let row: Option<MySqlRow> =
-            sqlx::query("SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = ?")
+        let named: Vec<u64> =
+            sqlx::query_scalar("SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = ?")
                 .bind(apply)
-                .fetch_optional(&mut self.connection)
+                .fetch_all(&mut self.connection)
                 .await
                 .map_err(|error| CliError::database(&self.settings, &error))?;
-        let named: Option<u64> = row.and_then(|row| row.try_get(0).ok());
+        // One that was given the name under which a later one without a name is shown.
+        if let [one, other, ..] = named[..] {
+            return Err(CliError::usage(format!(
+                "'{apply}' is the name of apply {one} and of apply {other}; write the id"
+            )));
+        }
+        let named = named.first().copied();
         match (id, named) {
             (Some(id), Some(named)) if id != named => Err(CliError::usage(format!(
                 "'{apply}' is the id of one apply and the name of another, apply {named}; write {named} for that, or the name of the other"

@@ -186,7 +186,7 @@ pub fn commands(apply: u64) -> impl Iterator<Item = Procedure> {
         .filter(|procedure| procedure.name.starts_with("apply_") && procedure.kinds[0] == Kind::Id)
 }
 
-pub const VIEWS: [&str; 14] = [
+pub const VIEWS: [&str; 15] = [
     "apply_status",
     "operation_status",
     "task_status",
@@ -201,4 +201,5 @@ pub const VIEWS: [&str; 14] = [
     "health",
     "consistency",
     "object_version",
+    "setting_status",
 ];
