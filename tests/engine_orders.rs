@@ -151,3 +151,96 @@ async fn an_engine_ends_though_its_applier_waits_and_nothing_is_written_afterwar
     let content = "SELECT GROUP_CONCAT(id, ':', n ORDER BY id) FROM orders";
     assert_eq!(swapped_alike(&mut db, engine, content).await, "1:-1,2:2");
 }
+
+/// The next driver's stream begins before its copy has come to the later tables.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_later_table_that_change_while_nobody_works_are_followed() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE first (id INT PRIMARY KEY, n INT); INSERT INTO first VALUES (1, 1);
+         CREATE TABLE later (id INT PRIMARY KEY, n INT);
+         INSERT INTO later WITH RECURSIVE k (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM k WHERE n < 199)
+         SELECT 200 * a.n + b.n, 1 FROM k AS a JOIN k AS b",
+    )
+    .await;
+    let paused = |directive| Orders {
+        directive,
+        throttle_level: 10,
+        ..Orders::default()
+    };
+    let job = Job {
+        options: serde_json::json!({"chunk_seconds": 0.01, "copy_threads": 1}),
+        ..db.job(&[
+            "ALTER TABLE first MODIFY n BIGINT",
+            "ALTER TABLE later MODIFY n BIGINT",
+        ])
+    };
+    let (mut engine, lease) = deployment::open(&db, job.clone()).await;
+    lease.order(Orders {
+        throttle_level: 9,
+        ..Orders::default()
+    });
+    let copy = tokio::spawn(async move {
+        let outcome = engine.copy().await.expect("the copy");
+        engine.close().await;
+        outcome
+    });
+    let copied = |epoch: u64| {
+        format!(
+            "SELECT COUNT(*) FROM `_lk_{}_7_{epoch}_1_new`",
+            db.installation
+        )
+    };
+    let first_rows = copied(1);
+    let mut session = db
+        .settings
+        .clone()
+        .with_schema(&db.schema)
+        .connect()
+        .await
+        .expect("a session");
+    support::eventually(
+        "the later table's first rows are copied",
+        PATIENCE,
+        async || {
+            let rows = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(first_rows.clone()));
+            rows.fetch_one(&mut session)
+                .await
+                .is_ok_and(|rows| rows > 0)
+        },
+    )
+    .await;
+    lease.order(paused(Directive::Stop));
+    assert_eq!(copy.await.expect("the engine"), Outcome::Stopped);
+    assert_ne!(db.text(&copied(1)).await, "40000", "not all of it");
+
+    db.run("UPDATE later SET n = 2 WHERE id < 500; DELETE FROM later WHERE id BETWEEN 500 AND 599")
+        .await;
+    let next = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let (mut engine, lease) = deployment::open(&db, next).await;
+    let place = format!(
+        "SELECT CAST(value AS CHAR) FROM `_lk_{}_7_2_checkpoint` WHERE name = 'position'",
+        db.installation
+    );
+    let before = db.text(&place).await;
+    lease.order(paused(Directive::None));
+    let copy = tokio::spawn(async move {
+        deployment::copy(&mut engine).await;
+        engine
+    });
+    support::eventually(
+        "the stream has brought these changes",
+        PATIENCE,
+        async || {
+            assert!(!copy.is_finished(), "it is paused");
+            db.text(&place).await != before
+        },
+    )
+    .await;
+    lease.order(Orders::default());
+    let content = "SELECT CONCAT_WS(',', COUNT(*), SUM(n), SUM(id)) FROM later";
+    deployment::swapped_alike(&mut db, copy.await.expect("the copy"), content).await;
+}

@@ -7,6 +7,6 @@ CREATE PROCEDURE _driver_check (IN in_driver LONGTEXT CHARACTER SET utf8mb4)
     NO SQL
 BEGIN
     IF NOT _is_name(in_driver, 64) THEN
-        CALL _refuse(50001, CONCAT('driver name "', COALESCE(LEFT(in_driver, 40), 'NULL'), '" refused; pass 1 to 64 characters'));
+        CALL _refuse(50001, CONCAT('driver name "', COALESCE(LEFT(in_driver, 40), 'NULL'), '" refused; pass 1 to 64 characters, no control character'));
     END IF;
 END

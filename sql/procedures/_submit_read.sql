@@ -23,7 +23,7 @@ BEGIN
     DECLARE v_note    TEXT CHARACTER SET utf8mb4;
 
     IF NOT _is_name(in_schema_name, 64) THEN
-        CALL _refuse(50001, CONCAT('schema name "', COALESCE(LEFT(in_schema_name, 40), 'NULL'), '" refused; pass 1 to 64 characters'));
+        CALL _refuse(50001, CONCAT('schema name "', COALESCE(LEFT(in_schema_name, 40), 'NULL'), '" refused; pass 1 to 64 characters, no control character'));
     END IF;
     IF OCTET_LENGTH(in_statements) > 1048576 THEN
         CALL _refuse(50001, 'statements of more than 1 MiB refused; submit several applies');

@@ -26,13 +26,13 @@ BEGIN
     DECLARE v_is_done  BOOLEAN;
 
     IF NOT _is_name(in_name, 64) THEN
-        CALL _refuse(50001, CONCAT('deployment name "', COALESCE(LEFT(in_name, 40), 'NULL'), '" refused; pass 1 to 64 characters'));
+        CALL _refuse(50001, CONCAT('deployment name "', COALESCE(LEFT(in_name, 40), 'NULL'), '" refused; pass 1 to 64 characters, no control character'));
     END IF;
     IF NOT _is_whole(in_position, 0, 4294967295) THEN
         CALL _refuse(50001, CONCAT('position ', COALESCE(LEFT(in_position, 20), 'NULL'), ' refused; pass 0 to 4294967295'));
     END IF;
     IF NOT _is_name(in_host, 255) THEN
-        CALL _refuse(50001, CONCAT('host "', COALESCE(LEFT(in_host, 40), 'NULL'), '" refused; pass 1 to 255 characters'));
+        CALL _refuse(50001, CONCAT('host "', COALESCE(LEFT(in_host, 40), 'NULL'), '" refused; pass 1 to 255 characters, no control character'));
     END IF;
     IF NOT _is_whole(in_port, 1, 65535) THEN
         CALL _refuse(50001, CONCAT('port ', COALESCE(LEFT(in_port, 20), 'NULL'), ' refused; pass 1 to 65535'));

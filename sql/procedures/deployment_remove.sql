@@ -1,6 +1,8 @@
 -- Procedure: deployment_remove
 --
 -- Removes a deployment that no unsettled apply uses; what was done on it stays in the history. Answers deployment, position.
+-- A clean-up there that has failed more than twice is given up first: a server that is gone for good would hold its apply, and the
+-- apply its tables, for ever. Such an operation is failed, and what it has left on the server stays there.
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL deployment_remove('cell-1');
 CREATE PROCEDURE deployment_remove (IN in_name LONGTEXT CHARACTER SET utf8mb4)
@@ -8,8 +10,9 @@ CREATE PROCEDURE deployment_remove (IN in_name LONGTEXT CHARACTER SET utf8mb4)
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_position INT UNSIGNED;
-    DECLARE v_apply_id BIGINT UNSIGNED;
+    DECLARE v_position     INT UNSIGNED;
+    DECLARE v_apply_id     BIGINT UNSIGNED;
+    DECLARE v_operation_id BIGINT UNSIGNED DEFAULT 0;
 
     CALL _own_transaction();
     BEGIN
@@ -19,7 +22,34 @@ BEGIN
             RESIGNAL;
         END;
 
-        START TRANSACTION READ WRITE;
+        give_up: LOOP
+            START TRANSACTION READ WRITE;
+            SELECT MIN(l.operation_id)
+              INTO v_operation_id
+              FROM operation_live AS l
+             WHERE l.deployment   = in_name
+               AND l.operation_id > v_operation_id
+               AND l.state        = 'cancelling'
+               AND l.attempt      > 2;
+            IF v_operation_id IS NULL THEN
+                LEAVE give_up;
+            END IF;
+            -- The apply's row first, as ever.
+            SELECT o.apply_id INTO v_apply_id FROM operation AS o WHERE o.operation_id = v_operation_id;
+            SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
+            SELECT COUNT(*)
+              INTO v_position
+              FROM (SELECT l.state, l.lease_token FROM operation_live AS l WHERE l.operation_id = v_operation_id FOR UPDATE) AS h
+             WHERE h.state       = 'cancelling'
+               AND h.lease_token IS NULL;
+            IF v_position > 0 THEN
+                CALL _operation_advance(v_apply_id, v_operation_id, 'failed', USER(),
+                                        'deployment_remove: the clean-up is given up, what was left there stays', FALSE, NULL, NULL);
+            END IF;
+            COMMIT AND NO CHAIN NO RELEASE;
+            CALL _own_transaction();
+        END LOOP;
+
         CALL _intake_lock();
 
         SELECT MAX(d.position) INTO v_position FROM deployment AS d WHERE d.deployment = in_name;

@@ -35,6 +35,10 @@ BEGIN
             IF v_state <> 'cancelling' THEN
                 CALL _move_refuse(v_id, v_state, 'no cancel is asked of it');
             END IF;
+            -- What failed for a while on the way is no reason of this end.
+            UPDATE operation_live AS l
+               SET l.error = NULL
+             WHERE l.operation_id = v_id;
             CALL _operation_advance(v_apply_id, v_id, 'cancelled', v_driver, 'its artifacts are gone', FALSE, 'cancelled', 'cancelled');
             SET v_state = 'cancelled';
         END IF;

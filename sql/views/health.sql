@@ -67,7 +67,8 @@ UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', p.operation_id, ' on ', p.deployment),
        CONCAT('failed ', p.attempt, ' times: ', p.error),
-       CONCAT('mend the cause; it is tried again at ', p.next_attempt_at,
+       CONCAT(IF(l.state = 'cancelling', 'mend the cause, or give the clean-up up, where the server is gone: CALL deployment_remove; it',
+                 'mend the cause; it'), ' is tried again at ', p.next_attempt_at,
               IF(l.state = 'failed_retryable', CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), '')),
        p.apply_id
   FROM _operation_progress AS p

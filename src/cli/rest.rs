@@ -73,10 +73,20 @@ pub(super) fn flags(flag: &str, names: &[&str]) -> String {
 pub(super) async fn failed_lately(session: &mut Session) -> Result<Vec<Rest>, CliError> {
     let table = session
         .read(format!(
-            "SELECT a.apply_id, a.schema_name, a.operations, a.completed, a.error, a.finished_at IS NOT NULL AS is_over
+            "SELECT a.apply_id, a.schema_name, a.operations,
+                    (SELECT COUNT(*)
+                       FROM operation_status AS o
+                      WHERE o.apply_id = a.apply_id
+                        AND o.state IN ('completed', 'revert_window')) AS completed,
+                    a.error, a.finished_at IS NOT NULL AS is_over
                FROM apply_status AS a
-              WHERE (a.finished_at IS NULL OR a.finished_at > UTC_TIMESTAMP(6) - INTERVAL {DAYS} DAY)
-                AND a.state IN ('failed', 'running_degraded')
+              WHERE (   (a.finished_at > UTC_TIMESTAMP(6) - INTERVAL {DAYS} DAY AND a.state = 'failed')
+                     OR (a.finished_at IS NULL AND a.state = 'running_degraded'
+                         -- Else nothing of it goes on to the change.
+                         AND EXISTS (SELECT 1
+                                       FROM operation_status AS w
+                                      WHERE w.apply_id = a.apply_id
+                                        AND w.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable'))))
                 AND a.failed > 0
               ORDER BY a.apply_id DESC"
         ))

@@ -45,6 +45,9 @@ const OPERATIONS: [(&str, &str); 8] = [
     ("driver", "driver"),
 ];
 
+/// So many characters of a statement are enough to know it again; `--json` has all of it.
+const STATEMENT: usize = 500;
+
 pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let mut session = Session::open(global).await?;
     match &args.apply {
@@ -113,6 +116,20 @@ async fn all(global: &Global, session: &mut Session, limit: u32) -> Result<(), C
     Ok(())
 }
 
+/// What an apply does, the same on each of its deployments.
+async fn statements(session: &mut Session, apply: u64) -> Result<Vec<String>, CliError> {
+    let table = session
+        .read(format!(
+            "SELECT t.statement
+               FROM task_status AS t
+              WHERE t.operation_id = (SELECT MIN(o.operation_id) FROM operation_status AS o WHERE o.apply_id = {apply})
+              ORDER BY t.position"
+        ))
+        .await?;
+    let rows = 0..table.rows.len();
+    Ok(rows.map(|row| table.text(row, "statement")).collect())
+}
+
 /// An apply and its operations.
 async fn read(session: &mut Session, apply: u64) -> Result<(Table, Table), CliError> {
     let head = session
@@ -149,6 +166,7 @@ pub(super) async fn object(session: &mut Session, apply: u64) -> Result<Value, C
     let (head, operations) = read(session, apply).await?;
     let mut value = head.first_json();
     value["deployments"] = operations.json();
+    value["statements"] = statements(session, apply).await?.into();
     Ok(value)
 }
 
@@ -162,6 +180,12 @@ async fn one(global: &Global, session: &mut Session, apply: u64) -> Result<(), C
             operations.show(row, "phase", phase);
         }
         output::write(&output::grid(&head, columns()));
+        for statement in statements(session, apply).await? {
+            // As one line of words, however it was written.
+            let words: Vec<&str> = statement.split_whitespace().collect();
+            let words: String = words.join(" ").chars().take(STATEMENT).collect();
+            output::fold("", "    ", &words);
+        }
         let note = head.first_text("note");
         if !note.is_empty() {
             output::fold("", "    ", &format!("note: {note}"));

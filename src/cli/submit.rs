@@ -203,8 +203,17 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             answer.first_text("apply_name"),
         );
         output::fold("", "", &said);
+        if !has_driver(&mut session).await? {
+            let hint = "No driver was heard from within the last minute; start one where the deployments can be reached: `lockkeeper drive`.";
+            output::fold("", "", hint);
+        }
     }
     Ok(())
+}
+
+async fn has_driver(session: &mut Session) -> Result<bool, CliError> {
+    let alive = "SELECT 1 FROM driver_status AS d WHERE d.last_seen_at > UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE LIMIT 1";
+    Ok(!session.read(alive.to_owned()).await?.rows.is_empty())
 }
 
 /// Whether an apply has that name.

@@ -16,7 +16,8 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let table = session
         .read(format!(
             "SELECT o.operation_id, o.deployment, o.state, o.phase, o.percent_verified, l.driver, w.reason AS waiting,
-                    b.gate, b.blocker_operation_id, o.attempt, o.next_attempt_at, o.error, e.detail AS settled_because
+                    b.gate, b.blocker_operation_id, o.attempt,
+                    IF(o.next_attempt_at > UTC_TIMESTAMP(6), o.next_attempt_at, NULL) AS next_attempt_at, o.error, e.detail AS settled_because
                FROM operation_status       AS o
                LEFT JOIN operation_waiting AS w ON w.operation_id = o.operation_id
                LEFT JOIN operation_blocked AS b ON b.operation_id = o.operation_id

@@ -13,12 +13,13 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::binlog::rows::RowLayout;
 use super::context::{Context, Halt};
 use super::conversion::insert::{Rows, from_original};
 use super::error::ErrorKind;
 use super::session::Session;
 use super::state::checkpoint::{CopiedRange, run};
-use super::stream::routing::{FlightId, Range, Unseen};
+use super::stream::routing::{FlightId, Range, Routing, Unseen};
 use super::syntax::quote;
 use super::table::cut::Cutter;
 use super::table::key_range::{Bound, KeyColumns};
@@ -45,6 +46,28 @@ const FEWEST_BYTES: u64 = 256 << 10;
 /// A chunk that fails this often in a row fails the copy.
 const ATTEMPTS: u32 = 10;
 
+/// Tells the routing what a former driver copied, of all tables, before the stream begins: a change of such a row would be taken
+/// for one that a chunk is still to bring.
+pub fn told_of(routing: &Routing, layouts: &[Option<Arc<RowLayout>>], done: &[CopiedRange]) {
+    for one in done {
+        let layout = layouts.get(one.table).and_then(Option::as_ref);
+        if let Some(range) = layout.and_then(|layout| range_of(layout, &one.from, &one.to)) {
+            routing.already_copied(one.table, range);
+        }
+    }
+}
+
+fn range_of(layout: &RowLayout, from: &Bound, to: &Bound) -> Option<Range> {
+    let key = |bound: &Bound| match bound {
+        None => Some(None),
+        Some(parts) => layout.key_of(parts).map(Some),
+    };
+    Some(Range {
+        from: key(from)?,
+        to: key(to)?,
+    })
+}
+
 /// The copy of one table.
 pub struct TableCopy {
     context: Arc<Context>,
@@ -70,7 +93,7 @@ pub struct TableCopy {
 }
 
 impl TableCopy {
-    /// The copy of plan `table`, of which `done` was copied before.
+    /// The copy of plan `table`, of which `done` was copied before, and told to the routing as such: see [`told_of`].
     pub fn new(
         context: &Arc<Context>,
         table: usize,
@@ -106,7 +129,7 @@ impl TableCopy {
         };
         let row_bytes = original.data_bytes / original.estimated_rows.max(1);
         let done: Vec<&CopiedRange> = done.iter().filter(|d| d.table == table).collect();
-        let copy = Self {
+        Ok(Self {
             table,
             original: original.clone(),
             shadow: shadow.name.clone(),
@@ -119,29 +142,14 @@ impl TableCopy {
             most_rows: (CHUNK_BYTES / row_bytes.max(1)).clamp(FEWEST_ROWS, MOST_ROWS),
             fewest_rows: (FEWEST_BYTES / row_bytes.max(1)).max(FEWEST_ROWS),
             threads: AtomicU32::new(context.options.copy_threads),
-            left: Mutex::new(Left::after(done.clone())),
+            left: Mutex::new(Left::after(done)),
             context: Arc::clone(context),
-        };
-        for range in done {
-            context.progress.copied(table, range.rows);
-            if let Some(range) = copy.range(&range.from, &range.to) {
-                context.routing.already_copied(table, range);
-            }
-        }
-        Ok(copy)
+        })
     }
 
     /// The range as the routing compares it; `None` where it can't.
     fn range(&self, from: &Bound, to: &Bound) -> Option<Range> {
-        let layout = self.context.layouts[self.table].as_ref()?;
-        let key = |bound: &Bound| match bound {
-            None => Some(None),
-            Some(parts) => layout.key_of(parts).map(Some),
-        };
-        Some(Range {
-            from: key(from)?,
-            to: key(to)?,
-        })
+        range_of(self.context.layouts[self.table].as_ref()?, from, to)
     }
 
     /// Copies all that is left.

@@ -308,6 +308,76 @@ async fn a_cutover_comes_too_late_for_a_hold_that_has_timed_out() {
     }
 }
 
+/// A copy that another one keeps from its slot, or from the first swap, has not lost its turn to that one.
+#[tokio::test]
+async fn a_cutover_out_of_turn_names_the_one_that_has_the_turn_and_not_what_is_in_its_way() {
+    let fleet = Fleet::of(2).await;
+    let limited = json!({"cutover_policy": "parallel", "defer_cutover": true, "max_copies": 1});
+    let apply = fleet.submit(limited).await;
+    let [o1, o2] = apply.all();
+    let claim = fleet.run(o1).await;
+    fleet.fail_for_now(&claim).await;
+    fleet.run(o2).await;
+    let refusal = refused(50501, fleet.try_cutover(&apply, Value::Null).await);
+    let turn = format!("operation {o1} on d1 has the turn and is failed_retryable");
+    assert!(refusal.message.contains(&turn), "{refusal:?}");
+    fleet.cancel(&apply).await;
+
+    let fleet = Fleet::of(2).await;
+    let parked =
+        json!({"cutover_policy": "barrier", "defer_cutover": true, "cutover_gate": "all_parked"});
+    let apply = fleet.submit(parked).await;
+    let [o1, _] = apply.all();
+    fleet.hold(o1).await;
+    let refusal = refused(50501, fleet.try_cutover(&apply, Value::Null).await);
+    let turn = format!(
+        "operation {o1} on d1 has the turn and is waiting_for_cutover; ask when all have parked"
+    );
+    assert!(refusal.message.contains(&turn), "{refusal:?}");
+}
+
+/// Case 70: asking again is no new request, whatever else was asked for since.
+#[tokio::test]
+async fn a_cutover_is_asked_for_again_though_a_stop_is_pending() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.hold(o1).await;
+    fleet.run(o2).await;
+    let request = fleet.cutover(&apply).await;
+    fleet.report("operation_begin_cutover", &first).await;
+    assert_eq!(fleet.stop(&apply).await.status, "pending");
+    assert_eq!(fleet.cutover(&apply).await.request, request.request);
+}
+
+/// A driver beats for all of its leases: one row that somebody holds is no reason to keep the others waiting.
+#[tokio::test]
+async fn a_hold_that_has_timed_out_while_its_apply_is_held_keeps_no_beat_waiting() {
+    let fleet = Fleet::of(1).await;
+    let deferred = json!({"defer_cutover": true, "defer_timeout_seconds": 900});
+    let apply = fleet.submit(deferred).await;
+    let claim = fleet.hold(apply.operations[0]).await;
+    fleet.age(claim.operation, 901).await;
+    let mut holder = fleet.session().await;
+    for held in ["apply", "driver"] {
+        let lock = format!("BEGIN; SELECT * FROM {held} FOR UPDATE");
+        holder.run(&lock).await.expect("somebody's lock");
+        let mut driver = fleet.session().await;
+        driver
+            .run("SET innodb_lock_wait_timeout = 1")
+            .await
+            .expect("a setting");
+        let beat = driver
+            .heartbeat(&claim, Value::Null, Value::Null)
+            .await
+            .expect("no wait for the lock");
+        let told = if held == "apply" { "none" } else { "cancel" };
+        assert_eq!(beat.directive, told, "{held}");
+        holder.run("ROLLBACK").await.expect("let go");
+    }
+}
+
 /// A later one that has timed out is no reason to refuse the swap of the one that has the turn.
 #[tokio::test]
 async fn a_cutover_of_one_is_bound_though_a_later_hold_has_timed_out() {

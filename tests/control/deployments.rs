@@ -28,6 +28,30 @@ async fn a_deployment_in_use_cannot_be_removed() {
     assert_eq!(fleet.states(&apply).await, ["cancelled"]);
 }
 
+/// Nobody can clean up on a server that is gone, and its apply would hold its tables everywhere.
+#[tokio::test]
+async fn a_clean_up_that_fails_again_and_again_is_given_up_with_its_deployment() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({})).await;
+    let operation = apply.operations[0];
+    let mut claim = fleet.run(operation).await;
+    fleet.cancel(&apply).await;
+    for attempt in 1..=3 {
+        fleet
+            .refuses(50501, "deployment_remove", arguments!["d1"])
+            .await;
+        assert_eq!(fleet.states(&apply).await, ["cancelling"], "{attempt}");
+        assert_eq!(fleet.fail_for_now(&claim).await, "cancelling");
+        if attempt < 3 {
+            fleet.age(operation, 600).await;
+            claim = fleet.claim_copy("driver").await.expect("the clean-up");
+        }
+    }
+    fleet.call("deployment_remove", arguments!["d1"]).await;
+    assert_eq!(fleet.states(&apply).await, ["failed"]);
+    assert_eq!(fleet.apply_state(&apply).await, "failed");
+}
+
 #[tokio::test]
 async fn a_position_is_held_by_one_deployment() {
     let fleet = Fleet::of(2).await;

@@ -219,6 +219,28 @@ async fn two_windows(fleet: &Fleet) -> (Apply, [Claim; 2]) {
     (apply, [first, second])
 }
 
+#[tokio::test]
+async fn a_skip_that_is_asked_for_again_ends_the_window_that_has_opened_since() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.swap(o1).await;
+    let second = fleet.cut_over(o2).await;
+    let skip = fleet.skip_revert(&apply).await;
+    assert_eq!(fleet.swapped(&second).await, "revert_window");
+    assert_eq!(fleet.directive(&second).await, "none");
+
+    let again = fleet.skip_revert(&apply).await;
+
+    assert_eq!(again.request, skip.request);
+    for claim in [&first, &second] {
+        assert_eq!(fleet.directive(claim).await, "skip_revert");
+        assert_eq!(fleet.report("operation_complete", claim).await, "completed");
+    }
+    assert_eq!(fleet.request_status(&skip).await, "done");
+}
+
 async fn outcome(fleet: &Fleet, request: &Answer) -> String {
     let query = "SELECT r.outcome FROM control_request_log AS r WHERE r.request_id = ?";
     let mut outcomes = fleet

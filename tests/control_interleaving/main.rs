@@ -472,7 +472,8 @@ async fn a_lease_begins_and_is_renewed_when_its_call_is_through_not_when_it_bega
 async fn a_command_that_is_killed_half_way_has_written_nothing() {
     let mut stage = Stage::set(3, r#"{"cutover_policy": "parallel"}"#).await;
     let (apply, second) = (stage.apply, stage.operations[1]);
-    let trace = "SELECT (SELECT COUNT(*) FROM event) + (SELECT COUNT(*) FROM control_request) + (SELECT COUNT(*) FROM apply)";
+    let trace = "SELECT (SELECT COUNT(*) FROM event) + (SELECT COUNT(*) FROM control_request) + (SELECT COUNT(*) FROM apply) \
+                      + (SELECT COUNT(*) FROM deployment WHERE host = 'elsewhere')";
     let before = stage.count(trace).await;
     for (lock, call) in [
         (
@@ -482,6 +483,10 @@ async fn a_command_that_is_killed_half_way_has_written_nothing() {
         (
             "SELECT apply_id FROM table_hold WHERE deployment = 'd3' AND schema_name = 'shop' AND table_name = 'parts'".to_owned(),
             "CALL apply_submit('shop', 'ALTER TABLE parts ADD COLUMN c INT', '{\"name\": \"parts\"}')".to_owned(),
+        ),
+        (
+            format!("SELECT operation_id FROM operation_live WHERE operation_id = {second}"),
+            "CALL deployment_register('d2', 2, 'elsewhere', 3306, '{\"zone\": \"b\"}')".to_owned(),
         ),
     ] {
         let holder = stage.hold(&lock).await;

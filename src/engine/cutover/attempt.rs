@@ -99,7 +99,7 @@ impl Cutover<'_> {
             if started.elapsed() > self.options.cutover_give_up_after() {
                 return Err(EngineError::retryable(format!(
                     "the cutover gave way {attempts} times in {} s, last because {reason}; it is \
-                     tried again, or allow it with kill_blockers_after_seconds",
+                     tried again (a submit with the engine option kill_blockers_after_seconds ends such sessions)",
                     started.elapsed().as_secs()
                 )));
             }

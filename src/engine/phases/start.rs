@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::binlog::rows::RowLayout;
 use crate::engine::context::{Context, Halt};
-use crate::engine::copy::indexes;
+use crate::engine::copy::{self, indexes};
 use crate::engine::plan::{self, constraint_names, filler};
 use crate::engine::preflight::server_fit::{check_order, check_position};
 use crate::engine::revert::way_back;
@@ -65,8 +65,9 @@ impl Engine {
                 routing.stays_unique(table);
             }
         }
-        if head.stage > Stage::Copy {
-            (0..layouts.len()).for_each(|table| routing.complete(table));
+        match head.stage > Stage::Copy {
+            true => (0..layouts.len()).for_each(|table| routing.complete(table)),
+            false => copy::told_of(&routing, &layouts, &self.copied),
         }
         // The former driver had caught up before it compared, and nobody compares again.
         if head.stage > Stage::Verify {
@@ -95,10 +96,8 @@ impl Engine {
             context.progress.warn(warning);
         }
         // Rows that a former driver copied count as copied before the first report.
-        if head.stage > Stage::Copy {
-            for range in &self.copied {
-                context.progress.copied(range.table, range.rows);
-            }
+        for range in &self.copied {
+            context.progress.copied(range.table, range.rows);
         }
         self.running = Some(started);
         Ok(true)

@@ -96,7 +96,10 @@ pub fn warnings(plans: &[TablePlan]) -> Vec<String> {
     let mut found = Vec::new();
     for forward in plans {
         if forward.way != Way::Copy {
-            found.push(no_former_table(forward));
+            found.push(format!(
+                "no revert window stays open, not for the other statements either: {}",
+                no_former_table(forward)
+            ));
             continue;
         }
         let (Some(original), Some(shadow)) = (&forward.original, &forward.shadow) else {
