@@ -111,3 +111,28 @@ async fn a_copy_that_is_dropped_behind_a_swap_that_gave_way_is_told_for_what_it_
     engine.close().await;
     assert_eq!(db.tables().await.into_iter().collect::<Vec<_>>(), ["t"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_somebody_else_has_created_meanwhile_is_not_taken_for_the_one_asked_for() {
+    let mut db = Deployment::fresh().await;
+    let asked = [
+        ("CREATE TABLE t (a INT PRIMARY KEY)", false),
+        ("CREATE TABLE IF NOT EXISTS t (a INT PRIMARY KEY)", true),
+    ];
+    for (statement, may_be_there) in asked {
+        let (mut engine, _lease) = deployment::copied(&db, db.job(&[statement])).await;
+        db.run("CREATE TABLE t (b VARCHAR(10))").await;
+        let done = engine.cut_over().await;
+        match may_be_there {
+            true => assert!(done.is_ok(), "{done:?}"),
+            false => {
+                let error = done.expect_err("it is another table");
+                assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+                assert!(error.message().contains("already exists"), "{error}");
+            }
+        }
+        engine.give_up().await.expect("the end");
+        engine.close().await;
+        db.run("DROP TABLE t").await;
+    }
+}

@@ -166,3 +166,57 @@ async fn the_failure_after_the_last_retry_leaves_nothing_behind() {
     let error = fails_at_its_cutover(no_retry, engine, held).await;
     assert!(error.contains("gave way"), "{error}");
 }
+
+/// `cancelled` would say that nothing was changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_behind_a_statement_that_was_executed_says_so() {
+    let mut fleet = Fleet::of(1).await;
+    let server = fleet.servers[0].administrator().clone();
+    let mut session = server.connect().await.expect("a session");
+    for statement in [
+        "CREATE DATABASE shop",
+        "USE shop",
+        "CREATE TABLE legacy (id INT PRIMARY KEY)",
+        "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
+        "INSERT INTO orders VALUES (1, 1), (2, 2)",
+        "START TRANSACTION",
+        "SELECT * FROM orders",
+    ] {
+        session.execute(statement).await.expect(statement);
+    }
+    let change = [
+        "DROP TABLE legacy",
+        "ALTER TABLE orders MODIFY amount BIGINT",
+    ];
+    let engine = serde_json::json!({"cutover_lock_wait_ms": 100, "cutover_give_up_seconds": 1});
+    let apply = fleet
+        .submit("shop", &change, serde_json::json!({"engine": engine}))
+        .await;
+    let driver = fleet.start_driver("lone");
+    eventually("the swap gives way for good", PATIENCE, async || {
+        fleet.states(apply).await[0].0 == "failed_retryable"
+    })
+    .await;
+    fleet.command("apply_cancel", apply).await;
+    eventually("it is over", PATIENCE, async || {
+        fleet.states(apply).await[0].0 == "failed"
+    })
+    .await;
+    driver.end().await;
+    let error = fleet.states(apply).await.remove(0).1.unwrap_or_default();
+    assert!(
+        error.contains("in force are its statements 1;") && error.contains("drop0"),
+        "{error}"
+    );
+    session.execute("COMMIT").await.expect("its end");
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT CAST(TABLE_NAME AS CHAR) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' ORDER BY 1",
+    )
+    .fetch_all(&mut session)
+    .await
+    .expect("tables");
+    assert!(
+        tables.len() == 2 && tables[0].contains("drop0") && tables[1] == "orders",
+        "{tables:?}"
+    );
+}

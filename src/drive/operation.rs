@@ -161,8 +161,17 @@ impl Execution<'_> {
                 self.report(Report::Reverted).await
             }
             Phase::CleanUp => {
-                engine.remove_artifacts().await?;
-                self.report(Report::Cancelled).await
+                let in_force = engine.in_force().await?;
+                engine.give_up().await?;
+                match in_force {
+                    None => self.report(Report::Cancelled).await,
+                    // "Cancelled" would say that nothing was changed.
+                    Some(what) => {
+                        let message = format!("the cancel came too late for all of it: {what}");
+                        self.report_failure(&message, false).await?;
+                        Ok(Next::End(End::Reported))
+                    }
+                }
             }
         }
     }
@@ -344,7 +353,7 @@ impl Execution<'_> {
             // Where it was only not confirmed in time it is ours still: whoever asks next may have it.
             return self.release().await;
         }
-        let (message, is_retryable) = match &trouble {
+        let (mut message, is_retryable) = match &trouble {
             Trouble::Engine(error) => (
                 error.message(),
                 match error.kind() {
@@ -372,8 +381,11 @@ impl Execution<'_> {
         let mut engine = engine;
         // What nobody will resume is taken away.
         let is_over = !is_retryable && matches!(phase, Phase::Copy | Phase::Hold | Phase::Swap);
-        if is_over {
-            give_up(engine.take()).await;
+        if is_over && let Some(mut engine) = engine.take() {
+            if let Ok(Some(what)) = engine.in_force().await {
+                message.push_str(&format!("; {what}"));
+            }
+            give_up(Some(engine)).await;
         }
         let is_unknown =
             matches!(&trouble, Trouble::Engine(error) if error.kind() == ErrorKind::SwapUnknown);
@@ -384,24 +396,7 @@ impl Execution<'_> {
             }
             return self.release().await;
         }
-        let claim = self.claim;
-        let reported = self
-            .work
-            .sessions
-            .persist(
-                "fail",
-                &(claim, &message, is_retryable),
-                |session, (claim, message, is_retryable)| {
-                    Box::pin(control::operation_fail(
-                        session,
-                        claim.operation_id,
-                        &claim.lease_token,
-                        message,
-                        *is_retryable,
-                    ))
-                },
-            )
-            .await;
+        let reported = self.report_failure(&message, is_retryable).await;
         match (reported, engine) {
             (Err(error), engine) => {
                 warn!(%error, "the failure could not be reported");
@@ -421,6 +416,30 @@ impl Execution<'_> {
             (Ok(_), Some(engine)) => engine.close().await,
             (Ok(_), None) => {}
         }
+    }
+
+    async fn report_failure(
+        &self,
+        message: &str,
+        is_retryable: bool,
+    ) -> Result<State, ControlError> {
+        let claim = self.claim;
+        self.work
+            .sessions
+            .persist(
+                "fail",
+                &(claim, message, is_retryable),
+                |session, (claim, message, is_retryable)| {
+                    Box::pin(control::operation_fail(
+                        session,
+                        claim.operation_id,
+                        &claim.lease_token,
+                        message,
+                        *is_retryable,
+                    ))
+                },
+            )
+            .await
     }
 
     async fn release(&self) {

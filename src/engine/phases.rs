@@ -11,7 +11,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::context::{Halt, must_halt};
 use super::copy::{TableCopy, indexes};
-use super::names::Owner;
+use super::names::{Artifact, ArtifactKind, Owner};
 use super::options::Options;
 use super::preflight::lossy;
 use super::session::{Session, Sessions};
@@ -165,6 +165,43 @@ impl Engine {
             true => self.finish().await,
             false => self.remove_artifacts().await,
         }
+    }
+
+    /// What of a change is in force that does not come to its end, in words; `None` for nothing. Before anything is removed.
+    pub async fn in_force(&mut self) -> Result<Option<String>, EngineError> {
+        let record = self.fence.read_swap(&mut self.control).await?;
+        let Some(record) = record.filter(|record| !record.reverting) else {
+            return Ok(None);
+        };
+        let steps = record.steps.iter().filter(|step| step.done);
+        let mut numbers: Vec<u32> = steps.map(|step| step.position + 1).collect();
+        if self.was_swapped().await? {
+            numbers.extend(record.tables.iter().map(|table| table.position + 1));
+        }
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        numbers.sort_unstable();
+        let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+        let schema = self.job.schema_name.clone();
+        let owner = self.sessions.owner().clone();
+        let left = artifact::of_operation(&mut self.control, &schema, &owner).await?;
+        let dropped: Vec<String> = left
+            .iter()
+            .filter(|artifact| matches!(artifact.kind, ArtifactKind::Holding { .. }))
+            .map(Artifact::quoted)
+            .collect();
+        let dropped = match dropped.is_empty() {
+            true => String::new(),
+            false => format!(
+                "; what was dropped is kept for a while, and RENAME TABLE brings it back: {}",
+                dropped.join(", ")
+            ),
+        };
+        Ok(Some(format!(
+            "in force are its statements {}{dropped}",
+            numbers.join(", ")
+        )))
     }
 
     /// Drops what this installation has left on the deployment and whose time has come: old tables in their holding

@@ -143,8 +143,10 @@ impl Step<'_> {
         let now = now.as_deref().map(digest).transpose()?;
         if now == step.before {
             // Where nothing changes, nothing is lost by executing it again; a CREATE TABLE IF NOT EXISTS
-            // of a table that is there has nothing to do.
-            return Ok(self.plan.way == Way::Create && now.is_some());
+            // of a table that is there has nothing to do. Without these words it is refused then: somebody else made that table.
+            let may_be_there =
+                matches!(self.statement()?, Statement::Create(create) if create.if_not_exists);
+            return Ok(may_be_there && now.is_some());
         }
         if now == step.after || step.after.is_none() {
             return Ok(true);
