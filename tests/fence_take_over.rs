@@ -5,7 +5,7 @@ mod support;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::engine::ErrorKind;
-use lockkeeper::engine::names::Role;
+use lockkeeper::engine::names::{Owner, Role};
 use lockkeeper::engine::session::Sessions;
 use lockkeeper::engine::state::artifact;
 use lockkeeper::engine::state::fence::{Fence, SwapRecord};
@@ -173,4 +173,45 @@ async fn tables_are_removed_when_they_are_due_and_only_those_of_the_installation
     let left = db.tables().await;
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(left.iter().any(|name| name.contains("_drop1_")));
+}
+
+/// Its driver was killed, or somebody had the old table open when it was to be put aside.
+#[tokio::test]
+async fn what_a_finished_operation_has_left_is_ended_by_whoever_comes_next() {
+    let mut db = Deployment::fresh().await;
+    let sessions = db.sessions(1);
+    let mut session = sessions.open().await.unwrap();
+    let owner = db.owner(1);
+    let fence = Fence::take_over(&sessions, &mut session, &db.schema)
+        .await
+        .unwrap();
+    let old = owner.table(Role::Old(0));
+    let checkpoint = owner.artifact("checkpoint");
+    db.run(&format!(
+        "CREATE TABLE `{old}` (id INT PRIMARY KEY); CREATE TABLE `{checkpoint}` (id INT PRIMARY KEY)"
+    ))
+    .await;
+    let of_another = Owner {
+        operation_id: 8,
+        ..owner.clone()
+    };
+    let sessions = Sessions::new(db.target(), of_another, TestLease::held());
+    let mut next = sessions.open().await.unwrap();
+    let mut end = async |db: &mut Deployment| {
+        artifact::remove_due(&mut next, &db.installation)
+            .await
+            .unwrap();
+        db.tables().await
+    };
+    assert_eq!(end(&mut db).await.len(), 3, "it goes on");
+    fence.finish(&mut session, 3600).await.unwrap();
+    assert_eq!(end(&mut db).await.len(), 3, "its driver is there");
+    session.close().await;
+    let left = end(&mut db).await;
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.iter().any(|name| name.contains("_drop0_")), "{left:?}");
+    assert!(
+        !left.contains(&old) && !left.contains(&checkpoint),
+        "{left:?}"
+    );
 }

@@ -136,17 +136,26 @@ pub async fn hold_tables(
         }
         let name = holding_name(session, owner, position, after_seconds).await?;
         fail_point::at("artifact.hold.before");
-        session
-            .run(&format!(
-                "RENAME TABLE {} TO {}",
-                artifact.quoted(),
-                quote_table(schema, &name)
-            ))
-            .await
-            .map_err(EngineError::while_doing("putting the old table aside"))?;
+        put_aside(session, &artifact, &name).await?;
         fail_point::at("artifact.hold.after");
     }
     Ok(())
+}
+
+async fn put_aside(
+    session: &mut Session,
+    artifact: &Artifact,
+    name: &str,
+) -> Result<(), EngineError> {
+    session
+        .run(&format!(
+            "RENAME TABLE {} TO {}",
+            artifact.quoted(),
+            quote_table(&artifact.schema, name)
+        ))
+        .await
+        .map(drop)
+        .map_err(EngineError::while_doing("putting the old table aside"))
 }
 
 /// Drops the operation's working tables of the owner's epoch; for a cancel, and after a finish.
@@ -211,18 +220,29 @@ pub async fn remove_due(session: &mut Session, installation: &str) -> Result<usi
         .await
         .map_err(EngineError::while_doing("asking for the server's time"))?;
     let mut removed = 0;
-    let mut failed = None;
-    for artifact in list(session.connection()).await? {
+    let mut failed = end_finished(session, installation).await?;
+    let all = list(session.connection()).await?;
+    for artifact in &all {
+        // A fence tells that its operation was finished, as long as anything of it is left.
+        let has_more = || {
+            let mut others = all.iter().filter(|one| one.schema == artifact.schema);
+            others.any(|one| {
+                one.installation == installation
+                    && one.operation_id == artifact.operation_id
+                    && matches!(one.kind, ArtifactKind::Working { .. })
+            })
+        };
         let is_due = artifact.installation == installation
             && match &artifact.kind {
                 ArtifactKind::Holding { due, .. } => *due <= now,
-                ArtifactKind::Fence => fence_due(session.connection(), &artifact)
+                ArtifactKind::Fence if has_more() => false,
+                ArtifactKind::Fence => fence_due(session.connection(), artifact)
                     .await?
                     .is_some_and(|due| due <= now),
                 ArtifactKind::Working { .. } => false,
             };
         if is_due {
-            match remove(session, &artifact).await {
+            match remove(session, artifact).await {
                 Ok(()) => removed += 1,
                 // One that is in use, or that this account may not drop, does not keep the others.
                 Err(error) if error.server_number().is_some() => {
@@ -233,6 +253,66 @@ pub async fn remove_due(session: &mut Session, installation: &str) -> Result<usi
         }
     }
     failed.map_or(Ok(removed), Err)
+}
+
+/// Does what is left to do of finished operations, whose driver was killed meanwhile, or met an old table that somebody else had
+/// open: that one goes to its holding name, the rest is dropped. The first that could not be done is returned.
+async fn end_finished(
+    session: &mut Session,
+    installation: &str,
+) -> Result<Option<EngineError>, EngineError> {
+    let mut failed = None;
+    let all = list(session.connection()).await?;
+    let ours = |artifact: &&Artifact| artifact.installation == installation;
+    for fence in all.iter().filter(ours) {
+        let ArtifactKind::Fence = fence.kind else {
+            continue;
+        };
+        let left: Vec<(&Artifact, u64, &str)> = all
+            .iter()
+            .filter(|one| one.installation == installation && one.schema == fence.schema)
+            .filter(|one| one.operation_id == fence.operation_id)
+            .filter_map(|one| match &one.kind {
+                ArtifactKind::Working { epoch, rest } => Some((one, *epoch, rest.as_str())),
+                ArtifactKind::Fence | ArtifactKind::Holding { .. } => None,
+            })
+            .collect();
+        if left.is_empty() {
+            continue;
+        }
+        let Some(due) = fence_due(session.connection(), fence).await? else {
+            continue;
+        };
+        for (artifact, epoch, rest) in left {
+            let owner = Owner {
+                installation: installation.to_owned(),
+                operation_id: artifact.operation_id,
+                epoch,
+            };
+            if !registered(session, &owner.sessions_prefix(epoch))
+                .await?
+                .is_empty()
+            {
+                continue;
+            }
+            // After a way back the changed table is the one that holds what the application wrote.
+            let table = rest.strip_suffix("_old").or(rest.strip_suffix("_new"));
+            let position = table.and_then(|position| position.parse().ok());
+            let done = match position {
+                Some(position) => {
+                    put_aside(session, artifact, &owner.holding(position, &due)).await
+                }
+                None => remove(session, artifact).await,
+            };
+            match done {
+                Err(error) if error.server_number().is_some() => {
+                    failed.get_or_insert(error);
+                }
+                done => done?,
+            }
+        }
+    }
+    Ok(failed)
 }
 
 /// From when on (`yyyymmddhhmmss`, UTC) a fence may go: it stays for a while after its operation's end. `None` before that, and
