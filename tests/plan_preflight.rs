@@ -34,6 +34,12 @@ async fn what_hangs_on_a_table_can_forbid_a_copy() {
             Some("would become a MyISAM table"),
         ),
         ("ALTER TABLE parent MODIFY n BIGINT", Some("to_parent")),
+        // The server would let it pass, and refuse each write from then on.
+        (
+            "ALTER TABLE watched RENAME COLUMN n TO m",
+            Some("trigger `watcher` uses it"),
+        ),
+        ("ALTER TABLE watched ADD COLUMN m INT", None),
         ("ALTER TABLE child MODIFY n BIGINT", None),
         ("ALTER TABLE child ADD COLUMN c INT", None),
         ("ALTER TABLE child DROP FOREIGN KEY to_parent", None),
@@ -76,6 +82,22 @@ async fn what_hangs_on_a_table_can_forbid_a_copy() {
             (refused, _) => panic!("{statement}: {refused:?} instead of {expected:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_child_that_an_apply_creates_comes_behind_the_copy_of_its_parent() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE parent (id INT PRIMARY KEY, n INT)")
+        .await;
+    let create =
+        "CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id))";
+    let copy = "ALTER TABLE parent MODIFY n BIGINT";
+    let refused = refusal(&mut db, &[create, copy], NONE).await;
+    assert!(
+        refused.is_some_and(|text| text.contains("put it behind that one")),
+        "the key would follow the old table"
+    );
+    assert_eq!(refusal(&mut db, &[copy, create], NONE).await, None);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod moments;
 pub mod privilege;
 mod rehearsal;
 pub mod server_fit;
+mod triggers;
 
 use super::conversion::key_order::not_comparable;
 use super::conversion::staging::{Extras, Staging};
@@ -14,10 +15,11 @@ use super::session::Session;
 use super::session::user::UserSettings;
 use super::syntax::quote_table;
 use super::syntax::statement::Statement;
+use super::syntax::token::Dialect;
 use super::table::foreign_key::ForeignKey;
 use super::table::surroundings::Surroundings;
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
-use super::{EngineError, Job, plan};
+use super::{EngineError, Job, JobTask, plan};
 use crate::server_error;
 
 /// Checks the server, the account and the tables, decides the way of each statement, and checks
@@ -67,7 +69,11 @@ pub async fn plan(
             return Err(error);
         }
     };
-    match for_their_ways(session, job, owner, &options, &user, &plans).await {
+    let fit = match children_come_later(job, &parsed, &plans, &user) {
+        Ok(()) => for_their_ways(session, job, owner, &options, &user, &plans).await,
+        refused => refused,
+    };
+    match fit {
         Ok(()) => {
             for plan in &mut plans {
                 plan.guarded = lossy::guarded(&options.allow_lossy, plan);
@@ -79,6 +85,40 @@ pub async fn plan(
             Err(refusal)
         }
     }
+}
+
+/// A table that an earlier statement creates with a foreign key to one that is copied would point at the old table.
+fn children_come_later(
+    job: &Job,
+    parsed: &[(JobTask, Statement)],
+    plans: &[TablePlan],
+    user: &UserSettings,
+) -> Result<(), EngineError> {
+    let dialect = Dialect::of_sql_mode(&user.sql_mode);
+    for (task, statement) in parsed {
+        let Statement::Create(create) = statement else {
+            continue;
+        };
+        for (schema, parent) in create.parents(&job.schema_name, dialect) {
+            let copy = plans.iter().find(|plan| {
+                let is_parent = plan
+                    .original
+                    .as_ref()
+                    .is_some_and(|o| o.schema == schema && o.name == parent);
+                is_parent && plan.way == Way::Copy && plan.task.position > task.position
+            });
+            if let Some(copy) = copy {
+                return Err(EngineError::permanent(format!(
+                    "statement {} creates a foreign key to {}, which statement {} copies: the key would follow the old table; \
+                     put it behind that one",
+                    task.number(),
+                    quote_table(&schema, &parent),
+                    copy.task.number()
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One that the server does not take would stop the copy for good.
@@ -113,6 +153,12 @@ async fn for_their_ways(
         server_fit::check_filters(session, &job.schema_name).await?;
     }
     for plan in plans {
+        if let (Way::Instant | Way::InPlaceMetadata, Some(before)) = (plan.way, &plan.original) {
+            let after = plan::definition_on_trial(session, job, owner, user, plan).await?;
+            if let Some(after) = after {
+                triggers::check(session, plan.task.number(), before, &after).await?;
+            }
+        }
         let (Way::Copy, Some(original)) = (plan.way, &plan.original) else {
             continue;
         };
