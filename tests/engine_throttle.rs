@@ -104,6 +104,8 @@ async fn a_query_that_fails_later_is_a_reason_to_wait_and_what_cannot_be_asked_i
     for limits in [
         json!({ "replica_lag": 5 }),
         json!({ "query": "SELECT nothing FROM nowhere.at_all" }),
+        json!({ "query": "SELECT 0; DELETE FROM orders" }),
+        json!({ "query": "SELECT 0 /*! ; DELETE FROM orders */" }),
     ] {
         let mut db = Deployment::fresh().await;
         filled(&mut db).await;

@@ -78,6 +78,17 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
    AND l.next_attempt_at IS NOT NULL
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', w.operation_id, ' on ', w.deployment),
+       CONCAT('it waits: ', w.reason),
+       CONCAT('is the server up, and reached from where its driver runs? lockkeeper doctor --deployment ', w.deployment),
+       w.apply_id
+  FROM (SELECT l.operation_id, l.apply_id, l.deployment, l.progress->>'$.throttled_by' AS reason
+          FROM operation_live AS l
+         WHERE l.lease_token IS NOT NULL) AS w
+ -- Drivers begin with these words where a server does not answer.
+ WHERE w.reason LIKE 'the deployment does not answer%'
+UNION ALL
+SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),
        CONCAT(r.command, ' has been pending for ', TIMESTAMPDIFF(SECOND, r.requested_at, UTC_TIMESTAMP(6)), ' s'),
        'lease_status says which driver has to carry it out, operation_status.error what holds it up; where no driver runs, start one',

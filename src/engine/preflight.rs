@@ -15,7 +15,7 @@ use super::session::Session;
 use super::session::user::UserSettings;
 use super::syntax::quote_table;
 use super::syntax::statement::Statement;
-use super::syntax::token::Dialect;
+use super::syntax::token::{Dialect, tokens};
 use super::table::foreign_key::ForeignKey;
 use super::table::surroundings::Surroundings;
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
@@ -123,6 +123,17 @@ fn children_come_later(
 
 /// One that the server does not take would stop the copy for good.
 async fn throttle_query(session: &mut Session, query: &str) -> Result<(), EngineError> {
+    let words = tokens(query, Dialect::of_sql_mode("")).map_err(|error| {
+        EngineError::permanent(format!(
+            "the engine option throttle.query is refused: {error}"
+        ))
+    })?;
+    let ends = words.iter().position(|word| word.is_mark(';'));
+    if ends.is_some_and(|at| at + 1 < words.len()) {
+        return Err(EngineError::permanent(
+            "the engine option throttle.query is refused: there is more than one statement in it; one SELECT is enough",
+        ));
+    }
     let doing = || EngineError::while_doing("trying the throttle's query");
     let begin = "SET SESSION max_execution_time = 3000; START TRANSACTION READ ONLY";
     session.run(begin).await.map_err(doing())?;

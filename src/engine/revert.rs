@@ -17,7 +17,7 @@ use super::binlog::rows::RowLayout;
 use super::context::{Context, Halt, lease_is_lost};
 use super::conversion::staging::Extras;
 use super::conversion::types::same_type;
-use super::cutover::swap::SwapOutcome;
+use super::cutover::swap::{self, SwapOutcome};
 use super::cutover::{Cutover, Direction};
 use super::error::ErrorKind;
 use super::names::Role;
@@ -26,6 +26,7 @@ use super::state::checkpoint::{Found, run};
 use super::stream::apply::Pace;
 use super::stream::routing::Routing;
 use super::stream::running::{Flow, Running};
+use super::syntax::quote_table;
 use super::table::original::difference;
 use super::table::{TablePlan, Way, catalog};
 use super::throttle::adaptive::AdaptiveThrottle;
@@ -331,6 +332,9 @@ impl Engine {
             }
             Some(SwapOutcome::Swapped | SwapOutcome::NotSwapped) | None => {}
         }
+        if !reverting {
+            self.former_tables_are_there(&plans).await?;
+        }
         self.start_reverse().await?;
         let Some(running) = &self.running else {
             return Err(EngineError::permanent("nothing was copied").into());
@@ -343,6 +347,22 @@ impl Engine {
         }
         let swapped = self.swap_with_rest(&plans, Direction::Back).await?;
         tracing::info!(?swapped, "swapped back");
+        Ok(())
+    }
+}
+
+impl Engine {
+    async fn former_tables_are_there(&mut self, plans: &[TablePlan]) -> Result<(), EngineError> {
+        let owner = self.sessions.owner().clone();
+        for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
+            let former = owner.table(Role::Old(plan.task.position));
+            if !swap::exists(&mut self.control, &self.job.schema_name, &former).await? {
+                return Err(EngineError::permanent(format!(
+                    "there is no way back: {} was dropped or renamed by somebody; submit the opposite change",
+                    quote_table(&self.job.schema_name, &former)
+                )));
+            }
+        }
         Ok(())
     }
 }

@@ -37,6 +37,32 @@ async fn health_says_what_is_wrong_and_nothing_when_all_is_well() {
     assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
 }
 
+/// Its lease is kept alive and nothing has failed.
+#[tokio::test]
+async fn health_tells_of_a_deployment_that_does_not_answer_its_driver() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({})).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    let problems = "SELECT CONCAT_WS(' | ', h.severity, h.problem, h.remedy) FROM health AS h";
+    for (reason, is_told) in [
+        ("replica lag of 12 s", false),
+        (
+            "the deployment does not answer the binlog stream (silent for 10s), which is opened again and again",
+            true,
+        ),
+    ] {
+        let progress = json!({"phase": "copy", "throttled_by": reason});
+        fleet.tell(&claim, progress, Value::Null).await;
+        let found = fleet.sql().await.texts(problems, &[]).await;
+        assert_eq!(found.len(), usize::from(is_told), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .all(|line| line.contains(reason) && line.contains("doctor --deployment d1"))
+        );
+    }
+}
+
 /// What waits while drivers live that may take it waits for them, not for somebody to start one.
 #[tokio::test]
 async fn health_tells_a_queue_from_a_deployment_that_no_driver_serves() {

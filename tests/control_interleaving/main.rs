@@ -486,7 +486,7 @@ async fn a_command_that_is_killed_half_way_has_written_nothing() {
         ),
         (
             format!("SELECT operation_id FROM operation_live WHERE operation_id = {second}"),
-            "CALL deployment_register('d2', 2, 'elsewhere', 3306, '{\"zone\": \"b\"}')".to_owned(),
+            "CALL deployment_register('d1', 1, 'elsewhere', 3306, '{\"zone\": \"b\"}')".to_owned(),
         ),
     ] {
         let holder = stage.hold(&lock).await;

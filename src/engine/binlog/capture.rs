@@ -31,6 +31,9 @@ const PART_BYTES: usize = 128 << 10;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// What is told of such a one begins with this: the view `health` knows it by these words.
+const SILENT: &str = "the deployment does not answer";
+
 /// Connecting takes no longer than this.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
@@ -199,7 +202,7 @@ impl Reader {
                     }
                     self.is_broken = true;
                     (self.tell)(Some(format!(
-                        "the deployment does not answer the binlog stream ({why}), which is opened again and again"
+                        "{SILENT} the binlog stream ({why}), which is opened again and again"
                     )));
                     // It is told when it begins; whether a server is gone is told by others, too.
                     match failures {
@@ -405,5 +408,15 @@ async fn connect(target: &Target) -> Result<Conn, mysql_async::Error> {
             Conn::new(plain).await
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn health_knows_a_silent_deployment_by_our_words() {
+        let health = include_str!("../../../sql/views/health.sql");
+        let known = format!("LIKE '{}%'", super::SILENT);
+        assert!(health.contains(&known), "{known}");
     }
 }
