@@ -197,4 +197,6 @@ pub struct Engine {
     copied: Vec<checkpoint::CopiedRange>,
     /// The end of the revert window was told once.
     window_told: bool,
+    /// A swap was begun, and nobody knows what became of it.
+    is_unsettled: bool,
 }

@@ -58,7 +58,18 @@ async fn rows_that_come_after_a_swap_that_failed_at_its_rename_are_carried() {
         ))
         .await;
         let engine = match is_another_driver {
-            false => engine,
+            // As after a restart of the server.
+            false => {
+                let prefix = db.owner(1).sessions_prefix(1);
+                for number in 0..8 {
+                    let id = format!("SELECT COALESCE(IS_USED_LOCK('{prefix}{number}'), 0)");
+                    let id = db.text(&id).await;
+                    if id != "0" {
+                        db.run(&format!("KILL {id}")).await;
+                    }
+                }
+                engine
+            }
             true => {
                 engine.abandon();
                 let next = Job {

@@ -111,6 +111,8 @@ pub struct Claim {
     pub port: u16,
     pub schema_name: String,
     pub state: State,
+    /// Another driver was at this work, and has not come to its end.
+    pub is_recovery: bool,
     pub lease_token: LeaseToken,
     pub lease_epoch: u64,
     pub tasks: Vec<Task>,
@@ -128,6 +130,9 @@ impl Claim {
             port: row.try_get("port")?,
             schema_name: row.try_get("schema_name")?,
             state: State::read(row)?,
+            // As SPEC.md section 3 has it: recovery changes no state.
+            is_recovery: row.try_get::<String, _>("previous_state")?
+                == row.try_get::<String, _>("state")?,
             lease_token: LeaseToken(row.try_get("lease_token")?),
             lease_epoch: row.try_get("lease_epoch")?,
             tasks: row.try_get::<sqlx::types::Json<Vec<Task>>, _>("tasks")?.0,

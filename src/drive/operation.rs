@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::{Instrument as _, error, error_span, info, warn};
 
 use super::Work;
@@ -13,11 +14,16 @@ use super::metrics;
 use crate::control::{
     self, Claim, ControlError, Decision, ErrorCode, Report, State, operation_report,
 };
-use crate::engine::{Engine, EngineError, ErrorKind, Job, JobTask, LeaseHolder, Outcome, Swapped};
+use crate::engine::{
+    Engine, EngineError, ErrorKind, Job, JobTask, LeaseHolder, Outcome, Progress, Swapped,
+};
 
 /// How long a swap that is not settled is looked into before the operation is given to whoever asks next.
 const UNKNOWN_SWAP_LOOKS: u32 = 10;
 const UNKNOWN_SWAP_WAIT: Duration = Duration::from_secs(2);
+
+/// A failure is not kept back for longer by what would be good to know besides.
+const IN_FORCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Which work comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,11 +112,23 @@ impl Execution<'_> {
             self.release().await;
             return;
         };
-        let mut engine = match open_engine(self.work, self.claim, Arc::clone(self.lease) as _).await
-        {
-            Ok(engine) => engine,
-            Err(trouble) => return self.fail(None, phase, trouble.into()).await,
+        let is_unsettled = phase == Phase::Swap && self.claim.is_recovery;
+        let mut looks = 0;
+        let mut engine = loop {
+            match open_engine(self.work, self.claim, Arc::clone(self.lease) as _).await {
+                Ok(engine) => break engine,
+                // Not a failed swap: nobody knows that.
+                Err(error) if is_unsettled && error.kind() == ErrorKind::Retryable => {
+                    if !self.looks_again(&mut looks, &error).await {
+                        return self.release().await;
+                    }
+                }
+                Err(error) => return self.fail(None, phase, error.into()).await,
+            }
         };
+        if is_unsettled {
+            engine.may_have_swapped();
+        }
         let mut phase = phase;
         let end = loop {
             match self.work_on(&mut engine, phase).await {
@@ -161,17 +179,17 @@ impl Execution<'_> {
                 self.report(Report::Reverted).await
             }
             Phase::CleanUp => {
-                let in_force = engine.in_force().await?;
-                engine.give_up().await?;
-                match in_force {
-                    None => self.report(Report::Cancelled).await,
-                    // "Cancelled" would say that nothing was changed.
-                    Some(what) => {
-                        let message = format!("the cancel came too late for all of it: {what}");
-                        self.report_failure(&message, false).await?;
-                        Ok(Next::End(End::Reported))
+                if let Some(what) = engine.in_force().await? {
+                    // "Cancelled" would say that nothing was changed. Told first: who comes after a clean-up finds no trace of it.
+                    let message = format!("the cancel came too late for all of it: {what}");
+                    self.report_failure(&message, false).await?;
+                    if let Err(error) = engine.give_up().await {
+                        warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
                     }
+                    return Ok(Next::End(End::Reported));
                 }
+                engine.remove_artifacts().await?;
+                self.report(Report::Cancelled).await
             }
         }
     }
@@ -238,14 +256,10 @@ impl Execution<'_> {
         let mut first = None;
         let swapped = loop {
             match self.swap_once(engine, &mut first).await {
-                Err(error)
-                    if error.kind() == ErrorKind::SwapUnknown
-                        && looks < UNKNOWN_SWAP_LOOKS
-                        && !self.lease.orders().borrow().shutdown =>
-                {
-                    looks += 1;
-                    warn!(%error, "looking at the tables again");
-                    tokio::time::sleep(UNKNOWN_SWAP_WAIT).await;
+                Err(error) if error.kind() == ErrorKind::SwapUnknown => {
+                    if !self.looks_again(&mut looks, &error).await {
+                        return Err(error.into());
+                    }
                 }
                 outcome => break outcome?,
             }
@@ -283,6 +297,22 @@ impl Execution<'_> {
             | State::Cancelled
             | State::Reverted => Next::End(End::Reported),
         })
+    }
+
+    /// Waits before the next look at a swap that is not settled; false where it is somebody else's turn.
+    async fn looks_again(&self, looks: &mut u32, error: &EngineError) -> bool {
+        *looks += 1;
+        if *looks > UNKNOWN_SWAP_LOOKS || self.lease.orders().borrow().shutdown {
+            return false;
+        }
+        warn!(%error, "looking at the tables again");
+        self.lease.report(Progress {
+            phase: "cutover".into(),
+            throttled_by: Some(error.message()),
+            ..Progress::default()
+        });
+        tokio::time::sleep(UNKNOWN_SWAP_WAIT).await;
+        true
     }
 
     /// `first`: what the swap itself took, which a later look does not know.
@@ -379,13 +409,11 @@ impl Execution<'_> {
             (false, false) => "failed",
         });
         let mut engine = engine;
-        // What nobody will resume is taken away.
-        let is_over = !is_retryable && matches!(phase, Phase::Copy | Phase::Hold | Phase::Swap);
-        if is_over && let Some(mut engine) = engine.take() {
-            if let Ok(Some(what)) = engine.in_force().await {
-                message.push_str(&format!("; {what}"));
-            }
-            give_up(Some(engine)).await;
+        if let Some(engine) = &mut engine
+            && (phase == Phase::Swap || !is_retryable)
+            && let Ok(Ok(Some(what))) = timeout(IN_FORCE_LIMIT, engine.in_force()).await
+        {
+            message.push_str(&format!("; {what}"));
         }
         let is_unknown =
             matches!(&trouble, Trouble::Engine(error) if error.kind() == ErrorKind::SwapUnknown);
@@ -411,7 +439,7 @@ impl Execution<'_> {
                 }
                 engine.close().await;
             }
-            // The last retry, or a way back that failed for good: nobody will resume it either.
+            // What nobody will resume is taken away, once the control database knows: who comes after that finds no trace of why.
             (Ok(State::Failed), engine) => give_up(engine).await,
             (Ok(_), Some(engine)) => engine.close().await,
             (Ok(_), None) => {}

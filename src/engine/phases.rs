@@ -11,6 +11,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::context::{Halt, must_halt};
 use super::copy::{TableCopy, indexes};
+use super::error::ErrorKind;
 use super::names::{Artifact, ArtifactKind, Owner};
 use super::options::Options;
 use super::preflight::lossy;
@@ -60,6 +61,7 @@ impl Engine {
             running: None,
             copied: Vec::new(),
             window_told: false,
+            is_unsettled: false,
         })
     }
 
@@ -83,6 +85,11 @@ impl Engine {
         self.outcome(result, Outcome::CutoverAsked).await
     }
 
+    /// A former driver had begun to swap: until the tables are looked at, nothing that comes in the way is a failed swap.
+    pub fn may_have_swapped(&mut self) {
+        self.is_unsettled = true;
+    }
+
     /// Swaps the tables, or finds out that a former attempt did.
     ///
     /// # Errors
@@ -91,7 +98,11 @@ impl Engine {
     pub async fn cut_over(&mut self) -> Result<Swapped, EngineError> {
         match self.swap().instrument(info_span!("cutover")).await {
             Ok(swapped) => Ok(swapped),
-            Err(Halt::Failed(error)) => Err(self.first_error(error)),
+            Err(Halt::Failed(error)) => {
+                let error = self.first_error(error);
+                self.is_unsettled |= error.kind() == ErrorKind::SwapUnknown;
+                Err(error)
+            }
             Err(Halt::Asked(outcome)) => Err(EngineError::retryable(format!(
                 "the cutover was given up before the swap: {outcome:?}"
             ))),

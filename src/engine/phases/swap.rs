@@ -71,12 +71,24 @@ impl Engine {
     }
 
     pub(super) async fn swap(&mut self) -> Result<Swapped, Halt> {
-        if self.fence.is_finished(&mut self.control).await? {
+        let unsettled = self.is_unsettled;
+        let not_failed = |error: EngineError| match unsettled {
+            true => error.after_swap(),
+            false => error,
+        };
+        if unsettled {
+            // The one before may have gone with its server.
+            let fresh = self.sessions.open().await.map_err(not_failed)?;
+            std::mem::replace(&mut self.control, fresh).close().await;
+        }
+        let finished = self.fence.is_finished(&mut self.control).await;
+        if finished.map_err(not_failed)? {
             return Ok(Swapped::default());
         }
-        if let Some(swapped) = self.swapped_before().await? {
+        if let Some(swapped) = self.swapped_before().await.map_err(not_failed)? {
             return Ok(swapped);
         }
+        self.is_unsettled = false;
         self.copy_all().await?;
         self.phase("cutover");
         self.sessions.open_ahead(SWAP_SESSIONS);
