@@ -98,7 +98,9 @@ impl Report {
         ]);
         for outcome in &self.outcomes {
             let waits = |from, to| waits(&outcome.samples, from, to);
-            let before = waits(0, self.submitted_micros);
+            let first = outcome.samples.iter().map(|sample| sample.due_micros);
+            let settled = first.min().unwrap_or_default() + SETTLING_MICROS;
+            let before = waits(settled, self.submitted_micros);
             let during = waits(self.submitted_micros, u64::MAX);
             table.add_row([
                 outcome.deployment.clone(),
@@ -167,6 +169,9 @@ impl Report {
         Duration::from_micros(longest.unwrap_or_default())
     }
 }
+
+/// The first seconds of the traffic, which still pay for what came before it, are nothing to compare with.
+const SETTLING_MICROS: u64 = 3_000_000;
 
 fn waits(samples: &[Sample], from_micros: u64, to_micros: u64) -> Vec<u64> {
     samples
