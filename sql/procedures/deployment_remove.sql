@@ -13,6 +13,7 @@ BEGIN
     DECLARE v_position     INT UNSIGNED;
     DECLARE v_apply_id     BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED DEFAULT 0;
+    DECLARE v_is_unclaimed BOOLEAN;
 
     CALL _own_transaction();
     BEGIN
@@ -38,11 +39,11 @@ BEGIN
             SELECT o.apply_id INTO v_apply_id FROM operation AS o WHERE o.operation_id = v_operation_id;
             SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
             SELECT COUNT(*)
-              INTO v_position
+              INTO v_is_unclaimed
               FROM (SELECT l.state, l.lease_token FROM operation_live AS l WHERE l.operation_id = v_operation_id FOR UPDATE) AS h
              WHERE h.state       = 'cancelling'
                AND h.lease_token IS NULL;
-            IF v_position > 0 THEN
+            IF v_is_unclaimed THEN
                 CALL _operation_advance(v_apply_id, v_operation_id, 'failed', USER(),
                                         'deployment_remove: the clean-up is given up, what was left there stays', FALSE, NULL, NULL);
             END IF;

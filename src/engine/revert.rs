@@ -349,9 +349,7 @@ impl Engine {
         tracing::info!(?swapped, "swapped back");
         Ok(())
     }
-}
 
-impl Engine {
     async fn former_tables_are_there(&mut self, plans: &[TablePlan]) -> Result<(), EngineError> {
         let owner = self.sessions.owner().clone();
         for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
