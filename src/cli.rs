@@ -26,6 +26,7 @@ mod sandbox;
 mod statements;
 mod status;
 mod submit;
+mod wait;
 mod watch;
 mod why;
 
@@ -138,6 +139,8 @@ enum Command {
     Status(status::Args),
     /// A live screen of the fleet, with keys to stop, start, cut over and release
     Watch(watch::Args),
+    /// Wait until an apply is over, or nothing of it moves until somebody acts: for scripts
+    Wait(wait::Args),
     /// Why an apply doesn't move, deployment by deployment
     Why(why::Args),
     /// Stop an apply; `start` resumes it
@@ -259,6 +262,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Submit(args) => submit::run(global, *args).await,
         Command::Status(args) => status::run(global, args).await,
         Command::Watch(args) => watch::run(global, args).await,
+        Command::Wait(args) => wait::run(global, args).await,
         Command::Why(args) => why::run(global, args).await,
         Command::Stop(args) => control::plain(global, "apply_stop", args).await,
         Command::Start(args) => control::plain(global, "apply_start", args).await,

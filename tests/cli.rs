@@ -424,6 +424,64 @@ async fn doctor_tells_of_a_failure_that_the_others_go_on_after() {
     assert_eq!(done(&database, &["doctor"]), told);
 }
 
+#[tokio::test]
+async fn wait_ends_when_an_apply_is_over_or_needs_somebody() {
+    let database = database_with_deployments(1).await;
+    let mut session = database.connect().await;
+    let names = ["one", "two"];
+    for name in names {
+        let submit = [
+            "submit", "--schema", name, "-e", ALTER, "--name", name, "-y",
+        ];
+        done(&database, &submit);
+    }
+    let late = refused(&database, 1, &["wait", "one", "--timeout", "1"]);
+    assert!(
+        late.contains("d0: pending  Any driver may claim its copy now."),
+        "{late}"
+    );
+    assert!(
+        late.contains("apply 1 is not over after 1 s, and goes on; see `lockkeeper why 1`"),
+        "{late}"
+    );
+    done(&database, &["stop", "one"]);
+    let stopped = refused(&database, 1, &["wait", "1"]);
+    assert!(
+        stopped.contains("apply 1 is stopped: nothing of it moves until somebody acts"),
+        "{stopped}"
+    );
+    done(&database, &["cancel", "one"]);
+    let cancelled = refused(&database, 1, &["wait", "one"]);
+    assert!(
+        cancelled.contains("apply 1 is cancelled; see `lockkeeper why 1`"),
+        "{cancelled}"
+    );
+
+    let mut waiting = lockkeeper(&["wait", "two", "--json"]);
+    waiting.env("LOCKKEEPER_URL", database.url());
+    waiting.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let waiting = waiting.spawn().expect("the program runs");
+    support::run(&mut session, "CALL driver_register('driver-1', '0.1.0', 1, NULL); CALL operation_claim_copy('driver-1', NULL)").await;
+    let token: String = one(
+        &mut session,
+        "SELECT CAST(lease_token AS CHAR) FROM operation_live",
+    )
+    .await;
+    let operation: u64 = one(&mut session, "SELECT operation_id FROM operation_live").await;
+    let finish = format!(
+        "CALL operation_arrive({operation}, '{token}', NULL); CALL operation_swapped({operation}, '{token}', NULL)"
+    );
+    support::run(&mut session, &finish).await;
+    let Output { status, stdout, .. } = waiting.wait_with_output().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(
+        json(&String::from_utf8_lossy(&stdout))["state"],
+        "completed"
+    );
+    assert_eq!(done(&database, &["wait", "two"]), "Apply 2 is completed.\n");
+    assert!(refused(&database, 1, &["wait", "three"]).contains("there is no apply named 'three'"));
+}
+
 /// Four of six have the change, the fifth fails, and the sixth never starts.
 #[tokio::test]
 async fn a_rollout_that_ended_half_way_is_told_of_by_doctor_watch_and_why() {

@@ -2,7 +2,8 @@
 --
 -- Every apply and how it stands, worked out from its operations; nobody writes it. The error is that of the first failed
 -- operation in order, with its deployment. next_swap: the deployment whose swap is under way or comes next, NULL where none can
--- come. Times in UTC.
+-- come. moving: how many of its operations are leased, or claimable, or due later, and not on hold; 0 where nothing moves until
+-- somebody acts. Times in UTC.
 -- For what goes on, ask for finished_at IS NULL: an index finds those. A condition on state alone works out every apply that ever
 -- was.
 --
@@ -11,7 +12,7 @@ CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW apply_status (
     apply_id, apply_name, schema_name, state, cutover_policy, on_failure, operations, completed, failed, percent, seconds_left,
-    error, submitted_by, submitted_at, finished_at, defer_cutover, revert_window_seconds, throttle_level, note, next_swap
+    error, submitted_by, submitted_at, finished_at, defer_cutover, revert_window_seconds, throttle_level, note, next_swap, moving
 ) AS
 SELECT a.apply_id,
        COALESCE(a.apply_name, CONCAT('apply-', a.apply_id)),
@@ -66,7 +67,13 @@ SELECT a.apply_id,
           JOIN operation   AS o
             ON o.apply_id = g.apply_id
            AND o.position = g.next_swap_position
-         WHERE g.apply_id = a.apply_id)
+         WHERE g.apply_id = a.apply_id),
+       -- One on hold has a lease, and goes nowhere.
+       n.moving - (SELECT COUNT(*)
+                     FROM _operation_gate AS h
+                    WHERE h.apply_id = a.apply_id
+                      AND h.is_held
+                      AND h.cause IS NOT NULL)
   FROM apply AS a
   JOIN LATERAL (
        SELECT COUNT(IF(p.state = 'completed', 1, NULL))                                           AS completed,

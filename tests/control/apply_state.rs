@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::Fleet;
+use crate::support::control::{Apply, Fleet};
 
 /// Case 78.
 #[tokio::test]
@@ -236,4 +236,34 @@ async fn no_driver_is_needed_for_a_state_to_be_right() {
     assert_eq!(fleet.directive(&claim).await, "stop");
     fleet.report("operation_stopped", &claim).await;
     assert_eq!(fleet.apply_state(&apply).await, "stopped");
+}
+
+/// What is on hold has a lease and goes nowhere; what is due later will go by itself.
+#[tokio::test]
+async fn moving_counts_what_goes_on_by_itself() {
+    let fleet = Fleet::of(2).await;
+    let moving = async |apply: &Apply| fleet.apply_column(apply, "moving").await;
+    let options = json!({"cutover_policy": "parallel", "defer_cutover": true});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    assert_eq!(moving(&apply).await, "2", "both can be claimed");
+    let second = fleet.run(o2).await;
+    fleet.fail_for_now(&second).await;
+    let first = fleet.hold(o1).await;
+    assert_eq!(moving(&apply).await, "1", "a retry");
+    let second = fleet.run(o2).await;
+    fleet.arrive(&second).await;
+    assert_eq!(moving(&apply).await, "0", "both are on hold");
+    fleet.cutover(&apply).await;
+    assert_eq!(moving(&apply).await, "1", "the first has its turn");
+    fleet.report("operation_begin_cutover", &first).await;
+    fleet.swapped(&first).await;
+    assert_eq!(moving(&apply).await, "0", "the request was for one");
+    fleet.stop(&apply).await;
+    fleet.report("operation_stopped", &second).await;
+    assert_eq!(moving(&apply).await, "0");
+    fleet.cancel(&apply).await;
+    assert_eq!(moving(&apply).await, "1", "its artifacts are to go");
+    fleet.retire(&apply).await;
+    assert_eq!(moving(&apply).await, "0");
 }

@@ -4,7 +4,8 @@
 //! several times a second, with what they take now. Where the server has processors and disk to spare there is no
 //! difference, and no rest. Where it hasn't, each piece is followed by a rest that grows until others are served as
 //! before, nearly; and pieces get shorter with it, as a rest helps nobody who waits for a long one. Work never stops
-//! altogether: what slows others down may not be us.
+//! altogether: what slows others down may not be the pieces, but the changes that are applied beside them, or nothing of
+//! ours. So with the longest rest a shorter one is tried now and then, and kept if others hardly notice.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +46,15 @@ const FASTER: f64 = 0.1;
 /// With the longest rest, whatever makes others slow is hardly us: what counts as before grows so much in each window, and
 /// doubles in 40 s.
 const NOT_US: f64 = 1.005;
+
+/// A trial: so much of the rest, for so many windows. It is kept if others' changes take no more than so many times what they
+/// take with the longest rest.
+const TRIAL_REST: f64 = 0.25;
+const TRIAL_WINDOWS: u32 = 5;
+const HARDLY_SLOWER: f64 = 1.1;
+/// Windows with the longest rest before a trial; each one in vain doubles it.
+const SHORTEST_WAIT: u32 = 8;
+const LONGEST_WAIT: u32 = 1000;
 
 /// What changes rows one by one, or ends a transaction that did. Not `insert_select`: those are our own chunks.
 const STATEMENTS: &str = "'statement/sql/insert', 'statement/sql/update', 'statement/sql/delete', \
@@ -139,11 +149,7 @@ impl AdaptiveThrottle {
             asked: AtomicBool::new(false),
             now: AtomicU64::new(0),
             calm: AtomicU64::new(0),
-            course: Mutex::new(Course {
-                calm,
-                now: None,
-                rest,
-            }),
+            course: Mutex::new(Course::new(calm, rest)),
         }
     }
 
@@ -199,12 +205,32 @@ struct Course {
     now: Option<f64>,
     /// For each second of work.
     rest: f64,
+    /// What they took with the longest rest, while a shorter one is tried or kept.
+    anchor: Option<f64>,
+    /// Windows with this rest.
+    windows: u32,
+    /// A shorter one was tried, and noticed.
+    is_taken_back: bool,
+    /// Windows with the longest rest before the next trial.
+    wait: u32,
 }
 
 impl Course {
+    fn new(calm: Option<f64>, rest: f64) -> Self {
+        Self {
+            calm,
+            now: None,
+            rest,
+            anchor: None,
+            windows: 0,
+            is_taken_back: false,
+            wait: SHORTEST_WAIT,
+        }
+    }
+
     fn judge(&mut self, mean: Option<f64>) {
         let Some(mean) = mean else {
-            (self.now, self.rest) = (None, 0.0);
+            *self = Self::new(self.calm, 0.0);
             return;
         };
         let now = self.now.map_or(mean, |now| now + (mean - now) * WEIGHT);
@@ -213,18 +239,51 @@ impl Course {
         if now < calm {
             calm += (now - calm) * FASTER;
         }
-        if now > calm * TOO_SLOW + HARDLY_ANYTHING {
-            if self.rest >= MOST {
+        self.windows += 1;
+        if now < calm * NEARLY_AS_BEFORE + HARDLY_ANYTHING {
+            self.anchor = None;
+            self.rest_for(self.rest * 0.7);
+        } else if let Some(anchor) = self.anchor {
+            self.judge_trial(now <= anchor * HARDLY_SLOWER);
+        } else if now > calm * TOO_SLOW + HARDLY_ANYTHING {
+            if self.rest < MOST {
+                self.rest_for((self.rest * 2.0).max(LEAST));
+            } else {
                 calm *= NOT_US;
-            }
-            self.rest = (self.rest * 2.0).clamp(LEAST, MOST);
-        } else if now < calm * NEARLY_AS_BEFORE + HARDLY_ANYTHING {
-            self.rest *= 0.7;
-            if self.rest < LEAST / 2.0 {
-                self.rest = 0.0;
+                if self.windows >= self.wait {
+                    self.anchor = Some(now);
+                    self.rest_for(self.rest * TRIAL_REST);
+                }
             }
         }
         self.calm = Some(calm);
+    }
+
+    /// A shorter rest than the longest has been there for some windows: is it kept, made shorter still, or taken back?
+    fn judge_trial(&mut self, hardly_slower: bool) {
+        if self.windows < TRIAL_WINDOWS {
+            return;
+        }
+        if !hardly_slower {
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            self.rest_for((self.rest / TRIAL_REST).max(LEAST));
+            self.is_taken_back = true;
+            if self.rest >= MOST {
+                self.anchor = None;
+            }
+        } else if self.rest > 0.0 && (!self.is_taken_back || self.windows >= self.wait) {
+            self.rest_for(self.rest * TRIAL_REST);
+        }
+    }
+
+    fn rest_for(&mut self, rest: f64) {
+        self.rest = if rest < LEAST / 2.0 {
+            0.0
+        } else {
+            rest.min(MOST)
+        };
+        self.windows = 0;
+        self.is_taken_back = false;
     }
 }
 
@@ -287,11 +346,7 @@ mod tests {
     use super::*;
 
     fn course() -> Course {
-        Course {
-            calm: Some(10_000.0),
-            now: None,
-            rest: 0.0,
-        }
+        Course::new(Some(10_000.0), 0.0)
     }
 
     #[test]
@@ -338,10 +393,41 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_that_helps_nobody_is_given_up() {
+        let mut course = course();
+        for _ in 0..40 {
+            course.judge(Some(30_000.0));
+        }
+        assert_eq!(course.rest, 0.0);
+        // Others are slower with it: that is noticed, and taken back.
+        for _ in 0..40 {
+            course.judge(Some(40_000.0));
+        }
+        assert_eq!(course.rest, MOST);
+    }
+
+    #[test]
+    fn a_rest_that_others_would_miss_is_tried_rarely() {
+        let mut course = course();
+        let mut windows = 0;
+        for _ in 0..12_000 {
+            let mean = 50_000.0 - 5_000.0 * course.rest;
+            course.judge(Some(mean));
+            windows += u32::from(course.rest < MOST);
+        }
+        assert!((10..=100).contains(&windows), "{windows} of an hour's");
+    }
+
+    #[test]
     fn what_no_rest_helps_is_not_our_doing() {
         let mut course = course();
         for _ in 0..2000 {
-            course.judge(Some(30_000.0));
+            let mean = if course.rest < MOST {
+                40_000.0
+            } else {
+                30_000.0
+            };
+            course.judge(Some(mean));
         }
         let calm = course.calm.unwrap();
         assert!(calm * TOO_SLOW > 29_000.0, "{calm}");
