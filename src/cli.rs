@@ -137,26 +137,26 @@ enum Command {
     Submit(Box<submit::Args>),
     /// What is going on, how far, and why something waits
     Status(status::Args),
-    /// A live screen of the fleet, with keys to stop, start, cut over and release
+    /// A live screen of the fleet, with keys to stop, start, cut over, release and revert
     Watch(watch::Args),
     /// Wait until an apply is over, or nothing of it moves until somebody acts: for scripts
     Wait(wait::Args),
     /// Why an apply doesn't move, deployment by deployment
     Why(why::Args),
     /// Stop an apply; `start` resumes it
-    Stop(control::Plain),
+    Stop(control::Target),
     /// Resume a stopped apply
-    Start(control::Plain),
+    Start(control::Target),
     /// Give an apply up and remove what it left behind
-    Cancel(control::Plain),
+    Cancel(control::Target),
     /// Let a deferred swap go ahead
     Cutover(control::Cutover),
     /// Let the siblings of a failed operation go on
-    Release(control::Plain),
+    Release(control::Target),
     /// Swap back while the revert window is open
     Revert(control::Revert),
     /// End the revert window early and keep the change
-    SkipRevert(control::Plain),
+    SkipRevert(control::Target),
     /// Slow an apply down
     Throttle(control::Throttle),
     /// What happened, in order

@@ -4,6 +4,7 @@
 //! that Lockkeeper opens. Passwords live in [`Secret`] and leave it only for the client library.
 
 mod access;
+mod keepalive;
 mod private_file;
 mod secret;
 mod settings;
@@ -19,6 +20,7 @@ use sqlx::{ConnectOptions as _, Executor as _};
 use url::Url;
 
 pub use access::Access;
+pub(crate) use keepalive::watch_connections;
 pub use secret::Secret;
 pub use settings::{DeploymentSettings, Layer, LogFormat, OPTIONS, Settings};
 pub use tls::{Tls, TlsMode, tls_refusal};
@@ -33,6 +35,7 @@ const SETTINGS: &str = "SET autocommit = 1, sql_safe_updates = 0, sql_select_lim
 
 /// How each session begins that has no more than [`ConnectionSettings::sqlx`].
 pub(crate) async fn settle(session: &mut MySqlConnection) -> Result<(), sqlx::Error> {
+    keepalive::watch_connections();
     session.execute(SETTINGS).await.map(|_| ())
 }
 

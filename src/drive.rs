@@ -10,7 +10,7 @@ mod silence;
 mod tend;
 mod trouble;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,8 +57,6 @@ pub enum DriveError {
         at: std::net::SocketAddr,
         reason: String,
     },
-    #[error("the heartbeat task of this driver ended; start it again")]
-    HeartStopped,
     /// It was told to end, and something does not answer.
     #[error("{0}")]
     Late(String),
@@ -117,6 +115,7 @@ pub async fn drive(
         // The turn may pass to a sibling in the call that ends an operation: look at once.
         ended: Notify::new(),
         is_tending: AtomicBool::new(false),
+        resting: AtomicUsize::new(0),
         trouble: Mutex::default(),
     });
     tokio::select! {
@@ -159,13 +158,17 @@ async fn work_until(work: &Arc<Work>, mut shutdown: watch::Receiver<bool>) {
         while let Some(ended) = running.try_join_next() {
             told(ended);
         }
-        let has_room = running.len() < work.options.concurrency;
+        let busy = running
+            .len()
+            .saturating_sub(work.resting.load(Ordering::Acquire));
+        let has_room = busy < work.options.concurrency;
         let claimed = if has_room { work.claim().await } else { None };
         // What is parked is caught up by who has nothing better to do, one at a time.
         let is_idle = claimed.is_none() && has_room && !work.options.until_idle;
         if is_idle && !work.is_tending.swap(true, Ordering::AcqRel) {
             let (work, shutdown) = (Arc::clone(work), shutdown.clone());
             running.spawn(async move {
+                let _resting = Resting::new(&work);
                 let was_one = tend::tend_one(&work, shutdown).await;
                 work.is_tending.store(false, Ordering::Release);
                 if was_one {
@@ -224,8 +227,27 @@ struct Work {
     registration: Registration,
     ended: Notify,
     is_tending: AtomicBool,
+    /// How many of its tasks only keep tables current; see [`Resting`].
+    resting: AtomicUsize,
     /// With claims.
     trouble: Mutex<Trouble>,
+}
+
+/// A task that waits for others, perhaps for hours: it counts for nothing, or those that it waits for might find no room.
+struct Resting<'a>(&'a Work);
+
+impl<'a> Resting<'a> {
+    fn new(work: &'a Work) -> Self {
+        work.resting.fetch_add(1, Ordering::AcqRel);
+        work.ended.notify_one();
+        Self(work)
+    }
+}
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        self.0.resting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Work {

@@ -12,6 +12,7 @@ pub mod copy;
 pub mod cutover;
 pub mod error;
 pub mod fail_point;
+mod meter;
 pub mod names;
 pub mod options;
 mod phases;
@@ -40,7 +41,7 @@ use stream::running::Running;
 
 pub use error::{EngineError, ErrorKind};
 pub use phases::{revert_warnings, warnings};
-pub use target::{Password, Target, Tls};
+pub use target::Target;
 
 /// The lease was refused, or nobody could be asked in time.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -172,13 +173,16 @@ pub struct TaskProgress {
     pub phase: String,
 }
 
+/// The phase of a copy that is done, and kept current.
+pub const ON_HOLD: &str = "waiting";
+
 /// What a swap did.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Swapped {
     /// How long the tables were locked.
     pub locked_for: Duration,
     /// Attempts that gave way to other sessions before this one.
-    pub attempts: u32,
+    pub gave_way: u32,
 }
 
 /// The engine of one operation. See the module's text.

@@ -18,6 +18,7 @@ use sqlx::Connection as _;
 
 use crate::config::ConnectionSettings;
 
+pub use database::refuse_foreign;
 pub use doctor::{Difference, Finding, inspect};
 pub use error::InstallError;
 pub use print::print;
@@ -64,6 +65,7 @@ async fn install_alone(
     database::prepare_session(session).await?;
     database::lock(session, schema).await?;
     database::create_schema(session, schema).await?;
+    refuse_foreign(session, schema).await?;
     version::refuse_newer(session, schema).await?;
     database::refuse_old_row_format(session, schema).await?;
 

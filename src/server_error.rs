@@ -16,6 +16,25 @@ pub fn number(error: &sqlx::Error) -> Option<u16> {
         .map(MySqlDatabaseError::number)
 }
 
+/// The account lacks a right: on a schema, a table, a column, a routine, or one of the server's own.
+pub fn is_denied(error: &sqlx::Error) -> bool {
+    matches!(number(error), Some(1044 | 1142 | 1143 | 1227 | 1370))
+}
+
+/// An error and all its causes, each once.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// What is said of it, without the number.
 pub fn words(error: &sqlx::Error) -> String {
     match error {

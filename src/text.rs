@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 
 /// Columns and lines of the terminal.
 pub(crate) fn size() -> (usize, usize) {
-    let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
+    // One that does not know its size, as where a script pretends to be a terminal, says 0.
+    let told = crossterm::terminal::size().ok();
+    let (width, height) = told.filter(|(width, _)| *width > 0).unwrap_or((80, 24));
     (usize::from(width.max(20)), usize::from(height.max(6)))
 }
 

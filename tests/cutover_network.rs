@@ -6,8 +6,8 @@ mod support;
 use std::sync::Arc;
 
 use deployment::{Deployment, TestLease, copy};
+use lockkeeper::config::TlsMode;
 use lockkeeper::engine::session::Sessions;
-use lockkeeper::engine::target::Tls;
 use lockkeeper::engine::{Engine, EngineError, ErrorKind};
 use support::PATIENCE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -100,7 +100,7 @@ async fn a_rename_meets(fault: Fault) {
     sessions.open().await.unwrap().close().await;
     let mut target = db.target();
     target.port = proxy((target.host.clone(), target.port), fault).await;
-    target.tls = Tls::Disabled;
+    target.tls.mode = TlsMode::Disabled;
     let mut job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
     job.options = serde_json::json!({"cutover_lock_seconds": 0.5});
     let mut engine = Engine::open(target, job, TestLease::held()).await.unwrap();

@@ -215,7 +215,7 @@ async fn tables_swap_in_one_statement_and_swap_back() {
         .run(Some(&mut change.drain(false)))
         .await
         .unwrap();
-    assert_eq!(swapped.attempts, 0);
+    assert_eq!(swapped.gave_way, 0);
     assert_eq!(
         change.cutover().outcome(&mut session).await.unwrap(),
         Some(SwapOutcome::Swapped)

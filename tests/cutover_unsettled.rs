@@ -147,3 +147,24 @@ async fn a_table_that_somebody_else_has_created_meanwhile_is_not_taken_for_the_o
         db.run("DROP TABLE t").await;
     }
 }
+
+/// The former table is there still: that is what tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_is_known_by_what_it_has_put_aside_though_the_new_table_is_dropped() {
+    let mut db = Deployment::fresh().await;
+    db.run(ROWS).await;
+    let job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
+    let (mut engine, _lease) = deployment::copied(&db, job.clone()).await;
+    engine.cut_over().await.expect("the swap");
+    engine.abandon();
+    db.run("DROP TABLE t").await;
+    let next = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let (mut engine, _lease) = deployment::open(&db, next).await;
+    engine.may_have_swapped();
+    deployment::swap(engine).await;
+    let left = db.tables().await;
+    assert!(left.iter().any(|table| table.contains("drop0")), "{left:?}");
+}

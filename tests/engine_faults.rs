@@ -9,11 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use deployment::{Deployment, TestLease, copied, copy, swapped_alike};
+use lockkeeper::config::{Secret, TlsMode};
 use lockkeeper::engine::session::Sessions;
-use lockkeeper::engine::target::Password;
-use lockkeeper::engine::{
-    Engine, EngineError, ErrorKind, Job, Orders, Outcome, Progress, Target, Tls,
-};
+use lockkeeper::engine::{Engine, EngineError, ErrorKind, Job, Orders, Outcome, Progress, Target};
 use lockkeeper::load::{self, Before, Traffic};
 use lockkeeper::server::{Server, ServerOptions};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -293,7 +291,7 @@ async fn a_stream_that_goes_silent_is_opened_again_and_nothing_is_missed() {
     let proxy = Arc::new(Proxy::default());
     let mut target = db.target();
     target.port = proxy.start((target.host.clone(), target.port)).await;
-    target.tls = Tls::Disabled;
+    target.tls.mode = TlsMode::Disabled;
     let mut engine = Engine::open(target, db.job(&[CHANGE]), TestLease::held())
         .await
         .expect("the engine");
@@ -433,7 +431,7 @@ async fn a_driver_that_is_not_let_in_may_try_again_and_is_told_what_to_do() {
     let mut db = Deployment::fresh().await;
     db.run("CREATE TABLE t (id INT PRIMARY KEY)").await;
     let mut target = db.target();
-    target.password = Password::new("not the password");
+    target.password = Secret::new("not the password");
     let job = db.job(&["ALTER TABLE t MODIFY id BIGINT NOT NULL"]);
     let refused = match Engine::open(target, job, TestLease::held()).await {
         Ok(_) => panic!("let in with a wrong password"),
@@ -447,4 +445,24 @@ async fn a_driver_that_is_not_let_in_may_try_again_and_is_told_what_to_do() {
     );
     assert!(!message.contains("not the password"), "{message}");
     assert_eq!(db.tables().await.len(), 1);
+}
+
+/// A dump says so when it is loaded.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_no_binlog_has_are_not_waited_for() {
+    let server = private(&[]).await;
+    let mut db = Deployment::on(server.administrator().clone()).await;
+    db.run(TABLE).await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    db.run("SET GLOBAL gtid_purged = '+3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5'")
+        .await;
+    let error = engine.cut_over().await.expect_err("they never come");
+    engine.close().await;
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(
+        error
+            .message()
+            .contains("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"),
+        "{error}"
+    );
 }

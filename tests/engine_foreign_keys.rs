@@ -53,8 +53,8 @@ async fn cascades_into_a_child_are_carried_and_its_keys_are_handed_over() {
         more(&families, 300).await;
         let deadlocks = families.stop().await;
         eprintln!(
-            "{index_build}: locked for {:?} after {} attempts, {deadlocks} deadlocks",
-            swapped.locked_for, swapped.attempts
+            "{index_build}: locked for {:?} after giving way {} times, {deadlocks} deadlocks",
+            swapped.locked_for, swapped.gave_way
         );
         engine.finish().await.expect("the end");
         engine.close().await;

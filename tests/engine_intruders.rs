@@ -221,6 +221,25 @@ async fn a_copy_whose_connection_is_killed_again_and_again_ends_with_every_row()
     assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
+/// What lies between forgets a connection that is silent for some minutes, as the engine's own is while rows are copied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_gone_when_the_copy_ends_costs_nothing() {
+    let mut db = filled().await;
+    let (copying, lease) = about_to_copy(&db).await;
+    let first = format!("{}0", db.owner(1).sessions_prefix(1));
+    let user = format!("SELECT CAST(COALESCE(IS_USED_LOCK('{first}'), 0) AS CHAR)");
+    let id = db.text(&user).await;
+    db.run(&format!("KILL {id}")).await;
+    let limit = tokio::time::Instant::now() + PATIENCE;
+    while db.text(&user).await == id {
+        assert!(tokio::time::Instant::now() < limit, "{id} does not end");
+    }
+    lease.order(Orders::default());
+    let (engine, outcome) = copying.await.expect("the copy");
+    assert_eq!(outcome.expect("the copy"), Outcome::Verified);
+    swapped_alike(&mut db, engine, CONTENT).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chunk_that_is_the_victim_of_a_deadlock_is_copied_again() {
     let mut db = filled().await;

@@ -179,6 +179,8 @@ const COLUMNS: &[(&str, &str, &[&str])] = &[
             "CAST('[true,false,null,{}]' AS JSON)",
             "JSON_OBJECT('d', DATE '2024-02-29', 't', TIME '-12:34:56.789012', 'dt', TIMESTAMP '2024-02-29 12:34:56.789012')",
             "JSON_OBJECT('bit', b'1010', 'bin', CAST(x'00ff' AS BINARY), 'a', 'é😀', '', 1, 'A', 2)",
+            "(SELECT JSON_OBJECT('b', b, 'tb', tb, 'bl', bl, 'mb', mb, 'lb', lb, 'vb', vb, 'bit', bi, 'ts', ts) FROM typed)",
+            "(SELECT JSON_ARRAY(ts, bi) FROM typed)",
             "JSON_ARRAY(CAST(-1.5 AS DECIMAL(65,30)), CAST(300 AS UNSIGNED), 70000, -70000, 5000000000, 'x\\\\y\"z\\n')",
             "JSON_OBJECT('big', REPEAT('x', 70000), 'n', JSON_ARRAY(1, 2.5e0, JSON_ARRAY(CAST(0.1 AS DECIMAL(3,1)))))",
         ],
@@ -191,7 +193,7 @@ fn shown(column: &str, kind: &str) -> String {
         return format!(
             "CONCAT(JSON_TYPE({column}), CAST({column} AS CHAR), IFNULL(JSON_TYPE({column}->'$.d'), '-'), \
              IFNULL(JSON_TYPE({column}->'$.t'), '-'), IFNULL(JSON_TYPE({column}->'$.dt'), '-'), IFNULL(JSON_TYPE({column}->'$.bit'), '-'), \
-             IFNULL(JSON_TYPE({column}->'$.bin'), '-'), IFNULL(JSON_TYPE({column}->'$[0]'), '-'), IFNULL(JSON_TYPE({column}->'$[1]'), '-'), \
+             IFNULL(JSON_TYPE({column}->'$.bin'), '-'), IFNULL(JSON_TYPE({column}->'$.ts'), '-'), IFNULL(JSON_TYPE({column}->'$[0]'), '-'), IFNULL(JSON_TYPE({column}->'$[1]'), '-'), \
              IFNULL(JSON_TYPE({column}->'$.n[2][0]'), '-'))"
         );
     }
@@ -262,6 +264,13 @@ async fn every_value_survives_the_copy_and_the_stream() {
             "CREATE TABLE orders (id INT PRIMARY KEY, {})",
             columns.join(", ")
         ))
+        .await;
+    // JSON remembers from what type of column its opaque values come.
+    deployment
+        .run(
+            "CREATE TABLE typed (b BINARY(4), tb TINYBLOB, bl BLOB, mb MEDIUMBLOB, lb LONGBLOB, vb VARBINARY(9), bi BIT(10), ts TIMESTAMP(6)); \
+             INSERT INTO typed VALUES (x'00ff', x'00', x'ff27', '', x'c3', x'5c', b'1010', '2024-02-29 12:34:56.789012')",
+        )
         .await;
     let mut ids = 0;
     insert(&mut deployment, &mut ids).await;

@@ -137,19 +137,26 @@ async fn the_printed_sql_run_by_the_mysql_client_gives_the_same_schema() {
         .arg(format!("--port={port}"))
         .env("MYSQL_PWD", credentials.password.expose())
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    let mut run_it = || {
+        let mut running = client.spawn().expect("the mysql client");
+        let mut input = running.stdin.take().expect("its input");
+        let text = text.clone();
+        // A client that stops early says why by itself.
+        let writing = std::thread::spawn(move || input.write_all(text.as_bytes()).ok());
+        let output = running.wait_with_output().expect("its end");
+        writing.join().expect("written");
+        let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(told(&output.stdout)),
+            false => Err(told(&output.stderr)),
+        }
+    };
 
     // The second run finds everything in place.
     for _ in 0..2 {
-        let mut running = client.spawn().expect("the mysql client");
-        let mut input = running.stdin.take().expect("its input");
-        // A client that stops early says why by itself.
-        let _ = input.write_all(text.as_bytes());
-        drop(input);
-        let output = running.wait_with_output().expect("its end");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
+        run_it().expect("installed");
     }
 
     assert_same(&contents(&database).await, &contents(&reference).await);
@@ -166,6 +173,50 @@ async fn the_printed_sql_run_by_the_mysql_client_gives_the_same_schema() {
         .await
         .expect("inspected");
     assert_eq!(findings, []);
+
+    // What an older version had is to be dropped by hand, and is forgotten.
+    run(
+        &mut session,
+        "UPDATE installed_object SET version = '0.0.1'",
+    )
+    .await;
+    run(&mut session, "INSERT INTO installed_object (object_name, kind, api_version, version, sha256, installed_at, \
+                       installed_by) VALUES ('retired', 'procedure', 1, '0.0.1', '', UTC_TIMESTAMP(6), 'dba')").await;
+    let told = run_it().expect("upgraded");
+    let drops: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with("DROP "))
+        .collect();
+    assert_eq!(drops, ["DROP PROCEDURE IF EXISTS retired;"]);
+    let findings = install::inspect(&mut session, database.schema())
+        .await
+        .expect("inspected");
+    assert_eq!(findings, []);
+    install::check_for_drive(&mut session, database.schema())
+        .await
+        .expect("this program's own");
+
+    // And what a newer one has made is left alone.
+    for newer in ["version = '0.10.0'", "version = '1.0'", "api_version = 2"] {
+        let update =
+            format!("UPDATE installed_object SET {newer} WHERE object_name = 'apply_stop'");
+        run(&mut session, &update).await;
+        let before = contents(&database).await;
+        let refused = run_it().expect_err(newer);
+        assert!(refused.contains("50403"), "{refused}");
+        // The client stops there.
+        run(&mut session, "DROP PROCEDURE _install_guard").await;
+        assert_eq!(
+            contents(&database).await,
+            before,
+            "a refusal changes nothing"
+        );
+        run(
+            &mut session,
+            "UPDATE installed_object SET version = '0.1.0', api_version = 1",
+        )
+        .await;
+    }
 }
 
 #[tokio::test]

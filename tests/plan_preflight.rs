@@ -5,7 +5,7 @@ mod support;
 
 use deployment::{Deployment, refusal};
 use lockkeeper::config::ConnectionSettings;
-use lockkeeper::engine::target::Password;
+use lockkeeper::config::Secret;
 use lockkeeper::engine::{ErrorKind, Job, preflight};
 use lockkeeper::server::{Server, ServerOptions};
 
@@ -555,7 +555,7 @@ async fn missing_privileges_are_named_with_the_grant_that_gives_them_and_it_is_e
     db.run(&format!("CREATE TABLE t (id INT PRIMARY KEY, n INT); CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'")).await;
     let mut target = db.target();
     target.user = as_user(&db.settings, &user).credentials.user;
-    target.password = Password::new(password);
+    target.password = Secret::new(password);
     let sessions = lockkeeper::engine::session::Sessions::new(
         target,
         db.owner(1),

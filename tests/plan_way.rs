@@ -477,3 +477,23 @@ async fn a_table_is_made_like_another_of_its_schema() {
         assert_eq!(db.column_type(table, "e").await, "enum('x','y')");
     }
 }
+
+/// A foreign key may point at the table itself, or at one that the same change creates.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_with_foreign_keys_to_what_is_not_there_yet_are_created() {
+    let mut db = Deployment::fresh().await;
+    let job = db.job(&[
+        "CREATE TABLE tree (id INT PRIMARY KEY, parent INT, FOREIGN KEY (parent) REFERENCES tree (id))",
+        "CREATE TABLE p (id INT PRIMARY KEY)",
+        "CREATE TABLE c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id))",
+    ]);
+    let (engine, _lease) = deployment::copied(&db, job).await;
+    deployment::swap(engine).await;
+    let keys = "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.REFERENTIAL_CONSTRAINTS AS r \
+                 WHERE r.CONSTRAINT_SCHEMA = DATABASE()";
+    assert_eq!(db.text(keys).await, "2");
+    let statement =
+        "CREATE TABLE x (id INT PRIMARY KEY, y INT, FOREIGN KEY (y) REFERENCES nobody (id))";
+    let refused = deployment::refusal(&mut db, &[statement], serde_json::json!({})).await;
+    assert!(refused.is_some_and(|text| text.contains("nobody")));
+}

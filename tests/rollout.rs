@@ -220,3 +220,108 @@ async fn a_cancel_behind_a_statement_that_was_executed_says_so() {
         "{tables:?}"
     );
 }
+
+/// A swap that gives way has not failed, and nobody is to blame for a driver that is told to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_ends_while_its_swap_gives_way_spends_no_attempt() {
+    let mut fleet = Fleet::of(1).await;
+    let server = fleet.servers[0].administrator().clone();
+    let mut session = server.connect().await.expect("a session");
+    for statement in [
+        "CREATE DATABASE shop",
+        "USE shop",
+        "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
+        "INSERT INTO orders VALUES (1, 1), (2, 2)",
+        "START TRANSACTION",
+        "SELECT * FROM orders",
+    ] {
+        session.execute(statement).await.expect(statement);
+    }
+    let change = ["ALTER TABLE orders MODIFY amount BIGINT"];
+    let options = serde_json::json!({"engine": {"cutover_lock_wait_ms": 100}});
+    let apply = fleet.submit("shop", &change, options).await;
+    let driver = fleet.start_driver("first");
+    let gives_way = "SELECT CAST(COUNT(*) AS SIGNED) FROM operation_status AS o \
+                      WHERE o.state = 'cutting_over' AND o.throttled_by IS NOT NULL";
+    let mut control = fleet.control.connect().await;
+    eventually("the swap gives way", PATIENCE, async || {
+        one::<i64>(&mut control, gives_way).await == 1
+    })
+    .await;
+    driver.end().await;
+    assert_eq!(
+        fleet.states(apply).await,
+        [("cutting_over".to_owned(), None)]
+    );
+    let attempt = "SELECT CAST(o.attempt AS SIGNED) FROM operation_status AS o";
+    assert_eq!(one::<i64>(&mut control, attempt).await, 0);
+    session.execute("COMMIT").await.expect("its end");
+    let driver = fleet.start_driver("second");
+    fleet
+        .until("it is done", apply, |states| states == ["completed"])
+        .await;
+    driver.end().await;
+}
+
+/// One large transaction takes longer than a look at whether there is anything left to catch up.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_at_the_barrier_is_caught_up_however_much_there_is() {
+    let mut fleet = Fleet::of(2).await;
+    fleet
+        .session
+        .execute("CALL setting_set('tend_seconds', '5')")
+        .await
+        .expect("a setting");
+    let mut sessions = Vec::new();
+    for server in &fleet.servers {
+        let mut session = server.administrator().connect().await.expect("a session");
+        for statement in [
+            "CREATE DATABASE shop",
+            "USE shop",
+            "SET SESSION cte_max_recursion_depth = 100000",
+            "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
+            "INSERT INTO orders WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) SELECT i, 0 FROM n",
+        ] {
+            session.execute(statement).await.expect(statement);
+        }
+        sessions.push(session);
+    }
+    // The first one's swap gives way for as long as this is open.
+    for statement in ["START TRANSACTION", "SELECT * FROM orders LIMIT 1"] {
+        sessions[0].execute(statement).await.expect(statement);
+    }
+    let change = ["ALTER TABLE orders MODIFY amount BIGINT"];
+    let options =
+        serde_json::json!({"cutover_policy": "barrier", "engine": {"cutover_lock_wait_ms": 100}});
+    let apply = fleet.submit("shop", &change, options).await;
+    let driver = fleet.start_driver("lone");
+    fleet
+        .until("the second is parked", apply, |states| {
+            states == ["cutting_over", "waiting_for_cutover"]
+        })
+        .await;
+    let parked = &mut sessions[1];
+    parked
+        .execute("UPDATE orders SET amount = 1")
+        .await
+        .expect("a large transaction");
+    let copy = "SELECT CAST(TABLE_NAME AS CHAR) FROM information_schema.TABLES \
+                 WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME LIKE '%\\_new'";
+    eventually("it is in the copy", PATIENCE, async || {
+        let copy: String = one(parked, copy).await;
+        let behind = format!("SELECT COUNT(*) FROM `{copy}` WHERE amount = 0");
+        let behind: Result<i64, _> = sqlx::query_scalar(AssertSqlSafe(behind))
+            .fetch_one(&mut *parked)
+            .await;
+        // Whoever tends it gives it another name.
+        behind.unwrap_or(1) == 0
+    })
+    .await;
+    sessions[0].execute("COMMIT").await.expect("its end");
+    fleet
+        .until("it is done", apply, |states| {
+            states == ["completed", "completed"]
+        })
+        .await;
+    driver.end().await;
+}

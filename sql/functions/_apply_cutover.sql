@@ -21,6 +21,7 @@ BEGIN
     DECLARE v_deployment      VARCHAR(64);
     DECLARE v_state           VARCHAR(32);
     DECLARE v_cause           VARCHAR(16);
+    DECLARE v_is_lost         BOOLEAN;
     DECLARE v_is_deferred     BOOLEAN;
     DECLARE v_can_swap        BOOLEAN;
     DECLARE v_late_id         BIGINT UNSIGNED;
@@ -58,12 +59,13 @@ BEGIN
         END IF;
 
         -- The turn is the first operation's that has its swap before it, or of the earlier one that shuts the gate before this one.
-        SELECT MAX(turn.operation_id), MAX(turn.deployment), MAX(turn.state), MAX(turn.cause)
-          INTO v_operation_id, v_deployment, v_state, v_cause
+        SELECT MAX(turn.operation_id), MAX(turn.deployment), MAX(turn.state), MAX(turn.cause), MAX(turn.is_lost)
+          INTO v_operation_id, v_deployment, v_state, v_cause, v_is_lost
           FROM (SELECT COALESCE(b.operation_id, g.operation_id) AS operation_id,
                        COALESCE(b.deployment, g.deployment)     AS deployment,
                        COALESCE(b.state, g.state)               AS state,
-                       COALESCE(g.cause, 'defer')               AS cause
+                       COALESCE(g.cause, 'defer')               AS cause,
+                       COALESCE(b.is_lost, FALSE)               AS is_lost
                   FROM _operation_gate AS g
                   LEFT JOIN _sibling   AS b
                     ON b.apply_id = g.apply_id
@@ -81,14 +83,13 @@ BEGIN
         ELSEIF v_operation_id IS NULL THEN
             CALL _refuse(50501, CONCAT('no operation of apply ', in_apply_id, ' has a swap before it any more; see operation_status'));
         ELSEIF NOT (v_state <=> 'waiting_for_cutover' AND v_cause <=> 'defer') THEN
-            CALL _refuse(50501, CONCAT('operation ', COALESCE(v_operation_id, 'NULL'), ' on ', COALESCE(v_deployment, 'none'),
-                                       ' has the turn and is ', COALESCE(v_state, 'none'),
+            CALL _refuse(50501, CONCAT('operation ', v_operation_id, ' on ', v_deployment, ' has the turn and is ', v_state,
                                        CASE
                                            WHEN v_cause = 'all_parked'
                                            THEN '; ask when all have parked'
                                            WHEN v_state = 'revert_window'
                                            THEN '; ask when its window is over, or end that: apply_skip_revert'
-                                           WHEN v_state IN ('failed', 'cancelled', 'reverted')
+                                           WHEN v_is_lost
                                            THEN ' and holds the others back; see operation_blocked'
                                            ELSE '; ask when it waits for its cutover'
                                        END));

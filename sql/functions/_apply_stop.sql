@@ -20,10 +20,12 @@ BEGIN
     DECLARE c_unleased CURSOR FOR
         SELECT l.operation_id
           FROM operation_live AS l
+          JOIN _sibling       AS s
+            ON s.operation_id = l.operation_id
          WHERE l.apply_id     = in_apply_id
            -- A lease that was given back or taken away is nobody's; one that ran out may still be somebody's.
            AND l.lease_token IS NULL
-           AND l.state       IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable')
+           AND s.can_stop
          ORDER BY l.operation_id;
     DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
 
@@ -32,8 +34,11 @@ BEGIN
         SELECT COUNT(*)
           INTO v_unstopped
           FROM operation_live AS l
+          JOIN _sibling       AS s
+            ON s.operation_id = l.operation_id
          WHERE l.apply_id = in_apply_id
-           AND (   l.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable', 'cutting_over')
+           AND (   s.can_stop
+                OR l.state = 'cutting_over'
                 -- Stopped, and to be claimed after a start that this stop makes moot.
                 OR l.start_request_id IS NOT NULL);
         IF v_unstopped = 0 THEN

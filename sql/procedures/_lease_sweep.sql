@@ -54,9 +54,6 @@ BEGIN
     END WHILE;
 
     IF out_swept > 0 THEN
-        COMMIT AND NO CHAIN NO RELEASE;
-        CALL _own_transaction();
-        SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
-        START TRANSACTION READ WRITE;
+        CALL _claim_begin_anew();
     END IF;
 END

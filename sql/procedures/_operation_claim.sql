@@ -4,7 +4,7 @@
 --
 -- Claims do not lock the apply's row. They may do without, because a claim opens no gate, and because commands lock the
 -- operations' rows, so that a claim is either over or has not begun when a command looks. The two things that make a claim take
--- the apply's row after all are in _claim_in_order.
+-- the apply's row after all are in _claim_under_apply.
 --
 -- in_claim  'copy' or 'cutover'
 --
@@ -31,9 +31,8 @@ BEGIN
     DECLARE v_checkpoint     JSON;
     DECLARE v_tasks          JSON;
     DECLARE v_options        JSON;
-    -- Whether it may need the apply's row; whether it does.
-    DECLARE v_is_ordered     BOOLEAN;
-    DECLARE v_is_counted     BOOLEAN;
+    DECLARE v_may_need_apply BOOLEAN;
+    DECLARE v_has_apply      BOOLEAN;
     DECLARE v_lapsed_at      DATETIME(6);
     -- Read for the index's sake; see there.
     DECLARE v_expired_at     DATETIME(6);
@@ -44,33 +43,21 @@ BEGIN
     DECLARE v_is_passed      BOOLEAN;
     DECLARE v_looks          INT UNSIGNED DEFAULT 0;
 
-    -- The usual names need no closer look, and what has to be escaped, or is DEL, is not usual. Not by a regular expression: the server
-    -- would compile it at each call, which takes as long as a statement. Nor does a clock that shows the same second as the
-    -- server's: _own_transaction says which others are refused.
+    -- Two checks, each in a few words where all is as usual: is it a name, without anything that JSON escapes and without DEL; is the
+    -- clock the server's own? The checks proper follow only if not: their regular expression, which the server compiles at each
+    -- call, takes as long as a statement.
     IF (    CHAR_LENGTH(in_driver) BETWEEN 1 AND 64
         AND JSON_QUOTE(in_driver) = CONCAT('"', TRIM(in_driver), '"')
         AND LOCATE(CHAR(127 USING utf8mb4), in_driver) = 0
         AND SYSDATE() = NOW()) IS NOT TRUE THEN
-        CALL _driver_check(in_driver);
+        CALL _name_check('driver name', in_driver, 64);
         CALL _own_transaction();
     END IF;
-    -- Nor does a plain list of names: to fit it against its shape (the limits stand in _json_shape) costs more than a claim.
+    -- A plain list of names is taken as it is: to fit it against its shape (the limits stand in _json_shape) costs more than a claim.
     IF in_scope IS NOT NULL AND CAST(in_scope AS CHAR) REGEXP '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z' THEN
         SET v_deployments = JSON_EXTRACT(in_scope, '$.deployments');
     ELSEIF in_scope IS NOT NULL THEN
-        -- In a transaction of its own: what labels mean is read as it was committed, and kept.
-        CALL _own_transaction();
-        BEGIN
-            DECLARE EXIT HANDLER FOR SQLEXCEPTION
-            BEGIN
-                ROLLBACK AND NO CHAIN NO RELEASE;
-                RESIGNAL;
-            END;
-
-            START TRANSACTION READ WRITE;
-            CALL _scope_deployments(in_scope, v_deployments);
-            COMMIT AND NO CHAIN NO RELEASE;
-        END;
+        CALL _scope_read(in_scope, v_deployments);
     END IF;
     BEGIN
         -- It would find the same, and says what it means.
@@ -96,7 +83,7 @@ BEGIN
                 v_lapsed_at  = NULL,
                 v_swept      = 0,
                 v_is_passed  = FALSE,
-                v_is_counted = FALSE;
+                v_has_apply  = FALSE;
             -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server
             -- checks the range inside it and reads no row beyond; MIN or MAX would. The text stands here, as a CALL would cost
             -- more than the look.
@@ -133,7 +120,7 @@ BEGIN
                                l.is_capped OR l.start_request_id IS NOT NULL, l.position, l.deployment, l.host, l.port,
                                l.schema_name, l.attempt, l.lease_epoch + 1, l.checkpoint, l.tasks, l.options
                           INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds,
-                               v_is_ordered, v_position, v_deployment, v_host, v_port,
+                               v_may_need_apply, v_position, v_deployment, v_host, v_port,
                                v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
                           FROM operation_live AS l FORCE INDEX (operation_live_claim)
                          WHERE l.claim        = in_claim
@@ -146,14 +133,11 @@ BEGIN
                 UNTIL v_operation_id IS NOT NULL OR v_head_at IS NULL END REPEAT;
             END IF;
 
-            IF v_operation_id IS NOT NULL AND (v_is_ordered OR v_deployments IS NOT NULL) THEN
-                CALL _claim_in_order(in_claim, in_driver, v_deployments, v_operation_id, v_is_counted);
+            IF v_operation_id IS NOT NULL AND (v_may_need_apply OR v_deployments IS NOT NULL) THEN
+                CALL _claim_under_apply(in_claim, in_driver, v_deployments, v_operation_id, v_has_apply);
                 IF v_operation_id IS NULL THEN
                     -- Somebody else was faster.
-                    COMMIT AND NO CHAIN NO RELEASE;
-                    CALL _own_transaction();
-                    SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
-                    START TRANSACTION READ WRITE;
+                    CALL _claim_begin_anew();
                     ITERATE seek;
                 END IF;
                 -- It may have waited; a lease begins when it is given.
@@ -213,7 +197,7 @@ BEGIN
                 INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, lease_epoch, detail)
                 VALUES (v_now, v_apply_id, v_operation_id, v_deployment, in_driver, 'recovered', v_epoch, v_state);
             END IF;
-            IF v_is_counted THEN
+            IF v_has_apply THEN
                 CALL _apply_refresh(v_apply_id, in_driver);
             END IF;
         END IF;

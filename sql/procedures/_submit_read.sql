@@ -22,9 +22,7 @@ BEGIN
     DECLARE v_name    TEXT CHARACTER SET utf8mb4;
     DECLARE v_note    TEXT CHARACTER SET utf8mb4;
 
-    IF NOT _is_name(in_schema_name, 64) THEN
-        CALL _refuse(50001, CONCAT('schema name "', COALESCE(LEFT(in_schema_name, 40), 'NULL'), '" refused; pass 1 to 64 characters, no control character'));
-    END IF;
+    CALL _name_check('schema name', in_schema_name, 64);
     IF OCTET_LENGTH(in_statements) > 1048576 THEN
         CALL _refuse(50001, 'statements of more than 1 MiB refused; submit several applies');
     END IF;
@@ -41,7 +39,9 @@ BEGIN
               FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (number FOR ORDINALITY, statement MEDIUMTEXT PATH '$')) AS s
              ORDER BY s.number
              LIMIT 1000) AS t;
-    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 40), '" is not ALTER, CREATE or DROP of one table, or of an INDEX ON one'))
+    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 24), IF(LOCATE(';', s.statement),
+                      '" is several, or none that is known; pass one, or an array with one each',
+                      '" is refused; pass ALTER, CREATE or DROP of one table, or of an INDEX ON one')))
       INTO v_trouble
       FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (statement MEDIUMTEXT PATH '$')) AS s
      WHERE _statement_target(s.statement) IS NULL;
@@ -79,14 +79,14 @@ BEGIN
     CALL _json_check('option', v_given, _json_shape('submit_options'));
     SET v_name = JSON_UNQUOTE(JSON_EXTRACT(v_given, '$.name')),
         v_note = JSON_UNQUOTE(JSON_EXTRACT(v_given, '$.note'));
-    IF v_name IS NOT NULL AND NOT _is_name(v_name, 64) THEN
-        CALL _refuse(50001, CONCAT('name "', LEFT(v_name, 40), '" refused; pass 1 to 64 characters, none of them a control character'));
+    IF v_name IS NOT NULL THEN
+        CALL _name_check('name', v_name, 64);
     END IF;
     IF NOT _is_text(v_note, 1024) THEN
         CALL _refuse(50001, 'option "note" with a control character refused; pass plain text, tabs and line ends at most');
     END IF;
     IF OCTET_LENGTH(CAST(COALESCE(JSON_EXTRACT(v_given, '$.engine'), JSON_OBJECT()) AS CHAR)) > 65535 THEN
-        CALL _refuse(50001, 'option "engine" of more than 64 KiB refused');
+        CALL _refuse(50001, 'option "engine" of more than 64 KiB refused; see docs/operators.md for what it may hold');
     END IF;
 
     SET out_options = JSON_MERGE_PATCH(

@@ -23,7 +23,7 @@ BEGIN
     -- Names of shards differ at their ends.
     SELECT MIN(CONCAT('table ', LEFT(h.table_name, 40), ' on ',
                       IF(CHAR_LENGTH(h.deployment) <= 30, h.deployment, CONCAT(LEFT(h.deployment, 9), '…', RIGHT(h.deployment, 20))),
-                      ' is held by apply ', h.apply_id, '; wait, or cancel it'))
+                      ' is held by apply ', h.apply_id, '; wait, or end it (see apply_status)'))
       INTO v_trouble
       FROM JSON_TABLE(in_deployments, '$[*]' COLUMNS (deployment VARCHAR(64) PATH '$')) AS d
       JOIN JSON_TABLE(in_tasks, '$[*]' COLUMNS (table_name VARCHAR(64) PATH '$.table')) AS t

@@ -25,15 +25,11 @@ BEGIN
     DECLARE v_port     SMALLINT UNSIGNED;
     DECLARE v_is_done  BOOLEAN;
 
-    IF NOT _is_name(in_name, 64) THEN
-        CALL _refuse(50001, CONCAT('deployment name "', COALESCE(LEFT(in_name, 40), 'NULL'), '" refused; pass 1 to 64 characters, no control character'));
-    END IF;
+    CALL _name_check('deployment name', in_name, 64);
     IF NOT _is_whole(in_position, 0, 4294967295) THEN
         CALL _refuse(50001, CONCAT('position ', COALESCE(LEFT(in_position, 20), 'NULL'), ' refused; pass 0 to 4294967295'));
     END IF;
-    IF NOT _is_name(in_host, 255) THEN
-        CALL _refuse(50001, CONCAT('host "', COALESCE(LEFT(in_host, 40), 'NULL'), '" refused; pass 1 to 255 characters, no control character'));
-    END IF;
+    CALL _name_check('host', in_host, 255);
     IF NOT _is_whole(in_port, 1, 65535) THEN
         CALL _refuse(50001, CONCAT('port ', COALESCE(LEFT(in_port, 20), 'NULL'), ' refused; pass 1 to 65535'));
     END IF;

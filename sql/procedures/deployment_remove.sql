@@ -10,11 +10,11 @@ CREATE PROCEDURE deployment_remove (IN in_name LONGTEXT CHARACTER SET utf8mb4)
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_position     INT UNSIGNED;
-    DECLARE v_apply_id     BIGINT UNSIGNED;
-    DECLARE v_operation_id BIGINT UNSIGNED DEFAULT 0;
-    DECLARE v_is_unclaimed BOOLEAN;
+    DECLARE v_position INT UNSIGNED;
+    DECLARE v_apply_id BIGINT UNSIGNED;
 
+    CALL _own_transaction();
+    CALL _clean_ups_give_up(in_name);
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -23,34 +23,7 @@ BEGIN
             RESIGNAL;
         END;
 
-        give_up: LOOP
-            START TRANSACTION READ WRITE;
-            SELECT MIN(l.operation_id)
-              INTO v_operation_id
-              FROM operation_live AS l
-             WHERE l.deployment   = in_name
-               AND l.operation_id > v_operation_id
-               AND l.state        = 'cancelling'
-               AND l.attempt      > 2;
-            IF v_operation_id IS NULL THEN
-                LEAVE give_up;
-            END IF;
-            -- The apply's row first, as ever.
-            SELECT o.apply_id INTO v_apply_id FROM operation AS o WHERE o.operation_id = v_operation_id;
-            SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
-            SELECT COUNT(*)
-              INTO v_is_unclaimed
-              FROM (SELECT l.state, l.lease_token FROM operation_live AS l WHERE l.operation_id = v_operation_id FOR UPDATE) AS h
-             WHERE h.state       = 'cancelling'
-               AND h.lease_token IS NULL;
-            IF v_is_unclaimed THEN
-                CALL _operation_advance(v_apply_id, v_operation_id, 'failed', USER(),
-                                        'deployment_remove: the clean-up is given up, what was left there stays', FALSE, NULL, NULL);
-            END IF;
-            COMMIT AND NO CHAIN NO RELEASE;
-            CALL _own_transaction();
-        END LOOP;
-
+        START TRANSACTION READ WRITE;
         CALL _intake_lock();
 
         SELECT MAX(d.position) INTO v_position FROM deployment AS d WHERE d.deployment = in_name;

@@ -16,7 +16,7 @@ CREATE PROCEDURE driver_heartbeat (IN in_driver LONGTEXT CHARACTER SET utf8mb4, 
 BEGIN
     DECLARE v_answer JSON;
 
-    CALL _driver_check(in_driver);
+    CALL _name_check('driver name', in_driver, 64);
     IF in_beats IS NULL THEN
         CALL _refuse(50001, 'beats of NULL refused; pass an array, an empty one if the driver has no lease');
     END IF;

@@ -27,10 +27,8 @@ BEGIN
     DECLARE v_beat_seconds INT UNSIGNED;
     DECLARE v_installation CHAR(8);
 
-    CALL _driver_check(in_driver);
-    IF NOT _is_name(in_version, 64) THEN
-        CALL _refuse(50001, CONCAT('driver version "', COALESCE(LEFT(in_version, 40), 'NULL'), '" refused; pass 1 to 64 characters, no control character'));
-    END IF;
+    CALL _name_check('driver name', in_driver, 64);
+    CALL _name_check('driver version', in_version, 64);
     IF NOT _is_whole(in_api_version, v_api_version, v_api_version) THEN
         CALL _refuse(50401, CONCAT('API version ', COALESCE(LEFT(in_api_version, 20), 'NULL'), ' is not served, ', v_api_version, ' is; ',
                                    IF(_is_whole(in_api_version, v_api_version + 1, 18446744073709551615),

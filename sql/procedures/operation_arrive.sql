@@ -33,7 +33,7 @@ BEGIN
     DECLARE v_is_deferred BOOLEAN;
     DECLARE v_parks       BOOLEAN;
 
-    CALL _checkpoint_check(in_checkpoint);
+    CALL _checkpoint_check(JSON_STORAGE_SIZE(in_checkpoint));
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION

@@ -28,7 +28,7 @@ BEGIN
     DECLARE v_revert_id      BIGINT UNSIGNED;
 
     IF JSON_STORAGE_SIZE(in_detail) > 65535 THEN
-        CALL _refuse(50001, CONCAT('detail of ', JSON_STORAGE_SIZE(in_detail), ' bytes refused; at most 64 KiB'));
+        CALL _refuse(50001, CONCAT('detail of ', JSON_STORAGE_SIZE(in_detail), ' bytes refused; pass at most 64 KiB, or NULL'));
     END IF;
     CALL _own_transaction();
     BEGIN
@@ -56,20 +56,23 @@ BEGIN
               FROM control_request AS r
              WHERE r.apply_id        = v_apply_id
                AND r.pending_command = 'revert';
+            IF v_window_seconds > 0 THEN
+                SET v_revert_until = UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND;
+            END IF;
             UPDATE operation_live AS l
                SET l.error             = NULL,
                    -- The way back begins with a budget of its own.
                    l.attempt           = IF(v_window_seconds > 0, 0, l.attempt),
-                   l.revert_until      = IF(v_window_seconds > 0, UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND, NULL),
+                   l.revert_until      = v_revert_until,
                    l.revert_request_id = v_revert_id
              WHERE l.operation_id = v_id;
             SET v_state = IF(v_window_seconds > 0, 'revert_window', 'completed');
             -- Windows that are open side by side end together, with the last swap's.
             IF v_window_seconds > 0 AND v_revert_scope = 'apply' THEN
                 UPDATE operation_live AS l FORCE INDEX (operation_live_order)
-                   SET l.revert_until = UTC_TIMESTAMP(6) + INTERVAL v_window_seconds SECOND
-                 WHERE l.apply_id      = v_apply_id
-                   AND (l.state        = 'revert_window' OR l.operation_id = v_id)
+                   SET l.revert_until = v_revert_until
+                 WHERE l.apply_id     = v_apply_id
+                   AND l.state        = 'revert_window'
                  ORDER BY l.operation_id;
             END IF;
             CALL _operation_advance(v_apply_id, v_id, v_state, v_driver, COALESCE(LEFT(in_detail, 1024), 'swapped'),

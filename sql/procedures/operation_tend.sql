@@ -21,7 +21,7 @@ BEGIN
     DECLARE v_now          DATETIME(6) DEFAULT UTC_TIMESTAMP(6);
     DECLARE v_answer       JSON;
 
-    CALL _driver_check(in_driver);
+    CALL _name_check('driver name', in_driver, 64);
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION

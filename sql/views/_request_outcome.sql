@@ -9,12 +9,13 @@ SELECT ended.request_id,
        ended.apply_id,
        ended.status,
        CONCAT(ended.command, CASE ended.status WHEN 'done' THEN ' was carried out; now ' ELSE ' had nothing left to act on; now ' END,
-              ended.stopped, ' stopped, ', ended.swapped, ' swapped, ', ended.reverted, ' reverted, ', ended.cancelled, ' cancelled')
+              ended.stopped, ' stopped, ', ended.swapped, ' swapped, ', ended.reverted, ' reverted, ', ended.cancelled, ' cancelled',
+              IF(ended.command = 'stop' AND ended.swapping > 0, CONCAT('; ', ended.swapping, ' in a swap, which finishes'), ''))
   FROM (
        SELECT r.request_id,
               r.apply_id,
               r.command,
-              now.stopped, now.swapped, now.reverted, now.cancelled,
+              now.stopped, now.swapping, now.swapped, now.reverted, now.cancelled,
               CASE r.command
                   WHEN 'stop'        THEN IF(now.can_stop   = 0, 'done', NULL)
                   WHEN 'start'       THEN IF(now.can_start  = 0, 'done', NULL)
@@ -49,12 +50,13 @@ SELECT ended.request_id,
          LEFT JOIN _sibling AS bound
            ON bound.operation_id = r.operation_id
          JOIN LATERAL (
-              SELECT COUNT(IF(s.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable'), 1, NULL)) AS can_stop,
+              SELECT COUNT(IF(s.can_stop, 1, NULL))                                                          AS can_stop,
                      COUNT(IF(l.start_request_id = r.request_id, 1, NULL))                                   AS can_start,
                      COUNT(IF(s.can_cancel, 1, NULL))                                                        AS can_cancel,
                      COUNT(IF(l.revert_request_id = r.request_id, 1, NULL))                                  AS can_revert,
                      COUNT(IF(l.skip_request_id   = r.request_id, 1, NULL))                                  AS can_skip,
                      COUNT(IF(s.state = 'stopped', 1, NULL))                                                 AS stopped,
+                     COUNT(IF(s.state = 'cutting_over', 1, NULL))                                            AS swapping,
                      COUNT(IF(s.state IN ('revert_window', 'reverting', 'completed'), 1, NULL))              AS swapped,
                      COUNT(IF(s.state = 'reverted', 1, NULL))                                                AS reverted,
                      COUNT(IF(s.state = 'cancelled', 1, NULL))                                               AS cancelled

@@ -12,7 +12,8 @@ CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW apply_status (
     apply_id, apply_name, schema_name, state, cutover_policy, on_failure, operations, completed, failed, percent, seconds_left,
-    error, submitted_by, submitted_at, finished_at, defer_cutover, revert_window_seconds, throttle_level, note, next_swap, moving
+    error, submitted_by, submitted_at, finished_at, defer_cutover, revert_window_seconds, throttle_level, note, next_swap, moving,
+    cutover_gate, max_copies, defer_timeout_seconds, revert_scope, engine
 ) AS
 SELECT a.apply_id,
        COALESCE(a.apply_name, CONCAT('apply-', a.apply_id)),
@@ -73,7 +74,12 @@ SELECT a.apply_id,
                      FROM _operation_gate AS h
                     WHERE h.apply_id = a.apply_id
                       AND h.is_held
-                      AND h.cause IS NOT NULL)
+                      AND h.cause IS NOT NULL),
+       a.cutover_gate,
+       a.max_copies,
+       a.defer_timeout_seconds,
+       a.revert_scope,
+       a.engine
   FROM apply AS a
   JOIN LATERAL (
        SELECT COUNT(IF(p.state = 'completed', 1, NULL))                                           AS completed,

@@ -1,10 +1,12 @@
 -- View: deployment_status
 --
 -- Every deployment. state: `busy` while an operation that has begun is not settled, `waiting` while one is pending, else
--- `idle`. installation: what names our artifacts on it.
+-- `idle`. installation: what names our artifacts on it. Times in UTC.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
-VIEW deployment_status (deployment, position, host, port, labels, state, running_operations, last_completed_at, installation) AS
+VIEW deployment_status (
+    deployment, position, host, port, labels, state, running_operations, last_completed_at, installation, registered_by, registered_at
+) AS
 SELECT d.deployment,
        d.position,
        d.host,
@@ -17,7 +19,9 @@ SELECT d.deployment,
        END COLLATE utf8mb4_0900_bin,
        n.running,
        (SELECT MAX(o.completed_at) FROM operation AS o WHERE o.deployment = d.deployment),
-       i.installation
+       i.installation,
+       d.registered_by,
+       d.registered_at
   FROM deployment   AS d
   JOIN installation AS i
     ON i.only_row = 1

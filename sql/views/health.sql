@@ -28,7 +28,7 @@ SELECT IF(c.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
                   FROM driver_status AS d
                   LEFT JOIN deployment AS e
                     ON e.deployment = w.deployment
-                 WHERE d.last_seen_at > UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+                 WHERE d.is_alive
                    AND _scope_holds(d.scope, w.deployment, e.labels)) AS drivers
           FROM operation_claimable AS w
           JOIN operation_live      AS l
@@ -62,13 +62,14 @@ SELECT 'error' COLLATE utf8mb4_0900_bin,
     ON b.apply_id = g.apply_id
    AND b.position = g.blocker_position
  WHERE g.is_held
-   AND b.state IN ('failed', 'cancelled', 'reverted')
+   AND b.is_lost
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', p.operation_id, ' on ', p.deployment),
        CONCAT('failed ', p.attempt, ' times: ', p.error),
-       CONCAT(IF(l.state = 'cancelling', 'mend the cause, or give the clean-up up, where the server is gone: CALL deployment_remove; it',
-                 'mend the cause; it'), ' is tried again at ', p.next_attempt_at,
+       CONCAT('mend the cause',
+              IF(l.state = 'cancelling', CONCAT(', or give the clean-up up, where the server is gone: CALL deployment_remove(', QUOTE(p.deployment), ')'), ''),
+              '; it is tried again at ', p.next_attempt_at,
               IF(l.state = 'failed_retryable', CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), '')),
        p.apply_id
   FROM _operation_progress AS p
@@ -87,6 +88,16 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
          WHERE l.lease_token IS NOT NULL) AS w
  -- Drivers begin with these words where a server does not answer.
  WHERE w.reason LIKE 'the deployment does not answer%'
+UNION ALL
+SELECT 'warning' COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', l.operation_id, ' on ', l.deployment),
+       CONCAT('it may have swapped: ', l.progress->>'$.throttled_by'),
+       CONCAT('mend what the message says; drivers look again and again; the tables: lockkeeper doctor --deployment ', l.deployment),
+       l.apply_id
+  FROM operation_live AS l
+ WHERE l.state = 'cutting_over'
+   -- Drivers begin with these words where they do not know.
+   AND l.progress->>'$.throttled_by' LIKE 'the swap is not settled%'
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),

@@ -16,6 +16,7 @@ pub(super) struct Session {
 }
 
 /// A parameter of a CALL.
+#[derive(Clone, Copy)]
 pub(super) enum Parameter<'a> {
     Number(u64),
     Text(Option<&'a str>),
@@ -108,9 +109,7 @@ impl Session {
             ))
             .await?;
         if found.rows.is_empty() {
-            return Err(CliError::failed(format!(
-                "there is no apply {id}; `lockkeeper status` lists them"
-            )));
+            return Err(no_apply(id));
         }
         Ok(id)
     }
@@ -150,6 +149,12 @@ impl Session {
             ))),
         }
     }
+}
+
+pub(super) fn no_apply(id: u64) -> CliError {
+    CliError::failed(format!(
+        "there is no apply {id}; `lockkeeper status` lists them"
+    ))
 }
 
 /// A text as SQL that means the same under every sql_mode.

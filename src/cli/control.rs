@@ -14,12 +14,6 @@ pub(super) struct Target {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Plain {
-    #[command(flatten)]
-    target: Target,
-}
-
-#[derive(Debug, clap::Args)]
 pub(super) struct Cutover {
     #[command(flatten)]
     target: Target,
@@ -49,9 +43,9 @@ pub(super) struct Throttle {
 pub(super) async fn plain(
     global: &Global,
     procedure: &'static str,
-    args: Plain,
+    target: Target,
 ) -> Result<(), CliError> {
-    ask(global, procedure, &args.target, &[]).await
+    ask(global, procedure, &target, &[]).await
 }
 
 pub(super) async fn cutover(global: &Global, args: Cutover) -> Result<(), CliError> {
@@ -86,10 +80,7 @@ async fn ask(
     let mut session = Session::open(global).await?;
     let apply = session.apply_id(&target.apply).await?;
     let mut parameters = vec![Parameter::Number(apply)];
-    parameters.extend(between.iter().map(|parameter| match parameter {
-        Parameter::Number(number) => Parameter::Number(*number),
-        Parameter::Text(text) => Parameter::Text(*text),
-    }));
+    parameters.extend_from_slice(between);
     parameters.push(Parameter::Text(target.reason.as_deref()));
     let answer = session.call(procedure, &parameters).await?;
     show(global, &answer);

@@ -23,10 +23,6 @@ pub(super) struct Args {
     access: AccessFlags,
 }
 
-fn is_denied(error: &sqlx::Error) -> bool {
-    matches!(server_error::number(error), Some(1044 | 1142 | 1143))
-}
-
 /// Exit code 0 is "all is well": scripts may ask.
 pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let mut session = Session::open(global).await?;
@@ -42,7 +38,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     // Readers and operators see views alone; what is behind them an administrator compares.
     let objects = match install::inspect(session.connection(), &schema).await {
         Ok(objects) => Some(objects),
-        Err(InstallError::Database(error)) if is_denied(&error) => {
+        Err(InstallError::Database(error)) if server_error::is_denied(&error) => {
             install::check_for_drive(session.connection(), &schema)
                 .await
                 .map_err(|error| CliError::install(&settings, error))?;

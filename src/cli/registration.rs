@@ -108,6 +108,9 @@ fn same_address(name: &str, first: &str, address: &str) -> Remark {
         problem: format!(
             "it has the address of {first}, {address}: a change would come to that server twice"
         ),
-        remedy: format!("`lockkeeper deployment remove {name}`, or correct its address"),
+        remedy: format!(
+            "correct the address of the one that has moved: `lockkeeper deployment add NAME ADDRESS`; only if both are \
+                         the same server: `lockkeeper deployment remove {name}`"
+        ),
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::CliError;
 use super::answer::Table;
 use super::connect::{Session, literal};
+use super::status::statements;
 use crate::preflight::Change;
 
 /// A failure stays in `doctor` for so long, unless a later apply of its schema follows.
@@ -15,6 +16,9 @@ const APPLIES: u64 = 50;
 const LATELY: u64 = 3600;
 /// A command line with more of them is for a program to write.
 const FLAGS: usize = 40;
+
+/// Of a row `o` of `operation_status`: whether its deployment has the change.
+const HAS_CHANGE: &str = "o.state IN ('completed', 'revert_window')";
 
 /// An apply, and whom it left without the change.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -74,10 +78,7 @@ pub(super) async fn failed_lately(session: &mut Session) -> Result<Vec<Rest>, Cl
     let table = session
         .read(format!(
             "SELECT a.apply_id, a.schema_name, a.operations,
-                    (SELECT COUNT(*)
-                       FROM operation_status AS o
-                      WHERE o.apply_id = a.apply_id
-                        AND o.state IN ('completed', 'revert_window')) AS completed,
+                    (SELECT COUNT(*) FROM operation_status AS o WHERE o.apply_id = a.apply_id AND {HAS_CHANGE}) AS completed,
                     a.error, a.finished_at IS NOT NULL AS is_over
                FROM apply_status AS a
               WHERE (   (a.finished_at > UTC_TIMESTAMP(6) - INTERVAL {DAYS} DAY AND a.state = 'failed')
@@ -158,19 +159,9 @@ async fn latest_of_same_change(
         ))
         .await?;
     for row in 0..applies.rows.len() {
-        let statements = session
-            .read(format!(
-                "SELECT t.statement
-                   FROM task_status AS t
-                  WHERE t.operation_id = (SELECT MIN(o.operation_id)
-                                            FROM operation_status AS o
-                                           WHERE o.apply_id = {})
-                  ORDER BY t.position",
-                applies.text(row, "apply_id")
-            ))
-            .await?;
-        let same = (0..statements.rows.len()).map(|at| statements.text(at, "statement"));
-        if !same.eq(change.statements.iter().cloned()) {
+        let apply = applies.text(row, "apply_id").parse().unwrap_or_default();
+        let same = statements(session, apply).await? == change.statements;
+        if !same {
             continue;
         }
         if applies.text(row, "is_over") != "1" {
@@ -190,7 +181,7 @@ async fn rest(session: &mut Session, applies: &Table, row: usize) -> Result<Rest
             "SELECT o.deployment
                FROM operation_status AS o
               WHERE o.apply_id = {apply_id}
-                AND o.state   <> 'completed'
+                AND NOT {HAS_CHANGE}
               ORDER BY o.position"
         ))
         .await?;

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use serde_json::Value;
 
 use super::answer::Table;
-use super::connect::Session;
+use super::connect::{Session, no_apply};
 use super::{CliError, Global, output};
 use crate::progress;
 
@@ -117,7 +117,7 @@ async fn all(global: &Global, session: &mut Session, limit: u32) -> Result<(), C
 }
 
 /// What an apply does, the same on each of its deployments.
-async fn statements(session: &mut Session, apply: u64) -> Result<Vec<String>, CliError> {
+pub(super) async fn statements(session: &mut Session, apply: u64) -> Result<Vec<String>, CliError> {
     let table = session
         .read(format!(
             "SELECT t.statement
@@ -138,9 +138,7 @@ async fn read(session: &mut Session, apply: u64) -> Result<(Table, Table), CliEr
         ))
         .await?;
     if head.rows.is_empty() {
-        return Err(CliError::failed(format!(
-            "there is no apply {apply}; `lockkeeper status` lists them"
-        )));
+        return Err(no_apply(apply));
     }
     let operations = session
         .read(format!(

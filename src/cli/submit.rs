@@ -204,7 +204,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         );
         output::fold("", "", &said);
         if !has_driver(&mut session).await? {
-            let hint = "No driver was heard from within the last minute; start one where the deployments can be reached: `lockkeeper drive`.";
+            let hint = "No driver was heard from lately; start one where the deployments can be reached: `lockkeeper drive`.";
             output::fold("", "", hint);
         }
     }
@@ -212,7 +212,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
 }
 
 async fn has_driver(session: &mut Session) -> Result<bool, CliError> {
-    let alive = "SELECT 1 FROM driver_status AS d WHERE d.last_seen_at > UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE LIMIT 1";
+    let alive = "SELECT 1 FROM driver_status AS d WHERE d.is_alive LIMIT 1";
     Ok(!session.read(alive.to_owned()).await?.rows.is_empty())
 }
 

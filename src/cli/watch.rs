@@ -1,4 +1,4 @@
-//! A live screen of the fleet. It reads views; its keys are the calls of `stop`, `start`, `cutover` and `release`.
+//! A live screen of the fleet. It reads views; its keys are the calls of `stop`, `start`, `cutover`, `release` and `revert`.
 
 mod fleet;
 mod keys;

@@ -1,6 +1,6 @@
 //! Why doesn't it move? A sentence for each deployment, as `operation_waiting` has it.
 
-use super::connect::Session;
+use super::connect::{Session, no_apply};
 use super::status::phase;
 use super::{CliError, Global, output};
 
@@ -32,9 +32,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         ))
         .await?;
     if table.rows.is_empty() {
-        return Err(CliError::failed(format!(
-            "there is no apply {apply}; `lockkeeper status` lists them"
-        )));
+        return Err(no_apply(apply));
     }
     if global.json {
         output::json(&table.json());

@@ -155,6 +155,8 @@ impl Claim {
 pub struct Registration {
     /// How long a lease lasts after its last heartbeat.
     pub lease_ttl: Duration,
+    /// How long from one heartbeat to the next, at most.
+    pub heartbeat: Duration,
     /// How long to wait before asking again when there is nothing to do.
     pub poll: Duration,
     /// Eight hex digits that name the installation on a deployment.
@@ -165,6 +167,7 @@ impl Registration {
     pub(super) fn read(row: &MySqlRow) -> Result<Self, ControlError> {
         Ok(Self {
             lease_ttl: Duration::from_secs(row.try_get("lease_ttl_seconds")?),
+            heartbeat: Duration::from_secs(row.try_get("heartbeat_seconds")?),
             poll: Duration::from_secs(row.try_get("poll_seconds")?),
             installation: row.try_get("installation")?,
         })

@@ -11,6 +11,10 @@ pub enum ErrorCode {
     LeaseLost,
     IllegalMove,
     ApiNotServed,
+    /// Of the printed installation, as the next two.
+    InstallRunning,
+    SchemaNewer,
+    SchemaInUse,
     RefusedNow,
     TableHeld,
     NameTaken,
@@ -18,13 +22,16 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::BadArgument,
         Self::NotFound,
         Self::TransactionOpen,
         Self::LeaseLost,
         Self::IllegalMove,
         Self::ApiNotServed,
+        Self::InstallRunning,
+        Self::SchemaNewer,
+        Self::SchemaInUse,
         Self::RefusedNow,
         Self::TableHeld,
         Self::NameTaken,
@@ -40,6 +47,9 @@ impl ErrorCode {
             Self::LeaseLost => 50101,
             Self::IllegalMove => 50201,
             Self::ApiNotServed => 50401,
+            Self::InstallRunning => 50402,
+            Self::SchemaNewer => 50403,
+            Self::SchemaInUse => 50404,
             Self::RefusedNow => 50501,
             Self::TableHeld => 50502,
             Self::NameTaken => 50503,
@@ -56,6 +66,9 @@ impl ErrorCode {
             Self::LeaseLost => "lease_lost",
             Self::IllegalMove => "illegal_move",
             Self::ApiNotServed => "api_not_served",
+            Self::InstallRunning => "install_running",
+            Self::SchemaNewer => "schema_newer",
+            Self::SchemaInUse => "schema_in_use",
             Self::RefusedNow => "refused_now",
             Self::TableHeld => "table_held",
             Self::NameTaken => "name_taken",
@@ -146,5 +159,34 @@ impl From<sqlx::Error> for ControlError {
             },
             None => Self::Server(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ErrorCode;
+    use crate::install;
+
+    #[test]
+    fn the_numbers_are_those_of_the_table_and_all_that_are_raised() {
+        let rows = include_str!("../../sql/data/error_code.sql");
+        for code in ErrorCode::ALL {
+            let row = format!("({}, '{}',", code.number(), code.name());
+            assert!(rows.contains(&row), "{row}");
+        }
+        let listed = rows.lines().filter(|line| line.contains("(50")).count();
+        assert_eq!(listed, ErrorCode::ALL.len());
+
+        // The whole of sql/ is in it.
+        let printed = install::print("lockkeeper").expect("the set");
+        let raised: BTreeSet<u16> = ["_refuse(", "MYSQL_ERRNO = "]
+            .iter()
+            .flat_map(|before| printed.split(before).skip(1))
+            .filter_map(|text| text.get(..5)?.parse().ok())
+            .collect();
+        let known = ErrorCode::ALL.map(ErrorCode::number);
+        assert_eq!(raised, BTreeSet::from(known));
     }
 }

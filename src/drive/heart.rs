@@ -75,7 +75,7 @@ impl Heart {
         let beating = Beating {
             control: control.clone(),
             driver: driver.clone(),
-            pause: (registration.lease_ttl / 6).min(LONGEST_PAUSE),
+            pause: registration.heartbeat.min(LONGEST_PAUSE),
             ttl: registration.lease_ttl,
             leases: Arc::clone(&leases),
             session: None,

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{Instrument as _, error, error_span, info, warn};
 
-use super::Work;
 use super::heart::Lease;
 use super::metrics;
+use super::{Resting, Work};
 use crate::control::{
     self, Claim, ControlError, Decision, ErrorCode, Report, State, operation_report,
 };
@@ -47,7 +47,7 @@ enum End {
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum Failure {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -69,7 +69,7 @@ pub(super) async fn execute(work: &Arc<Work>, claim: Claim) {
             .heart
             .hold(operation, &claim.deployment, claim.lease_token.clone());
         // Dropped by a panic, too: nobody may keep a lease alive for what nobody works on.
-        let _held = Held {
+        let _guard = LeaseGuard {
             work,
             claim: &claim,
         };
@@ -85,12 +85,12 @@ pub(super) async fn execute(work: &Arc<Work>, claim: Claim) {
 }
 
 /// An operation whose lease is kept alive, until this is dropped.
-struct Held<'a> {
+struct LeaseGuard<'a> {
     work: &'a Work,
     claim: &'a Claim,
 }
 
-impl Drop for Held<'_> {
+impl Drop for LeaseGuard<'_> {
     fn drop(&mut self) {
         let claim = self.claim;
         self.work
@@ -118,7 +118,7 @@ impl Execution<'_> {
             match open_engine(self.work, self.claim, Arc::clone(self.lease) as _).await {
                 Ok(engine) => break engine,
                 // Not a failed swap: nobody knows that.
-                Err(error) if is_unsettled && error.kind() == ErrorKind::Retryable => {
+                Err(error) if is_unsettled && error.kind() != ErrorKind::LeaseLost => {
                     if !self.looks_again(&mut looks, &error).await {
                         return self.release().await;
                     }
@@ -134,7 +134,7 @@ impl Execution<'_> {
             match self.work_on(&mut engine, phase).await {
                 Ok(Next::Phase(next)) => phase = next,
                 Ok(Next::End(end)) => break end,
-                Err(trouble) => return self.fail(Some(engine), phase, trouble).await,
+                Err(failure) => return self.fail(Some(engine), phase, failure).await,
             }
         };
         // The turn has passed on; a large old table may take its time.
@@ -157,7 +157,9 @@ impl Execution<'_> {
         }
     }
 
-    async fn work_on(&self, engine: &mut Engine, phase: Phase) -> Result<Next, Trouble> {
+    async fn work_on(&self, engine: &mut Engine, phase: Phase) -> Result<Next, Failure> {
+        let _resting =
+            matches!(phase, Phase::Hold | Phase::Window).then(|| Resting::new(self.work));
         match phase {
             Phase::Copy => match engine.copy().await? {
                 Outcome::Verified => self.arrive().await,
@@ -195,7 +197,7 @@ impl Execution<'_> {
     }
 
     /// What every phase may come to, whatever it was.
-    async fn obey(&self, outcome: Outcome) -> Result<Next, Trouble> {
+    async fn obey(&self, outcome: Outcome) -> Result<Next, Failure> {
         match outcome {
             Outcome::Stopped => self.report(Report::Stopped).await,
             Outcome::CancelAsked => Ok(Next::Phase(Phase::CleanUp)),
@@ -212,7 +214,7 @@ impl Execution<'_> {
         }
     }
 
-    async fn arrive(&self) -> Result<Next, Trouble> {
+    async fn arrive(&self) -> Result<Next, Failure> {
         let claim = self.claim;
         let decision = self
             .work
@@ -235,10 +237,10 @@ impl Execution<'_> {
         })
     }
 
-    async fn begin_cutover(&self) -> Result<Next, Trouble> {
+    async fn begin_cutover(&self) -> Result<Next, Failure> {
         match self.begin(Report::BeginCutover, Phase::Swap).await {
             // The gate has shut again meanwhile: go on holding.
-            Err(Trouble::Control(error)) if error.code() == Some(ErrorCode::IllegalMove) => {
+            Err(Failure::Control(error)) if error.code() == Some(ErrorCode::IllegalMove) => {
                 info!(%error, "not yet");
                 Ok(Next::Phase(Phase::Hold))
             }
@@ -246,17 +248,18 @@ impl Execution<'_> {
         }
     }
 
-    async fn begin(&self, report: Report, phase: Phase) -> Result<Next, Trouble> {
+    async fn begin(&self, report: Report, phase: Phase) -> Result<Next, Failure> {
         self.report(report).await?;
         Ok(Next::Phase(phase))
     }
 
-    async fn swap(&self, engine: &mut Engine) -> Result<Next, Trouble> {
+    async fn swap(&self, engine: &mut Engine) -> Result<Next, Failure> {
         let mut looks = 0;
         let mut first = None;
         let swapped = loop {
             match self.swap_once(engine, &mut first).await {
                 Err(error) if error.kind() == ErrorKind::SwapUnknown => {
+                    engine.may_have_swapped();
                     if !self.looks_again(&mut looks, &error).await {
                         return Err(error.into());
                     }
@@ -264,10 +267,10 @@ impl Execution<'_> {
                 outcome => break outcome?,
             }
         };
-        metrics::swapped(&self.claim.deployment, swapped.locked_for, swapped.attempts);
+        metrics::swapped(&self.claim.deployment, swapped.locked_for, swapped.gave_way);
         let detail = serde_json::json!({
             "locked_milliseconds": swapped.locked_for.as_secs_f64() * 1000.0,
-            "attempts": swapped.attempts + 1,
+            "attempts": swapped.gave_way + 1,
         });
         let claim = self.claim;
         let state = self
@@ -325,17 +328,23 @@ impl Execution<'_> {
         let swapped = first.get_or_insert(swapped).clone();
         // Without a window there is nothing left to do for the old table but to set it aside.
         if self.claim.revert_window().is_zero() {
-            engine.finish().await.map_err(EngineError::after_swap)?;
+            match engine.finish().await.map_err(EngineError::after_swap) {
+                // The change is made, whatever this account may not do with what is left of it.
+                Err(error) if error.kind() == ErrorKind::Permanent => {
+                    warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
+                }
+                finished => finished?,
+            }
         }
         Ok(swapped)
     }
 
     /// The old table is set aside only when the control database has closed the window: until then a revert may be asked
     /// for. Nobody takes over a completed operation, so that no lease is needed for it.
-    async fn end_window(&self, engine: &mut Engine) -> Result<Next, Trouble> {
+    async fn end_window(&self, engine: &mut Engine) -> Result<Next, Failure> {
         match self.report(Report::Complete).await {
             // A sibling's swap has prolonged it, or a revert came first.
-            Err(Trouble::Control(error)) if error.code() == Some(ErrorCode::IllegalMove) => {
+            Err(Failure::Control(error)) if error.code() == Some(ErrorCode::IllegalMove) => {
                 info!(%error, "the window stays open");
                 Ok(Next::Phase(Phase::Window))
             }
@@ -345,11 +354,11 @@ impl Execution<'_> {
                 }
                 Ok(next)
             }
-            Err(trouble) => Err(trouble),
+            Err(failure) => Err(failure),
         }
     }
 
-    async fn report(&self, report: Report) -> Result<Next, Trouble> {
+    async fn report(&self, report: Report) -> Result<Next, Failure> {
         let claim = self.claim;
         let state = self
             .work
@@ -368,23 +377,23 @@ impl Execution<'_> {
     }
 
     /// Reports a failure, unless the lease is somebody else's by now: then nothing may be touched.
-    async fn fail(&self, engine: Option<Engine>, phase: Phase, trouble: Trouble) {
+    async fn fail(&self, engine: Option<Engine>, phase: Phase, failure: Failure) {
         let is_lost = self.lease.is_lost()
-            || match &trouble {
-                Trouble::Engine(error) => error.kind() == ErrorKind::LeaseLost,
-                Trouble::Control(error) => error.code() == Some(ErrorCode::LeaseLost),
+            || match &failure {
+                Failure::Engine(error) => error.kind() == ErrorKind::LeaseLost,
+                Failure::Control(error) => error.code() == Some(ErrorCode::LeaseLost),
             };
         if is_lost {
             metrics::ended("lease_lost");
-            error!(%trouble, "the lease was lost; this driver touches the deployment no more");
+            error!(%failure, "the lease was lost; this driver touches the deployment no more");
             if let Some(engine) = engine {
                 engine.abandon();
             }
             // Where it was only not confirmed in time it is ours still: whoever asks next may have it.
             return self.release().await;
         }
-        let (mut message, is_retryable) = match &trouble {
-            Trouble::Engine(error) => (
+        let (mut message, is_retryable) = match &failure {
+            Failure::Engine(error) => (
                 error.message(),
                 match error.kind() {
                     ErrorKind::Retryable | ErrorKind::SwapUnknown => true,
@@ -392,11 +401,20 @@ impl Execution<'_> {
                 },
             ),
             // With its source: an operator reads this in the views.
-            Trouble::Control(error) => match std::error::Error::source(error) {
+            Failure::Control(error) => match std::error::Error::source(error) {
                 Some(reason) => (format!("{error}: {reason}"), true),
                 None => (error.to_string(), true),
             },
         };
+        if is_retryable && self.lease.orders().borrow().shutdown {
+            // A shutdown spends no attempt, wherever it came in between: whoever asks next goes on from here.
+            info!(reason = message, ?phase, "interrupted");
+            metrics::ended("interrupted");
+            if let Some(engine) = engine {
+                engine.close().await;
+            }
+            return self.release().await;
+        }
         let closes_window = !is_retryable && phase == Phase::Window;
         if closes_window {
             warn!(reason = message, "there is no way back any more");
@@ -416,7 +434,7 @@ impl Execution<'_> {
             message.push_str(&format!("; {what}"));
         }
         let is_unknown =
-            matches!(&trouble, Trouble::Engine(error) if error.kind() == ErrorKind::SwapUnknown);
+            matches!(&failure, Failure::Engine(error) if error.kind() == ErrorKind::SwapUnknown);
         // A swap that may have taken place can't be reported as failed; a way back can, and is tried again later.
         if is_unknown && phase != Phase::Revert {
             if let Some(engine) = engine {
@@ -433,7 +451,7 @@ impl Execution<'_> {
                 }
             }
             // A window that closed for good leaves the former table to be put aside, but not before the control database knows.
-            (Ok(_), Some(mut engine)) if closes_window => {
+            (Ok(State::Completed), Some(mut engine)) => {
                 if let Err(error) = engine.finish().await {
                     warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
                 }

@@ -15,7 +15,7 @@ use super::Work;
 use super::operation::open_engine;
 use super::session::Sessions;
 use crate::control::{self, Claim, ControlError};
-use crate::engine::{EngineError, LeaseHolder, LeaseLost, Orders, Progress};
+use crate::engine::{EngineError, LeaseHolder, LeaseLost, ON_HOLD, Orders, Progress};
 
 /// How often the control database is asked whether the operation is parked still.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,10 +40,14 @@ impl Tending {
             .clone()
     }
 
+    /// Everything was applied that was committed when the engine was opened, and it is near what came since.
     fn is_near(&self) -> bool {
-        self.progress()
-            .and_then(|progress| progress.binlog_lag_seconds)
-            .is_some_and(|seconds| seconds < NEAR_ENOUGH_SECONDS)
+        self.progress().is_some_and(|progress| {
+            progress.phase == ON_HOLD
+                && progress
+                    .binlog_lag_seconds
+                    .is_some_and(|seconds| seconds < NEAR_ENOUGH_SECONDS)
+        })
     }
 
     async fn tell(&self, is_over: bool) -> Result<bool, ControlError> {

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use crate::server_error::with_causes;
+
 /// A driver asks once a second or so; nobody reads a line for each.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -18,7 +20,7 @@ struct Lasting {
 impl Trouble {
     /// Whether it is to be told now.
     pub(super) fn is_news(&mut self, error: &(dyn Error + 'static)) -> bool {
-        let what = story(error);
+        let what = with_causes(error);
         let now = Instant::now();
         let began = match &self.0 {
             Some(known) if known.what == what && known.told + AGAIN > now => return false,
@@ -37,17 +39,6 @@ impl Trouble {
     pub(super) fn end(&mut self) -> Option<u64> {
         self.0.take().map(|over| over.began.elapsed().as_secs())
     }
-}
-
-fn story(error: &(dyn Error + 'static)) -> String {
-    let mut story = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        story.push_str(": ");
-        story.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    story
 }
 
 #[cfg(test)]

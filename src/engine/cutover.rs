@@ -117,8 +117,7 @@ impl<'a> Cutover<'a> {
     pub async fn revert(&self, drain: &mut dyn Drain) -> Result<Swapped, EngineError> {
         if let Some(plan) = self.plans.iter().find(|plan| plan.way != Way::Copy) {
             return Err(EngineError::permanent(format!(
-                "statement {} was executed without a copy, so there is no former table to go back \
-                 to; submit the opposite change",
+                "statement {} was executed without a copy, so there is no former table to go back to",
                 plan.task.number()
             )));
         }
@@ -251,6 +250,7 @@ impl<'a> Cutover<'a> {
             });
         }
         record.tables = tables;
+        record.server_uuid = session.server_uuid().await?;
         fail_point::at("cutover.write_down.before");
         self.fence.write_swap(session, record).await?;
         fail_point::at("cutover.write_down.after");

@@ -148,6 +148,20 @@ impl Artifact {
     }
 }
 
+/// `yyyymmddhhmmss` as people write it.
+pub fn moment(due: &str) -> String {
+    let part = |from, to| due.get(from..to).unwrap_or_default();
+    format!(
+        "{}-{}-{} {}:{}:{}",
+        part(0, 4),
+        part(4, 6),
+        part(6, 8),
+        part(8, 10),
+        part(10, 12),
+        part(12, 14)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +210,10 @@ mod tests {
         };
         assert!(owner.table(Role::Trial(9999)).len() <= 64);
         assert!(owner.holding(9999, "20261122000000").len() <= 64);
+    }
+
+    #[test]
+    fn a_moment_is_written_as_people_do() {
+        assert_eq!(moment("20261123012622"), "2026-11-23 01:26:22");
     }
 }

@@ -25,7 +25,7 @@ use super::table::catalog;
 use super::verify::Different;
 pub use start::{revert_warnings, warnings};
 
-use super::{Directive, Engine, EngineError, Job, LeaseHolder, Outcome, Swapped, Target};
+use super::{Directive, Engine, EngineError, Job, LeaseHolder, ON_HOLD, Outcome, Swapped, Target};
 
 impl Engine {
     /// Opens the deployment for `job` and fences off every former driver of the operation.
@@ -180,6 +180,7 @@ impl Engine {
 
     /// What of a change is in force that does not come to its end, in words; `None` for nothing. Before anything is removed.
     pub async fn in_force(&mut self) -> Result<Option<String>, EngineError> {
+        self.awake().await?;
         let record = self.fence.read_swap(&mut self.control).await?;
         let Some(record) = record.filter(|record| !record.reverting) else {
             return Ok(None);
@@ -300,7 +301,7 @@ impl Engine {
             self.verify().instrument(info_span!("verify")).await?;
             self.catch_up().await?;
         }
-        self.phase("waiting");
+        self.phase(ON_HOLD);
         Ok(())
     }
 
@@ -320,16 +321,27 @@ impl Engine {
             return Ok(());
         };
         let sql = self.store.set_head(head)?;
-        let doing = "writing the checkpoint";
-        run(self.control.connection(), sql, doing).await?;
-        if let Ok(stage) = serde_json::to_value(head.stage) {
+        let stage = serde_json::to_value(head.stage);
+        let (failed_verification, repaired) = (head.failed_verification.clone(), head.repaired);
+        self.awake().await?;
+        run(self.control.connection(), sql, "writing the checkpoint").await?;
+        if let Ok(stage) = stage {
             self.lease.record_checkpoint(serde_json::json!({
                 "stage": stage,
-                "failed_verification": head.failed_verification,
-                "repaired": head.repaired,
+                "failed_verification": failed_verification,
+                "repaired": repaired,
             }));
         }
         Ok(())
+    }
+
+    /// The engine's own session has nothing to do while the parts work, perhaps for hours, and what lies between may have
+    /// forgotten it by then.
+    async fn awake(&mut self) -> Result<(), EngineError> {
+        match self.control.ping().await {
+            Ok(()) => Ok(()),
+            Err(error) => self.sessions.replace(&mut self.control, &error).await,
+        }
     }
 
     pub(super) async fn enter(&mut self, stage: Stage) -> Result<(), EngineError> {
@@ -380,6 +392,7 @@ impl Engine {
 
     async fn catch_up(&mut self) -> Result<(), Halt> {
         self.phase("catch_up");
+        self.awake().await?;
         let (running, control, _) = self.parts()?;
         running.set_pace(Pace::Prompt);
         let context = Arc::clone(&running.context);

@@ -80,6 +80,7 @@ pub async fn plan(
             schema: &job.schema_name,
             owner,
             user: &user,
+            tasks: &job.tasks,
             task: &task,
         };
         plans.push(planner.plan(session, &statement).await?);
@@ -117,6 +118,8 @@ struct Planner<'a> {
     schema: &'a str,
     owner: &'a Owner,
     user: &'a UserSettings,
+    /// All of the change.
+    tasks: &'a [JobTask],
     task: &'a JobTask,
 }
 

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::binlog::rows::RowLayout;
-use super::context::{Context, Halt, lease_is_lost};
+use super::context::{Context, Halt, LONGEST_SILENCE, lease_is_lost, no_answer};
 use super::conversion::staging::Extras;
 use super::conversion::types::same_type;
 use super::cutover::swap::{self, SwapOutcome};
@@ -140,7 +141,9 @@ impl Engine {
                 },
                 () = context.failed.cancelled() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {
-                    self.check_artifacts().await?;
+                    timeout(LONGEST_SILENCE, self.check_artifacts())
+                        .await
+                        .map_err(|_| no_answer())??;
                 }
             }
             if stale && tokio::time::Instant::now() >= again {

@@ -255,6 +255,14 @@ impl Session {
             .await
     }
 
+    /// Whether the server answers on it.
+    pub async fn ping(&mut self) -> Result<(), EngineError> {
+        let answer = tokio::time::timeout(CONNECT_LIMIT, self.connection.ping()).await;
+        answer
+            .map_err(|_| EngineError::retryable("a session is not answered any more"))?
+            .map_err(EngineError::while_doing("asking for a sign of life"))
+    }
+
     /// Which server it is on: a checkpoint and a fence mean nothing on another.
     pub async fn server_uuid(&mut self) -> Result<String, EngineError> {
         let doing = || EngineError::while_doing("asking for the server's identity");

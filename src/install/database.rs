@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection};
 
 use super::error::InstallError;
+use super::migrate::HISTORY_TABLE;
 
 /// Each routine keeps the sql_mode and character set of the session that created it.
 pub(super) const SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,\
@@ -113,6 +114,41 @@ pub(super) fn create_schema_statement(schema: &str) -> String {
     let quoted = quoted(schema);
     format!(
         "CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}"
+    )
+}
+
+/// Refuses a schema that somebody else has tables in: an object of ours would replace one of theirs that has its name.
+pub async fn refuse_foreign(
+    session: &mut MySqlConnection,
+    schema: &str,
+) -> Result<(), InstallError> {
+    let table: Option<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT CAST(MIN(t.table_name) AS CHAR) {}",
+        of_somebody_else("?")
+    )))
+    .bind(schema)
+    .bind(schema)
+    .fetch_one(session)
+    .await?;
+    match table {
+        None => Ok(()),
+        Some(table) => Err(InstallError::SchemaInUse {
+            schema: schema.to_owned(),
+            table,
+        }),
+    }
+}
+
+/// From where to read the tables of a schema that is not ours: the first table that an installation makes is not there.
+pub(super) fn of_somebody_else(schema: &str) -> String {
+    format!(
+        "FROM information_schema.tables AS t
+          WHERE t.table_schema = {schema}
+            AND t.table_name  <> '{HISTORY_TABLE}'
+            AND NOT EXISTS (SELECT 1
+                              FROM information_schema.tables AS o
+                             WHERE o.table_schema = {schema}
+                               AND o.table_name   = 'installed_object')"
     )
 }
 

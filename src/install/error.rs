@@ -22,6 +22,10 @@ pub enum InstallError {
     )]
     Collation { schema: String, collation: String },
     #[error(
+        "schema {schema} holds tables that are not Lockkeeper's ({table}), and it needs a schema of its own; name another one in the address, as in mysql://user@host:3306/lockkeeper"
+    )]
+    SchemaInUse { schema: String, table: String },
+    #[error(
         "schema {schema} was installed by lockkeeper {installed}, newer than this {program}; run a newer lockkeeper"
     )]
     SchemaNewer {

@@ -6,6 +6,7 @@ use super::database::session_settings;
 use super::error::InstallError;
 use super::set::MIGRATIONS;
 use crate::config::ConnectionSettings;
+use crate::server_error;
 
 /// Where refinery keeps its history.
 pub(super) const HISTORY_TABLE: &str = "refinery_schema_history";
@@ -40,19 +41,6 @@ pub(super) async fn run(settings: &ConnectionSettings) -> Result<usize, InstallE
     result
         .map(|report| report.applied_migrations().len())
         .map_err(|error| InstallError::Migration {
-            message: with_causes(&error),
+            message: server_error::with_causes(&error),
         })
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    text
 }

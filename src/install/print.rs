@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::database::{create_schema_statement, literal, lock_name, quoted, session_settings};
+use super::database::{
+    create_schema_statement, literal, lock_name, of_somebody_else, quoted, session_settings,
+};
 use super::error::InstallError;
 use super::migrate::{HISTORY_TABLE, migrations};
 use super::objects::record_statement;
@@ -91,14 +93,6 @@ pub fn print(schema: &str) -> Result<String, InstallError> {
 
     writeln!(
         out,
-        "\n-- What an earlier version had and this one has not: run each line that is shown.\n\
-         SELECT CONCAT('DROP ', UPPER(o.kind), ' IF EXISTS ', o.object_name, ';') AS run_this\n  \
-         FROM installed_object AS o\n WHERE o.version <> '{PROGRAM_VERSION}';"
-    )
-    .expect("text");
-
-    writeln!(
-        out,
         "\n-- Roles: grant them to accounts with GRANT role TO account."
     )
     .expect("text");
@@ -107,6 +101,16 @@ pub fn print(schema: &str) -> Result<String, InstallError> {
         add(out, &statement);
     }
     add(out, &record_grants_statement());
+
+    writeln!(
+        out,
+        "\n-- What an earlier version had and this one has not: run each line that is shown.\n\
+         SELECT CONCAT('DROP ', UPPER(o.kind), ' IF EXISTS ', o.object_name, ';') AS run_this\n  \
+         FROM installed_object AS o\n WHERE o.version <> '{PROGRAM_VERSION}' AND o.kind <> '{}';\n\
+         DELETE FROM installed_object WHERE version <> '{PROGRAM_VERSION}';",
+        Kind::Data
+    )
+    .expect("text");
     add(
         out,
         &format!(
@@ -121,24 +125,45 @@ pub fn print(schema: &str) -> Result<String, InstallError> {
 fn guard(schema: &str) -> Result<String, InstallError> {
     let known = migrations()?.last().map_or(0, |last| last.version());
     let lock = literal(&lock_name(schema));
+    let foreign = of_somebody_else(&literal(schema));
+    let numbers = |of: &dyn Fn(u8) -> String| (1..=3).map(of).collect::<Vec<_>>().join(", ");
+    let installed =
+        numbers(&|nth| format!("COALESCE(REGEXP_SUBSTR(o.version, '[0-9]+', 1, {nth}), 0) + 0"));
+    let ours = numbers(&|nth| {
+        format!("COALESCE(REGEXP_SUBSTR('{PROGRAM_VERSION}', '[0-9]+', 1, {nth}), 0) + 0")
+    });
     Ok(format!(
         "DROP PROCEDURE IF EXISTS _install_guard;
 DELIMITER $$
 CREATE PROCEDURE _install_guard ()
 BEGIN
     DECLARE v_applied INT DEFAULT 0;
+    DECLARE v_newer   INT DEFAULT 0;
+    DECLARE v_foreign INT DEFAULT 0;
 
     IF (IS_USED_LOCK({lock}) = CONNECTION_ID()) IS NOT TRUE THEN
         SIGNAL SQLSTATE '45000'
             SET MYSQL_ERRNO = 50402, MESSAGE_TEXT = 'another installation is running; wait for it and run this again';
     END IF;
 
+    SELECT COUNT(*) INTO v_foreign
+      {foreign};
+    IF v_foreign > 0 THEN
+        SIGNAL SQLSTATE '45000'
+            SET MYSQL_ERRNO = 50404, MESSAGE_TEXT = 'the schema holds tables that are not Lockkeeper''s; print for a schema of its own';
+    END IF;
+
     BEGIN
         -- No history yet: nothing is installed.
         DECLARE CONTINUE HANDLER FOR 1146 BEGIN END;
         SELECT MAX(h.version) INTO v_applied FROM {HISTORY_TABLE} AS h;
+        SELECT COUNT(*) INTO v_newer
+          FROM installed_object AS o
+         WHERE o.api_version > {API_VERSION}
+            OR ({installed})
+             > ({ours});
     END;
-    IF v_applied > {known} THEN
+    IF v_applied > {known} OR v_newer > 0 THEN
         SIGNAL SQLSTATE '45000'
             SET MYSQL_ERRNO = 50403, MESSAGE_TEXT = 'a newer lockkeeper has installed this schema; print with a newer lockkeeper';
     END IF;

@@ -189,10 +189,7 @@ async fn roles_missing(session: &mut MySqlConnection, schema: &str) -> Result<bo
 
 /// The account lacks a right, as opposed to a fault.
 fn is_refusal(error: &sqlx::Error) -> bool {
-    matches!(
-        server_error::number(error),
-        Some(1044 | 1045 | 1142 | 1227 | 1370 | 1410)
-    )
+    server_error::is_denied(error) || matches!(server_error::number(error), Some(1045 | 1410))
 }
 
 #[cfg(test)]

@@ -12,10 +12,8 @@ pub const API_VERSION: u32 = 1;
 /// The version of the program, and of the objects that it installs.
 pub const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// No such table, and not allowed to look at it.
 const NO_SUCH_TABLE: u16 = 1146;
 const NO_SUCH_SCHEMA: u16 = 1049;
-const DENIED: [u16; 3] = [1142, 1143, 1044];
 
 /// What a driver finds in its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +76,7 @@ pub async fn check_for_drive(
             Some(NO_SUCH_TABLE | NO_SUCH_SCHEMA) => Err(InstallError::NotInstalled {
                 schema: schema.to_owned(),
             }),
-            Some(number) if DENIED.contains(&number) => Ok(SchemaState::Unknown),
+            _ if server_error::is_denied(&error) => Ok(SchemaState::Unknown),
             Some(_) | None => Err(error.into()),
         },
     }

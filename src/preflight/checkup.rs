@@ -7,7 +7,7 @@ use super::{INSTALLATION, Place, Unreachable, room};
 use crate::config::Access;
 use crate::engine::EngineError;
 use crate::engine::binlog::capture::STREAM_MARK;
-use crate::engine::names::{Artifact, ArtifactKind};
+use crate::engine::names::{Artifact, ArtifactKind, moment};
 use crate::engine::preflight::privilege;
 use crate::engine::preflight::server_fit::BINLOG_SETTINGS;
 use crate::engine::session::Session;
@@ -236,7 +236,7 @@ async fn sight(session: &mut Session) -> Option<Finding> {
                         performance_schema.events_transactions_current \
                   LIMIT 0";
     let error = session.rows(query).await.err()?;
-    if !matches!(server_error::number(&error), Some(1044 | 1142 | 1143)) {
+    if !server_error::is_denied(&error) {
         return None;
     }
     let account = privilege::account(session).await.ok()?;
@@ -380,28 +380,4 @@ async fn leftovers(
             finding(Severity::Note, "leftovers", what, remedy)
         })
         .collect()
-}
-
-/// `yyyymmddhhmmss` as people write it.
-fn moment(due: &str) -> String {
-    let part = |from, to| due.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{} {}:{}:{}",
-        part(0, 4),
-        part(4, 6),
-        part(6, 8),
-        part(8, 10),
-        part(10, 12),
-        part(12, 14)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_is_written_as_people_do() {
-        assert_eq!(moment("20261123012622"), "2026-11-23 01:26:22");
-    }
 }

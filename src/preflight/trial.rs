@@ -151,10 +151,8 @@ async fn create_text(
             .and_then(|row| row.try_get_unchecked::<String, _>(1).ok())),
         // No such schema, no such table, no right to see it: the engine says which, and what to do.
         Err(error)
-            if matches!(
-                server_error::number(&error),
-                Some(1049 | 1142 | 1146 | 1044)
-            ) =>
+            if server_error::is_denied(&error)
+                || matches!(server_error::number(&error), Some(1049 | 1146)) =>
         {
             Ok(None)
         }

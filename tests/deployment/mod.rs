@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::engine::names::Owner;
 use lockkeeper::engine::session::{Session, Sessions};
-use lockkeeper::engine::target::{Password, Target, Tls};
+use lockkeeper::engine::target::Target;
 use lockkeeper::engine::{
     Directive, Engine, Job, JobTask, LeaseHolder, LeaseLost, Orders, Outcome, Progress, preflight,
 };
@@ -109,16 +109,6 @@ impl LeaseHolder for TestLease {
     }
 }
 
-fn target(settings: &ConnectionSettings) -> Target {
-    Target {
-        host: settings.host.clone(),
-        port: settings.port,
-        user: settings.credentials.user.clone(),
-        password: Password::new(settings.credentials.password.expose()),
-        tls: Tls::Preferred,
-    }
-}
-
 /// The same operation on the same deployment, for a driver in another process.
 pub fn job_of(
     settings: &ConnectionSettings,
@@ -144,7 +134,7 @@ pub fn job_of(
         options: serde_json::json!({}),
         revert_window_seconds: 0,
     };
-    (target(settings), job)
+    (settings.clone().into(), job)
 }
 
 pub struct Deployment {
@@ -212,7 +202,7 @@ impl Deployment {
     }
 
     pub fn target(&self) -> Target {
-        target(&self.settings)
+        self.settings.clone().into()
     }
 
     pub fn owner(&self, epoch: u64) -> Owner {

@@ -183,7 +183,7 @@ async fn change(request: Request) -> Result<Changed, BenchError> {
         swapped,
         finished: now_micros(),
         locked_seconds: swap.locked_for.as_secs_f64(),
-        attempts: swap.attempts,
+        attempts: swap.gave_way,
         ..Changed::default()
     })
 }

@@ -158,10 +158,25 @@ fn in_an_unknown_state(job: &Job<'_>) -> CliError {
     ))
 }
 
+fn lock_of(session: &Session, apply: u64) -> String {
+    let schema = hex::encode(Sha256::digest(session.schema()));
+    format!("lockkeeper:alter:{}:{apply}", &schema[..16])
+}
+
+/// Whether another `alter` works on this apply.
+pub(super) async fn looks_on(session: &mut Session, apply: u64) -> Result<bool, CliError> {
+    let lock = lock_of(session, apply);
+    let answer = session
+        .read(format!(
+            "SELECT COALESCE(IS_USED_LOCK('{lock}') <> CONNECTION_ID(), 0) AS of_another"
+        ))
+        .await?;
+    Ok(answer.first_text("of_another") == "1")
+}
+
 /// Whether no other `alter` works on this apply: a lock of this session, which goes with it.
 async fn is_alone(session: &mut Session, apply: u64) -> Result<bool, CliError> {
-    let schema = hex::encode(Sha256::digest(session.schema()));
-    let lock = format!("lockkeeper:alter:{}:{apply}", &schema[..16]);
+    let lock = lock_of(session, apply);
     let answer = session
         .read(format!("SELECT GET_LOCK('{lock}', {LOCK_SECONDS}) AS got"))
         .await?;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::super::connect::Session;
 use super::super::{CliError, output, status};
-use super::follow::Job;
+use super::follow::{Job, looks_on};
 use crate::config::{ConnectionSettings, Secret, Tls, TlsMode};
-use crate::engine::names::{Artifact, ArtifactKind};
+use crate::engine::names::{Artifact, ArtifactKind, moment};
 use crate::engine::state::artifact;
 use crate::engine::syntax::quote;
 use crate::install::role_name;
@@ -29,22 +29,35 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
     let left = listed(&left, &state, session.schema());
     let apply = job.apply;
     if !is_settled {
-        let mut next = format!(
-            "apply {apply} is interrupted in state {state}, at {} %; any driver of this server takes it up again.\n{left}To resume it:  {}\n",
-            object["percent"],
-            again(job)
-        );
-        // What has swapped can't be cancelled, only reverted.
-        let command = if state == "revert_window" {
-            "revert"
-        } else {
-            "cancel"
-        };
+        if looks_on(session, apply).await? {
+            return Err(CliError::interrupted(format!(
+                "apply {apply} goes on: another `lockkeeper alter` works on it, and this one has only looked on"
+            )));
+        }
+        let waiting = text(&object["deployments"][0]["waiting"]);
         let ours = common_flags(job);
+        // What has swapped can't be cancelled, only reverted.
+        let (stands, command, hold) = match state.as_str() {
+            "revert_window" => (
+                format!("the change is in force, and its revert window goes on. {waiting}"),
+                "revert",
+                String::new(),
+            ),
+            _ => (
+                format!(
+                    "apply {apply} is interrupted in state {state}, at {} %; any driver of this server takes it up again, the next \
+                     `lockkeeper alter` among them.",
+                    object["percent"]
+                ),
+                "cancel",
+                format!("To hold it back:  lockkeeper stop {apply}{ours}\n"),
+            ),
+        };
         let theirs = deployment_flags(job, session.settings()).await;
-        let _ = write!(
-            next,
-            "To {command} it:  lockkeeper {command} {apply}{ours} && lockkeeper drive --until-idle --deployment {}{theirs}{ours}",
+        let next = format!(
+            "{stands}\n{left}To resume it:  {}\n{hold}To {command} it:  lockkeeper {command} {apply}{ours} && lockkeeper drive \
+             --until-idle --deployment {}{theirs}{ours}",
+            again(job),
             quoted(job.deployment)
         );
         return Err(CliError::interrupted(next));
@@ -247,19 +260,6 @@ fn listed(left: &[Left], state: &str, schema: &str) -> String {
         roles.join(", ")
     );
     text
-}
-
-/// `yyyymmddhhmmss` as people read it.
-fn moment(due: &str) -> String {
-    let part = |from, to| due.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-{} {}:{}",
-        part(0, 4),
-        part(4, 6),
-        part(6, 8),
-        part(8, 10),
-        part(10, 12)
-    )
 }
 
 /// The command that this process was started with; never a password.

@@ -40,8 +40,14 @@ impl Server {
             .fetch_one(&mut session)
             .await
             .map_err(database)?;
+        let installed = installed(settings).await?;
+        if installed.is_none() {
+            install::refuse_foreign(&mut session, settings.schema())
+                .await
+                .map_err(|error| CliError::install(settings, error))?;
+        }
         Ok(Self {
-            session: installed(settings).await?,
+            session: installed,
             settings: settings.clone(),
             uuid,
         })
@@ -170,10 +176,8 @@ fn not_allowed_or(settings: &ConnectionSettings, error: InstallError) -> CliErro
         InstallError::Connect(source)
         | InstallError::Database(source)
         | InstallError::Object { source, .. } => {
-            matches!(
-                server_error::number(source),
-                Some(1044 | 1142 | 1227 | 1370 | 1419 | 1410)
-            )
+            server_error::is_denied(source)
+                || matches!(server_error::number(source), Some(1410 | 1419))
         }
         _ => false,
     };

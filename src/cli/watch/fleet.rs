@@ -123,7 +123,7 @@ async fn read_parts(session: &mut Session, only: Option<u64>) -> Result<Fleet, C
         .read(
             "SELECT UTC_TIMESTAMP() AS now, COUNT(*) AS drivers
                FROM driver_status AS d
-              WHERE d.last_seen_at > UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE"
+              WHERE d.is_alive"
                 .to_owned(),
         )
         .await?;

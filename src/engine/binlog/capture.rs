@@ -16,9 +16,10 @@ use super::referrers::Referrers;
 use super::rows::{Change, RowLayout};
 use super::transaction::{Assembler, Step};
 use super::xid::Xid;
+use crate::config::{TlsMode, watch_connections};
 use crate::engine::error::NOT_LET_IN;
 use crate::engine::names::Owner;
-use crate::engine::{EngineError, Target, Tls};
+use crate::engine::{EngineError, Target};
 use crate::server_error;
 
 /// Decoded changes that wait for the applier take no more than this.
@@ -395,20 +396,21 @@ async fn connect(target: &Target) -> Result<Conn, mysql_async::Error> {
         .ip_or_hostname(target.host.clone())
         .tcp_port(target.port)
         .user(Some(target.user.clone()))
-        .pass(Some(target.password.reveal()))
+        .pass(Some(target.password.expose()))
         .prefer_socket(false)
         .tcp_nodelay(true)
         // The server's own variable is no limit for what it streams: an update's event has both images of a row.
         .max_allowed_packet(Some(LARGEST_PACKET));
-    let protected = plain.clone().ssl_opts(target.tls.settings().mysql_async());
-    match Conn::new(protected).await {
-        Err(mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer))
-            if target.tls == Tls::Preferred =>
-        {
-            Conn::new(plain).await
-        }
-        other => other,
-    }
+    let protected = plain.clone().ssl_opts(target.tls.mysql_async());
+    let connected =
+        match Conn::new(protected).await {
+            Err(mysql_async::Error::Driver(
+                mysql_async::DriverError::NoClientSslFlagFromServer,
+            )) if target.tls.mode == TlsMode::Preferred => Conn::new(plain).await,
+            other => other,
+        };
+    watch_connections();
+    connected
 }
 
 #[cfg(test)]

@@ -194,38 +194,52 @@ fn write_opaque(node: Node<'_>, sql: &mut String) -> Result<(), Malformed> {
             let (kind, text) = match field_type {
                 10 => ("DATE", time::packed_date(packed)),
                 11 => ("TIME(6)", time::packed_time(packed)),
-                // A TIMESTAMP becomes a DATETIME in JSON functions; a cast cannot make one.
-                _ => ("DATETIME(6)", time::packed_datetime(packed)),
+                12 => ("DATETIME(6)", time::packed_datetime(packed)),
+                _ => {
+                    let text = time::packed_datetime(packed);
+                    of_column("TIMESTAMP(6)", &format!("'{text}'"), sql);
+                    return Ok(());
+                }
             };
             sql.push_str(&format!("CAST(CAST('{text}' AS {kind}) AS JSON)"));
         }
-        // Strings of bytes remember the column type that they came from.
-        _ => {
-            let template = match field_type {
-                // VARCHAR, VAR_STRING, STRING: VARBINARY and BINARY.
-                15 | 253 => ("CAST(CAST(", " AS BINARY) AS JSON)"),
-                _ => ("CAST(", " AS JSON)"),
-            };
+        // Bytes remember the column type that they came from. BIT: the highest first.
+        16 => {
+            let number = data.iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
+            of_column(
+                &format!("BIT({})", 8 * data.len()),
+                &number.to_string(),
+                sql,
+            );
+        }
+        15 | 249..=254 => {
+            let mut bytes = String::new();
+            literal::bytes(data, &mut bytes);
             match field_type {
-                15 | 249..=254 => {
-                    sql.push_str(template.0);
-                    literal::bytes(data, sql);
-                    sql.push_str(template.1);
-                }
-                // BIT: the bytes, highest first.
-                16 => {
-                    let number = data.iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
-                    sql.push_str(&format!("CAST(b'{number:b}' AS JSON)"));
-                }
-                other => {
-                    return Err(Malformed::new(format!(
-                        "opaque JSON of column type {other}"
-                    )));
-                }
+                249 => of_column("TINYBLOB", &bytes, sql),
+                250 => of_column("MEDIUMBLOB", &bytes, sql),
+                251 => of_column("LONGBLOB", &bytes, sql),
+                252 => of_column("BLOB", &bytes, sql),
+                254 => of_column(&format!("BINARY({})", data.len()), &bytes, sql),
+                // VARBINARY, which a cast makes.
+                _ => sql.push_str(&format!("CAST(CAST({bytes} AS BINARY) AS JSON)")),
             }
+        }
+        other => {
+            return Err(Malformed::new(format!(
+                "opaque JSON of column type {other}"
+            )));
         }
     }
     Ok(())
+}
+
+/// `value` as JSON has it from a column of this type: no cast gives one to JSON.
+fn of_column(column_type: &str, value: &str, sql: &mut String) {
+    sql.push_str(&format!(
+        "(SELECT CAST(t.c AS JSON) FROM JSON_TABLE(JSON_ARRAY({value}),'$[*]' COLUMNS (c {column_type} PATH '$' \
+         ERROR ON EMPTY ERROR ON ERROR)) AS t)"
+    ));
 }
 
 fn unsigned(node: Node<'_>) -> Result<u64, Malformed> {

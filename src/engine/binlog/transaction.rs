@@ -381,8 +381,8 @@ impl Assembler {
                     .any(|l| query.takes_away(l.schema(), l.table())) =>
             {
                 Err(Trouble::Refused(format!(
-                    "the table was renamed, or rows of a partition or file exchanged for its own, by somebody else ('{}'): what \
-                     was written elsewhere is not in the copy; submit the change again",
+                    "the table was renamed, dropped or emptied, or rows of a partition or file exchanged for its own, by somebody \
+                     else ('{}'); submit the change again",
                     text()
                 )))
             }

@@ -88,7 +88,7 @@ impl Cutover<'_> {
                 Attempt::Done(locked_for) => {
                     return Ok(Swapped {
                         locked_for,
-                        attempts,
+                        gave_way: attempts,
                     });
                 }
                 Attempt::GaveWay(reason) => with_prepared(reason, drain.prepared()),
@@ -98,8 +98,8 @@ impl Cutover<'_> {
             drain.yields(&reason);
             if started.elapsed() > self.options.cutover_give_up_after() {
                 return Err(EngineError::retryable(format!(
-                    "the cutover gave way {attempts} times in {} s, last because {reason}; it is \
-                     tried again (a submit with the engine option kill_blockers_after_seconds ends such sessions)",
+                    "the cutover gave way {attempts} times in {} s, last because {reason}; end \
+                     that (a submit with the engine option kill_blockers_after_seconds ends such sessions by itself)",
                     started.elapsed().as_secs()
                 )));
             }

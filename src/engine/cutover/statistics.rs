@@ -58,7 +58,7 @@ async fn histograms(
     .await;
     let rows = match rows {
         Ok(rows) => rows,
-        Err(error) if matches!(server_error::number(&error), Some(1142 | 1227)) => Vec::new(),
+        Err(error) if server_error::is_denied(&error) => Vec::new(),
         Err(error) => return Err(EngineError::while_doing("reading histograms")(error)),
     };
     let mut kinds = HistogramKinds::new();

@@ -30,8 +30,17 @@ pub async fn settle(
     record: &SwapRecord,
 ) -> Result<SwapOutcome, EngineError> {
     let mut settled: Option<SwapOutcome> = None;
+    let knows_numbers = session.server_uuid().await? == record.server_uuid;
     for table in &record.tables {
-        let one = settle_table(session, schema, owner, table).await?;
+        let table = match knows_numbers {
+            true => table.clone(),
+            false => SwapTable {
+                original_id: 0,
+                shadow_id: 0,
+                ..table.clone()
+            },
+        };
+        let one = settle_table(session, schema, owner, &table).await?;
         match (&settled, one) {
             (_, unknown @ SwapOutcome::Unknown(_)) => return Ok(unknown),
             (None, one) => settled = Some(one),
@@ -66,8 +75,9 @@ async fn settle_table(
     };
     // RENAME takes place as a whole or not at all, so the names alone tell.
     let by_name = match (name_there, old_there, shadow_there) {
-        (true, true, false) => SwapOutcome::Swapped,
-        (true, false, true) => SwapOutcome::NotSwapped,
+        // Though somebody has dropped the application's own since.
+        (_, true, false) => SwapOutcome::Swapped,
+        (_, false, true) => SwapOutcome::NotSwapped,
         (false, _, _) => return unknown("there is no table of this name"),
         (true, true, true) => return unknown("both its former and its new shape are put aside"),
         // Somebody has dropped what was aside.

@@ -13,7 +13,7 @@ use crate::engine::syntax::quote_table;
 use crate::engine::syntax::statement::{Alter, Rest, Statement};
 use crate::engine::syntax::token::Dialect;
 use crate::engine::table::{TableDefinition, TablePlan, catalog};
-use crate::engine::{EngineError, ErrorKind, Job, fail_point};
+use crate::engine::{EngineError, ErrorKind, Job, JobTask, fail_point};
 use crate::server_error;
 
 /// What a statement makes of its table, tried on an empty one.
@@ -28,6 +28,7 @@ pub(in crate::engine) async fn definition_on_trial(
         schema: &job.schema_name,
         owner,
         user,
+        tasks: &job.tasks,
         task: &planned.task,
     };
     let statement = Statement::parse(
@@ -109,7 +110,12 @@ impl Planner<'_> {
         create: &Rest,
     ) -> Result<Option<TableDefinition>, EngineError> {
         let trial = self.owner.table(Role::Trial(self.task.position));
-        let parents = create.parents(self.schema, self.dialect());
+        let references = create.references(self.schema, self.dialect());
+        let coming = self.created_till_here();
+        let is_coming = |(schema, table): &(String, String)| {
+            schema == self.schema && coming.iter().any(|one| one == table)
+        };
+        let (coming, parents): (Vec<_>, Vec<_>) = references.into_iter().partition(is_coming);
         let tables: Vec<(&str, &str)> = parents.iter().map(|(s, t)| (&**s, &**t)).collect();
         // Whoever comes to a parent meanwhile waits behind us, and we behind whoever has used it for long.
         let longest = Duration::from_secs(1);
@@ -128,11 +134,38 @@ impl Planner<'_> {
         session.drop_table(self.schema, &trial).await?;
         let on_trial = create.on(self.schema, &trial);
         let own = |text: &str| Ok(text.replace(&trial, &create.table.table));
-        let made = self.made_by(session, &on_trial, &trial, own).await;
+        let made = match coming.is_empty() {
+            true => self.made_by(session, &on_trial, &trial, own).await,
+            // What is not there yet can't be looked up.
+            false => {
+                let unchecked = UserSettings {
+                    foreign_key_checks: false,
+                    ..self.user.clone()
+                };
+                let planner = Planner {
+                    user: &unchecked,
+                    ..*self
+                };
+                planner.made_by(session, &on_trial, &trial, own).await
+            }
+        };
         let limit = EngineError::while_doing("setting a lock's limit");
         let usual = Duration::from_secs(30);
         session.set_lock_waits(usual, usual).await.map_err(limit)?;
         made
+    }
+
+    /// The tables that this statement and those before it create.
+    fn created_till_here(&self) -> Vec<String> {
+        let till_here = |task: &&JobTask| task.position <= self.task.position;
+        let created =
+            self.tasks.iter().filter(till_here).filter_map(|task| {
+                match Statement::parse(&task.statement, self.dialect()) {
+                    Ok(Statement::Create(create)) => Some(create.table.table),
+                    Ok(Statement::Alter(_) | Statement::Drop { .. }) | Err(_) => None,
+                }
+            });
+        created.collect()
     }
 
     async fn made_by(

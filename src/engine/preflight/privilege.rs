@@ -8,6 +8,7 @@ use crate::engine::EngineError;
 use crate::engine::session::Session;
 use crate::engine::syntax::quote;
 use crate::engine::syntax::token::{Dialect, Token, tokens};
+use crate::server_error;
 
 /// Needed on the whole server: to read the stream, to see sessions and InnoDB's own tables.
 const GLOBAL: [&str; 3] = ["REPLICATION SLAVE", "REPLICATION CLIENT", "PROCESS"];
@@ -45,12 +46,27 @@ pub async fn check(
     {
         global.push("CONNECTION_ADMIN");
     }
+    let sees_sessions = !kills_blockers || sees_sessions(session).await?;
     let mut missing = Vec::new();
     if !global.is_empty() {
         missing.push((global, "*".to_owned()));
     }
     missing.extend(held.missing(&ON_SCHEMA, schema));
+    if !sees_sessions {
+        missing.push((vec!["SELECT"], "performance_schema".to_owned()));
+    }
     refuse(session, &missing).await
+}
+
+/// Whether the account can find out who blocks a swap. No row is read: the right to is what matters.
+async fn sees_sessions(session: &mut Session) -> Result<bool, EngineError> {
+    let query =
+        "SELECT 1 FROM performance_schema.threads, performance_schema.metadata_locks LIMIT 0";
+    match session.rows(query).await {
+        Ok(_) => Ok(true),
+        Err(error) if server_error::is_denied(&error) => Ok(false),
+        Err(error) => Err(EngineError::while_doing("reading privileges")(error)),
+    }
 }
 
 /// The same for what is needed on the whole server, whatever the schema.

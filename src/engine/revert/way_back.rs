@@ -152,8 +152,13 @@ pub fn warnings(plans: &[TablePlan]) -> Vec<String> {
 /// Why a statement cannot be taken back.
 pub fn no_former_table(plan: &TablePlan) -> String {
     format!(
-        "statement {} is executed without a copy, so there is no former table to go back to; to \
-         undo it, submit the opposite change",
-        plan.task.number()
+        "statement {} is executed without a copy, so there is no former table to go back to: {}",
+        plan.task.number(),
+        match plan.way {
+            Way::Drop =>
+                "the dropped table stays under its holding name for a while, and RENAME TABLE brings it back",
+            Way::Create | Way::Instant | Way::InPlaceMetadata | Way::Copy =>
+                "the opposite change undoes it, but brings back no values that it drops; with FORCE in the statement it is a copy",
+        }
     )
 }

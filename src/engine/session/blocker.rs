@@ -128,7 +128,7 @@ pub async fn holding(
     }
     let rows = match query.fetch_all(session.connection()).await {
         Ok(rows) => rows,
-        Err(error) if matches!(server_error::number(&error), Some(1142 | 1143 | 1227)) => {
+        Err(error) if server_error::is_denied(&error) => {
             tracing::debug!(%error, "performance_schema can't be read; blockers are not looked for");
             return Ok(Vec::new());
         }

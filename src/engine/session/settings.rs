@@ -4,6 +4,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::CONNECT_LIMIT;
+use crate::config::watch_connections;
 use crate::engine::{EngineError, Target};
 use crate::server_error;
 
@@ -22,6 +23,7 @@ pub async fn connect(target: &Target) -> Result<MySqlConnection, EngineError> {
     let options = options(target);
     let connected = async {
         let mut connection = options.connect().await?;
+        watch_connections();
         set_up(&mut connection).await?;
         Ok(connection)
     };
@@ -43,7 +45,7 @@ fn options(target: &Target) -> MySqlConnectOptions {
         .host(&target.host)
         .port(target.port)
         .username(&target.user)
-        .password(target.password.reveal())
+        .password(target.password.expose())
         .charset("utf8mb4")
         // All settings are ours, and are set in one statement.
         .pipes_as_concat(false)
@@ -51,9 +53,8 @@ fn options(target: &Target) -> MySqlConnectOptions {
         .timezone(None)
         .set_names(false)
         .disable_statement_logging();
-    let tls = target.tls.settings();
-    let options = options.ssl_mode(tls.mode.into());
-    match tls.authority {
+    let options = options.ssl_mode(target.tls.mode.into());
+    match &target.tls.authority {
         Some(file) => options.ssl_ca(file),
         None => options,
     }

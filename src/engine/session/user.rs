@@ -14,6 +14,7 @@ use crate::engine::{EngineError, Job};
 pub struct UserSettings {
     pub sql_mode: String,
     pub time_zone: String,
+    pub foreign_key_checks: bool,
 }
 
 impl UserSettings {
@@ -37,10 +38,11 @@ impl UserSettings {
         Ok(Self {
             sql_mode: text(options.sql_mode, 0).map_err(doing())?,
             time_zone: text(options.time_zone, 1).map_err(doing())?,
+            foreign_key_checks: true,
         })
     }
 
-    /// Runs the user's statement, foreign keys checked.
+    /// Runs the user's statement.
     ///
     /// # Errors
     ///
@@ -48,7 +50,9 @@ impl UserSettings {
     pub async fn run(&self, session: &mut Session, statement: &str) -> Result<(), sqlx::Error> {
         session.set_sql_mode(&self.sql_mode).await?;
         session.set_time_zone(&self.time_zone).await?;
-        session.run("SET SESSION foreign_key_checks = 1").await?;
+        if self.foreign_key_checks {
+            session.run("SET SESSION foreign_key_checks = 1").await?;
+        }
         let answer = session.run(statement).await.map(drop);
         // A session that can't go back to our settings is of no more use: that error counts first.
         session.run("SET SESSION foreign_key_checks = 0").await?;

@@ -37,6 +37,9 @@ pub struct SwapRecord {
     pub steps: Vec<StepRecord>,
     /// True from the swap back on.
     pub reverting: bool,
+    /// Where the tables have the numbers that are written down; on another server, after a fail-over, they have others.
+    #[serde(default)]
+    pub server_uuid: String,
 }
 
 /// One table of a swap.

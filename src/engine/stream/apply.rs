@@ -382,6 +382,10 @@ impl Applier {
     }
 
     fn lag(&self) -> Duration {
+        // Nothing has come yet.
+        if self.committed_at == 0 {
+            return Duration::ZERO;
+        }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

@@ -33,6 +33,7 @@ impl Place {
         let target = current(session, self.gtid).await?;
         let mut applied = self.applied.clone();
         let mut orders = context.watch_orders();
+        let mut looks = 0_u32;
         loop {
             context.may_go_on()?;
             {
@@ -50,9 +51,51 @@ impl Place {
                 }
                 _ = orders.changed() => {}
                 () = context.failed.cancelled() => {}
-                () = tokio::time::sleep(Duration::from_secs(1)) => context.report(),
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    context.report();
+                    looks += 1;
+                    if looks.is_multiple_of(LOOKS_BEFORE_DOUBT) {
+                        let applied = applied.borrow().position.clone();
+                        refuse_what_never_comes(session, &applied, &target).await?;
+                    }
+                }
             }
         }
+    }
+}
+
+/// Seconds of waiting without a change; then it is asked whether there can be one.
+const LOOKS_BEFORE_DOUBT: u32 = 10;
+
+/// Refuses to wait for transactions that the server counts as executed and that no binlog has: `SET GLOBAL gtid_purged`, as a dump
+/// has it that is loaded, adds such ones.
+async fn refuse_what_never_comes(
+    session: &mut Session,
+    applied: &Position,
+    target: &Position,
+) -> Result<(), EngineError> {
+    let (Some(applied), Some(target)) = (&applied.gtid_set, &target.gtid_set) else {
+        return Ok(());
+    };
+    let mut missing = target.clone();
+    missing.remove_all(applied);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let doing = || EngineError::while_doing("comparing the binlog with what is waited for");
+    let sql = format!("SELECT GTID_SUBSET('{missing}', @@GLOBAL.gtid_purged)");
+    let rows = session.rows(&sql).await.map_err(doing())?;
+    let is_purged: Option<i64> = rows
+        .first()
+        .map(|row| row.try_get_unchecked(0))
+        .transpose()
+        .map_err(doing())?;
+    match is_purged {
+        Some(1) => Err(EngineError::permanent(format!(
+            "no binlog has the transactions {missing}, which the server counts as executed: a dump was loaded with its \
+             gtid_purged, or binlogs were purged; submit the change again"
+        ))),
+        Some(_) | None => Ok(()),
     }
 }
 

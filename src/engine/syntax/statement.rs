@@ -53,6 +53,13 @@ impl Rest {
     /// The tables that foreign keys of the new table point at, itself aside, as (schema, table): their definitions are
     /// locked while it is made.
     pub fn parents(&self, schema: &str, dialect: Dialect) -> Vec<(String, String)> {
+        let mut parents = self.references(schema, dialect);
+        parents.retain(|(_, parent)| *parent != self.table.table);
+        parents
+    }
+
+    /// The same with itself.
+    pub fn references(&self, schema: &str, dialect: Dialect) -> Vec<(String, String)> {
         let words = tokens(&self.after, dialect).unwrap_or_default();
         let references = words.iter().enumerate().filter(|(_, t)| t.is("REFERENCES"));
         let mut parents: Vec<(String, String)> = references
@@ -63,7 +70,6 @@ impl Rest {
                     None => Some((schema.to_owned(), first)),
                 }
             })
-            .filter(|(_, parent)| *parent != self.table.table)
             .collect();
         parents.sort_unstable();
         parents.dedup();

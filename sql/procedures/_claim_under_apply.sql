@@ -1,4 +1,4 @@
--- Procedure: _claim_in_order
+-- Procedure: _claim_under_apply
 --
 -- Whatever a claim has found, with all locks that it needs: two things make it take the apply's row first, which comes before the
 -- operations' in the lock order. A limit of copies, which it has to count under, and a start request, which it may end.
@@ -8,15 +8,15 @@
 --
 -- io_operation_id  locked by the caller; what may be claimed in its stead, locked, or NULL where somebody else was faster: then
 --                  seek again
--- out_is_counted   whether the apply's row is locked, too
+-- out_has_apply    whether the apply's row is locked, too
 --
 -- Inside the caller's transaction, which holds no other lock; commits it where it has to let go, and begins another.
-CREATE PROCEDURE _claim_in_order (
+CREATE PROCEDURE _claim_under_apply (
     IN    in_claim        VARCHAR(8),
     IN    in_driver       VARCHAR(64) CHARACTER SET utf8mb4,
     IN    in_deployments  JSON,
     INOUT io_operation_id BIGINT UNSIGNED,
-    OUT   out_is_counted  BOOLEAN
+    OUT   out_has_apply   BOOLEAN
 )
     COMMENT 'Locks what a claim may take, after its apply.'
     SQL SECURITY DEFINER
@@ -39,17 +39,17 @@ BEGIN
         SET io_operation_id = NULL;
         SELECT l.operation_id, l.apply_id, l.claimable_at,
                l.start_request_id IS NOT NULL OR (l.is_capped AND l.state IN ('pending', 'failed_retryable', 'stopped'))
-          INTO io_operation_id, v_apply_id, v_since, out_is_counted
+          INTO io_operation_id, v_apply_id, v_since, out_has_apply
           FROM operation_live AS l
          WHERE l.operation_id  = v_candidate_id
            AND l.claim         = in_claim
            AND l.claimable_at <= UTC_TIMESTAMP(6)
            FOR UPDATE SKIP LOCKED;
-        IF io_operation_id IS NOT NULL AND NOT out_is_counted THEN
+        IF io_operation_id IS NOT NULL AND NOT out_has_apply THEN
             LEAVE candidates;
         END IF;
         IF io_operation_id IS NOT NULL AND v_held_apply_id <=> v_apply_id THEN
-            -- A counted claim that was killed half-way, and then committed by somebody, has not told its siblings.
+            -- A claim under max_copies that was killed half-way, and then committed by somebody, has not told its siblings.
             SELECT COUNT(*) INTO v_stale FROM _operation_unrecorded AS u WHERE u.apply_id = v_apply_id;
             IF v_stale = 0 OR v_is_mended THEN
                 LEAVE candidates;
