@@ -168,3 +168,45 @@ async fn a_swap_is_known_by_what_it_has_put_aside_though_the_new_table_is_droppe
     let left = db.tables().await;
     assert!(left.iter().any(|table| table.contains("drop0")), "{left:?}");
 }
+
+/// Its record does not say so: the driver was ended between the two. A cancel must not say that nothing was done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_whose_answer_was_lost_is_in_force_all_the_same() {
+    for (statement, undone) in [
+        (
+            "DROP TABLE t",
+            "UPDATE {fence} SET swap = JSON_SET(swap, '$.steps[0].done', FALSE)",
+        ),
+        (
+            "ALTER TABLE t ADD COLUMN c INT",
+            "UPDATE {fence} SET swap = JSON_SET(swap, '$.steps[0].done', FALSE)",
+        ),
+    ] {
+        let mut db = Deployment::fresh().await;
+        db.run(ROWS).await;
+        let job = db.job(&[statement]);
+        let (mut engine, _lease) = deployment::copied(&db, job.clone()).await;
+        assert_eq!(engine.in_force().await.expect("an answer"), None);
+        engine.cut_over().await.expect("executed");
+        engine.abandon();
+        let fence = db.owner(1).fence();
+        db.run(&undone.replace("{fence}", &fence)).await;
+        let next = Job {
+            lease_epoch: 2,
+            ..job
+        };
+        let (mut engine, _lease) = deployment::open(&db, next).await;
+        let told = engine.in_force().await.expect("an answer");
+        assert!(
+            told.is_some_and(|told| told.contains("statements 1")),
+            "{statement}"
+        );
+        // And when all is put aside, and only the fence tells.
+        engine.finish().await.expect("the end");
+        assert!(
+            engine.in_force().await.expect("an answer").is_some(),
+            "{statement}"
+        );
+        engine.close().await;
+    }
+}

@@ -57,6 +57,59 @@ async fn a_row_of_the_copy_that_somebody_changes_after_verification_stops_the_ch
     }
 }
 
+/// An empty copy would go into use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_somebody_empties_or_replaces_after_verification_is_not_swapped_in() {
+    for statement in [
+        "TRUNCATE {copy}",
+        "RENAME TABLE {copy} TO aside; CREATE TABLE {copy} LIKE aside",
+        "CREATE TABLE other LIKE {copy}; DROP TABLE {copy}; RENAME TABLE other TO {copy}",
+    ] {
+        // Noticed as it happens, and where no driver was at work.
+        for is_resumed in [false, true] {
+            let mut db = filled().await;
+            let job = db.job(&[CHANGE]);
+            let (mut engine, _lease) = copied(&db, job.clone()).await;
+            let copy = db.ours("_new").await;
+            if is_resumed {
+                engine.close().await;
+                db.run(&statement.replace("{copy}", &copy)).await;
+                let next = Job {
+                    lease_epoch: 2,
+                    ..job
+                };
+                engine = open(&db, next).await.0;
+            } else {
+                db.run(&statement.replace("{copy}", &copy)).await;
+            }
+            let error = engine.cut_over().await.expect_err(statement);
+            assert_eq!(error.kind(), ErrorKind::Permanent, "{statement}: {error}");
+            engine.close().await;
+            assert_eq!(db.column_type("orders", "n").await, "int", "{statement}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_former_table_that_somebody_empties_closes_the_window() {
+    let mut db = filled().await;
+    let job = Job {
+        revert_window_seconds: 600,
+        ..db.job(&[CHANGE])
+    };
+    let (mut engine, _lease) = copied(&db, job).await;
+    engine.cut_over().await.expect("the swap");
+    let (_ends, window) = watch::channel(Some(600.0));
+    let former = db.ours("_old").await;
+    db.run(&format!("TRUNCATE {former}")).await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_reverse(window)).await;
+    match kept.expect("within seconds").expect("the window's end") {
+        Outcome::WindowClosed(reason) => assert!(reason.contains(&former), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    engine.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_of_the_former_table_that_somebody_changes_closes_the_window() {
     let mut db = filled().await;

@@ -16,7 +16,7 @@ CREATE FUNCTION _apply_cancel (
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_gate         VARCHAR(8);
-    DECLARE v_cancellable  INT UNSIGNED;
+    DECLARE v_can_cancel   BOOLEAN;
     DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
     DECLARE c_unswapped CURSOR FOR
         SELECT s.operation_id, s.gate_now
@@ -27,14 +27,10 @@ BEGIN
     DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
 
     IF in_request_id IS NULL THEN
-        SELECT COUNT(*)
-          INTO v_cancellable
-          FROM _sibling AS s
-         WHERE s.apply_id = in_apply_id
-           AND s.can_cancel;
-        IF v_cancellable = 0 THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to cancel: all has swapped or ended; ',
-                                       'possible: apply_revert, apply_skip_revert'));
+        SELECT c.can_cancel INTO v_can_cancel FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
+        IF NOT v_can_cancel THEN
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to cancel, all has swapped or ended; ',
+                                       _possible(in_apply_id)));
         END IF;
 
         CALL _request_supersede(in_apply_id, 'stop,start,cutover', 'cancel');

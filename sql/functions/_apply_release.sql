@@ -27,8 +27,7 @@ BEGIN
        AND s.gate_now IS NOT NULL
      WHERE g.apply_id = in_apply_id;
     IF v_held_back = 0 THEN
-        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ': no failure under on_failure = pause holds anything back; ',
-                                   'operation_blocked says what does'));
+        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ': no failure holds anything back for a release; ', _possible(in_apply_id)));
     END IF;
 
     CALL _request_record(in_apply_id, NULL, 'release', NULL, in_reason, in_request_id);

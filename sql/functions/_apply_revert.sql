@@ -33,8 +33,7 @@ BEGIN
          WHERE g.apply_id = in_apply_id
            AND g.is_window_open;
         IF v_open IS NULL THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window; one that ran out is completed by its driver; ',
-                                       'to go back, submit the reverse change'));
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window, or no more; ', _possible(in_apply_id)));
         END IF;
         SET v_deployments = COALESCE(v_deployments, v_open);
 

@@ -16,7 +16,7 @@ CREATE FUNCTION _apply_start (
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_from         VARCHAR(16);
-    DECLARE v_waiting      INT UNSIGNED;
+    DECLARE v_can_start    BOOLEAN;
     DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
     DECLARE c_stopped CURSOR FOR
         SELECT l.operation_id, l.stopped_from
@@ -29,19 +29,9 @@ BEGIN
 
     IF in_request_id IS NULL THEN
         CALL _command_refuse_while_pending(in_apply_id, 'start', 'stop,cancel');
-        -- A swap that was under way when the stop came is stopped if it fails: a start takes that back.
-        SELECT COUNT(*)
-          INTO v_waiting
-          FROM operation_live AS l
-          JOIN apply          AS a
-            ON a.apply_id = l.apply_id
-         WHERE l.apply_id = in_apply_id
-           AND (   l.state IN ('stopped', 'failed_retryable')
-                OR l.next_attempt_at > UTC_TIMESTAMP(6)
-                OR (l.state = 'cutting_over' AND a.is_stopped));
-        IF v_waiting = 0 THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing stopped and no retry to start; ',
-                                       'possible: apply_stop, apply_cancel'));
+        SELECT c.can_start INTO v_can_start FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
+        IF NOT v_can_start THEN
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing stopped and no retry to start; ', _possible(in_apply_id)));
         END IF;
 
         CALL _request_record(in_apply_id, NULL, 'start', NULL, in_reason, in_request_id);

@@ -15,7 +15,7 @@ CREATE FUNCTION _apply_stop (
     SQL SECURITY DEFINER
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
-    DECLARE v_unstopped    INT UNSIGNED;
+    DECLARE v_can_stop     BOOLEAN;
     DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
     DECLARE c_unleased CURSOR FOR
         SELECT l.operation_id
@@ -31,19 +31,9 @@ BEGIN
 
     IF in_request_id IS NULL THEN
         CALL _command_refuse_while_pending(in_apply_id, 'stop', 'cancel');
-        SELECT COUNT(*)
-          INTO v_unstopped
-          FROM operation_live AS l
-          JOIN _sibling       AS s
-            ON s.operation_id = l.operation_id
-         WHERE l.apply_id = in_apply_id
-           AND (   s.can_stop
-                OR l.state = 'cutting_over'
-                -- Stopped, and to be claimed after a start that this stop makes moot.
-                OR l.start_request_id IS NOT NULL);
-        IF v_unstopped = 0 THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to stop; possible: apply_start, apply_cancel, ',
-                                       'apply_revert, apply_skip_revert'));
+        SELECT c.can_stop INTO v_can_stop FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
+        IF NOT v_can_stop THEN
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to stop; ', _possible(in_apply_id)));
         END IF;
 
         CALL _request_supersede(in_apply_id, 'start,cutover', 'stop');

@@ -11,23 +11,24 @@ CREATE FUNCTION _statement_target (in_statement MEDIUMTEXT CHARACTER SET utf8mb4
     SQL SECURITY DEFINER
 BEGIN
     -- White space or a comment; an identifier, quoted or not, between gaps that a quoted one does without; schema.table.
-    DECLARE v_gap       VARCHAR(64)  DEFAULT '(?:\\s|/\\*[^!].*?\\*/|--(?=\\s)[^\\n]*\\n|#[^\\n]*\\n)';
+    DECLARE v_gap       VARCHAR(128) DEFAULT '(?:\\s|/\\*(?!!)(?:[^*]|\\*(?!/))*+\\*/|--(?=\\s)[^\\n]*\\n|#[^\\n]*\\n)';
     DECLARE v_name      VARCHAR(64)  DEFAULT '(?:`(?:[^`]|``)+`|[0-9A-Za-z_$\\x{80}-\\x{FFFF}]+)';
-    DECLARE v_before    VARCHAR(80)  DEFAULT CONCAT('(?:', v_gap, '+|(?=`))');
+    DECLARE v_before    VARCHAR(160) DEFAULT CONCAT('(?:', v_gap, '+|(?=`))');
+    DECLARE v_between   VARCHAR(320) DEFAULT CONCAT('(?:', v_gap, '+|(?<=`)', v_gap, '*)');
     DECLARE v_after     VARCHAR(64)  DEFAULT '(?:(?<=`)|(?=[\\s(/#]|--\\s))';
     DECLARE v_target    VARCHAR(255) DEFAULT CONCAT('(', v_name, ')(?:\\s*\\.\\s*(', v_name, '))?');
-    DECLARE v_alter     VARCHAR(800) DEFAULT CONCAT('^ALTER', v_gap, '+TABLE', v_before, v_target, v_after, '.*$');
-    DECLARE v_create    VARCHAR(800) DEFAULT CONCAT('^CREATE', v_gap, '+TABLE', v_before, '(?:IF', v_gap, '+NOT', v_gap, '+EXISTS',
+    DECLARE v_alter     VARCHAR(2000) DEFAULT CONCAT('^ALTER', v_gap, '+TABLE', v_before, v_target, v_after, '.*$');
+    DECLARE v_create    VARCHAR(2000) DEFAULT CONCAT('^CREATE', v_gap, '+TABLE', v_before, '(?:IF', v_gap, '+NOT', v_gap, '+EXISTS',
                                                     v_before, ')?', v_target, v_after, '.*$');
-    DECLARE v_drop      VARCHAR(800) DEFAULT CONCAT('^DROP', v_gap, '+TABLE', v_before, '(?:IF', v_gap, '+EXISTS', v_before, ')?',
+    DECLARE v_drop      VARCHAR(2000) DEFAULT CONCAT('^DROP', v_gap, '+TABLE', v_before, '(?:IF', v_gap, '+EXISTS', v_before, ')?',
                                                     v_target, v_gap, '*$');
-    DECLARE v_index     VARCHAR(800) DEFAULT CONCAT('^(?:CREATE', v_gap, '+(?:(?:UNIQUE|FULLTEXT|SPATIAL)', v_gap, '+)?|DROP',
-                                                    v_gap, '+)INDEX', v_before, v_name, '.*?(?:', v_gap, '|(?<=`))ON', v_before,
-                                                    v_target, '(?:', v_after, '.*)?$');
+    DECLARE v_index     VARCHAR(2000) DEFAULT CONCAT('^(?:CREATE', v_gap, '+(?:(?:UNIQUE|FULLTEXT|SPATIAL)', v_gap, '+)?|DROP',
+                                                    v_gap, '+)INDEX', v_before, v_name, '(?:', v_between, 'USING', v_gap, '+\\w+)?',
+                                                    v_between, 'ON', v_before, v_target, '(?:', v_after, '.*)?$');
     DECLARE v_quoted    VARCHAR(255) DEFAULT CONCAT('\'(?:[^\'\\\\]++|\\\\.|\'\')*+\'|"(?:[^"\\\\]++|\\\\.|"")*+"|`(?:[^`]++|``)*+`',
                                                     '|/\\*.*?\\*/|--(?=\\s)[^\\n]*+|#[^\\n]*+');
     DECLARE v_statement MEDIUMTEXT CHARACTER SET utf8mb4;
-    DECLARE v_pattern   VARCHAR(800);
+    DECLARE v_pattern   VARCHAR(2000);
     DECLARE v_kind      VARCHAR(8);
     DECLARE v_first     TEXT CHARACTER SET utf8mb4;
     DECLARE v_second    TEXT CHARACTER SET utf8mb4;

@@ -42,6 +42,7 @@ BEGIN
     -- What others held when it was looked for; how often that has been.
     DECLARE v_is_passed      BOOLEAN;
     DECLARE v_looks          INT UNSIGNED DEFAULT 0;
+    DECLARE v_is_victim      BOOLEAN;
 
     -- Two checks, each in a few words where all is as usual: is it a name, without anything that JSON escapes and without DEL; is the
     -- clock the server's own? The checks proper follow only if not: their regular expression, which the server compiles at each
@@ -59,151 +60,163 @@ BEGIN
     ELSEIF in_scope IS NOT NULL THEN
         CALL _scope_read(in_scope, v_deployments);
     END IF;
-    BEGIN
-        -- It would find the same, and says what it means.
-        DECLARE EXIT HANDLER FOR 1568
-            CALL _own_transaction();
-
-        -- For the looks without a lock, below. Locking reads and changes are the same on both levels, and what has more to read
-        -- than a place to begin at begins a transaction of the usual level first.
-        SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
-    END;
-    BEGIN
-        DECLARE EXIT HANDLER FOR SQLEXCEPTION
+    REPEAT
+        SET v_is_victim = FALSE;
         BEGIN
-            ROLLBACK AND NO CHAIN NO RELEASE;
-            RESIGNAL;
+            -- It would find the same, and says what it means.
+            DECLARE EXIT HANDLER FOR 1568
+                CALL _own_transaction();
+
+            -- For the looks without a lock, below. Locking reads and changes are the same on both levels, and what has more to read
+            -- than a place to begin at begins a transaction of the usual level first.
+            SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ WRITE;
         END;
-        -- An empty queue is no error.
-        DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
+        BEGIN
+            DECLARE EXIT HANDLER FOR SQLEXCEPTION
+            BEGIN
+                ROLLBACK AND NO CHAIN NO RELEASE;
+                RESIGNAL;
+            END;
+            -- Of a row that somebody else has, SKIP LOCKED keeps the entry in the index that it came by. Two claims that came by
+            -- different indexes, and each pass the row that the other one takes as soon as it is let go, wait for each other. The
+            -- server gives one of them up, which has done nothing yet.
+            DECLARE EXIT HANDLER FOR 1213
+            BEGIN
+                ROLLBACK AND NO CHAIN NO RELEASE;
+                SET v_is_victim    = TRUE,
+                    v_operation_id = NULL;
+            END;
+            -- An empty queue is no error.
+            DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
-        START TRANSACTION READ WRITE;
-        seek: LOOP
-            SET v_now        = UTC_TIMESTAMP(6),
-                v_lapsed_at  = NULL,
-                v_swept      = 0,
-                v_is_passed  = FALSE,
-                v_has_apply  = FALSE;
-            -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server
-            -- checks the range inside it and reads no row beyond; MIN or MAX would. The text stands here, as a CALL would cost
-            -- more than the look.
-            SELECT l.lease_check_at, l.lease_expires_at
-              INTO v_lapsed_at, v_expired_at
-              FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
-             WHERE l.lease_check_at <= v_now
-             LIMIT 1;
-            IF v_lapsed_at IS NOT NULL THEN
-                CALL _lease_sweep(v_lapsed_at, v_swept);
-            END IF;
+            START TRANSACTION READ WRITE;
+            seek: LOOP
+                SET v_now        = UTC_TIMESTAMP(6),
+                    v_lapsed_at  = NULL,
+                    v_swept      = 0,
+                    v_is_passed  = FALSE,
+                    v_has_apply  = FALSE;
+                -- A look without a lock: did any lease run out? lease_expires_at is no part of the index, so that the server
+                -- checks the range inside it and reads no row beyond; MIN or MAX would. The text stands here, as a CALL would cost
+                -- more than the look.
+                SELECT l.lease_check_at, l.lease_expires_at
+                  INTO v_lapsed_at, v_expired_at
+                  FROM operation_live AS l FORCE INDEX (operation_live_lease_check)
+                 WHERE l.lease_check_at <= v_now
+                 LIMIT 1;
+                IF v_lapsed_at IS NOT NULL THEN
+                    CALL _lease_sweep(v_lapsed_at, v_swept);
+                END IF;
 
-            IF v_deployments IS NOT NULL THEN
-                CALL _scope_seek(in_claim, v_deployments, v_operation_id, v_is_passed);
-            ELSE
-                -- Where does the queue begin? A look without a lock. Entries of what was claimed stay in the index, marked as
-                -- deleted, until the server purges them: never, while a backup's snapshot is open. To lock past one takes a look
-                -- into the row's older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What
-                -- it shows is a place to begin at, no more. MIN the server answers while it plans, by one dive into the
-                -- index: for a third of what a statement with LIMIT 1 costs.
-                -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
-                -- that LIMIT 1 locks one row. By =, not by a range: past the end of a range the server locks one row more before
-                -- it sees that, and whoever that one is free for would pass it over.
-                SET v_head_at = '1000-01-01';
-                REPEAT
-                    SELECT MIN(l.claimable_at)
-                      INTO v_head_at
-                      FROM operation_live AS l FORCE INDEX (operation_live_claim)
-                     WHERE l.claim         = in_claim
-                       AND l.claimable_at  > v_head_at
-                       AND l.claimable_at <= v_now;
-                    IF v_head_at IS NOT NULL THEN
-                        SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
-                               l.is_capped OR l.start_request_id IS NOT NULL, l.position, l.deployment, l.host, l.port,
-                               l.schema_name, l.attempt, l.lease_epoch + 1, l.checkpoint, l.tasks, l.options
-                          INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds,
-                               v_may_need_apply, v_position, v_deployment, v_host, v_port,
-                               v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                IF v_deployments IS NOT NULL THEN
+                    CALL _scope_seek(in_claim, v_deployments, v_operation_id, v_is_passed);
+                ELSE
+                    -- Where does the queue begin? A look without a lock. Entries of what was claimed stay in the index, marked as
+                    -- deleted, until the server purges them: never, while a backup's snapshot is open. To lock past one takes a look
+                    -- into the row's older versions; READ UNCOMMITTED just passes it, and those of claims that are under way. What
+                    -- it shows is a place to begin at, no more. MIN the server answers while it plans, by one dive into the
+                    -- index: for a third of what a statement with LIMIT 1 costs.
+                    -- SKIP LOCKED: claimers that ask together get different rows, and none waits. The index serves the order, so
+                    -- that LIMIT 1 locks one row. By =, not by a range: past the end of a range the server locks one row more before
+                    -- it sees that, and whoever that one is free for would pass it over.
+                    SET v_head_at = '1000-01-01';
+                    REPEAT
+                        SELECT MIN(l.claimable_at)
+                          INTO v_head_at
                           FROM operation_live AS l FORCE INDEX (operation_live_claim)
-                         WHERE l.claim        = in_claim
-                           AND l.claimable_at = v_head_at
-                         ORDER BY l.operation_id
-                         LIMIT 1
-                           FOR UPDATE SKIP LOCKED;
-                        SET v_is_passed = v_operation_id IS NULL;
-                    END IF;
-                UNTIL v_operation_id IS NOT NULL OR v_head_at IS NULL END REPEAT;
-            END IF;
+                         WHERE l.claim         = in_claim
+                           AND l.claimable_at  > v_head_at
+                           AND l.claimable_at <= v_now;
+                        IF v_head_at IS NOT NULL THEN
+                            SELECT l.operation_id, l.apply_id, l.state, l.lease_ttl_seconds,
+                                   l.is_capped OR l.start_request_id IS NOT NULL, l.position, l.deployment, l.host, l.port,
+                                   l.schema_name, l.attempt, l.lease_epoch + 1, l.checkpoint, l.tasks, l.options
+                              INTO v_operation_id, v_apply_id, v_previous_state, v_ttl_seconds,
+                                   v_may_need_apply, v_position, v_deployment, v_host, v_port,
+                                   v_schema_name, v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                              FROM operation_live AS l FORCE INDEX (operation_live_claim)
+                             WHERE l.claim        = in_claim
+                               AND l.claimable_at = v_head_at
+                             ORDER BY l.operation_id
+                             LIMIT 1
+                               FOR UPDATE SKIP LOCKED;
+                            SET v_is_passed = v_operation_id IS NULL;
+                        END IF;
+                    UNTIL v_operation_id IS NOT NULL OR v_head_at IS NULL END REPEAT;
+                END IF;
 
-            IF v_operation_id IS NOT NULL AND (v_may_need_apply OR v_deployments IS NOT NULL) THEN
-                CALL _claim_under_apply(in_claim, in_driver, v_deployments, v_operation_id, v_has_apply);
-                IF v_operation_id IS NULL THEN
-                    -- Somebody else was faster.
-                    CALL _claim_begin_anew();
+                IF v_operation_id IS NOT NULL AND (v_may_need_apply OR v_deployments IS NOT NULL) THEN
+                    CALL _claim_under_apply(in_claim, in_driver, v_deployments, v_operation_id, v_has_apply);
+                    IF v_operation_id IS NULL THEN
+                        -- Somebody else was faster.
+                        CALL _claim_begin_anew();
+                        ITERATE seek;
+                    END IF;
+                    -- It may have waited; a lease begins when it is given.
+                    SET v_now = UTC_TIMESTAMP(6);
+                    SELECT l.apply_id, l.state, l.lease_ttl_seconds, l.position, l.deployment, l.host, l.port, l.schema_name,
+                           l.attempt, l.lease_epoch + 1, l.checkpoint, l.tasks, l.options
+                      INTO v_apply_id, v_previous_state, v_ttl_seconds, v_position, v_deployment, v_host, v_port, v_schema_name,
+                           v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
+                      FROM operation_live AS l
+                     WHERE l.operation_id = v_operation_id;
+                END IF;
+                IF v_operation_id IS NULL AND v_swept > 0 THEN
+                    -- Those were not for this claim. There may be more.
                     ITERATE seek;
                 END IF;
-                -- It may have waited; a lease begins when it is given.
-                SET v_now = UTC_TIMESTAMP(6);
-                SELECT l.apply_id, l.state, l.lease_ttl_seconds, l.position, l.deployment, l.host, l.port, l.schema_name,
-                       l.attempt, l.lease_epoch + 1, l.checkpoint, l.tasks, l.options
-                  INTO v_apply_id, v_previous_state, v_ttl_seconds, v_position, v_deployment, v_host, v_port, v_schema_name,
-                       v_attempt, v_epoch, v_checkpoint, v_tasks, v_options
-                  FROM operation_live AS l
+                IF v_operation_id IS NULL AND (v_is_passed OR v_lapsed_at IS NOT NULL) AND v_looks < 7 THEN
+                    -- Others hold what was seen. A claim takes it; but who sweeps, commands or comes too late lets it go within
+                    -- moments, and "nothing" would not be true then. Not for longer than a quarter of a second: an interrupted call
+                    -- may hold it for good.
+                    SET v_looks = v_looks + 1;
+                    DO SLEEP(POW(2, v_looks) / 1000);
+                    ITERATE seek;
+                END IF;
+                LEAVE seek;
+            END LOOP;
+
+            IF v_operation_id IS NOT NULL THEN
+                SET v_token = BIN_TO_UUID(RANDOM_BYTES(16)),
+                    v_state = CASE
+                                  WHEN v_previous_state IN ('pending', 'failed_retryable', 'stopped')    THEN 'running'
+                                  WHEN v_previous_state = 'waiting_for_cutover' AND in_claim = 'cutover' THEN 'cutting_over'
+                                  ELSE v_previous_state
+                              END;
+                -- A larger epoch and another token fence off the former owner: its next call is refused.
+                UPDATE operation_live AS l
+                   SET l.claim              = NULL,
+                       l.claimable_at       = NULL,
+                       l.started_at         = COALESCE(l.started_at, v_now),
+                       l.stopped_from       = NULL,
+                       l.start_request_id   = NULL,
+                       l.next_attempt_at    = NULL,
+                       l.lease_driver       = in_driver,
+                       l.lease_token        = v_token,
+                       l.lease_epoch        = v_epoch,
+                       l.lease_heartbeat_at = v_now,
+                       l.lease_expires_at   = v_now + INTERVAL l.lease_ttl_seconds SECOND,
+                       l.lease_check_at     = v_now + INTERVAL l.lease_ttl_seconds SECOND,
+                       l.tend_at            = NULL,
+                       l.tend_token         = NULL,
+                       l.spent_token        = NULL,
+                       l.move_serial        = l.move_serial + 1,
+                       l.move_actor         = in_driver,
+                       l.move_reason        = 'claimed',
+                       l.state              = v_state
                  WHERE l.operation_id = v_operation_id;
+                IF v_state = v_previous_state THEN
+                    INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, lease_epoch, detail)
+                    VALUES (v_now, v_apply_id, v_operation_id, v_deployment, in_driver, 'recovered', v_epoch, v_state);
+                END IF;
+                IF v_has_apply THEN
+                    CALL _apply_refresh(v_apply_id, in_driver);
+                END IF;
             END IF;
-            IF v_operation_id IS NULL AND v_swept > 0 THEN
-                -- Those were not for this claim. There may be more.
-                ITERATE seek;
-            END IF;
-            IF v_operation_id IS NULL AND (v_is_passed OR v_lapsed_at IS NOT NULL) AND v_looks < 7 THEN
-                -- Others hold what was seen. A claim takes it; but who sweeps, commands or comes too late lets it go within
-                -- moments, and "nothing" would not be true then. Not for longer than a quarter of a second: an interrupted call
-                -- may hold it for good.
-                SET v_looks = v_looks + 1;
-                DO SLEEP(POW(2, v_looks) / 1000);
-                ITERATE seek;
-            END IF;
-            LEAVE seek;
-        END LOOP;
 
-        IF v_operation_id IS NOT NULL THEN
-            SET v_token = BIN_TO_UUID(RANDOM_BYTES(16)),
-                v_state = CASE
-                              WHEN v_previous_state IN ('pending', 'failed_retryable', 'stopped')    THEN 'running'
-                              WHEN v_previous_state = 'waiting_for_cutover' AND in_claim = 'cutover' THEN 'cutting_over'
-                              ELSE v_previous_state
-                          END;
-            -- A larger epoch and another token fence off the former owner: its next call is refused.
-            UPDATE operation_live AS l
-               SET l.claim              = NULL,
-                   l.claimable_at       = NULL,
-                   l.started_at         = COALESCE(l.started_at, v_now),
-                   l.stopped_from       = NULL,
-                   l.start_request_id   = NULL,
-                   l.next_attempt_at    = NULL,
-                   l.lease_driver       = in_driver,
-                   l.lease_token        = v_token,
-                   l.lease_epoch        = v_epoch,
-                   l.lease_heartbeat_at = v_now,
-                   l.lease_expires_at   = v_now + INTERVAL l.lease_ttl_seconds SECOND,
-                   l.lease_check_at     = v_now + INTERVAL l.lease_ttl_seconds SECOND,
-                   l.tend_at            = NULL,
-                   l.tend_token         = NULL,
-                   l.spent_token        = NULL,
-                   l.move_serial        = l.move_serial + 1,
-                   l.move_actor         = in_driver,
-                   l.move_reason        = 'claimed',
-                   l.state              = v_state
-             WHERE l.operation_id = v_operation_id;
-            IF v_state = v_previous_state THEN
-                INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, lease_epoch, detail)
-                VALUES (v_now, v_apply_id, v_operation_id, v_deployment, in_driver, 'recovered', v_epoch, v_state);
-            END IF;
-            IF v_has_apply THEN
-                CALL _apply_refresh(v_apply_id, in_driver);
-            END IF;
-        END IF;
-
-        COMMIT AND NO CHAIN NO RELEASE;
-    END;
+            COMMIT AND NO CHAIN NO RELEASE;
+        END;
+    UNTIL NOT v_is_victim END REPEAT;
 
     -- Answer last: a client that stops at the row would miss a failed COMMIT. No table is read, so that with autocommit off
     -- no transaction is left open. A task moves with its operation; inside a JSON string the quotes of "state" are escaped,

@@ -1,14 +1,19 @@
 -- View: _request_outcome
 --
--- The pending requests that have come to their end, with the outcome: done, or moot where what they asked for can no longer
--- happen. _request_resolve stores it.
+-- The pending requests that have come to their end, with the outcome: done, refused where it could not be done to its end, or moot
+-- where what they asked for can no longer happen. _request_resolve stores it.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _request_outcome (request_id, apply_id, status, outcome) AS
 SELECT ended.request_id,
        ended.apply_id,
        ended.status,
-       CONCAT(ended.command, CASE ended.status WHEN 'done' THEN ' was carried out; now ' ELSE ' had nothing left to act on; now ' END,
+       CONCAT(ended.command,
+              CASE ended.status
+                  WHEN 'done'    THEN ' was carried out; now '
+                  WHEN 'refused' THEN ' could not be carried out to its end, a clean-up has failed (see operation_status); now '
+                  ELSE ' had nothing left to act on; now '
+              END,
               ended.stopped, ' stopped, ', ended.swapped, ' swapped, ', ended.reverted, ' reverted, ', ended.cancelled, ' cancelled',
               IF(ended.command = 'stop' AND ended.swapping > 0, CONCAT('; ', ended.swapping, ' in a swap, which finishes'), ''))
   FROM (
@@ -19,7 +24,13 @@ SELECT ended.request_id,
               CASE r.command
                   WHEN 'stop'        THEN IF(now.can_stop   = 0, 'done', NULL)
                   WHEN 'start'       THEN IF(now.can_start  = 0, 'done', NULL)
-                  WHEN 'cancel'      THEN IF(now.can_cancel = 0, 'done', NULL)
+                  WHEN 'cancel'      THEN
+                      IF(now.can_cancel > 0, NULL,
+                         IF(EXISTS (SELECT 1
+                                      FROM event AS e
+                                     WHERE e.apply_id   = r.apply_id
+                                       AND e.from_state = 'cancelling'
+                                       AND e.to_state   = 'failed'), 'refused', 'done'))
                   WHEN 'cutover'     THEN
                       CASE
                           WHEN r.operation_id IS NULL                               THEN

@@ -90,14 +90,15 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
  WHERE w.reason LIKE 'the deployment does not answer%'
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
-       CONCAT('operation ', l.operation_id, ' on ', l.deployment),
-       CONCAT('it may have swapped: ', l.progress->>'$.throttled_by'),
-       CONCAT('mend what the message says; drivers look again and again; the tables: lockkeeper doctor --deployment ', l.deployment),
-       l.apply_id
-  FROM operation_live AS l
- WHERE l.state = 'cutting_over'
-   -- Drivers begin with these words where they do not know.
-   AND l.progress->>'$.throttled_by' LIKE 'the swap is not settled%'
+       CONCAT('operation ', w.operation_id, ' on ', w.deployment),
+       CONCAT('it may have swapped: ', w.reason),
+       CONCAT('mend what the message says, drivers look again and again; the tables: lockkeeper doctor --deployment ', w.deployment),
+       w.apply_id
+  FROM (SELECT l.operation_id, l.apply_id, l.deployment, l.progress->>'$.throttled_by' AS reason
+          FROM operation_live AS l
+         WHERE l.state = 'cutting_over') AS w
+ -- And with these where they do not know.
+ WHERE w.reason LIKE 'the swap is not settled%'
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),

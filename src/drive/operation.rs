@@ -25,6 +25,10 @@ const UNKNOWN_SWAP_WAIT: Duration = Duration::from_secs(2);
 /// A failure is not kept back for longer by what would be good to know besides.
 const IN_FORCE_LIMIT: Duration = Duration::from_secs(10);
 
+/// A server that restarts is back within that.
+const FINISH_ATTEMPTS: u32 = 10;
+const FINISH_WAIT: Duration = Duration::from_secs(2);
+
 /// Which work comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -112,7 +116,7 @@ impl Execution<'_> {
             self.release().await;
             return;
         };
-        let is_unsettled = phase == Phase::Swap && self.claim.is_recovery;
+        let is_unsettled = matches!(phase, Phase::Swap | Phase::Revert) && self.claim.is_recovery;
         let mut looks = 0;
         let mut engine = loop {
             match open_engine(self.work, self.claim, Arc::clone(self.lease) as _).await {
@@ -126,7 +130,7 @@ impl Execution<'_> {
                 Err(error) => return self.fail(None, phase, error.into()).await,
             }
         };
-        if is_unsettled {
+        if is_unsettled && phase == Phase::Swap {
             engine.may_have_swapped();
         }
         let mut phase = phase;
@@ -349,9 +353,7 @@ impl Execution<'_> {
                 Ok(Next::Phase(Phase::Window))
             }
             Ok(next) => {
-                if let Err(error) = engine.finish().await {
-                    warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
-                }
+                put_aside(engine).await;
                 Ok(next)
             }
             Err(failure) => Err(failure),
@@ -452,9 +454,7 @@ impl Execution<'_> {
             }
             // A window that closed for good leaves the former table to be put aside, but not before the control database knows.
             (Ok(State::Completed), Some(mut engine)) => {
-                if let Err(error) = engine.finish().await {
-                    warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
-                }
+                put_aside(&mut engine).await;
                 engine.close().await;
             }
             // What nobody will resume is taken away, once the control database knows: who comes after that finds no trace of why.
@@ -504,6 +504,23 @@ impl Execution<'_> {
         match released {
             Ok(is_released) => info!(is_released, "gave the lease back"),
             Err(error) => warn!(%error, "the lease could not be given back; it runs out by itself"),
+        }
+    }
+}
+
+/// Sets the old table aside when the control database has closed the window: nobody else will do it.
+async fn put_aside(engine: &mut Engine) {
+    for attempt in 1.. {
+        match engine.finish().await {
+            Ok(()) => return,
+            Err(error) if error.kind() == ErrorKind::Retryable && attempt < FINISH_ATTEMPTS => {
+                info!(%error, "the old table is put aside again");
+                tokio::time::sleep(FINISH_WAIT).await;
+            }
+            Err(error) => {
+                warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
+                return;
+            }
         }
     }
 }

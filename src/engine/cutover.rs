@@ -221,15 +221,45 @@ impl<'a> Cutover<'a> {
         plan: &TablePlan,
         record: &mut SwapRecord,
     ) -> Result<(), EngineError> {
-        let step = without_copy::Step {
+        let user = UserSettings::of(session, self.job).await?;
+        self.step(plan, &user).execute(session, record).await
+    }
+
+    fn step<'s>(&'s self, plan: &'s TablePlan, user: &'s UserSettings) -> without_copy::Step<'s> {
+        without_copy::Step {
             sessions: self.sessions,
             fence: self.fence,
             job: self.job,
             plan,
-            user: &UserSettings::of(session, self.job).await?,
+            user,
             options: self.options,
-        };
-        step.execute(session, record).await
+        }
+    }
+
+    /// The numbers of the statements without a copy that were executed, known as such or by their tables: of the last one the
+    /// answer may have been lost.
+    pub(super) async fn executed(
+        &self,
+        session: &mut Session,
+        record: &SwapRecord,
+    ) -> Result<Vec<u32>, EngineError> {
+        let user = UserSettings::of(session, self.job).await?;
+        let mut numbers = Vec::new();
+        for step in &record.steps {
+            let of_step = |plan: &&TablePlan| plan.task.position == step.position;
+            let is_executed = match self.plans.iter().find(of_step) {
+                Some(plan) if !step.done => {
+                    self.step(plan, &user)
+                        .may_have_happened(session, step)
+                        .await?
+                }
+                Some(_) | None => step.done,
+            };
+            if is_executed {
+                numbers.push(step.position + 1);
+            }
+        }
+        Ok(numbers)
     }
 
     /// Writes down which table is which before anything moves.

@@ -77,6 +77,17 @@ impl EngineError {
         }
     }
 
+    /// Whatever comes before a swap that may have taken place is looked into: nobody knows yet what it is about.
+    #[must_use]
+    pub fn of_unsettled(self) -> Self {
+        match self {
+            Self::Retryable { message, .. } | Self::Permanent { message, .. } => {
+                Self::SwapUnknown(message)
+            }
+            other => other,
+        }
+    }
+
     /// Somebody removed one of the tables of a change.
     pub fn table_gone(schema: &str, name: &str) -> Self {
         Self::permanent(format!(

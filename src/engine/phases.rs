@@ -11,10 +11,11 @@ use tracing::{Instrument as _, info_span};
 
 use super::context::{Halt, must_halt};
 use super::copy::{TableCopy, indexes};
+use super::cutover::Cutover;
 use super::error::ErrorKind;
 use super::names::{Artifact, ArtifactKind, Owner};
 use super::options::Options;
-use super::preflight::lossy;
+use super::preflight::{lossy, privilege};
 use super::session::{Session, Sessions};
 use super::state::artifact;
 use super::state::checkpoint::{Head, Stage, Store, run};
@@ -26,6 +27,7 @@ use super::verify::Different;
 pub use start::{revert_warnings, warnings};
 
 use super::{Directive, Engine, EngineError, Job, LeaseHolder, ON_HOLD, Outcome, Swapped, Target};
+use crate::server_error;
 
 impl Engine {
     /// Opens the deployment for `job` and fences off every former driver of the operation.
@@ -48,7 +50,14 @@ impl Engine {
         let mut control = sessions.open().await?;
         job.schema_name = catalog::schema_name(&mut control, &job.schema_name).await?;
         let store = Store::new(&job.schema_name, &owner);
-        let fence = Fence::take_over(&sessions, &mut control, &job.schema_name).await?;
+        let fence = match Fence::take_over(&sessions, &mut control, &job.schema_name).await {
+            Err(error) if error.cause().is_some_and(server_error::is_denied) => {
+                // With the GRANT to run.
+                privilege::check(&mut control, &job.schema_name, false).await?;
+                return Err(error);
+            }
+            fence => fence?,
+        };
         Ok(Self {
             job,
             lease,
@@ -139,6 +148,7 @@ impl Engine {
     /// Puts the old tables to their holding names and removes what is left of the change.
     pub async fn finish(&mut self) -> Result<(), EngineError> {
         self.stop_running().await;
+        self.awake().await?;
         self.phase("cleanup");
         let hold = self.options.hold_old_table_seconds;
         let owner = self.sessions.owner().clone();
@@ -182,12 +192,28 @@ impl Engine {
     pub async fn in_force(&mut self) -> Result<Option<String>, EngineError> {
         self.awake().await?;
         let record = self.fence.read_swap(&mut self.control).await?;
-        let Some(record) = record.filter(|record| !record.reverting) else {
+        let Some(record) = record else {
             return Ok(None);
         };
-        let steps = record.steps.iter().filter(|step| step.done);
-        let mut numbers: Vec<u32> = steps.map(|step| step.position + 1).collect();
-        if self.was_swapped().await? {
+        let was_swapped = self.was_swapped().await?;
+        if record.reverting && !was_swapped {
+            return Ok(None);
+        }
+        if self.fence.is_finished(&mut self.control).await? {
+            return Ok(Some("all of its statements are in force".to_owned()));
+        }
+        let mut numbers: Vec<u32> = Vec::new();
+        if let Some(found) = self.store.read(&mut self.control).await? {
+            let cutover = Cutover::new(
+                &self.sessions,
+                &self.fence,
+                &self.job,
+                &self.options,
+                &found.head.plans,
+            );
+            numbers = cutover.executed(&mut self.control, &record).await?;
+        }
+        if was_swapped {
             numbers.extend(record.tables.iter().map(|table| table.position + 1));
         }
         if numbers.is_empty() {

@@ -188,6 +188,9 @@ impl Engine {
                 let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
                 let mut layout =
                     RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+                if let Some(shadow) = &plan.shadow {
+                    layout = layout.with_copy(&shadow.name);
+                }
                 if !plan.foreign_keys.is_empty() {
                     layout = layout.of_child();
                 }

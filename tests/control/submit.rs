@@ -321,6 +321,12 @@ async fn quotes_need_no_space_and_comments_stand_anywhere() {
         ),
         ("--\nALTER/* now */TABLE orders ADD c INT", "orders"),
         ("CREATE INDEX`i`ON`orders`(a)", "orders"),
+        ("ALTER TABLE/**/h1/**/ADD c INT", "h1"),
+        ("ALTER TABLE /**/ h1 /* ADD */ ADD c INT", "h1"),
+        ("CREATE INDEX i /* ON h2 */ ON h1(a)", "h1"),
+        ("CREATE UNIQUE INDEX i USING BTREE ON h1 (a)", "h1"),
+        ("CREATE INDEX `i`USING HASH/* ON h2 */ON`h1`(a)", "h1"),
+        ("DROP INDEX i ON h1 ALGORITHM = INPLACE", "h1"),
         ("CREATE TABLE IF NOT EXISTS`notes`(id INT)", "notes"),
         ("DROP TABLE IF EXISTS`junk`", "junk"),
     ] {

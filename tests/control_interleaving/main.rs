@@ -441,6 +441,35 @@ async fn a_start_and_a_cancel_meet_a_claim_without_a_deadlock() {
     }
 }
 
+/// A row that is passed over stays locked in the index by which a claim came to it, and these two come by different ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_with_a_scope_and_one_without_meet_without_a_deadlock() {
+    let options = r#"{"cutover_policy": "parallel"}"#;
+    let mut stage = Stage::set(2, options).await;
+    for _ in 0..25 {
+        let [first, second] = [0, 1].map(|at| stage.operations[at]);
+        let holder = stage
+            .hold(&format!(
+                "SELECT operation_id FROM operation_live WHERE operation_id IN ({first}, {second})"
+            ))
+            .await;
+        let mut claims = Vec::new();
+        for scope in ["NULL", r#"'{"deployments": ["d0", "d1"]}'"#] {
+            let claim = format!("CALL operation_claim_copy('one', {scope})");
+            claims.push(stage.begin_to_look(claim).await);
+        }
+        let_go(holder).await;
+        let mut claimed = Vec::new();
+        for claim in claims {
+            claimed.push(text(&claim.await.expect("ended"), "deployment"));
+        }
+        claimed.sort();
+        assert_eq!(claimed, ["d0", "d1"]);
+        stage.is_consistent().await;
+        stage = stage.again(options).await;
+    }
+}
+
 #[tokio::test]
 async fn a_lease_begins_and_is_renewed_when_its_call_is_through_not_when_it_began_to_wait() {
     let options = r#"{"cutover_policy": "parallel", "max_copies": 2}"#;

@@ -148,6 +148,24 @@ impl Stage {
         task
     }
 
+    /// A claim that has found what it wants in another's hands, and is to look again.
+    pub async fn begin_to_look(&mut self, claim: String) -> JoinHandle<Answer> {
+        let mut session = self.database.connect().await;
+        let id: u64 = one(&mut session, "SELECT CONNECTION_ID()").await;
+        let task = tokio::spawn(async move { call(&mut session, &claim).await });
+        let watcher = tokio::sync::Mutex::new(self.database.connect().await);
+        eventually("the claim looks again", DEADLINE, || async {
+            let mut watcher = watcher.lock().await;
+            let sleeps = format!(
+                "SELECT COUNT(*) FROM performance_schema.processlist AS p WHERE p.ID = {id} AND p.STATE = 'User sleep'"
+            );
+            let sleeps: i64 = one(&mut watcher, &sleeps).await;
+            sleeps > 0 || task.is_finished()
+        })
+        .await;
+        task
+    }
+
     async fn until_it_waits<T>(&self, id: u64, task: &JoinHandle<T>) {
         let watcher = tokio::sync::Mutex::new(self.database.connect().await);
         eventually("the call waits for a lock", DEADLINE, || async {

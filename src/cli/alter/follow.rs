@@ -47,7 +47,8 @@ pub(super) async fn run(
         "Apply {} is {verb} on {}. Ctrl-C interrupts it; the same command resumes it.",
         job.apply, job.deployment
     ));
-    if !is_alone(&mut session, job.apply).await? {
+    let is_alone = is_alone(&mut session, job.apply).await?;
+    if !is_alone {
         screen.note(
             "Another `lockkeeper alter` works on it; this one looks on, and takes over if that one ends.",
         );
@@ -96,7 +97,7 @@ pub(super) async fn run(
     let Some(ended) = ended else {
         driver.abort();
         screen.finish();
-        return unfinished(job).await;
+        return unfinished(job, is_alone).await;
     };
     if !is_over {
         looking.look(&mut screen).await;
@@ -118,7 +119,7 @@ pub(super) async fn run(
         None if is_over => again(job).await?,
         None => Session::open(job.global).await?,
     };
-    outcome::tell(job, &mut session).await
+    outcome::tell(job, &mut session, is_alone).await
 }
 
 /// Another session, from a server that may be starting just now.
@@ -133,7 +134,7 @@ async fn again(job: &Job<'_>) -> Result<Session, CliError> {
 }
 
 /// What is under way is left as a crash would leave it.
-async fn unfinished(job: &Job<'_>) -> Result<(), CliError> {
+async fn unfinished(job: &Job<'_>, is_alone: bool) -> Result<(), CliError> {
     log::tell(&format!(
         "the server did not let the change end in order within {} s; is its disk full, or the server stopped? What is under way \
          is left as it is",
@@ -143,7 +144,7 @@ async fn unfinished(job: &Job<'_>) -> Result<(), CliError> {
         let Ok(mut session) = Session::open(job.global).await else {
             return Err(in_an_unknown_state(job));
         };
-        outcome::tell(job, &mut session).await
+        outcome::tell(job, &mut session, is_alone).await
     };
     let Ok(told) = tokio::time::timeout(PATIENCE, telling).await else {
         return Err(in_an_unknown_state(job));
@@ -163,7 +164,7 @@ fn lock_of(session: &Session, apply: u64) -> String {
     format!("lockkeeper:alter:{}:{apply}", &schema[..16])
 }
 
-/// Whether another `alter` works on this apply.
+/// Whether another `alter` works on this apply still.
 pub(super) async fn looks_on(session: &mut Session, apply: u64) -> Result<bool, CliError> {
     let lock = lock_of(session, apply);
     let answer = session

@@ -11,12 +11,16 @@ use crate::engine::state::artifact;
 use crate::engine::syntax::quote;
 use crate::install::role_name;
 
-/// Says it on standard output.
+/// Says it on standard output. `was_alone`: no other `alter` worked on it when this one began.
 ///
 /// # Errors
 ///
 /// Whatever is not completed, with its reason and the next step.
-pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), CliError> {
+pub(super) async fn tell(
+    job: &Job<'_>,
+    session: &mut Session,
+    was_alone: bool,
+) -> Result<(), CliError> {
     let object = status::object(session, job.apply).await?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let (state, is_settled) = (text(&object["state"]), !object["finished_at"].is_null());
@@ -29,7 +33,7 @@ pub(super) async fn tell(job: &Job<'_>, session: &mut Session) -> Result<(), Cli
     let left = listed(&left, &state, session.schema());
     let apply = job.apply;
     if !is_settled {
-        if looks_on(session, apply).await? {
+        if !was_alone && looks_on(session, apply).await? {
             return Err(CliError::interrupted(format!(
                 "apply {apply} goes on: another `lockkeeper alter` works on it, and this one has only looked on"
             )));

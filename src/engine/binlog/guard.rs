@@ -76,6 +76,18 @@ impl Guard {
         }
     }
 
+    /// Whether both are names that a table of the operation has had, under one driver and another.
+    pub fn is_same(&self, name: &str, other: &str) -> bool {
+        let rest = |name| {
+            let artifact = Artifact::parse("", name)?;
+            match artifact.is_of(&self.owner).then_some(artifact.kind)? {
+                ArtifactKind::Working { rest, .. } => Some(rest),
+                ArtifactKind::Fence | ArtifactKind::Holding { .. } => None,
+            }
+        };
+        rest(name).is_some_and(|one| rest(other) == Some(one))
+    }
+
     /// What is wrong with the group that ends.
     pub fn judgement(&self) -> Option<String> {
         match &self.copy {

@@ -176,6 +176,26 @@ impl Query<'_> {
         })
     }
 
+    /// Whether the statement takes the rows of one of our own tables away, or the table itself, which its owner does only when no
+    /// stream is read any more, or to give it the application's name.
+    pub fn takes_own(
+        &self,
+        schema: &str,
+        is_own: impl Fn(&str) -> bool,
+        is_original: impl Fn(&str) -> bool,
+    ) -> bool {
+        let text = String::from_utf8_lossy(self.text);
+        let Ok(tokens) = tokens(&text, Dialect::OF_THE_SERVER) else {
+            return false;
+        };
+        let is_a_swap = tokens.first().is_some_and(|token| token.is("RENAME"))
+            && tokens
+                .windows(2)
+                .any(|two| two[0].is("TO") && is_original(&two[1].value));
+        let mut own = tokens.iter().filter(|token| is_own(&token.value));
+        !is_a_swap && own.any(|token| self.takes_away(schema, &token.value))
+    }
+
     /// Whether the text has `name` as a whole word.
     pub fn names(&self, name: &str) -> bool {
         let text = String::from_utf8_lossy(self.text).to_lowercase();

@@ -45,6 +45,8 @@ pub struct RowLayout {
     fixed_keys: bool,
     /// It has foreign keys: changes of other tables' rows may change its own.
     child: bool,
+    /// See [`RowLayout::with_copy`].
+    copy: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -113,7 +115,21 @@ impl RowLayout {
             ordered,
             fixed_keys: false,
             child: false,
+            copy: None,
         }
+    }
+
+    /// The same, of a table whose changes go to this one of ours.
+    pub fn with_copy(self, name: &str) -> Self {
+        Self {
+            copy: Some(name.to_owned()),
+            ..self
+        }
+    }
+
+    /// Where its changes go.
+    pub fn copy(&self) -> Option<&str> {
+        self.copy.as_deref()
     }
 
     /// The same, for a target that keeps more of a row than its images hold: of a row that gets another

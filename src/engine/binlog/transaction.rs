@@ -386,11 +386,29 @@ impl Assembler {
                     text()
                 )))
             }
+            Meaning::Other if self.copy_taken_by(&query).is_some() => {
+                let copy = self.copy_taken_by(&query).unwrap_or_default();
+                Err(Trouble::Refused(format!(
+                    "the table {copy} is gone: somebody dropped or renamed it, or emptied it ('{}'); submit the change again",
+                    text()
+                )))
+            }
             Meaning::Other => {
                 let suspicious = named().then(text);
                 self.end(Fate::Committed, suspicious)
             }
         }
+    }
+
+    /// Which of the copies the statement takes the rows away from.
+    fn copy_taken_by(&self, query: &query::Query<'_>) -> Option<&str> {
+        let is_original = |name: &str| self.watched().any(|l| l.table() == name);
+        let copies = self.watched().filter_map(|l| Some((l.schema(), l.copy()?)));
+        // Whatever its name was: a former driver's had another epoch in it.
+        let mut taken = copies.filter(|(schema, copy)| {
+            query.takes_own(schema, |name| self.guard.is_same(name, copy), is_original)
+        });
+        taken.next().map(|(_, copy)| copy)
     }
 
     fn xa_prepare(&mut self, data: &[u8]) -> Result<Step, Trouble> {

@@ -11,7 +11,9 @@ use crate::engine::binlog::rows::RowLayout;
 use crate::engine::context::{Context, Halt};
 use crate::engine::copy::{self, indexes};
 use crate::engine::plan::{self, constraint_names, filler};
-use crate::engine::preflight::server_fit::{check_order, check_position};
+use crate::engine::preflight::server_fit::{
+    check_binlog, check_filters, check_order, check_position,
+};
 use crate::engine::revert::way_back;
 use crate::engine::state::checkpoint::{Found, Head, Stage, run};
 use crate::engine::stream::routing::Routing;
@@ -171,6 +173,9 @@ impl Engine {
             }
         }
         if head.plans.iter().any(|plan| plan.way == Way::Copy) {
+            // It may have been restarted with others.
+            check_binlog(control).await?;
+            check_filters(control, &self.job.schema_name).await?;
             check_position(control, &found.position).await?;
         }
         // Only a swap that had begun has taken anything away.
@@ -186,6 +191,9 @@ impl Engine {
 fn layout(plan: &TablePlan) -> Option<Arc<RowLayout>> {
     let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
     let mut layout = RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+    if let Some(shadow) = &plan.shadow {
+        layout = layout.with_copy(&shadow.name);
+    }
     if !plan.foreign_keys.is_empty() {
         layout = layout.of_child();
     }

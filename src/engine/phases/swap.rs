@@ -73,7 +73,7 @@ impl Engine {
     pub(super) async fn swap(&mut self) -> Result<Swapped, Halt> {
         let unsettled = self.is_unsettled;
         let not_failed = |error: EngineError| match unsettled {
-            true => error.after_swap(),
+            true => error.of_unsettled(),
             false => error,
         };
         if unsettled {

@@ -111,7 +111,7 @@ pub(crate) const BINLOG_SETTINGS: [(&str, &str, &str); 4] = [
 ];
 
 /// Capture needs every row's whole image in the binlog.
-pub(super) async fn check_binlog(session: &mut Session) -> Result<(), EngineError> {
+pub(crate) async fn check_binlog(session: &mut Session) -> Result<(), EngineError> {
     for (name, wanted, remedy) in BINLOG_SETTINGS {
         // A variable that a later server has done away with can't be set to anything else.
         if let Some(value) = variable(session, name).await?

@@ -60,7 +60,8 @@ impl KeyColumns {
             .map(|(name, column)| match column.data_type {
                 t if t.is_string() => format!("HEX(CAST({name} AS BINARY))"),
                 DataType::Bit | DataType::Enum | DataType::Set => {
-                    format!("CAST({name} + 0 AS CHAR)")
+                    // `+ 0` would make it a DOUBLE, which has fewer digits than a SET members.
+                    format!("CAST(CAST({name} AS UNSIGNED) AS CHAR)")
                 }
                 _ => format!("CAST({name} AS CHAR)"),
             })
