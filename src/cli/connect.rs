@@ -125,12 +125,15 @@ impl Session {
     /// The id of an apply that is named by id or by name.
     pub async fn apply_id(&mut self, apply: &str) -> Result<u64, CliError> {
         let id: Option<u64> = apply.parse().ok();
-        let named: Vec<u64> =
-            sqlx::query_scalar("SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = ?")
-                .bind(apply)
-                .fetch_all(&mut self.connection)
-                .await
-                .map_err(|error| CliError::database(&self.settings, &error))?;
+        let named = self
+            .read(format!(
+                "SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = {}",
+                literal(apply)
+            ))
+            .await?;
+        let named: Vec<u64> = (0..named.rows.len())
+            .filter_map(|row| named.text(row, "apply_id").parse().ok())
+            .collect();
         // One that was given the name under which a later one without a name is shown.
         if let [one, other, ..] = named[..] {
             return Err(CliError::usage(format!(

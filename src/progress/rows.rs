@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use sqlx::mysql::MySqlRow;
-use sqlx::{MySqlConnection, Row as _};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 /// One deployment's operation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -30,11 +30,13 @@ pub(crate) struct Operation {
 }
 
 /// In the order of the deployments.
+///
+/// As text: a server whose cache of definitions is too small for it gives prepared statements on views up (1615).
 pub(crate) async fn operations(
     control: &mut MySqlConnection,
     apply_id: u64,
 ) -> Result<Vec<Operation>, sqlx::Error> {
-    let rows = sqlx::query(
+    let rows = sqlx::raw_sql(AssertSqlSafe(format!(
         "SELECT o.operation_id, o.deployment, o.state, o.phase, CAST(o.percent AS DOUBLE) AS percent,
                 CAST(o.percent_verified AS DOUBLE) AS percent_verified, o.rows_copied, o.rows_total,
                 CAST(o.rows_per_second AS DOUBLE) AS rows_per_second, CAST(o.seconds_left AS DOUBLE) AS seconds_left,
@@ -45,10 +47,9 @@ pub(crate) async fn operations(
              ON l.operation_id = o.operation_id
            LEFT JOIN operation_waiting AS w
              ON w.operation_id = o.operation_id
-          WHERE o.apply_id = ?
-          ORDER BY o.position",
-    )
-    .bind(apply_id)
+          WHERE o.apply_id = {apply_id}
+          ORDER BY o.position"
+    )))
     .fetch_all(control)
     .await?;
     rows.iter().map(read).collect()
@@ -80,10 +81,9 @@ pub(crate) async fn apply(
     control: &mut MySqlConnection,
     apply_id: u64,
 ) -> Result<(String, Option<String>, bool), sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT a.state, a.error, a.finished_at IS NOT NULL AS is_finished FROM apply_status AS a WHERE a.apply_id = ?",
-    )
-    .bind(apply_id)
+    let row = sqlx::raw_sql(AssertSqlSafe(format!(
+        "SELECT a.state, a.error, a.finished_at IS NOT NULL AS is_finished FROM apply_status AS a WHERE a.apply_id = {apply_id}"
+    )))
     .fetch_one(control)
     .await?;
     Ok((
