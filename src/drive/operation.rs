@@ -116,21 +116,30 @@ impl Execution<'_> {
             self.release().await;
             return;
         };
-        let is_unsettled = matches!(phase, Phase::Swap | Phase::Revert) && self.claim.is_recovery;
+        let is_unsettled = phase == Phase::Swap && self.claim.is_recovery;
         let mut looks = 0;
         let mut engine = loop {
             match open_engine(self.work, self.claim, Arc::clone(self.lease) as _).await {
                 Ok(engine) => break engine,
                 // Not a failed swap: nobody knows that.
                 Err(error) if is_unsettled && error.kind() != ErrorKind::LeaseLost => {
-                    if !self.looks_again(&mut looks, &error).await {
+                    if !self.looks_again(&mut looks, &error.of_unsettled()).await {
                         return self.release().await;
                     }
                 }
-                Err(error) => return self.fail(None, phase, error.into()).await,
+                Err(error) => {
+                    // What has begun is to be done, as soon as it can be: a right that is missing may come back.
+                    let is_to_be_done = matches!(phase, Phase::Revert | Phase::CleanUp)
+                        && error.kind() == ErrorKind::Permanent;
+                    let error = match is_to_be_done {
+                        true => EngineError::retryable(error.message()),
+                        false => error,
+                    };
+                    return self.fail(None, phase, error.into()).await;
+                }
             }
         };
-        if is_unsettled && phase == Phase::Swap {
+        if is_unsettled {
             engine.may_have_swapped();
         }
         let mut phase = phase;
