@@ -325,3 +325,31 @@ async fn what_waits_at_the_barrier_is_caught_up_however_much_there_is() {
         .await;
     driver.end().await;
 }
+
+/// The windows of a whole apply stay open until the last one has swapped, which has yet to find a driver with time for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_wait_for_each_other_leave_a_driver_room_for_the_last_copy() {
+    let mut fleet = Fleet::of(3).await;
+    for server in &fleet.servers {
+        let mut session = server.administrator().connect().await.expect("a session");
+        for statement in [
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
+            "INSERT INTO orders VALUES (1, 1), (2, 2)",
+        ] {
+            session.execute(statement).await.expect(statement);
+        }
+    }
+    let change = ["ALTER TABLE orders MODIFY amount BIGINT"];
+    let options = serde_json::json!({
+        "cutover_policy": "barrier", "revert_window_seconds": 2, "revert_scope": "apply"
+    });
+    let apply = fleet.submit("shop", &change, options).await;
+    // It works on two at a time.
+    let driver = fleet.start_driver("lone");
+    fleet
+        .until("all are done", apply, |states| states == ["completed"; 3])
+        .await;
+    driver.end().await;
+}
