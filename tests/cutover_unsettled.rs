@@ -210,3 +210,31 @@ async fn a_statement_whose_answer_was_lost_is_in_force_all_the_same() {
         engine.close().await;
     }
 }
+
+/// Told first that it is over, a driver has no lease any more, and nobody else will put the old table aside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_table_is_put_aside_after_the_end_though_our_sessions_are_gone() {
+    let mut db = Deployment::fresh().await;
+    db.run(ROWS).await;
+    let job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
+    let (mut engine, lease) = deployment::copied(&db, job).await;
+    engine.cut_over().await.expect("the swap");
+    lease.lose();
+    engine.lease_has_ended();
+    let prefix = db.owner(1).sessions_prefix(1);
+    for number in 0..8 {
+        let id = format!("SELECT COALESCE(IS_USED_LOCK('{prefix}{number}'), 0)");
+        let id = db.text(&id).await;
+        if id != "0" {
+            db.run(&format!("KILL {id}")).await;
+        }
+    }
+    engine.finish().await.expect("the end");
+    engine.close().await;
+    let left = db.tables().await;
+    assert!(
+        !left.iter().any(|table| table.ends_with("_old")),
+        "{left:?}"
+    );
+    assert!(left.iter().any(|table| table.contains("drop0")), "{left:?}");
+}

@@ -4,8 +4,9 @@ mod rollout_support;
 mod support;
 
 use lockkeeper::load::{self, Before, Traffic};
+use lockkeeper::server::Server;
 use rollout_support::Fleet;
-use sqlx::{AssertSqlSafe, Executor as _};
+use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection};
 use support::{PATIENCE, eventually, one};
 
 const ROWS: u64 = 20_000;
@@ -88,6 +89,21 @@ async fn three_deployments_are_changed_in_order_through_a_stop_a_start_and_a_cha
     }
 }
 
+/// A session on a server with a table of two rows, after `more`.
+async fn shop(server: &Server, more: &[&'static str]) -> MySqlConnection {
+    let mut session = server.administrator().connect().await.expect("a session");
+    let begin = [
+        "CREATE DATABASE shop",
+        "USE shop",
+        "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
+        "INSERT INTO orders VALUES (1, 1), (2, 2)",
+    ];
+    for statement in begin.iter().chain(more) {
+        session.execute(*statement).await.expect(statement);
+    }
+    session
+}
+
 /// A change of one table that is parked, and its cutover asked for after `meanwhile` has come in its way; then it has failed,
 /// and the table is as it was.
 async fn fails_at_its_cutover(setting: &str, engine: serde_json::Value, meanwhile: &str) -> String {
@@ -98,15 +114,7 @@ async fn fails_at_its_cutover(setting: &str, engine: serde_json::Value, meanwhil
         .await
         .expect("a setting");
     let server = fleet.servers[0].administrator().clone();
-    let mut session = server.connect().await.expect("a session");
-    for statement in [
-        "CREATE DATABASE shop",
-        "USE shop",
-        "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
-        "INSERT INTO orders VALUES (1, 1), (2, 2)",
-    ] {
-        session.execute(statement).await.expect(statement);
-    }
+    let mut session = shop(&fleet.servers[0], &[]).await;
     let change = "ALTER TABLE orders MODIFY amount BIGINT";
     let options =
         serde_json::json!({"cutover_policy": "barrier", "defer_cutover": true, "engine": engine});
@@ -171,19 +179,12 @@ async fn the_failure_after_the_last_retry_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_behind_a_statement_that_was_executed_says_so() {
     let mut fleet = Fleet::of(1).await;
-    let server = fleet.servers[0].administrator().clone();
-    let mut session = server.connect().await.expect("a session");
-    for statement in [
-        "CREATE DATABASE shop",
-        "USE shop",
+    let more = [
         "CREATE TABLE legacy (id INT PRIMARY KEY)",
-        "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
-        "INSERT INTO orders VALUES (1, 1), (2, 2)",
         "START TRANSACTION",
         "SELECT * FROM orders",
-    ] {
-        session.execute(statement).await.expect(statement);
-    }
+    ];
+    let mut session = shop(&fleet.servers[0], &more).await;
     let change = [
         "DROP TABLE legacy",
         "ALTER TABLE orders MODIFY amount BIGINT",
@@ -225,18 +226,8 @@ async fn a_cancel_behind_a_statement_that_was_executed_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_driver_that_ends_while_its_swap_gives_way_spends_no_attempt() {
     let mut fleet = Fleet::of(1).await;
-    let server = fleet.servers[0].administrator().clone();
-    let mut session = server.connect().await.expect("a session");
-    for statement in [
-        "CREATE DATABASE shop",
-        "USE shop",
-        "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
-        "INSERT INTO orders VALUES (1, 1), (2, 2)",
-        "START TRANSACTION",
-        "SELECT * FROM orders",
-    ] {
-        session.execute(statement).await.expect(statement);
-    }
+    let more = ["START TRANSACTION", "SELECT * FROM orders"];
+    let mut session = shop(&fleet.servers[0], &more).await;
     let change = ["ALTER TABLE orders MODIFY amount BIGINT"];
     let options = serde_json::json!({"engine": {"cutover_lock_wait_ms": 100}});
     let apply = fleet.submit("shop", &change, options).await;
@@ -331,15 +322,7 @@ async fn what_waits_at_the_barrier_is_caught_up_however_much_there_is() {
 async fn windows_that_wait_for_each_other_leave_a_driver_room_for_the_last_copy() {
     let mut fleet = Fleet::of(3).await;
     for server in &fleet.servers {
-        let mut session = server.administrator().connect().await.expect("a session");
-        for statement in [
-            "CREATE DATABASE shop",
-            "USE shop",
-            "CREATE TABLE orders (id INT PRIMARY KEY, amount INT)",
-            "INSERT INTO orders VALUES (1, 1), (2, 2)",
-        ] {
-            session.execute(statement).await.expect(statement);
-        }
+        shop(server, &[]).await;
     }
     let change = ["ALTER TABLE orders MODIFY amount BIGINT"];
     let options = serde_json::json!({

@@ -519,6 +519,7 @@ impl Execution<'_> {
 
 /// Sets the old table aside when the control database has closed the window: nobody else will do it.
 async fn put_aside(engine: &mut Engine) {
+    engine.lease_has_ended();
     for attempt in 1.. {
         match engine.finish().await {
             Ok(()) => return,
@@ -536,6 +537,7 @@ async fn put_aside(engine: &mut Engine) {
 
 async fn give_up(engine: Option<Engine>) {
     let Some(mut engine) = engine else { return };
+    engine.lease_has_ended();
     if let Err(error) = engine.give_up().await {
         warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
     }

@@ -145,6 +145,11 @@ impl Engine {
         }
     }
 
+    /// What is left to be done comes after the end of the operation, and so of its lease.
+    pub fn lease_has_ended(&self) {
+        self.sessions.lease_has_ended();
+    }
+
     /// Puts the old tables to their holding names and removes what is left of the change.
     pub async fn finish(&mut self) -> Result<(), EngineError> {
         self.stop_running().await;
@@ -182,6 +187,7 @@ impl Engine {
     /// Removes everything that a change has left that failed for good. Once it was swapped it stays in force, and the former
     /// tables are put aside.
     pub async fn give_up(&mut self) -> Result<(), EngineError> {
+        self.awake().await?;
         match self.was_swapped().await? {
             true => self.finish().await,
             false => self.remove_artifacts().await,

@@ -12,6 +12,7 @@ mod settings;
 pub mod user;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Sessions {
     /// The server's numbers of the sessions opened here: not former ones, though of the same epoch.
     opened: Arc<Mutex<BTreeSet<u64>>>,
     ahead: Arc<Mutex<Vec<Ahead>>>,
+    /// See [`Sessions::lease_has_ended`].
+    is_settled: Arc<AtomicBool>,
 }
 
 /// A connection that is being made, or was, without a name yet.
@@ -77,7 +80,13 @@ impl Sessions {
             lease,
             opened: Arc::default(),
             ahead: Arc::default(),
+            is_settled: Arc::default(),
         }
+    }
+
+    /// The operation is settled: nobody takes it over, and what is left to be done for it needs no lease.
+    pub fn lease_has_ended(&self) {
+        self.is_settled.store(true, Ordering::Relaxed);
     }
 
     pub fn owner(&self) -> &Owner {
@@ -159,7 +168,9 @@ impl Sessions {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id);
-        if let Err(lost) = self.lease.confirm().await {
+        if !self.is_settled.load(Ordering::Relaxed)
+            && let Err(lost) = self.lease.confirm().await
+        {
             session.close().await;
             return Err(EngineError::LeaseLost(lost.to_string()));
         }
