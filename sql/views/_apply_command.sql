@@ -1,7 +1,8 @@
 -- View: _apply_command
 --
--- Which commands an unsettled apply takes now: there is something for them to act on, and none is pending that beats them. The commands
--- read it, and so do refusals, which name what is possible instead.
+-- Which commands an unsettled apply takes now: there is something for them to act on, and none is pending that beats them. Refusals read
+-- it, which name what is possible instead, and so do stop, start, cancel and skip_revert; _apply_release and _apply_revert, which have to
+-- know how many and which, ask for these themselves.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _apply_command (apply_id, can_stop, can_start, can_cancel, can_release, can_revert, can_skip_revert) AS
