@@ -400,7 +400,7 @@ async fn doctor_asks_for_no_right_on_the_control_schema_and_for_those_that_no_sc
 
 /// A table says of itself that it is far larger than any disk.
 #[tokio::test]
-async fn a_copy_that_may_fill_the_disk_is_warned_about_beforehand() {
+async fn a_copy_that_the_disk_has_no_room_for_is_refused() {
     if support::server().await.pid().is_none() {
         eprintln!("skipped: the disk of a server elsewhere can't be seen");
         return;
@@ -422,7 +422,16 @@ async fn a_copy_that_may_fill_the_disk_is_warned_about_beforehand() {
     }
     let copied = "ALTER TABLE orders MODIFY total BIGINT";
     let alter = ["alter", "--dry-run", "--json", "--schema", &schema, copied];
-    let (code, out, said) = lockkeeper(&database, &alter);
+    let (code, _, said) = lockkeeper(&database, &alter);
+    let refusal = "MB are free on the disk of the data; table orders has 67108864 MB";
+    assert!(code == 1 && said.contains(refusal), "{code} {said}");
+    let submit = ["submit", "--schema", &schema, "-e", copied, "--yes"];
+    let (code, _, said) = lockkeeper(&database, &submit);
+    assert!(code == 1 && said.contains(refusal), "{code} {said}");
+
+    // Who knows better is warned still.
+    let consent = ["--engine", r#"{"allow_little_room": true}"#];
+    let (code, out, said) = lockkeeper(&database, &[&alter[..], &consent].concat());
     assert_eq!(code, 0, "{said}");
     let warning = "MB are free; table orders has 67108864 MB, and a copy needs as much again";
     assert!(
@@ -437,7 +446,7 @@ async fn a_copy_that_may_fill_the_disk_is_warned_about_beforehand() {
         let arguments = [
             "submit", "--schema", &schema, "-e", statement, "--yes", "--json",
         ];
-        let (code, out, said) = lockkeeper(&database, &arguments);
+        let (code, out, said) = lockkeeper(&database, &[&arguments[..], &consent].concat());
         assert_eq!(code, 0, "{said}");
         let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
         answer["without_room"].as_array().expect("a list").clone()

@@ -101,6 +101,26 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
  WHERE w.reason LIKE 'the swap is not settled%'
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', w.operation_id, ' on ', w.deployment),
+       CONCAT('its swap gives way again and again, for ', w.seconds, ' s: ', w.reason),
+       CONCAT('end what the message names; no other swap of the apply comes before. A submit with the engine option ',
+              'kill_blockers_after_seconds ends such sessions by itself'),
+       w.apply_id
+  FROM (SELECT l.operation_id, l.apply_id, l.deployment, l.progress->>'$.throttled_by' AS reason,
+               TIMESTAMPDIFF(SECOND, (SELECT MAX(e.occurred_at)
+                                        FROM event AS e
+                                       WHERE e.operation_id = l.operation_id
+                                         AND e.to_state     = l.state), UTC_TIMESTAMP(6)) AS seconds
+          FROM operation_live AS l
+         WHERE l.state = 'cutting_over') AS w
+  JOIN setting AS t
+    ON t.name = 'driver_silent_seconds'
+ WHERE w.seconds >= t.value
+   -- The other two have lines of their own.
+   AND w.reason NOT LIKE 'the swap is not settled%'
+   AND w.reason NOT LIKE 'the deployment does not answer%'
+UNION ALL
+SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('request ', r.request_id, ' on apply ', r.apply_id),
        CONCAT(r.command, ' has been pending for ', TIMESTAMPDIFF(SECOND, r.requested_at, UTC_TIMESTAMP(6)), ' s'),
        'lease_status says which driver has to carry it out, operation_status.error what holds it up; where no driver runs, start one',

@@ -12,6 +12,8 @@ use super::EngineError;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Options {
+    /// Copies begin though the disk has less room than their tables take.
+    pub allow_little_room: bool,
     pub allow_lossy: Consent,
     /// How long a chunk should take.
     pub chunk_seconds: f64,
@@ -39,6 +41,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            allow_little_room: false,
             allow_lossy: Consent::default(),
             chunk_seconds: 0.5,
             copy_threads: 2,
@@ -64,7 +67,8 @@ enum Takes {
 }
 
 /// Each field of [`Options`] by its name.
-const OPTIONS: [(&str, Takes); 12] = [
+const OPTIONS: [(&str, Takes); 13] = [
+    ("allow_little_room", Takes::Other("true or false")),
     (
         "allow_lossy",
         Takes::Other("true, false or a list of columns"),

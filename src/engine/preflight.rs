@@ -4,6 +4,7 @@ pub mod lossy;
 mod moments;
 pub mod privilege;
 mod rehearsal;
+pub mod room;
 pub mod server_fit;
 mod triggers;
 
@@ -162,6 +163,9 @@ async fn for_their_ways(
     if plans.iter().any(|plan| plan.way == Way::Copy) {
         server_fit::check_binlog(session).await?;
         server_fit::check_filters(session, &job.schema_name).await?;
+        if !options.allow_little_room {
+            room::check(session, plans).await?;
+        }
     }
     for plan in plans {
         if let (Way::Instant | Way::InPlaceMetadata, Some(before)) = (plan.way, &plan.original) {

@@ -2,10 +2,9 @@
 
 use super::Place;
 use super::checkup::{Finding, Severity, finding, texts, variable};
+use crate::engine::preflight::room::{self, Copies};
 use crate::engine::session::Session;
-use crate::engine::table::{TablePlan, Way};
-
-const MEGABYTE: u64 = 1_048_576;
+use crate::engine::table::TablePlan;
 
 /// For a check-up, which knows of no change: the largest table is what counts.
 pub(super) async fn of_largest(place: &Place, session: &mut Session) -> Finding {
@@ -33,26 +32,12 @@ pub(super) async fn of_copies(
     session: &mut Session,
     plans: &[TablePlan],
 ) -> Option<Finding> {
-    let copied: Vec<_> = plans
-        .iter()
-        .filter(|plan| plan.way == Way::Copy)
-        .filter_map(|plan| plan.original.as_ref())
-        .collect();
-    if copied.is_empty() {
+    let copies = Copies::of(plans);
+    if copies.tables.is_empty() {
         return None;
     }
-    let names: Vec<&str> = copied.iter().map(|table| table.name.as_str()).collect();
-    // The copies are all there until all are swapped.
-    let bytes: u64 = copied
-        .iter()
-        .map(|table| table.data_bytes.saturating_add(table.index_bytes))
-        .fold(0, u64::saturating_add);
-    let what = match names.as_slice() {
-        [one] => format!("table {one}"),
-        several => format!("all of tables {}", several.join(", ")),
-    };
     let free = free(place, session).await;
-    let found = enough(free, Some((what, bytes / MEGABYTE)));
+    let found = enough(free, Some((copies.in_words(), copies.megabytes())));
     (found.severity == Severity::Warning).then_some(found)
 }
 
@@ -61,9 +46,7 @@ async fn free(place: &Place, session: &mut Session) -> Option<u64> {
     if !matches!(place.host.as_str(), "localhost" | "127.0.0.1" | "::1") {
         return None;
     }
-    let folder = variable(session, "datadir").await?;
-    let disk = rustix::fs::statvfs(folder.as_str()).ok()?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize) / MEGABYTE)
+    room::free(&variable(session, "datadir").await?)
 }
 
 /// `tables`: what is copied, with its megabytes; None where the account sees no table.

@@ -63,6 +63,32 @@ async fn health_tells_of_a_deployment_that_does_not_answer_its_driver() {
     }
 }
 
+/// Each failure of it takes minutes, and the one after the tenth is the last.
+#[tokio::test]
+async fn health_tells_of_a_swap_that_gives_way_for_long() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({})).await;
+    let [operation] = apply.all();
+    let claim = fleet.run(operation).await;
+    fleet.arrive(&claim).await;
+    let reason = "session 7 of app@web1 has used the table for 400 s";
+    let progress = json!({"phase": "cutover", "throttled_by": reason});
+    fleet.tell(&claim, progress, Value::Null).await;
+    let problems = "SELECT CONCAT_WS(' | ', h.severity, h.problem, h.remedy) FROM health AS h";
+    let found = async || fleet.sql().await.texts(problems, &[]).await;
+    assert_eq!(found().await, [] as [String; 0], "that is usual");
+    // No call makes an event older.
+    let age = "UPDATE event SET occurred_at = occurred_at - INTERVAL 1 HOUR WHERE to_state = 'cutting_over'";
+    fleet.sql().await.run(age).await.unwrap();
+    let found = found().await;
+    assert!(
+        found.len() == 1
+            && found[0].starts_with("warning | its swap gives way")
+            && found[0].contains(reason),
+        "{found:?}"
+    );
+}
+
 /// What waits while drivers live that may take it waits for them, not for somebody to start one.
 #[tokio::test]
 async fn health_tells_a_queue_from_a_deployment_that_no_driver_serves() {
