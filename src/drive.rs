@@ -118,8 +118,11 @@ pub async fn drive(
         resting: AtomicUsize::new(0),
         trouble: Mutex::default(),
     });
+    // Not in the select itself, which would drop it before it is told what is held: its tasks end with it, and let their leases go.
+    let working = work_until(&work, shutdown);
+    tokio::pin!(working);
     tokio::select! {
-        () = work_until(&work, shutdown) => Ok(()),
+        () = &mut working => Ok(()),
         () = late => Err(unfinished(
             &work.heart.held(),
             end_within,
