@@ -2,6 +2,7 @@
 //!
 //! It decides nothing about order. What may happen next is what a call answers; a state only selects the work that it stands for.
 
+mod failure;
 mod heart;
 pub mod metrics;
 mod operation;
@@ -10,15 +11,16 @@ mod silence;
 mod tend;
 mod trouble;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::Rng as _;
 use sqlx::MySql;
 use sqlx::pool::PoolConnection;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Access, ConnectionSettings};
@@ -57,6 +59,11 @@ pub enum DriveError {
         at: std::net::SocketAddr,
         reason: String,
     },
+    /// Leases would run out under the work.
+    #[error(
+        "no heartbeat ({0}); the driver ends, and its leases run out by themselves: raise the limit of threads, or start it again"
+    )]
+    Heartbeat(String),
     /// It was told to end, and something does not answer.
     #[error("{0}")]
     Late(String),
@@ -78,24 +85,22 @@ pub fn unique_name(prefix: &str) -> DriverName {
     DriverName(format!("{prefix}{host}{end}"))
 }
 
-/// Ends when somebody who was told to end at `ends` has taken longer than `limit` for it.
-pub async fn is_late(mut ends: watch::Receiver<bool>, limit: Duration) {
-    if ends.wait_for(|end| *end).await.is_err() {
-        std::future::pending::<()>().await;
-    }
+/// Ends when somebody who was told to end has taken longer than `limit` for it.
+pub async fn is_late(told: CancellationToken, limit: Duration) {
+    told.cancelled().await;
     tokio::time::sleep(limit).await;
 }
 
-/// Claims and executes until `shutdown` turns true; then gives every lease back and returns.
+/// Claims and executes until `shutdown` is cancelled; then gives every lease back and returns.
 ///
 /// # Errors
 ///
 /// [`DriveError::Control`] if the driver is refused at registration. Later trouble with the control database is waited out.
-/// [`DriveError::Late`] if a server that does not answer keeps it from its end.
+/// [`DriveError::Heartbeat`] if nothing beats for its leases. [`DriveError::Late`] if a server that does not answer keeps it from its end.
 pub async fn drive(
     control: &ConnectionSettings,
     options: DriveOptions,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 ) -> Result<(), DriveError> {
     let end_within = options.end_within;
     let late = is_late(shutdown.clone(), end_within);
@@ -106,7 +111,8 @@ pub async fn drive(
         () = &mut late => return Err(unfinished(&[], end_within, Duration::ZERO)),
     };
     info!(driver = options.name.0, "registered");
-    let heart = Heart::start(control, &options.name, &registration, shutdown.clone());
+    let heart = Heart::start(control, &options.name, &registration, shutdown.clone())
+        .map_err(|error| DriveError::Heartbeat(error.to_string()))?;
     let work = Arc::new(Work {
         sessions,
         heart,
@@ -114,7 +120,7 @@ pub async fn drive(
         registration,
         // The turn may pass to a sibling in the call that ends an operation: look at once.
         ended: Notify::new(),
-        is_tending: AtomicBool::new(false),
+        tending: Arc::new(Semaphore::new(1)),
         resting: AtomicUsize::new(0),
         trouble: Mutex::default(),
     });
@@ -123,6 +129,7 @@ pub async fn drive(
     tokio::pin!(working);
     tokio::select! {
         () = &mut working => Ok(()),
+        () = work.heart.has_died() => Err(DriveError::Heartbeat("its thread has died".to_owned())),
         () = late => Err(unfinished(
             &work.heart.held(),
             end_within,
@@ -155,11 +162,11 @@ fn unfinished(held: &[(OperationId, String)], waited: Duration, lease: Duration)
     ))
 }
 
-async fn work_until(work: &Arc<Work>, mut shutdown: watch::Receiver<bool>) {
+async fn work_until(work: &Arc<Work>, shutdown: CancellationToken) {
     let mut running = JoinSet::new();
-    while !*shutdown.borrow() {
+    while !shutdown.is_cancelled() {
         while let Some(ended) = running.try_join_next() {
-            told(ended);
+            log_defect(ended);
         }
         let busy = running
             .len()
@@ -168,12 +175,12 @@ async fn work_until(work: &Arc<Work>, mut shutdown: watch::Receiver<bool>) {
         let claimed = if has_room { work.claim().await } else { None };
         // What is parked is caught up by who has nothing better to do, one at a time.
         let is_idle = claimed.is_none() && has_room && !work.options.until_idle;
-        if is_idle && !work.is_tending.swap(true, Ordering::AcqRel) {
+        if is_idle && let Ok(permit) = Arc::clone(&work.tending).try_acquire_owned() {
             let (work, shutdown) = (Arc::clone(work), shutdown.clone());
             running.spawn(async move {
                 let _resting = Resting::new(&work);
                 let was_one = tend::tend_one(&work, shutdown).await;
-                work.is_tending.store(false, Ordering::Release);
+                drop(permit);
                 if was_one {
                     work.ended.notify_one();
                 }
@@ -192,21 +199,21 @@ async fn work_until(work: &Arc<Work>, mut shutdown: watch::Receiver<bool>) {
                 tokio::select! {
                     () = tokio::time::sleep(work.poll_wait()) => {}
                     () = work.ended.notified() => {}
-                    _ = shutdown.changed() => {}
+                    () = shutdown.cancelled() => {}
                 }
             }
         }
     }
     while let Some(ended) = running.join_next().await {
-        told(ended);
+        log_defect(ended);
     }
     work.heart.stop().await;
 }
 
 /// Its lease runs out, and whoever asks next goes on from the checkpoint.
-fn told(ended: Result<(), JoinError>) {
+fn log_defect(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "work on an operation broke off; this is a defect of lockkeeper");
+        tracing::error!(%error, "work on an operation broke off; this is a defect of lockkeeper; report it");
     }
 }
 
@@ -229,7 +236,8 @@ struct Work {
     options: DriveOptions,
     registration: Registration,
     ended: Notify,
-    is_tending: AtomicBool,
+    /// One at a time catches up what is parked.
+    tending: Arc<Semaphore>,
     /// How many of its tasks only keep tables current; see [`Resting`].
     resting: AtomicUsize,
     /// With claims.

@@ -28,6 +28,7 @@ pub mod target;
 pub mod throttle;
 pub mod verify;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,6 +141,21 @@ pub enum Outcome {
     WindowOver,
     /// Writes can no longer be carried back: the window is closed; call [`Engine::finish`].
     WindowClosed(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Verified => "all rows are verified",
+            Self::Stopped => "a stop was asked for",
+            Self::CancelAsked => "a cancel was asked for",
+            Self::CutoverAsked => "the cutover was asked for",
+            Self::Interrupted => "the driver is told to end",
+            Self::RevertAsked => "a revert was asked for",
+            Self::WindowOver => "the revert window is over",
+            Self::WindowClosed(why) => why,
+        })
+    }
 }
 
 /// How far an operation is, for people.

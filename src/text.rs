@@ -1,4 +1,4 @@
-//! Text as wide as the terminal.
+//! Text as wide as the terminal, or as what stores it.
 
 use std::io::IsTerminal;
 
@@ -13,6 +13,16 @@ pub(crate) fn size() -> (usize, usize) {
 /// How wide text on `out` may be; `None` where it is no terminal: whatever reads it wants its lines whole.
 pub(crate) fn width_of(out: &impl IsTerminal) -> Option<usize> {
     out.is_terminal().then(|| size().0)
+}
+
+/// At most so many characters; one that was longer ends in an ellipsis.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(most.saturating_sub(1)).collect();
+    short.push('…');
+    short
 }
 
 /// One line as one or several, broken between words: the first after `first`, the others after `rest`. A word that is longer

@@ -465,7 +465,7 @@ mod driven {
     use lockkeeper::control::DriverName;
     use lockkeeper::drive::{self, DriveOptions};
     use sqlx::{AssertSqlSafe, Executor as _, Row as _};
-    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
 
     use super::{Deployment, PATIENCE, STATEMENT, eventually, ours, writers};
     use crate::support::{self, TestDatabase};
@@ -473,7 +473,7 @@ mod driven {
     struct Rollout {
         control: TestDatabase,
         apply: u64,
-        ends: watch::Sender<bool>,
+        end: CancellationToken,
         driver: tokio::task::JoinHandle<()>,
     }
 
@@ -490,7 +490,8 @@ mod driven {
                 .await
                 .expect("a submitted apply");
             let apply: u64 = row.try_get_unchecked(0).expect("its number");
-            let (ends, shutdown) = watch::channel(false);
+            let end = CancellationToken::new();
+            let told = end.clone();
             let settings = control.settings().clone();
             let options = DriveOptions {
                 name: DriverName("e2e".into()),
@@ -501,14 +502,14 @@ mod driven {
                 end_within: drive::END_WITHIN,
             };
             let driver = tokio::spawn(async move {
-                drive::drive(&settings, options, shutdown)
+                drive::drive(&settings, options, told)
                     .await
                     .expect("a driver");
             });
             Self {
                 control,
                 apply,
-                ends,
+                end,
                 driver,
             }
         }
@@ -539,7 +540,7 @@ mod driven {
         }
 
         async fn end(self) {
-            self.ends.send_replace(true);
+            self.end.cancel();
             self.driver.await.expect("an orderly end");
         }
     }

@@ -11,7 +11,7 @@ mod screen;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::connect::{Parameter, Session};
 use super::statements::{check, split};
@@ -161,7 +161,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         ask::confirm(&question, "nothing was changed").await?;
     }
 
-    let (end, ends) = watch::channel(false);
+    let end = CancellationToken::new();
     tokio::spawn(super::drive::end_on_signal(end.clone(), follow::ENDING));
     let beginning = async {
         let deployment = server.prepare().await?;
@@ -169,7 +169,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             Some(session) => session,
             None => Session::open(global).await?,
         };
-        if *ends.borrow() {
+        if end.is_cancelled() {
             return Err(CliError::interrupted("nothing was submitted"));
         }
         let apply = request.submit(&mut session, &deployment).await?;
@@ -178,7 +178,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     };
     let (deployment, session, apply) = tokio::select! {
         begun = beginning => begun?,
-        () = drive::is_late(ends.clone(), follow::ENDING) => {
+        () = drive::is_late(end.clone(), follow::ENDING) => {
             return Err(CliError::interrupted(
                 "the server does not say whether the apply was submitted; is its disk full? Once it answers, the same command \
                  begins or resumes it",
@@ -193,7 +193,7 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         is_resumed: begun.is_some(),
         wait_for_server: Duration::from_secs(args.wait_for_server.into()),
     };
-    follow::run(&job, session, end, ends).await
+    follow::run(&job, session, end).await
 }
 
 /// Shows how it would go.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::access::AccessFlags;
 use super::deployment::labels;
@@ -103,12 +103,12 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     if let Some(at) = given.metrics_listen {
         drive::metrics::listen(at).map_err(CliError::failed)?;
     }
-    let (end, ends) = watch::channel(false);
-    tokio::spawn(end_on_signal(end, options.end_within));
+    let end = CancellationToken::new();
+    tokio::spawn(end_on_signal(end.clone(), options.end_within));
     if args.end_with_input {
         std::thread::spawn(end_with_input);
     }
-    drive::drive(&settings, options, ends)
+    drive::drive(&settings, options, end)
         .await
         .map_err(|error| CliError::drive(&settings, error))
 }
@@ -146,9 +146,13 @@ fn signal_of_hangup() -> Option<Signal> {
 
 /// The first signal lets every operation write its checkpoint and give its lease back, for which `limit` is given; the second
 /// ends at once.
-pub(super) async fn end_on_signal(end: watch::Sender<bool>, limit: Duration) {
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        return;
+pub(super) async fn end_on_signal(end: CancellationToken, limit: Duration) {
+    let mut terminated = match signal(SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(error) => {
+            tracing::error!(%error, "no signal is listened to: kill -9 ends this process, as a crash would");
+            return;
+        }
     };
     let mut hung_up = signal_of_hangup();
     let mut hangup = async || match &mut hung_up {
@@ -161,11 +165,12 @@ pub(super) async fn end_on_signal(end: watch::Sender<bool>, limit: Duration) {
             _ = terminated.recv() => {}
             _ = hangup() => {}
         }
-        if end.send_replace(true) {
+        if end.is_cancelled() {
             std::process::exit(130);
         }
+        end.cancel();
         log::tell(&format!(
-            "writing checkpoints and giving leases back, for {} s at the most; once more to end at once",
+            "writing checkpoints and giving leases back, for {} s at the most; Ctrl-C again ends it at once",
             limit.as_secs()
         ));
     }

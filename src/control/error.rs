@@ -112,33 +112,17 @@ impl ControlError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            // Too many connections, shutdown, lock wait, deadlock, killed (rarely as 1105 or 1329), read-only while the primary moves; and what an upgrade
-            // replaces at this moment: a procedure that is away, has other parameters than its caller still passes, is not yet
-            // granted again, or is to be prepared again; a view whose function is away.
-            Self::Server(error) => matches!(
-                server_error::number(error),
-                Some(
-                    1040 | 1053
-                        | 1105
-                        | 1205
-                        | 1213
-                        | 1290
-                        | 1305
-                        | 1317
-                        | 1318
-                        | 1329
-                        | 1356
-                        | 1370
-                        | 1615
-                        | 1836
-                        | 1927
-                        | 3100
-                        | 3101
-                )
-            ),
+            Self::Server(error) => server_error::number(error)
+                .is_some_and(|number| server_error::may_pass(number) || is_replaced(number)),
             Self::Refused { .. } | Self::NoAnswer | Self::Unknown(_) => false,
         }
     }
+}
+
+/// What an upgrade replaces at this moment: a procedure that is away, has other parameters than its caller still passes, or is not yet
+/// granted again; a view whose function is away. And what a call that is killed rarely says instead (1105, 1329).
+fn is_replaced(number: u16) -> bool {
+    matches!(number, 1105 | 1305 | 1318 | 1329 | 1356 | 1370)
 }
 
 impl From<sqlx::Error> for ControlError {

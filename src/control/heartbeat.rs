@@ -6,6 +6,7 @@ use sqlx::mysql::{MySqlConnection, MySqlRow};
 
 use super::{ControlError, DriverName, LeaseToken, OperationId};
 use crate::engine::{Directive, Progress};
+use crate::text::cut;
 
 /// What one lease says: still here, this far.
 #[derive(Debug, Clone)]
@@ -67,10 +68,6 @@ pub async fn driver_heartbeat(
 /// renew none of them.
 const MOST_CHARACTERS: usize = 255;
 
-fn shortened(text: &str) -> String {
-    text.chars().take(MOST_CHARACTERS).collect()
-}
-
 pub(super) fn progress_json(progress: &Progress) -> serde_json::Value {
     let tasks: Vec<_> = progress
         .tasks
@@ -93,7 +90,7 @@ pub(super) fn progress_json(progress: &Progress) -> serde_json::Value {
         "rows_per_second": Some(progress.rows_per_second).filter(|rate| *rate > 0.0),
         "seconds_left": progress.seconds_left,
         "binlog_lag_seconds": progress.binlog_lag_seconds,
-        "throttled_by": progress.throttled_by.as_deref().map(shortened),
+        "throttled_by": progress.throttled_by.as_deref().map(|why| cut(why, MOST_CHARACTERS)),
         "tasks": tasks,
     })
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use sqlx::mysql::MySqlConnection;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::trouble::Trouble;
@@ -47,7 +48,7 @@ type Nudge = oneshot::Sender<Result<(), LeaseLost>>;
 pub(super) struct Heart {
     leases: Leases,
     nudges: mpsc::UnboundedSender<Nudge>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
     ended: Arc<AtomicBool>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -67,8 +68,11 @@ impl Heart {
         control: &ConnectionSettings,
         driver: &DriverName,
         registration: &Registration,
-        shutdown: watch::Receiver<bool>,
-    ) -> Self {
+        shutdown: CancellationToken,
+    ) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let leases = Leases::default();
         let ended = Arc::<AtomicBool>::default();
         let (nudges, nudged) = mpsc::unbounded_channel();
@@ -85,15 +89,21 @@ impl Heart {
         let ends = shutdown.clone();
         let thread = std::thread::Builder::new()
             .name("heartbeat".to_owned())
-            .spawn(move || beating.run(nudged, ends))
-            .inspect_err(|cause| error!(%cause, "no thread for the heartbeat"))
-            .ok();
-        Self {
+            .spawn(move || runtime.block_on(beating.run(nudged, ends)))?;
+        Ok(Self {
             leases,
             nudges,
             shutdown,
             ended,
-            thread: Mutex::new(thread),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Ends when nothing beats any more, though nobody has asked for that.
+    pub(super) async fn has_died(&self) {
+        self.nudges.closed().await;
+        if self.ended.load(Ordering::Acquire) {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -105,7 +115,7 @@ impl Heart {
         token: LeaseToken,
     ) -> Arc<Lease> {
         let first = Orders {
-            shutdown: *self.shutdown.borrow(),
+            shutdown: self.shutdown.is_cancelled(),
             ..Orders::default()
         };
         let (orders, orders_seen) = watch::channel(first);
@@ -239,44 +249,32 @@ struct Beating {
 }
 
 impl Beating {
-    fn run(mut self, mut nudged: mpsc::UnboundedReceiver<Nudge>, mut ends: watch::Receiver<bool>) {
-        let runtime = match tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        {
-            Ok(runtime) => runtime,
-            Err(cause) => {
-                error!(%cause, "no runtime for the heartbeat");
-                return;
-            }
-        };
-        runtime.block_on(async {
-            let mut is_ending = *ends.borrow();
-            loop {
-                let mut nudges = Vec::new();
-                tokio::select! {
-                    nudge = nudged.recv() => match nudge {
-                        Some(nudge) => nudges.push(nudge),
-                        None => break,
-                    },
-                    () = tokio::time::sleep(self.pause.min(self.shortest_left())) => {}
-                    changed = ends.changed(), if !is_ending => {
-                        is_ending = changed.is_err() || *ends.borrow();
-                        self.tell_shutdown();
-                    }
-                }
-                while let Ok(nudge) = nudged.try_recv() {
-                    nudges.push(nudge);
-                }
-                if self.ended.load(Ordering::Acquire) {
-                    break;
-                }
-                let outcome = self.beat().await;
-                for nudge in nudges {
-                    let _ = nudge.send(outcome.clone());
+    async fn run(mut self, mut nudged: mpsc::UnboundedReceiver<Nudge>, ends: CancellationToken) {
+        let mut is_ending = false;
+        loop {
+            let mut nudges = Vec::new();
+            tokio::select! {
+                nudge = nudged.recv() => match nudge {
+                    Some(nudge) => nudges.push(nudge),
+                    None => break,
+                },
+                () = tokio::time::sleep(self.pause.min(self.shortest_left())) => {}
+                () = ends.cancelled(), if !is_ending => {
+                    is_ending = true;
+                    self.tell_shutdown();
                 }
             }
-        });
+            while let Ok(nudge) = nudged.try_recv() {
+                nudges.push(nudge);
+            }
+            if self.ended.load(Ordering::Acquire) {
+                break;
+            }
+            let outcome = self.beat().await;
+            for nudge in nudges {
+                let _ = nudge.send(outcome.clone());
+            }
+        }
     }
 
     fn tell_shutdown(&self) {

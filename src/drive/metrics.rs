@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use metrics_util::MetricKindMask;
 
 use super::DriveError;
+use super::operation::Ended;
 use crate::engine::Progress;
 
 /// Gauges of an operation that is no longer reported go away after this time.
@@ -35,13 +36,27 @@ pub fn listen(at: SocketAddr) -> Result<(), DriveError> {
 }
 
 /// What an operation's end is counted as.
-const OUTCOMES: [&str; 5] = [
-    "reported",
-    "interrupted",
-    "lease_lost",
-    "failed_retryable",
-    "failed",
+const ENDS: [Ended; 6] = [
+    Ended::Reported,
+    Ended::Interrupted,
+    Ended::LeaseLost,
+    Ended::FailedRetryable,
+    Ended::Failed,
+    Ended::Unsettled,
 ];
+
+impl Ended {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Interrupted => "interrupted",
+            Self::LeaseLost => "lease_lost",
+            Self::FailedRetryable => "failed_retryable",
+            Self::Failed => "failed",
+            Self::Unsettled => "unsettled",
+        }
+    }
+}
 
 /// What a heartbeat is counted as.
 const BEATS: [&str; 3] = ["answered", "refused", "unanswered"];
@@ -54,8 +69,8 @@ fn count_from_zero() {
     for claim in ["copy", "cutover"] {
         counter!("lockkeeper_claims_total", "claim" => claim).absolute(0);
     }
-    for outcome in OUTCOMES {
-        counter!("lockkeeper_ended_total", "outcome" => outcome).absolute(0);
+    for ended in ENDS {
+        counter!("lockkeeper_ended_total", "outcome" => ended.label()).absolute(0);
     }
     for outcome in BEATS {
         counter!("lockkeeper_heartbeats_total", "outcome" => outcome).absolute(0);
@@ -128,10 +143,8 @@ pub(super) fn claimed(claim: &'static str) {
     counter!("lockkeeper_claims_total", "claim" => claim).increment(1);
 }
 
-/// `outcome`: one of [`OUTCOMES`].
-pub(super) fn ended(outcome: &'static str) {
-    debug_assert!(OUTCOMES.contains(&outcome), "{outcome}");
-    counter!("lockkeeper_ended_total", "outcome" => outcome).increment(1);
+pub(super) fn ended(ended: Ended) {
+    counter!("lockkeeper_ended_total", "outcome" => ended.label()).increment(1);
 }
 
 pub(super) fn held(operations: usize) {
@@ -186,7 +199,7 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             describe();
             claimed("copy");
-            ended("reported");
+            ended(Ended::Reported);
             held(1);
             beat(Duration::from_millis(3), "answered");
             control_error();
@@ -278,8 +291,7 @@ mod tests {
         assert_eq!(rules.matches("- alert: ").count(), expressions.len());
         assert!(expressions.len() >= 4, "{expressions:?}");
         let exported = samples(&exposition());
-        let outcomes = OUTCOMES.iter().chain(&BEATS);
-        let outcomes: BTreeSet<&str> = outcomes.copied().collect();
+        let outcomes: BTreeSet<&str> = ENDS.map(Ended::label).into_iter().chain(BEATS).collect();
         for expression in expressions {
             // `up` is Prometheus's own.
             let asked = words(expression).filter(|word| word.starts_with("lockkeeper_"));
@@ -320,7 +332,7 @@ mod tests {
             .filter(|word| word.starts_with("lockkeeper_"))
             .collect();
         assert_eq!(listed, names);
-        for outcome in OUTCOMES.iter().chain(&BEATS) {
+        for outcome in ENDS.map(Ended::label).into_iter().chain(BEATS) {
             assert!(list.contains(&format!("`{outcome}`")), "{outcome}");
         }
     }

@@ -5,15 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tracing::{Instrument as _, error, error_span, info, warn};
 
+use super::failure::{Failure, put_aside};
 use super::heart::Lease;
 use super::metrics;
 use super::{Resting, Work};
-use crate::control::{
-    self, Claim, ControlError, Decision, ErrorCode, Report, State, operation_report,
-};
+use crate::control::{self, Claim, Decision, ErrorCode, Report, State, operation_report};
 use crate::engine::{
     Engine, EngineError, ErrorKind, Job, JobTask, LeaseHolder, Outcome, Progress, Swapped,
 };
@@ -22,16 +20,9 @@ use crate::engine::{
 const UNKNOWN_SWAP_LOOKS: u32 = 10;
 const UNKNOWN_SWAP_WAIT: Duration = Duration::from_secs(2);
 
-/// A failure is not kept back for longer by what would be good to know besides.
-const IN_FORCE_LIMIT: Duration = Duration::from_secs(10);
-
-/// A server that restarts is back within that.
-const FINISH_ATTEMPTS: u32 = 10;
-const FINISH_WAIT: Duration = Duration::from_secs(2);
-
 /// Which work comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Copy,
     Hold,
     Swap,
@@ -40,22 +31,18 @@ enum Phase {
     CleanUp,
 }
 
-/// How the lease of an operation came to its end.
+/// How a driver let go of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum Ended {
     /// A call ended it.
     Reported,
-    /// The driver shuts down.
+    /// Given back: the driver shuts down.
     Interrupted,
-}
-
-/// What went wrong.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error(transparent)]
-    Control(#[from] ControlError),
+    LeaseLost,
+    FailedRetryable,
+    Failed,
+    /// Given back: whoever asks next looks whether it has swapped.
+    Unsettled,
 }
 
 pub(super) async fn execute(work: &Arc<Work>, claim: Claim) {
@@ -82,7 +69,7 @@ pub(super) async fn execute(work: &Arc<Work>, claim: Claim) {
             claim: &claim,
             lease: &lease,
         };
-        execution.run().await;
+        metrics::ended(execution.run().await);
     }
     .instrument(span)
     .await;
@@ -103,18 +90,18 @@ impl Drop for LeaseGuard<'_> {
     }
 }
 
-struct Execution<'a> {
-    work: &'a Work,
-    claim: &'a Claim,
-    lease: &'a Arc<Lease>,
+pub(super) struct Execution<'a> {
+    pub(super) work: &'a Work,
+    pub(super) claim: &'a Claim,
+    pub(super) lease: &'a Arc<Lease>,
 }
 
 impl Execution<'_> {
-    async fn run(&self) {
+    async fn run(&self) -> Ended {
         let Some(phase) = first_phase(self.claim.state) else {
             error!(state = ?self.claim.state, "no driver is needed in this state; giving the lease back");
             self.release().await;
-            return;
+            return Ended::Interrupted;
         };
         let is_unsettled = phase == Phase::Swap && self.claim.is_recovery;
         let mut looks = 0;
@@ -124,7 +111,8 @@ impl Execution<'_> {
                 // Not a failed swap: nobody knows that.
                 Err(error) if is_unsettled && error.kind() != ErrorKind::LeaseLost => {
                     if !self.looks_again(&mut looks, &error.of_unsettled()).await {
-                        return self.release().await;
+                        self.release().await;
+                        return Ended::Unsettled;
                     }
                 }
                 Err(error) => {
@@ -143,15 +131,15 @@ impl Execution<'_> {
             engine.may_have_swapped();
         }
         let mut phase = phase;
-        let end = loop {
+        let ended = loop {
             match self.work_on(&mut engine, phase).await {
                 Ok(Next::Phase(next)) => phase = next,
-                Ok(Next::End(end)) => break end,
+                Ok(Next::End(ended)) => break ended,
                 Err(failure) => return self.fail(Some(engine), phase, failure).await,
             }
         };
         // The turn has passed on; a large old table may take its time.
-        if end == End::Reported {
+        if ended == Ended::Reported {
             match engine.remove_due().await {
                 Ok(0) => {}
                 Ok(tables) => info!(tables, "dropped what was due"),
@@ -161,13 +149,10 @@ impl Execution<'_> {
             }
         }
         engine.close().await;
-        match end {
-            End::Reported => metrics::ended("reported"),
-            End::Interrupted => {
-                metrics::ended("interrupted");
-                self.release().await;
-            }
+        if ended == Ended::Interrupted {
+            self.release().await;
         }
+        ended
     }
 
     async fn work_on(&self, engine: &mut Engine, phase: Phase) -> Result<Next, Failure> {
@@ -201,7 +186,7 @@ impl Execution<'_> {
                     if let Err(error) = engine.give_up().await {
                         warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
                     }
-                    return Ok(Next::End(End::Reported));
+                    return Ok(Next::End(Ended::Failed));
                 }
                 engine.remove_artifacts().await?;
                 self.report(Report::Cancelled).await
@@ -214,14 +199,14 @@ impl Execution<'_> {
         match outcome {
             Outcome::Stopped => self.report(Report::Stopped).await,
             Outcome::CancelAsked => Ok(Next::Phase(Phase::CleanUp)),
-            Outcome::Interrupted => Ok(Next::End(End::Interrupted)),
+            Outcome::Interrupted => Ok(Next::End(Ended::Interrupted)),
             Outcome::WindowClosed(why) => Err(EngineError::permanent(why).into()),
             // Each of these is the answer of one phase only, which has seen to it.
             Outcome::Verified
             | Outcome::CutoverAsked
             | Outcome::RevertAsked
             | Outcome::WindowOver => Err(EngineError::retryable(
-                "the engine ended a phase with another phase's outcome; this is a defect of lockkeeper",
+                "the engine ended a phase with another phase's outcome; this is a defect of lockkeeper; report it",
             )
             .into()),
         }
@@ -243,7 +228,7 @@ impl Execution<'_> {
             .await?;
         info!(?decision, "copied and verified");
         Ok(match decision {
-            Decision::Parked | Decision::Stop => Next::End(End::Reported),
+            Decision::Parked | Decision::Stop => Next::End(Ended::Reported),
             Decision::Hold => Next::Phase(Phase::Hold),
             Decision::CutOver => Next::Phase(Phase::Swap),
             Decision::Cancel => Next::Phase(Phase::CleanUp),
@@ -311,7 +296,7 @@ impl Execution<'_> {
             | State::Completed
             | State::Failed
             | State::Cancelled
-            | State::Reverted => Next::End(End::Reported),
+            | State::Reverted => Next::End(Ended::Reported),
         })
     }
 
@@ -384,120 +369,10 @@ impl Execution<'_> {
             })
             .await?;
         info!(?report, ?state, "reported");
-        Ok(Next::End(End::Reported))
+        Ok(Next::End(Ended::Reported))
     }
 
-    /// Reports a failure, unless the lease is somebody else's by now: then nothing may be touched.
-    async fn fail(&self, engine: Option<Engine>, phase: Phase, failure: Failure) {
-        let is_lost = self.lease.is_lost()
-            || match &failure {
-                Failure::Engine(error) => error.kind() == ErrorKind::LeaseLost,
-                Failure::Control(error) => error.code() == Some(ErrorCode::LeaseLost),
-            };
-        if is_lost {
-            metrics::ended("lease_lost");
-            error!(%failure, "the lease was lost; this driver touches the deployment no more");
-            if let Some(engine) = engine {
-                engine.abandon();
-            }
-            // Where it was only not confirmed in time it is ours still: whoever asks next may have it.
-            return self.release().await;
-        }
-        let (mut message, is_retryable) = match &failure {
-            Failure::Engine(error) => (
-                error.message(),
-                match error.kind() {
-                    ErrorKind::Retryable | ErrorKind::SwapUnknown => true,
-                    ErrorKind::Permanent | ErrorKind::LeaseLost => false,
-                },
-            ),
-            // With its source: an operator reads this in the views.
-            Failure::Control(error) => match std::error::Error::source(error) {
-                Some(reason) => (format!("{error}: {reason}"), true),
-                None => (error.to_string(), true),
-            },
-        };
-        if is_retryable && self.lease.orders().borrow().shutdown {
-            // A shutdown spends no attempt, wherever it came in between: whoever asks next goes on from here.
-            info!(reason = message, ?phase, "interrupted");
-            metrics::ended("interrupted");
-            if let Some(engine) = engine {
-                engine.close().await;
-            }
-            return self.release().await;
-        }
-        let closes_window = !is_retryable && phase == Phase::Window;
-        if closes_window {
-            warn!(reason = message, "there is no way back any more");
-        } else {
-            error!(error = message, is_retryable, ?phase, "failed");
-        }
-        metrics::ended(match (is_retryable, closes_window) {
-            (true, _) => "failed_retryable",
-            (false, true) => "reported",
-            (false, false) => "failed",
-        });
-        let mut engine = engine;
-        if let Some(engine) = &mut engine
-            && (phase == Phase::Swap || !is_retryable)
-            && let Ok(Ok(Some(what))) = timeout(IN_FORCE_LIMIT, engine.in_force()).await
-        {
-            message.push_str(&format!("; {what}"));
-        }
-        let is_unknown =
-            matches!(&failure, Failure::Engine(error) if error.kind() == ErrorKind::SwapUnknown);
-        // A swap that may have taken place can't be reported as failed; a way back can, and is tried again later.
-        if is_unknown && phase != Phase::Revert {
-            if let Some(engine) = engine {
-                engine.close().await;
-            }
-            return self.release().await;
-        }
-        let reported = self.report_failure(&message, is_retryable).await;
-        match (reported, engine) {
-            (Err(error), engine) => {
-                warn!(%error, "the failure could not be reported");
-                if let Some(engine) = engine {
-                    engine.close().await;
-                }
-            }
-            // A window that closed for good leaves the former table to be put aside, but not before the control database knows.
-            (Ok(State::Completed), Some(mut engine)) => {
-                put_aside(&mut engine).await;
-                engine.close().await;
-            }
-            // What nobody will resume is taken away, once the control database knows: who comes after that finds no trace of why.
-            (Ok(State::Failed), engine) => give_up(engine).await,
-            (Ok(_), Some(engine)) => engine.close().await,
-            (Ok(_), None) => {}
-        }
-    }
-
-    async fn report_failure(
-        &self,
-        message: &str,
-        is_retryable: bool,
-    ) -> Result<State, ControlError> {
-        let claim = self.claim;
-        self.work
-            .sessions
-            .persist(
-                "fail",
-                &(claim, message, is_retryable),
-                |session, (claim, message, is_retryable)| {
-                    Box::pin(control::operation_fail(
-                        session,
-                        claim.operation_id,
-                        &claim.lease_token,
-                        message,
-                        *is_retryable,
-                    ))
-                },
-            )
-            .await
-    }
-
-    async fn release(&self) {
+    pub(super) async fn release(&self) {
         let claim = self.claim;
         let released = self
             .work
@@ -515,33 +390,6 @@ impl Execution<'_> {
             Err(error) => warn!(%error, "the lease could not be given back; it runs out by itself"),
         }
     }
-}
-
-/// Sets the old table aside when the control database has closed the window: nobody else will do it.
-async fn put_aside(engine: &mut Engine) {
-    engine.lease_has_ended();
-    for attempt in 1.. {
-        match engine.finish().await {
-            Ok(()) => return,
-            Err(error) if error.kind() == ErrorKind::Retryable && attempt < FINISH_ATTEMPTS => {
-                info!(%error, "the old table is put aside again");
-                tokio::time::sleep(FINISH_WAIT).await;
-            }
-            Err(error) => {
-                warn!(%error, "the old table is left where it was; `lockkeeper doctor` lists it");
-                return;
-            }
-        }
-    }
-}
-
-async fn give_up(engine: Option<Engine>) {
-    let Some(mut engine) = engine else { return };
-    engine.lease_has_ended();
-    if let Err(error) = engine.give_up().await {
-        warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
-    }
-    engine.close().await;
 }
 
 /// Opens the engine of an operation: its sessions on the deployment, and the fence that keeps everybody else out.
@@ -578,7 +426,7 @@ pub(super) async fn open_engine(
 
 enum Next {
     Phase(Phase),
-    End(End),
+    End(Ended),
 }
 
 /// The work that a claimed state stands for.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error_span, warn};
 
 use super::Work;
@@ -62,12 +63,12 @@ impl Tending {
     }
 
     /// Ends the engine's work once it has caught up, or when the operation is somebody else's.
-    async fn watch(&self, mut shutdown: watch::Receiver<bool>) {
+    async fn watch(&self, shutdown: CancellationToken) {
         let begun = tokio::time::Instant::now();
         loop {
             let is_told = tokio::select! {
                 () = tokio::time::sleep(LOOK) => false,
-                changed = shutdown.changed() => changed.is_err() || *shutdown.borrow(),
+                () = shutdown.cancelled() => true,
             };
             let is_over = is_told || self.is_near() || begun.elapsed() > LONGEST;
             match self.tell(false).await {
@@ -106,7 +107,7 @@ impl LeaseHolder for Tending {
 }
 
 /// Catches one parked operation up, if one waits for it; whether there was one.
-pub(super) async fn tend_one(work: &Work, shutdown: watch::Receiver<bool>) -> bool {
+pub(super) async fn tend_one(work: &Work, shutdown: CancellationToken) -> bool {
     let claim = match work.claim_tending().await {
         Ok(Some(claim)) => claim,
         Ok(None) => return false,
@@ -146,7 +147,7 @@ pub(super) async fn tend_one(work: &Work, shutdown: watch::Receiver<bool>) -> bo
 async fn catch_up(
     work: &Work,
     tending: &Arc<Tending>,
-    shutdown: watch::Receiver<bool>,
+    shutdown: CancellationToken,
 ) -> Result<(), EngineError> {
     let mut engine = open_engine(work, &tending.claim, Arc::clone(tending) as _).await?;
     let caught_up = {

@@ -87,7 +87,7 @@ impl<'a> Cutover<'a> {
             (Some(_), None | Some(SwapOutcome::NotSwapped)) => {
                 let Some(drain) = drain else {
                     return Err(EngineError::permanent(
-                        "a swap needs the rest of the stream; this is a bug of the engine",
+                        "a swap needs the rest of the stream; this is a defect of lockkeeper; report it",
                     ));
                 };
                 self.write_down(&mut helper, &mut record).await?;

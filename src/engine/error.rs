@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::syntax::quote_table;
 use crate::server_error;
+use crate::text::cut;
 
 /// How the driver answers an [`EngineError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +49,8 @@ pub enum EngineError {
     SwapUnknown(String),
 }
 
-/// A message is stored in a column and shown in views; longer ones are cut.
-const MESSAGE_CHARACTERS: usize = 500;
+/// A message is stored in a column of 1,024 characters, and something may be added to it.
+const MESSAGE_CHARACTERS: usize = 800;
 
 impl EngineError {
     /// A failure that may pass by itself.
@@ -119,10 +120,11 @@ impl EngineError {
 
     /// Has the deployment no room left? Then trying at once again only takes what others need.
     pub fn is_no_room(&self) -> bool {
-        self.server_number().is_some_and(means_no_room)
+        self.server_number()
+            .is_some_and(server_error::means_no_room)
     }
 
-    /// The whole story in at most 500 characters.
+    /// The whole story, cut where it is too long to be stored.
     pub fn message(&self) -> String {
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
@@ -135,10 +137,7 @@ impl EngineError {
             }
             source = cause.source().filter(|_| answer.is_none());
         }
-        match text.char_indices().nth(MESSAGE_CHARACTERS) {
-            Some((end, _)) => text[..end].to_owned(),
-            None => text,
-        }
+        cut(&text, MESSAGE_CHARACTERS)
     }
 
     /// Says what was being done when a statement failed, and sorts the failure by the
@@ -147,23 +146,24 @@ impl EngineError {
         let doing = doing.into();
         move |error| {
             let mut message = format!("{doing} failed: {}", server_error::story(&error));
-            if server_error::number(&error).is_some_and(means_no_room) {
-                message.push_str(NO_ROOM);
+            match server_error::number(&error) {
+                Some(number) if server_error::means_no_room(number) => message.push_str(NO_ROOM),
+                Some(number) if server_error::means_not_let_in(number) => {
+                    message.push_str(NOT_LET_IN);
+                }
+                Some(1461) => {
+                    message.push_str("; ");
+                    message.push_str(server_error::MORE_PREPARED);
+                }
+                Some(_) | None => {}
             }
-            if server_error::number(&error).is_some_and(means_not_let_in) {
-                message.push_str(NOT_LET_IN);
-            }
-            if server_error::number(&error) == Some(1461) {
-                message.push_str("; ");
-                message.push_str(server_error::MORE_PREPARED);
-            }
+            let kind = server_error_kind(&error);
             let source: Option<Box<dyn std::error::Error + Send + Sync>> = Some(Box::new(error));
-            let error = source
-                .as_ref()
-                .and_then(|e| e.downcast_ref::<sqlx::Error>());
-            match error.map(server_error_kind) {
-                Some(ErrorKind::Permanent) => Self::Permanent { message, source },
-                _ => Self::Retryable { message, source },
+            match kind {
+                ErrorKind::Permanent => Self::Permanent { message, source },
+                ErrorKind::Retryable | ErrorKind::LeaseLost | ErrorKind::SwapUnknown => {
+                    Self::Retryable { message, source }
+                }
             }
         }
     }
@@ -174,53 +174,15 @@ const NO_ROOM: &str = "; the deployment has no room left (disk, file size limit 
     application needs it too: make room, and the change goes on from its checkpoint, or CALL \
     apply_cancel, which gives back what the copy takes";
 
-/// Disk full, error on write, table or temporary table full, a sort's file that could not be written.
-fn means_no_room(number: u16) -> bool {
-    matches!(number, 3 | 20 | 1021 | 1026 | 1114 | 1878)
-}
-
 /// What to do when the server doesn't let a driver in.
 pub(super) const NOT_LET_IN: &str = "; give the drivers that may claim this deployment an account that it lets in, or leave it out \
     of their scope: it is tried again meanwhile";
 
-/// Access denied, host blocked or not allowed, password expired, account locked. Of this driver: another one may have the right
-/// password, and so may this one once somebody has put it right.
-fn means_not_let_in(number: u16) -> bool {
-    matches!(number, 1045 | 1129 | 1130 | 1698 | 1862 | 3118)
-}
-
-/// The server's "cannot convert string": its lists of sessions and transactions have each one's statement in utf8mb3, whatever one
-/// selects, and are read by nobody while one runs with a character that is not in there, an emoji say, or with raw bytes.
-pub(crate) const CANNOT_CONVERT: u16 = 3854;
-
-/// Whether a failed statement may be tried again as it is.
-///
-/// What has no number never reached the server or lost its answer: retryable. Of the numbers,
-/// those that depend on load, on other sessions or on the state of the server are retryable;
-/// the rest say that the statement itself, or the data, is at fault.
+/// Whether a failed statement may be tried again as it is. What has no number never reached the server, or lost its answer.
 pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
-    let Some(number) = server_error::number(error) else {
-        return ErrorKind::Retryable;
-    };
-    match number {
-        // Too many connections, out of memory or resources, disk full, read or write errors of files.
-        1040 | 1037 | 1038 | 1041 | 1030 | 1135 | 1203 | 1226 => ErrorKind::Retryable,
-        number if means_no_room(number) => ErrorKind::Retryable,
-        // Too many locks, transactions or prepared statements; a definition that changed under the statement.
-        1206 | 1637 | 1461 | 1412 | 1615 => ErrorKind::Retryable,
-        CANNOT_CONVERT => ErrorKind::Retryable,
-        // Group replication gave the transaction up; the binlog could not be written, for which the server usually ends itself.
-        3100 | 3101 | 1598 => ErrorKind::Retryable,
-        // Lock wait time-out, deadlock, interrupted, killed, shutdown, time limit.
-        1205 | 1213 | 1317 | 1053 | 1077 | 1079 | 1927 | 3024 | 4031 | 3168 | 3169 | 3572 => {
-            ErrorKind::Retryable
-        }
-        // read_only, super_read_only, offline mode: a fail-over may be under way.
-        1290 | 1792 | 1836 | 3032 => ErrorKind::Retryable,
-        // Connection trouble of the server's making.
-        1152 | 1153 | 1154..=1161 | 1184 | 2000..=2999 => ErrorKind::Retryable,
-        number if means_not_let_in(number) => ErrorKind::Retryable,
-        _ => ErrorKind::Permanent,
+    match server_error::number(error).is_none_or(server_error::may_pass) {
+        true => ErrorKind::Retryable,
+        false => ErrorKind::Permanent,
     }
 }
 

@@ -113,7 +113,7 @@ impl Engine {
                 Err(error)
             }
             Err(Halt::Asked(outcome)) => Err(EngineError::retryable(format!(
-                "the cutover was given up before the swap: {outcome:?}"
+                "the cutover was given up before the swap: {outcome}"
             ))),
         }
     }
@@ -140,7 +140,7 @@ impl Engine {
             }
             Err(Halt::Failed(error)) => Err(self.first_error(error)),
             Err(Halt::Asked(outcome)) => Err(EngineError::retryable(format!(
-                "the comparison was given up: {outcome:?}"
+                "the comparison was given up: {outcome}"
             ))),
         }
     }

@@ -71,7 +71,7 @@ impl Engine {
             Ok(()) => Ok(()),
             Err(Halt::Failed(error)) => Err(self.first_error(error)),
             Err(Halt::Asked(outcome)) => Err(EngineError::retryable(format!(
-                "the swap back was given up: {outcome:?}"
+                "the swap back was given up: {outcome}"
             ))),
         }
     }
@@ -371,21 +371,38 @@ impl Engine {
     }
 }
 
-/// Advice for a change that has not been swapped is out of place here.
+/// What happened, without the advice: to cancel, or to submit again, is for a change that has not been swapped.
 fn closed(message: &str) -> String {
-    let advice = [
-        ": cancel",
-        "; cancel",
-        "; submit the change again",
-        "; once the apply has ended, submit",
-    ];
-    let end = advice
-        .iter()
-        .filter_map(|advice| message.find(advice))
-        .min()
-        .unwrap_or(message.len());
+    let clauses = message.match_indices("; ").filter(|(at, _)| {
+        let clause = message[at + 2..].split("; ").next().unwrap_or_default();
+        clause.contains("submit the change") || clause.contains("cancel")
+    });
+    let advice = clauses.map(|(at, _)| at).chain(message.find(": cancel"));
+    let end = advice.min().unwrap_or(message.len());
     format!(
         "the revert window is closed, the change stays: {}",
         &message[..end]
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closed;
+
+    #[test]
+    fn what_closed_a_window_is_told_without_advice_for_a_change_to_come() {
+        for advice in [
+            "; submit the change again",
+            ": cancel and start again, and keep binlogs longer",
+            "; SET gtid_mode back to ON, cancel and start again",
+            "; drop it, and submit the change again",
+            "; submit the change for a time when there are none; or wait",
+            "; once the apply has ended, submit the change again for this deployment",
+        ] {
+            assert_eq!(
+                closed(&format!("trigger t; it is new{advice}")),
+                "the revert window is closed, the change stays: trigger t; it is new"
+            );
+        }
+    }
 }

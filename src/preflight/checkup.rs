@@ -293,7 +293,7 @@ async fn long_transactions(session: &mut Session) -> Vec<Finding> {
         Err(error) => {
             // The list has the running statements, too, as utf8mb3.
             let (what, remedy) = match server_error::number(&error) {
-                Some(crate::engine::error::CANNOT_CONVERT) => (
+                Some(server_error::CANNOT_CONVERT) => (
                     "not shown: a transaction runs a statement with a character that utf8mb3 lacks (3854)",
                     "look again in a moment",
                 ),

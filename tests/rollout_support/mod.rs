@@ -10,8 +10,8 @@ use lockkeeper::drive::{self, DriveError, DriveOptions};
 use lockkeeper::server::Server;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{self, TestDatabase, eventually};
 
@@ -26,14 +26,14 @@ pub struct Fleet {
 
 /// A driver that runs in this process until it is told to end.
 pub struct Driver {
-    end: watch::Sender<bool>,
+    end: CancellationToken,
     task: JoinHandle<Result<(), DriveError>>,
 }
 
 impl Driver {
     /// As SIGTERM does.
     pub async fn end(self) {
-        self.end.send_replace(true);
+        self.end.cancel();
         self.task
             .await
             .expect("no panic")
@@ -76,7 +76,8 @@ impl Fleet {
     }
 
     pub fn start_driver(&self, name: &str) -> Driver {
-        let (end, ends) = watch::channel(false);
+        let end = CancellationToken::new();
+        let told = end.clone();
         let control = self.control.settings().clone();
         let options = DriveOptions {
             name: DriverName(name.to_owned()),
@@ -92,7 +93,7 @@ impl Fleet {
             until_idle: false,
             end_within: drive::END_WITHIN,
         };
-        let task = tokio::spawn(async move { drive::drive(&control, options, ends).await });
+        let task = tokio::spawn(async move { drive::drive(&control, options, told).await });
         Driver { end, task }
     }
 

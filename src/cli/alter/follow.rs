@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use super::super::connect::{PATIENCE, Parameter, Session};
 use super::super::drive::CONCURRENCY;
@@ -37,8 +37,7 @@ pub(super) struct Job<'a> {
 pub(super) async fn run(
     job: &Job<'_>,
     mut session: Session,
-    end: watch::Sender<bool>,
-    ends: watch::Receiver<bool>,
+    end: CancellationToken,
 ) -> Result<(), CliError> {
     let prefix = format!("alter-{}-", job.apply);
     let verb = if job.is_resumed { "resumed" } else { "begun" };
@@ -65,10 +64,10 @@ pub(super) async fn run(
     };
     let control = session.settings().clone();
     let settings = control.clone();
-    let told = ends.clone();
-    let late = drive::is_late(ends.clone(), ENDING);
+    let told = end.clone();
+    let late = drive::is_late(end.clone(), ENDING);
     tokio::pin!(late);
-    let mut driver = tokio::spawn(async move { drive::drive(&control, options, ends).await });
+    let mut driver = tokio::spawn(async move { drive::drive(&control, options, told).await });
     let mut looking = Looking {
         job,
         session: Some(session),
@@ -88,8 +87,8 @@ pub(super) async fn run(
                     settled = looking.look(&mut screen) => is_over = settled,
                     () = &mut late => break None,
                 }
-                if (is_over || looking.has_waited_enough()) && !*told.borrow() {
-                    end.send_replace(true);
+                if is_over || looking.has_waited_enough() {
+                    end.cancel();
                 }
             }
         }

@@ -367,10 +367,12 @@ fn stream_error(error: mysql_async::Error) -> Broken {
                 server.message
             ))),
             // Access denied: somebody may be changing the password.
-            1045 | 1698 => Broken::Fatal(EngineError::retryable(format!(
-                "the binlog cannot be read: {}{NOT_LET_IN}",
-                server.message
-            ))),
+            number if server_error::means_not_let_in(number) => {
+                Broken::Fatal(EngineError::retryable(format!(
+                    "the binlog cannot be read: {}{NOT_LET_IN}",
+                    server.message
+                )))
+            }
             // Missing privilege.
             1044 | 1142 | 1227 => Broken::Fatal(EngineError::permanent(format!(
                 "the binlog cannot be read: {}; grant REPLICATION SLAVE",

@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use crate::engine::binlog::capture::STREAM_MARK;
 use crate::engine::context::{Context, Halt, LONGEST_SILENCE, no_answer};
-use crate::engine::error::{CANNOT_CONVERT, server_error_kind};
+use crate::engine::error::server_error_kind;
 use crate::engine::options::{IndexBuild, Options};
 use crate::engine::session::Session;
 use crate::engine::syntax::quote;
@@ -341,7 +341,9 @@ async fn is_executing(context: &Context, id: u64) -> Result<bool, EngineError> {
     match rows {
         Ok(rows) => Ok(!rows.is_empty()),
         // Nothing is shown for now: it is asked again.
-        Err(error) if server_error::number(&error) == Some(CANNOT_CONVERT) => Ok(true),
+        Err(error) if server_error::number(&error) == Some(server_error::CANNOT_CONVERT) => {
+            Ok(true)
+        }
         Err(error) => Err(EngineError::while_doing("looking for a long statement")(
             error,
         )),

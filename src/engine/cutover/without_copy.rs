@@ -242,7 +242,7 @@ impl Step<'_> {
             (_, Some(executable)) => executable.clone(),
             (_, None) => {
                 return Err(EngineError::permanent(format!(
-                    "statement {number} has nothing to execute; this is a bug of the engine"
+                    "statement {number} has nothing to execute; this is a defect of lockkeeper; report it"
                 )));
             }
         };

@@ -8,7 +8,6 @@ use sqlx::Row;
 use tokio::time::Instant;
 
 use super::{MAX_SESSIONS, Session, Sessions};
-use crate::engine::error::CANNOT_CONVERT;
 use crate::engine::{EngineError, fail_point};
 use crate::server_error;
 
@@ -159,7 +158,7 @@ pub async fn wait_until_gone(
                 Some(row) => row.try_get_unchecked(0).unwrap_or_default(),
             },
             // Nothing is shown for now.
-            Err(error) if server_error::number(&error) == Some(CANNOT_CONVERT) => {
+            Err(error) if server_error::number(&error) == Some(server_error::CANNOT_CONVERT) => {
                 ids.first().copied().unwrap_or_default()
             }
             Err(error) => {

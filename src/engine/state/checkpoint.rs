@@ -10,7 +10,6 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
 use crate::engine::EngineError;
 use crate::engine::binlog::gtid::Position;
-use crate::engine::error::CANNOT_CONVERT;
 use crate::engine::names::{CHECKPOINT, Owner};
 use crate::engine::session::Session;
 use crate::engine::syntax::{literal, quote};
@@ -264,7 +263,7 @@ pub fn artifact_error(error: sqlx::Error, doing: &'static str) -> EngineError {
              somebody removed them"
         )),
         // Of a row, as no statement on artifacts reads the server's lists: it stays so.
-        Some(CANNOT_CONVERT) => EngineError::Permanent {
+        Some(server_error::CANNOT_CONVERT) => EngineError::Permanent {
             message: format!(
                 "{doing} failed: {error}; something computed from a row's text, such as a generated column, needs that text in \
                  another character set"

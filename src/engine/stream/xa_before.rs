@@ -16,7 +16,6 @@ use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
 use crate::engine::context::{Halt, must_halt};
-use crate::engine::error::CANNOT_CONVERT;
 use crate::engine::session::Session;
 use crate::engine::table::{TablePlan, Way};
 use crate::engine::{EngineError, LeaseHolder, Progress};
@@ -161,7 +160,9 @@ async fn read(session: &mut Session, number: u32) -> Result<Option<(Suspects, bo
            FROM information_schema.INNODB_TRX AS t"
     );
     let rows = match session.rows(&sql).await {
-        Err(error) if server_error::number(&error) == Some(CANNOT_CONVERT) => return Ok(None),
+        Err(error) if server_error::number(&error) == Some(server_error::CANNOT_CONVERT) => {
+            return Ok(None);
+        }
         rows => rows.map_err(doing())?,
     };
     let (mut suspects, mut is_new) = (Suspects::new(), false);
