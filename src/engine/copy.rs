@@ -281,7 +281,13 @@ impl TableCopy {
 
     /// Copies one chunk, however often it takes. Returns how long the server took.
     async fn copy_chunk(&self, session: &mut Session, begun: Begun) -> Result<Duration, Halt> {
-        self.wait_until_visible(session, &begun.unseen).await?;
+        let mut failures = 0;
+        while let Err(halt) = self.wait_until_visible(session, &begun.unseen).await {
+            let Halt::Failed(error) = halt else {
+                return Err(halt);
+            };
+            self.recover(session, error, &mut failures).await?;
+        }
         let record = |rows| CopiedRange {
             table: self.table,
             sequence: begun.chunk.sequence,
@@ -296,7 +302,6 @@ impl TableCopy {
                 .between(begun.chunk.from.as_deref(), begun.chunk.to.as_deref()),
             self.insert_tail
         );
-        let mut failures = 0;
         let (rows, committing, took) = loop {
             self.context.may_go_on()?;
             let started = Instant::now();
@@ -378,7 +383,7 @@ impl TableCopy {
         chunk: &Chunk,
         error: EngineError,
     ) -> EngineError {
-        if error.kind() != ErrorKind::Permanent || error.server_number().is_none() {
+        if error.kind() != ErrorKind::Permanent || !error.may_be_of_a_row() {
             return error;
         }
         let condition = self.key.between(chunk.from.as_deref(), chunk.to.as_deref());

@@ -369,7 +369,7 @@ impl Engine {
 
     /// The engine's own session has nothing to do while the parts work, perhaps for hours, and what lies between may have
     /// forgotten it by then.
-    async fn awake(&mut self) -> Result<(), EngineError> {
+    pub(super) async fn awake(&mut self) -> Result<(), EngineError> {
         match self.control.ping().await {
             Ok(()) => Ok(()),
             Err(error) => self.sessions.replace(&mut self.control, &error).await,

@@ -6,7 +6,7 @@ pub mod privilege;
 mod rehearsal;
 pub mod room;
 pub mod server_fit;
-mod triggers;
+pub mod triggers;
 
 use super::conversion::key_order::not_comparable;
 use super::conversion::staging::{Extras, Staging};
@@ -17,6 +17,7 @@ use super::session::user::UserSettings;
 use super::syntax::quote_table;
 use super::syntax::statement::Statement;
 use super::syntax::token::{Dialect, tokens};
+use super::table::dependents;
 use super::table::foreign_key::ForeignKey;
 use super::table::surroundings::Surroundings;
 use super::table::{KeyKind, TableDefinition, TablePlan, Way};
@@ -296,18 +297,8 @@ fn any_way(
             )));
         }
         Statement::Drop { .. } => {
-            let children: Vec<String> = around
-                .referenced_by
-                .iter()
-                .filter(|key| quote_table(&key.child_schema, &key.child_table) != table)
-                .map(|key| format!("{} of {}.{}", key.name, key.child_schema, key.child_table))
-                .collect();
-            if !children.is_empty() {
-                return Err(EngineError::permanent(format!(
-                    "statement {number}: foreign keys point at {table}: {}; drop them first",
-                    children.join(", ")
-                )));
-            }
+            let name = &statement.table().table;
+            dependents::refuse_children(number, (&job.schema_name, name), around)?;
         }
         Statement::Create(_) | Statement::Alter(_) => {}
     }

@@ -374,7 +374,10 @@ impl Engine {
 /// What happened, without the advice: to cancel, or to submit again, is for a change that has not been swapped.
 fn closed(message: &str) -> String {
     let clauses = message.match_indices("; ").filter(|(at, _)| {
-        let clause = message[at + 2..].split("; ").next().unwrap_or_default();
+        let clause = message[at + 2..]
+            .split([';', ':'])
+            .next()
+            .unwrap_or_default();
         clause.contains("submit the change") || clause.contains("cancel")
     });
     let advice = clauses.map(|(at, _)| at).chain(message.find(": cancel"));

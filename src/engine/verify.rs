@@ -422,10 +422,10 @@ impl TableVerify {
         error: EngineError,
     ) -> EngineError {
         let plan = &self.context.plans[self.table];
-        let (Some(original), Some(_)) = (&plan.original, error.server_number()) else {
+        let Some(original) = &plan.original else {
             return error;
         };
-        if error.kind() != ErrorKind::Permanent {
+        if error.kind() != ErrorKind::Permanent || !error.may_be_of_a_row() {
             return error;
         }
         let rows = Rows {

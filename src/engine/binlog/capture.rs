@@ -300,11 +300,13 @@ impl Reader {
     async fn connect(&self) -> Result<BinlogStream, Broken> {
         let mut conn = connect(&self.target).await.map_err(stream_error)?;
         let nanoseconds = HEARTBEAT.as_nanos();
+        // As long as indexes are built nothing is read, and a reader that the server ended would no longer hold its binlogs: the server
+        // may wait for a day. A host that is gone it notices by TCP's own keepalive.
         conn.query_drop(format!(
             "SET @master_heartbeat_period = {nanoseconds}, @source_heartbeat_period = {nanoseconds}, \
              @source_binlog_checksum = 'ALL', @slave_uuid = UUID(), @replica_uuid = @slave_uuid, \
              @{STREAM_MARK} = TRUE, \
-             net_write_timeout = 600, net_read_timeout = 600"
+             net_write_timeout = 86400, net_read_timeout = 600"
         ))
         .await
         .map_err(stream_error)?;

@@ -1,9 +1,10 @@
 //! The server's binary JSON as an SQL expression that rebuilds the very same value.
 //!
-//! JSON text carries null, booleans, strings, and the numbers that the parser reads back with
-//! the type that they had. DECIMAL, unsigned integers within the signed range, dates, times and
-//! binary values inside JSON lose their type in text, so a document that holds one of them is
-//! built with `JSON_OBJECT`, `JSON_ARRAY` and `CAST`.
+//! JSON text carries null, booleans, strings, and the numbers that the parser reads back as they
+//! were. It takes a whole number of up to 32 bits for signed and a larger one for unsigned, and before
+//! 9.7 the last digit of a long fraction is not sure to be read as it was written (MySQL's bug 116160).
+//! DECIMAL, dates, times and binary values lose their type in text. A document that holds one of
+//! these is built with `JSON_OBJECT`, `JSON_ARRAY` and `CAST`.
 
 use super::cursor::{Cursor, Malformed};
 use super::{decimal, time};
@@ -87,6 +88,12 @@ fn write_expression(node: Node<'_>, depth: usize, sql: &mut String) -> Result<()
             let number = unsigned(node)?;
             sql.push_str(&format!("CAST(CAST({number} AS UNSIGNED) AS JSON)"));
         }
+        INT64 => {
+            let number = Cursor::new(node.data).i64()?;
+            sql.push_str(&format!("CAST(CAST({number} AS SIGNED) AS JSON)"));
+        }
+        // SQL's own parser reads a number with an exponent exactly.
+        DOUBLE => sql.push_str(&format!("CAST({:e} AS JSON)", double(node)?)),
         OPAQUE => write_opaque(node, sql)?,
         other => return Err(Malformed::new(format!("JSON of type {other}"))),
     }
@@ -107,9 +114,10 @@ fn survives_text(node: Node<'_>, depth: usize) -> Result<bool, Malformed> {
             }
             true
         }
-        LITERAL | INT16 | INT32 | INT64 | DOUBLE | STRING => true,
-        // Text without a sign is read as signed where it fits.
-        UINT16 | UINT32 | UINT64 => i64::try_from(unsigned(node)?).is_err(),
+        LITERAL | INT16 | INT32 | STRING => true,
+        INT64 => Cursor::new(node.data).i64()? <= i64::from(u32::MAX),
+        UINT16 | UINT32 | UINT64 => unsigned(node)? > u64::from(u32::MAX),
+        DOUBLE => is_short(double(node)?),
         OPAQUE => false,
         other => return Err(Malformed::new(format!("JSON of type {other}"))),
     })
@@ -150,9 +158,8 @@ fn write_text(node: Node<'_>, text: &mut String) -> Result<(), Malformed> {
         INT64 => text.push_str(&Cursor::new(node.data).i64()?.to_string()),
         UINT16 | UINT32 | UINT64 => text.push_str(&unsigned(node)?.to_string()),
         DOUBLE => {
-            let number = f64::from_bits(Cursor::new(node.data).u64()?);
             // An exponent keeps it a double: 1e0 is one, 1 would be an integer.
-            text.push_str(&format!("{number:e}"));
+            text.push_str(&format!("{:e}", double(node)?));
         }
         STRING => write_string(string(node)?, text),
         other => return Err(Malformed::new(format!("JSON of type {other} as text"))),
@@ -240,6 +247,20 @@ fn of_column(column_type: &str, value: &str, sql: &mut String) {
         "(SELECT CAST(t.c AS JSON) FROM JSON_TABLE(JSON_ARRAY({value}),'$[*]' COLUMNS (c {column_type} PATH '$' \
          ERROR ON EMPTY ERROR ON ERROR)) AS t)"
     ));
+}
+
+fn double(node: Node<'_>) -> Result<f64, Malformed> {
+    Ok(f64::from_bits(Cursor::new(node.data).u64()?))
+}
+
+/// Whether digits and power of ten are both exact as doubles: then one multiplication or division gives the number itself.
+fn is_short(number: f64) -> bool {
+    let text = format!("{number:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let count = digits.chars().filter(char::is_ascii_digit).count();
+    let exponent: i32 = exponent.parse().unwrap_or(i32::MAX);
+    let fraction = i32::try_from(count.saturating_sub(1)).unwrap_or(i32::MAX);
+    count <= 15 && (-22..=22).contains(&exponent.saturating_sub(fraction))
 }
 
 fn unsigned(node: Node<'_>) -> Result<u64, Malformed> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::Cutover;
-use super::lock::{ANSWER_MARGIN, answered, no_answer};
+use super::lock::{ANSWER_MARGIN, answered, blocked_by, no_answer};
 use super::locked::{Locked, SwapNames, UnderLock};
 use super::swap::{self, SwapOutcome};
 use super::without_copy;
@@ -158,7 +158,7 @@ impl Cutover<'_> {
         let reason =
             match prepared.is_some_and(|(_, since)| since >= self.options.cutover_lock_wait()) {
                 true => Some("a prepared XA transaction has used the table".to_owned()),
-                false => self.blocked_by(helper, &watched).await?,
+                false => blocked_by(self.options, helper, &watched).await?,
             };
         if let Some(reason) = reason {
             pinned.close().await;

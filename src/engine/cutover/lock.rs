@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Cutover;
 use super::locked::SwapNames;
+use crate::engine::options::Options;
 use crate::engine::session::{self, Session, blocker};
 use crate::engine::syntax::quote_table;
 use crate::engine::{EngineError, ErrorKind, fail_point};
@@ -12,6 +13,84 @@ use crate::server_error;
 
 /// How much longer than the server may take an answer is waited for.
 pub(crate) const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+
+/// Long transactions make every later query of the table wait behind our lock: give way to them, or, where that is asked for, end
+/// those that may be ended. `Some` is the reason to give way.
+pub(crate) async fn blocked_by(
+    options: &Options,
+    helper: &mut Session,
+    tables: &[(&str, &str)],
+) -> Result<Option<String>, EngineError> {
+    let blockers = blocker::holding(helper, tables, options.cutover_lock_wait()).await?;
+    let mut reason = None;
+    let mut killed = BTreeSet::new();
+    for blocker in blockers {
+        let old_enough = options
+            .kill_blockers_after()
+            .is_some_and(|after| blocker.held_for >= after);
+        match (blocker.id, blocker.protected) {
+            (Some(id), None) if old_enough => {
+                match session::kill(helper, id).await {
+                    Ok(()) => {
+                        tracing::warn!(blocker = blocker.describe(), "killed, as asked for");
+                        killed.insert(id);
+                    }
+                    // Not ours to end. The swap gives way, as it does without the option.
+                    Err(error) if matches!(error.server_number(), Some(1095 | 1227)) => {
+                        reason = Some(format!(
+                            "{} and this account may not end it (that takes CONNECTION_ADMIN, and SYSTEM_USER where that \
+                             session has it)",
+                            blocker.describe()
+                        ));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            (_, Some(why)) if old_enough => {
+                reason = Some(format!("{} and is never killed: {why}", blocker.describe()));
+            }
+            _ => reason = Some(blocker.describe()),
+        }
+    }
+    if !killed.is_empty() && reason.is_none() {
+        let until = tokio::time::Instant::now() + options.cutover_lock_wait();
+        match session::wait_until_gone(helper, &killed, until).await {
+            // What it has written is rolled back first, which may take as long as the writing.
+            Err(error) if error.kind() == ErrorKind::Retryable && error.cause().is_none() => {
+                reason = Some(error.message());
+            }
+            gone => gone?,
+        }
+    }
+    Ok(reason)
+}
+
+/// The answer to a statement of session `id`, which waits for a lock on its table no longer than `limit`: the server counts whole
+/// seconds, the helper ends the wait at the exact time (1317). What has its lock is not interrupted.
+pub(crate) async fn unless_it_waits<T>(
+    limit: Duration,
+    helper: &mut Session,
+    id: u64,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return answer,
+        () = tokio::time::sleep(limit) => {}
+    }
+    let waits = sqlx::query_scalar::<_, i64>(
+        "SELECT COUNT(*) FROM performance_schema.threads AS t \
+          WHERE t.PROCESSLIST_ID = ? AND t.PROCESSLIST_STATE = 'Waiting for table metadata lock'",
+    );
+    let waits = waits.bind(id).fetch_one(helper.connection()).await;
+    // Who may not see that waits as long as the server's own limit lets it.
+    if matches!(waits, Ok(1))
+        && let Err(error) = helper.run(&format!("KILL QUERY {id}")).await
+    {
+        tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
+    }
+    answer.await
+}
 
 impl Cutover<'_> {
     /// The parents of all copied tables, each once.
@@ -21,58 +100,6 @@ impl Cutover<'_> {
             .flat_map(|plan| plan.foreign_keys.parents())
             .collect();
         all.into_iter()
-    }
-
-    /// Long transactions make every later query of the table wait behind our lock: give way to them, or, where that
-    /// is asked for, end those that may be ended.
-    pub(crate) async fn blocked_by(
-        &self,
-        helper: &mut Session,
-        tables: &[(&str, &str)],
-    ) -> Result<Option<String>, EngineError> {
-        let blockers = blocker::holding(helper, tables, self.options.cutover_lock_wait()).await?;
-        let mut reason = None;
-        let mut killed = BTreeSet::new();
-        for blocker in blockers {
-            let old_enough = self
-                .options
-                .kill_blockers_after()
-                .is_some_and(|after| blocker.held_for >= after);
-            match (blocker.id, blocker.protected) {
-                (Some(id), None) if old_enough => {
-                    match session::kill(helper, id).await {
-                        Ok(()) => {
-                            tracing::warn!(blocker = blocker.describe(), "killed, as asked for");
-                            killed.insert(id);
-                        }
-                        // Not ours to end. The swap gives way, as it does without the option.
-                        Err(error) if matches!(error.server_number(), Some(1095 | 1227)) => {
-                            reason = Some(format!(
-                                "{} and this account may not end it (that takes CONNECTION_ADMIN, and SYSTEM_USER where that \
-                                 session has it)",
-                                blocker.describe()
-                            ));
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                (_, Some(why)) if old_enough => {
-                    reason = Some(format!("{} and is never killed: {why}", blocker.describe()));
-                }
-                _ => reason = Some(blocker.describe()),
-            }
-        }
-        if !killed.is_empty() && reason.is_none() {
-            let until = tokio::time::Instant::now() + self.options.cutover_lock_wait();
-            match session::wait_until_gone(helper, &killed, until).await {
-                // What it has written is rolled back first, which may take as long as the writing.
-                Err(error) if error.kind() == ErrorKind::Retryable && error.cause().is_none() => {
-                    reason = Some(error.message());
-                }
-                gone => gone?,
-            }
-        }
-        Ok(reason)
     }
 
     /// Locks everything. `Some` is the reason why it was not granted in time.

@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use super::lock::{blocked_by, unless_it_waits};
 use super::swap;
 use crate::engine::context::lease_is_lost;
 use crate::engine::options::Options;
+use crate::engine::preflight::triggers;
 use crate::engine::session::user::UserSettings;
-use crate::engine::session::{Session, Sessions, blocker};
+use crate::engine::session::{Session, Sessions, end_session};
 use crate::engine::state::artifact;
 use crate::engine::state::fence::{Fence, StepRecord, SwapRecord};
 use crate::engine::syntax::create_text::ElementKind;
 use crate::engine::syntax::statement::Statement;
 use crate::engine::syntax::token::Dialect;
 use crate::engine::syntax::{quote, quote_table};
+use crate::engine::table::dependents;
 use crate::engine::table::foreign_key::{self, ForeignKey};
 use crate::engine::table::surroundings::Surroundings;
 use crate::engine::table::{TablePlan, Way, catalog, create_text};
@@ -75,7 +78,7 @@ impl Step<'_> {
         };
         if !record.steps[index].done {
             if !self.has_happened(session, &record.steps[index]).await? {
-                self.run(session).await?;
+                self.run(session, &record.steps[index]).await?;
             }
             if self.plan.way == Way::Drop {
                 self.let_go(session).await?;
@@ -218,7 +221,28 @@ impl Step<'_> {
         Ok(())
     }
 
-    async fn run(&self, session: &mut Session) -> Result<(), EngineError> {
+    /// What has come to the table since the plan was made, and would be broken by the statement, which the server lets pass.
+    async fn refuse_what_came(&self, session: &mut Session) -> Result<(), EngineError> {
+        let number = self.plan.task.number();
+        let table = self.table()?;
+        let Some(around) = Surroundings::of(session, self.schema(), &table).await? else {
+            return Ok(());
+        };
+        if self.plan.way == Way::Drop {
+            return dependents::refuse_children(number, (self.schema(), &table), &around);
+        }
+        let (Some(before), false) = (&self.plan.original, around.triggers.is_empty()) else {
+            return Ok(());
+        };
+        let (owner, user) = (self.fence.owner(), self.user);
+        let after = plan::definition_on_trial(session, self.job, owner, user, self.plan).await?;
+        match after {
+            Some(after) => triggers::check(session, number, before, &after).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn run(&self, session: &mut Session, step: &StepRecord) -> Result<(), EngineError> {
         let (position, number) = (self.plan.task.position, self.plan.task.number());
         let statement = match (self.plan.way, &self.plan.executable) {
             (Way::Drop, _) => {
@@ -246,6 +270,8 @@ impl Step<'_> {
                 )));
             }
         };
+        let mut helper = self.sessions.open().await?;
+        let limit = self.options.cutover_lock_wait();
         let started = Instant::now();
         let mut attempts = 0u32;
         loop {
@@ -255,38 +281,52 @@ impl Step<'_> {
                 .await
                 .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
             self.fence.check(session).await?;
-            if let Some(reason) = self.blocked_by(session).await? {
+            self.refuse_what_came(session).await?;
+            if let Some(reason) = self.blocked_by(&mut helper).await? {
                 self.pause(&mut attempts, started, &reason).await?;
                 continue;
             }
             session
-                .set_lock_waits(
-                    self.options.cutover_lock_wait(),
-                    self.options.cutover_lock_wait(),
-                )
+                .set_lock_waits(limit, limit)
                 .await
                 .map_err(EngineError::while_doing("setting a lock's limit"))?;
             fail_point::at("step.execute.before");
-            let answer = self.user.run(session, &statement).await;
+            let id = session.id();
+            let run = self.user.run(session, &statement);
+            let answer = unless_it_waits(limit, &mut helper, id, run).await;
             fail_point::at("step.execute.after");
-            match answer {
-                Ok(()) => return Ok(()),
+            let error = match answer {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            let number_of_error = server_error::number(&error);
+            let error = EngineError::while_doing(format!("executing statement {number}"))(error);
+            match number_of_error {
                 // A statement that gives way to others, as the swap does.
-                Err(error) if matches!(server_error::number(&error), Some(1205 | 1213)) => {
-                    self.pause(&mut attempts, started, "the table is in use")
-                        .await?;
+                Some(1205 | 1213) => {}
+                // Interrupted, perhaps just behind the statement, and then the session has the user's settings still.
+                Some(1317) => {
+                    self.sessions.replace(session, &error).await?;
+                    if self.has_happened(session, step).await? {
+                        break;
+                    }
                 }
-                Err(error) => {
-                    return Err(EngineError::while_doing(format!(
-                        "executing statement {number}"
-                    ))(error));
+                Some(_) => return Err(error),
+                // Nobody looks at the table as long as the server may still carry it out.
+                None => {
+                    end_session(&mut helper, id).await?;
+                    return Err(error);
                 }
             }
+            self.pause(&mut attempts, started, "the table is in use")
+                .await?;
         }
+        helper.close().await;
+        Ok(())
     }
 
     /// A session that has used the table for long makes everybody else wait behind us.
-    async fn blocked_by(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
+    async fn blocked_by(&self, helper: &mut Session) -> Result<Option<String>, EngineError> {
         let mut tables = match self.statement()? {
             // There is no such table yet.
             Statement::Create(create) => {
@@ -297,15 +337,14 @@ impl Step<'_> {
         };
         if self.plan.way == Way::Drop {
             // Its keys are dropped with it.
-            let keys = ForeignKey::of_table(session, self.schema(), &tables[0].1).await?;
+            let keys = ForeignKey::of_table(helper, self.schema(), &tables[0].1).await?;
             tables.extend(
                 keys.into_iter()
                     .map(|key| (key.parent_schema, key.parent_table)),
             );
         }
         let tables: Vec<(&str, &str)> = tables.iter().map(|(s, t)| (&**s, &**t)).collect();
-        let found = blocker::holding(session, &tables, self.options.cutover_lock_wait()).await?;
-        Ok(found.first().map(blocker::Blocker::describe))
+        blocked_by(self.options, helper, &tables).await
     }
 
     async fn pause(

@@ -53,6 +53,7 @@ impl Engine {
             return Ok(());
         };
         let context = std::sync::Arc::clone(&running.context);
+        self.awake().await?;
         for shadow in context
             .copied()
             .filter_map(|at| context.plans[at].shadow.as_ref())

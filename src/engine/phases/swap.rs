@@ -80,6 +80,8 @@ impl Engine {
             // The one before may have gone with its server.
             let fresh = self.sessions.open().await.map_err(not_failed)?;
             std::mem::replace(&mut self.control, fresh).close().await;
+        } else {
+            self.awake().await?;
         }
         let finished = self.fence.is_finished(&mut self.control).await;
         if finished.map_err(not_failed)? {

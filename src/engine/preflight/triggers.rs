@@ -9,7 +9,7 @@ use crate::engine::table::TableDefinition;
 /// # Errors
 ///
 /// Permanent if a trigger of `before` uses a column that `after` has not.
-pub(super) async fn check(
+pub async fn check(
     session: &mut Session,
     number: u32,
     before: &TableDefinition,

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::position::{DOUBT, refuse_what_never_comes};
 use super::routing::Routing;
 use super::running::Flow;
 use super::xa_rows::{Prepared, Rereading};
@@ -439,13 +440,22 @@ impl Applier {
         self.flush_within(connection, deadline).await
     }
 
-    /// Applies everything up to `target` on a session of its own.
-    pub async fn catch_up(&mut self, target: &Position) -> Result<(), EngineError> {
+    /// Applies everything up to `target` on a session of its own. `helper` is asked whether all of that can come.
+    pub async fn catch_up(
+        &mut self,
+        target: &Position,
+        helper: &mut Session,
+    ) -> Result<(), EngineError> {
+        let mut doubts = tokio::time::interval_at(Instant::now() + DOUBT, DOUBT);
         while !self.has_taken(target) {
-            let captured = self.capture.receiver.recv().await;
-            self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
-            if self.is_full() {
-                self.flush_on_own_session().await?;
+            tokio::select! {
+                captured = self.capture.receiver.recv() => {
+                    self.take(captured.unwrap_or_else(|| Err(stream_ended())))?;
+                    if self.is_full() {
+                        self.flush_on_own_session().await?;
+                    }
+                }
+                _ = doubts.tick() => refuse_what_never_comes(helper, &self.routed, target).await?,
             }
         }
         self.flush_on_own_session().await

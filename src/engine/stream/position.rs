@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::Row;
 use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::apply::Applied;
 use crate::engine::EngineError;
@@ -33,7 +34,10 @@ impl Place {
         let target = current(session, self.gtid).await?;
         let mut applied = self.applied.clone();
         let mut orders = context.watch_orders();
-        let mut looks = 0_u32;
+        let mut doubts = tokio::time::interval_at(Instant::now() + DOUBT, DOUBT);
+        // Made once: where others write, changes come more often than that.
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             context.may_go_on()?;
             {
@@ -51,25 +55,25 @@ impl Place {
                 }
                 _ = orders.changed() => {}
                 () = context.failed.cancelled() => {}
-                () = tokio::time::sleep(Duration::from_secs(1)) => {
-                    context.report();
-                    looks += 1;
-                    if looks.is_multiple_of(LOOKS_BEFORE_DOUBT) {
-                        let applied = applied.borrow().position.clone();
-                        refuse_what_never_comes(session, &applied, &target).await?;
-                    }
+                _ = ticks.tick() => context.report(),
+                _ = doubts.tick() => {
+                    let applied = applied.borrow().position.clone();
+                    refuse_what_never_comes(session, &applied, &target).await?;
                 }
             }
         }
     }
 }
 
-/// Seconds of waiting without a change; then it is asked whether there can be one.
-const LOOKS_BEFORE_DOUBT: u32 = 10;
+/// How often it is told how far it is.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// After so much waiting it is asked whether all that is waited for can come.
+pub const DOUBT: Duration = Duration::from_secs(10);
 
 /// Refuses to wait for transactions that the server counts as executed and that no binlog has: `SET GLOBAL gtid_purged`, as a dump
 /// has it that is loaded, adds such ones.
-async fn refuse_what_never_comes(
+pub async fn refuse_what_never_comes(
     session: &mut Session,
     applied: &Position,
     target: &Position,

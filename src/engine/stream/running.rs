@@ -301,7 +301,7 @@ impl SwapDrain<'_> {
             let mark = self.context.store.mark()?;
             run(helper.connection(), mark, PASSING).await?;
         }
-        self.applier.catch_up(&target).await
+        self.applier.catch_up(&target, helper).await
     }
 }
 

@@ -5,6 +5,7 @@ use sqlx::Row;
 use crate::engine::EngineError;
 use crate::engine::session::Session;
 use crate::engine::syntax::{quote_table, quote_text};
+use crate::engine::table::surroundings::Surroundings;
 
 /// Looks soon after somebody has made one, and while the table is locked, when no more can come. It opens no table, so that
 /// any session may ask.
@@ -28,6 +29,28 @@ pub(crate) async fn refuse(
     let dependent: String = row.try_get_unchecked(0).map_err(doing())?;
     Err(EngineError::permanent(format!(
         "{dependent} since the change began, and would follow the old table; drop it, and submit the change again"
+    )))
+}
+
+/// Refuses to drop a table that others point at: it would be renamed, and they would follow it to where it is dropped for good.
+pub(crate) fn refuse_children(
+    number: u32,
+    (schema, table): (&str, &str),
+    around: &Surroundings,
+) -> Result<(), EngineError> {
+    let children: Vec<String> = around
+        .referenced_by
+        .iter()
+        .filter(|key| (key.child_schema.as_str(), key.child_table.as_str()) != (schema, table))
+        .map(|key| format!("{} of {}.{}", key.name, key.child_schema, key.child_table))
+        .collect();
+    if children.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::permanent(format!(
+        "statement {number}: foreign keys point at {}: {}; drop them first",
+        quote_table(schema, table),
+        children.join(", ")
     )))
 }
 

@@ -63,7 +63,8 @@ impl TableVerify {
         })
     }
 
-    /// Compares one row that cannot change meanwhile.
+    /// Compares one row that cannot change meanwhile. REPEATABLE READ, so that one that is not there just now is kept away, too: only on
+    /// that level the gap is locked. What is compared is read in a snapshot that begins after the wait, with the first read without a lock.
     async fn under_lock(
         &self,
         session: &mut Session,
@@ -77,7 +78,8 @@ impl TableVerify {
             .as_ref()
             .map(TableDefinition::quoted)
             .unwrap_or_default();
-        run(session.connection(), "BEGIN".into(), doing).await?;
+        let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN";
+        run(session.connection(), begin.into(), doing).await?;
         let lock = format!(
             "SELECT 1 FROM {original} FORCE INDEX ({}) WHERE {} FOR SHARE",
             self.original.key.index(),

@@ -91,9 +91,10 @@ impl Applier {
         fail_point::at("apply.batch.before");
         for statement in statements {
             if let Err(error) = run(connection, statement, "applying changes").await {
-                let is_final = error.kind() == ErrorKind::Permanent
+                let is_of_a_row = error.kind() == ErrorKind::Permanent
+                    && error.may_be_of_a_row()
                     && !(may_meet && error.server_number() == Some(DUPLICATE));
-                return Err(match is_final {
+                return Err(match is_of_a_row {
                     true => self.name_row(connection, transaction, error).await,
                     false => error,
                 });
