@@ -677,6 +677,32 @@ async fn statements_of_tables_with_expressions_are_known_again() {
     next.cutover().run(None).await.unwrap();
 }
 
+/// The server itself refuses such a DROP, but not the RENAME that stands for it; and it drops a column that a trigger names.
+#[tokio::test]
+async fn what_has_come_to_a_table_since_the_plan_is_not_broken_by_a_statement() {
+    for (statement, comes, name) in [
+        (
+            "DROP TABLE p",
+            "CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id))",
+            "child",
+        ),
+        (
+            "ALTER TABLE p DROP COLUMN n",
+            "CREATE TRIGGER sets_n BEFORE INSERT ON p FOR EACH ROW SET NEW.n = 1",
+            "sets_n",
+        ),
+    ] {
+        let mut db = Deployment::fresh().await;
+        db.run("CREATE TABLE p (id INT PRIMARY KEY, n INT)").await;
+        let change = Change::planned(&db, 1, &[statement], NO_OPTIONS).await;
+        db.run(comes).await;
+        let error = change.cutover().run(None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+        assert!(error.message().contains(name), "{error}");
+        db.run("INSERT INTO p (id) VALUES (1)").await;
+    }
+}
+
 #[tokio::test]
 async fn statements_without_a_copy_are_executed_once_and_in_their_turn() {
     let mut db = Deployment::fresh().await;

@@ -453,10 +453,23 @@ async fn transactions_that_no_binlog_has_are_not_waited_for() {
     let server = private(&[]).await;
     let mut db = Deployment::on(server.administrator().clone()).await;
     db.run(TABLE).await;
+    db.run("CREATE TABLE beside (id INT PRIMARY KEY, v CHAR(36))")
+        .await;
     let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
     db.run("SET GLOBAL gtid_purged = '+3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5'")
         .await;
+    // Others come all the time meanwhile.
+    let mut writer = server.administrator().connect().await.expect("a session");
+    let schema = db.schema.clone();
+    let writing = tokio::spawn(async move {
+        loop {
+            let write = format!("REPLACE INTO `{schema}`.beside VALUES (1, UUID())");
+            let write = writer.execute(sqlx::AssertSqlSafe(write)).await;
+            write.expect("a write beside");
+        }
+    });
     let error = engine.cut_over().await.expect_err("they never come");
+    writing.abort();
     engine.close().await;
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(

@@ -272,6 +272,32 @@ async fn duplicates_under_a_new_unique_key_are_named_and_stay() {
     engine.close().await;
 }
 
+/// A primary key is not built afterwards: until the copy is caught up one of the two rows takes the other's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_of_a_new_primary_key_that_comes_during_the_copy_stops_the_change() {
+    let mut db = Deployment::fresh().await;
+    for statements in [
+        NUMBERS,
+        "CREATE TABLE orders (id INT PRIMARY KEY, code BIGINT NOT NULL)",
+        "INSERT INTO orders SELECT i, i FROM n",
+    ] {
+        db.run(statements).await;
+    }
+    let statement =
+        "ALTER TABLE orders DROP PRIMARY KEY, ADD PRIMARY KEY (code), ADD UNIQUE KEY (id)";
+    let job = Job {
+        options: serde_json::json!({ "chunk_seconds": 0.01 }),
+        ..db.job(&[statement])
+    };
+    let copying = half_copied(&mut db, job, 7_000).await;
+    db.run("INSERT INTO orders VALUES (20000, 5)").await;
+    let (engine, outcome) = copying.ended().await;
+    let error = outcome.expect_err("a refusal");
+    engine.close().await;
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("Duplicate entry '5'"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_that_comes_after_the_copy_stops_the_change() {
     let mut deployment = Deployment::fresh().await;

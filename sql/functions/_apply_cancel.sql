@@ -28,7 +28,7 @@ BEGIN
 
     IF in_request_id IS NULL THEN
         SELECT c.can_cancel INTO v_can_cancel FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
-        IF NOT v_can_cancel THEN
+        IF v_can_cancel IS NOT TRUE THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to cancel, all has swapped or ended; ',
                                        _possible(in_apply_id)));
         END IF;

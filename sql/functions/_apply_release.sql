@@ -14,19 +14,16 @@ CREATE FUNCTION _apply_release (
     MODIFIES SQL DATA
     SQL SECURITY DEFINER
 BEGIN
-    DECLARE v_held_back INT UNSIGNED;
+    DECLARE v_can_release BOOLEAN;
+    DECLARE v_held_back   INT UNSIGNED;
 
     CALL _command_refuse_while_pending(in_apply_id, 'release', 'stop,cancel');
 
-    SELECT COUNT(*)
-      INTO v_held_back
-      FROM _apply_gate AS g
-      JOIN _sibling    AS s
-        ON s.apply_id  = g.apply_id
-       AND s.position  > g.pause_position
-       AND s.gate_now IS NOT NULL
-     WHERE g.apply_id = in_apply_id;
-    IF v_held_back = 0 THEN
+    SELECT c.can_release, c.held_back
+      INTO v_can_release, v_held_back
+      FROM _apply_command AS c
+     WHERE c.apply_id = in_apply_id;
+    IF v_can_release IS NOT TRUE THEN
         CALL _refuse(50501, CONCAT('apply ', in_apply_id, ': no failure holds anything back for a release; ', _possible(in_apply_id)));
     END IF;
 

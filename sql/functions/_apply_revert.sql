@@ -24,6 +24,14 @@ BEGIN
     SET v_deployments = JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'),
         v_is_some     = v_deployments IS NOT NULL;
 
+    SELECT MIN(d.deployment)
+      INTO v_stranger
+      FROM JSON_TABLE(v_deployments, '$[*]' COLUMNS (deployment VARCHAR(64) PATH '$')) AS d
+     WHERE NOT EXISTS (SELECT 1 FROM operation AS o WHERE o.apply_id = in_apply_id AND o.deployment = d.deployment);
+    IF v_stranger IS NOT NULL THEN
+        CALL _refuse(50501, CONCAT('"', v_stranger, '" is no deployment of apply ', in_apply_id, '; see operation_status'));
+    END IF;
+
     IF in_request_id IS NULL THEN
         CALL _command_refuse_while_pending(in_apply_id, 'revert', 'skip_revert');
         -- One that has run out is closed, though its driver has not settled it yet.

@@ -19,7 +19,7 @@ BEGIN
     IF in_request_id IS NULL THEN
         CALL _command_refuse_while_pending(in_apply_id, 'skip_revert', 'revert');
         SELECT c.can_skip_revert INTO v_can_skip FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
-        IF NOT v_can_skip THEN
+        IF v_can_skip IS NOT TRUE THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window, or no more; ', _possible(in_apply_id)));
         END IF;
 

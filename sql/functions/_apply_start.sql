@@ -30,7 +30,7 @@ BEGIN
     IF in_request_id IS NULL THEN
         CALL _command_refuse_while_pending(in_apply_id, 'start', 'stop,cancel');
         SELECT c.can_start INTO v_can_start FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
-        IF NOT v_can_start THEN
+        IF v_can_start IS NOT TRUE THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing stopped and no retry to start; ', _possible(in_apply_id)));
         END IF;
 

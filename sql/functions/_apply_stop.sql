@@ -32,7 +32,7 @@ BEGIN
     IF in_request_id IS NULL THEN
         CALL _command_refuse_while_pending(in_apply_id, 'stop', 'cancel');
         SELECT c.can_stop INTO v_can_stop FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
-        IF NOT v_can_stop THEN
+        IF v_can_stop IS NOT TRUE THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to stop; ', _possible(in_apply_id)));
         END IF;
 

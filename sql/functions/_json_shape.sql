@@ -42,9 +42,9 @@ RETURN CASE in_name
     WHEN 'progress' THEN '{
         "type": "object", "additionalProperties": false, "properties": {
             "phase":              {"type": ["string", "null"], "maxLength": 64},
-            "rows_copied":        {"type": ["integer", "null"], "minimum": 0},
-            "rows_total":         {"type": ["integer", "null"], "minimum": 0},
-            "rows_verified":      {"type": ["integer", "null"], "minimum": 0},
+            "rows_copied":        {"type": ["integer", "null"], "minimum": 0, "maximum": 1e15},
+            "rows_total":         {"type": ["integer", "null"], "minimum": 0, "maximum": 1e15},
+            "rows_verified":      {"type": ["integer", "null"], "minimum": 0, "maximum": 1e15},
             "rows_per_second":    {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
             "seconds_left":       {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
             "binlog_lag_seconds": {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
@@ -53,8 +53,8 @@ RETURN CASE in_name
                 "type": "object", "additionalProperties": false, "required": ["task_id"], "properties": {
                     "task_id":            {"type": "integer", "minimum": 0},
                     "phase":              {"type": ["string", "null"], "maxLength": 64},
-                    "rows_copied":        {"type": ["integer", "null"], "minimum": 0},
-                    "rows_total":         {"type": ["integer", "null"], "minimum": 0},
+                    "rows_copied":        {"type": ["integer", "null"], "minimum": 0, "maximum": 1e15},
+                    "rows_total":         {"type": ["integer", "null"], "minimum": 0, "maximum": 1e15},
                     "rows_per_second":    {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
                     "seconds_left":       {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},
                     "binlog_lag_seconds": {"type": ["number", "null"], "minimum": 0, "maximum": 1e15},

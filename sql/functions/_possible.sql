@@ -11,6 +11,7 @@ RETURN COALESCE((SELECT CONCAT('possible: ', NULLIF(CONCAT_WS(', ',
                                                               IF(c.can_stop,        'apply_stop',        NULL),
                                                               IF(c.can_start,       'apply_start',       NULL),
                                                               IF(c.can_cancel,      'apply_cancel',      NULL),
+                                                              IF(c.can_cutover,     'apply_cutover',     NULL),
                                                               IF(c.can_release,     'apply_release',     NULL),
                                                               IF(c.can_revert,      'apply_revert',      NULL),
                                                               IF(c.can_skip_revert, 'apply_skip_revert', NULL)), ''))

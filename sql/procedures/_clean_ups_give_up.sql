@@ -1,6 +1,6 @@
 -- Procedure: _clean_ups_give_up
 --
--- Ends the clean-ups on a deployment that have failed more than twice, as `failed`.
+-- Ends the hopeless clean-ups on a deployment, as `failed`.
 --
 -- Owns its transactions; the first is prepared by the caller: see _own_transaction.
 CREATE PROCEDURE _clean_ups_give_up (IN in_deployment LONGTEXT CHARACTER SET utf8mb4)
@@ -22,10 +22,11 @@ BEGIN
         SELECT MIN(l.operation_id)
           INTO v_operation_id
           FROM operation_live AS l
+          JOIN _sibling       AS s
+            ON s.operation_id = l.operation_id
          WHERE l.deployment   = in_deployment
            AND l.operation_id > v_operation_id
-           AND l.state        = 'cancelling'
-           AND l.attempt      > 2;
+           AND s.is_hopeless;
         IF v_operation_id IS NULL THEN
             COMMIT AND NO CHAIN NO RELEASE;
             LEAVE give_up;

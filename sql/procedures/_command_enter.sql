@@ -22,15 +22,15 @@ BEGIN
     DECLARE v_locked      INT UNSIGNED;
 
     CALL _reason_check(in_reason);
-    BEGIN
-        DECLARE CONTINUE HANDLER FOR NOT FOUND
-            CALL _refuse(50002, CONCAT('apply ', COALESCE(in_apply_id, 'NULL'), ' does not exist; see apply_status'));
-        SELECT a.apply_id, a.finished_at
-          INTO v_apply_id, v_finished_at
-          FROM apply AS a
-         WHERE a.apply_id = in_apply_id
-           FOR UPDATE;
-    END;
+    SELECT a.apply_id, a.finished_at
+      INTO v_apply_id, v_finished_at
+      FROM apply AS a
+     WHERE a.apply_id = in_apply_id
+       FOR UPDATE;
+    -- Not by a handler: with max_error_count = 0 the server keeps no condition for one to run on.
+    IF v_apply_id IS NULL THEN
+        CALL _refuse(50002, CONCAT('apply ', COALESCE(in_apply_id, 'NULL'), ' does not exist; see apply_status'));
+    END IF;
     IF v_finished_at IS NOT NULL THEN
         SELECT s.state INTO v_state FROM apply_status AS s WHERE s.apply_id = in_apply_id;
         CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' is ', v_state, ' and settled; nothing can be asked of it; submit a new one'));

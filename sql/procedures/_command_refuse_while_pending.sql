@@ -18,7 +18,7 @@ BEGIN
        AND FIND_IN_SET(r.command, in_beaten_by) > 0;
 
     IF v_pending IS NOT NULL THEN
-        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ': a ', v_pending, ' is pending (see control_request_log), no ', in_command,
+        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ': a ', v_pending, ' is pending, no ', in_command,
                                    ' beside it; ', _possible(in_apply_id)));
     END IF;
 END

@@ -18,6 +18,7 @@ BEGIN
     DECLARE v_what   VARCHAR(96) CHARACTER SET utf8mb4;
     DECLARE v_value  VARCHAR(24) CHARACTER SET utf8mb4;
 
+    CALL _function_check(in_shape IS NOT NULL);
     IF in_json IS NOT NULL AND NOT JSON_SCHEMA_VALID(in_shape, in_json) THEN
         SET v_report = JSON_SCHEMA_VALIDATION_REPORT(in_shape, in_json),
             v_place  = JSON_UNQUOTE(JSON_EXTRACT(v_report, '$."document-location"')),

@@ -35,19 +35,22 @@ BEGIN
      WHERE l.operation_id = in_operation_id;
     IF v_is_strange IS NOT TRUE THEN
         SELECT a.apply_id INTO out_apply_id FROM apply AS a WHERE a.apply_id = out_apply_id FOR UPDATE;
+        SET out_state = NULL;
         BEGIN
-            -- Not live: settled. Its last token is kept with it.
-            DECLARE CONTINUE HANDLER FOR NOT FOUND
-                SELECT o.state, o.spent_token, o.spent_call, o.state, o.driver
-                  INTO out_state, v_spent_token, v_spent_call, v_answer, out_driver
-                  FROM operation AS o
-                 WHERE o.operation_id = in_operation_id;
+            DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
             SELECT l.state, l.lease_token, l.spent_token, l.spent_call, l.spent_answer, l.lease_driver
               INTO out_state, v_token, v_spent_token, v_spent_call, v_answer, out_driver
               FROM operation_live AS l
              WHERE l.operation_id = in_operation_id
                FOR UPDATE;
         END;
+        -- Not live: settled. Its last token is kept with it.
+        IF out_state IS NULL THEN
+            SELECT o.state, o.spent_token, o.spent_call, o.state, o.driver
+              INTO out_state, v_spent_token, v_spent_call, v_answer, out_driver
+              FROM operation AS o
+             WHERE o.operation_id = in_operation_id;
+        END IF;
     END IF;
 
     SET out_answer = NULL;

@@ -55,9 +55,11 @@ BEGIN
         CALL _own_transaction();
     END IF;
     -- A plain list of names is taken as it is: to fit it against its shape (the limits stand in _json_shape) costs more than a claim.
-    IF in_scope IS NOT NULL AND CAST(in_scope AS CHAR) REGEXP '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z' THEN
+    -- Whatever else there is, is read and checked: no scope at all is what NULL alone means.
+    IF REGEXP_LIKE(CAST(in_scope AS CHAR), '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z', 'c') THEN
         SET v_deployments = JSON_EXTRACT(in_scope, '$.deployments');
-    ELSEIF in_scope IS NOT NULL THEN
+    END IF;
+    IF in_scope IS NOT NULL AND v_deployments IS NULL THEN
         CALL _scope_read(in_scope, v_deployments);
     END IF;
     REPEAT

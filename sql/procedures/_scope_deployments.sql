@@ -31,6 +31,7 @@ BEGIN
                 DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
                 SELECT i.only_row INTO v_only_row FROM installation AS i FOR UPDATE SKIP LOCKED;
             END;
+            CALL _function_check(_scope_holds(in_scope, '', JSON_OBJECT()) IS NOT NULL);
             SELECT COALESCE(JSON_ARRAYAGG(d.deployment), JSON_ARRAY())
               INTO out_deployments
               FROM deployment AS d

@@ -23,17 +23,12 @@ CREATE PROCEDURE operation_fail (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id           BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_apply_id     BIGINT UNSIGNED;
-    DECLARE v_driver       VARCHAR(64);
-    DECLARE v_state        VARCHAR(32);
-    DECLARE v_answer       VARCHAR(32);
-    DECLARE v_attempt      INT UNSIGNED;
-    DECLARE v_retry_limit  INT UNSIGNED;
-    DECLARE v_is_stopped   BOOLEAN;
-    DECLARE v_is_cancelled BOOLEAN;
-    DECLARE v_to_state     VARCHAR(32);
-    DECLARE v_next_at      DATETIME(6);
+    DECLARE v_id       BIGINT UNSIGNED DEFAULT _id(in_operation_id);
+    DECLARE v_apply_id BIGINT UNSIGNED;
+    DECLARE v_driver   VARCHAR(64);
+    DECLARE v_state    VARCHAR(32);
+    DECLARE v_answer   VARCHAR(32);
+    DECLARE v_next_at  DATETIME(6);
 
     IF (CHAR_LENGTH(in_message) BETWEEN 1 AND 65535) IS NOT TRUE THEN
         CALL _refuse(50001, 'failure without a message, or with one of more than 65535 characters, refused; say what happened');
@@ -55,43 +50,8 @@ BEGIN
         CALL _lease_enter(v_id, in_lease_token, 'fail', v_apply_id, v_driver, v_state, v_answer);
 
         IF v_answer IS NULL THEN
-            SELECT l.attempt + 1, a.is_stopped, g.cancel_request_id IS NOT NULL
-              INTO v_attempt, v_is_stopped, v_is_cancelled
-              FROM operation_live AS l
-              JOIN apply          AS a
-                ON a.apply_id = l.apply_id
-              LEFT JOIN _apply_gate AS g
-                ON g.apply_id = l.apply_id
-             WHERE l.operation_id = v_id;
-            SELECT MAX(IF(s.name = 'retry_limit', s.value, NULL)),
-                   UTC_TIMESTAMP(6) + INTERVAL _retry_wait_seconds(
-                       v_attempt, MAX(IF(s.name = 'retry_wait_limit_seconds', s.value, NULL))) SECOND
-              INTO v_retry_limit, v_next_at
-              FROM setting AS s;
-            SET v_to_state = CASE
-                                 WHEN v_state IN ('cancelling', 'revert_window', 'reverting') AND in_retryable THEN v_state
-                                 WHEN v_state IN ('cancelling', 'reverting')                                   THEN 'failed'
-                                 WHEN v_state = 'revert_window'                                                THEN 'completed'
-                                 WHEN NOT in_retryable                                                         THEN 'failed'
-                                 WHEN v_is_cancelled                                                           THEN 'cancelling'
-                                 WHEN v_is_stopped                                                             THEN 'stopped'
-                                 WHEN v_attempt > v_retry_limit                                                THEN 'failed'
-                                 ELSE 'failed_retryable'
-                             END;
-            UPDATE operation_live AS l
-               SET l.attempt         = v_attempt,
-                   l.error           = in_message,
-                   l.next_attempt_at = v_next_at
-             WHERE l.operation_id = v_id;
-            IF v_state IN ('revert_window', 'reverting') AND v_to_state <> v_state THEN
-                CALL _window_close_requests(v_id, in_message, v_driver);
-            END IF;
-            IF v_to_state = v_state THEN
-                CALL _lease_return(v_apply_id, v_id, v_driver, 'failed_for_now', in_message, 'fail', v_to_state);
-            ELSE
-                CALL _operation_advance(v_apply_id, v_id, v_to_state, v_driver, in_message, FALSE, 'fail', v_to_state);
-            END IF;
-            SET v_state = v_to_state;
+            SELECT _operation_failed(v_apply_id, v_id, v_driver, v_state, in_message, in_retryable) INTO v_state;
+            CALL _function_check(v_state IS NOT NULL);
         ELSE
             SET v_state = v_answer;
         END IF;

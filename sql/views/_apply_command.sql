@@ -1,18 +1,20 @@
 -- View: _apply_command
 --
 -- Which commands an unsettled apply takes now: there is something for them to act on, and none is pending that beats them. Refusals read
--- it, which name what is possible instead, and so do stop, start, cancel and skip_revert; _apply_release and _apply_revert, which have to
--- know how many and which, ask for these themselves.
+-- it, which name what is possible instead, and so do stop, start, cancel, release and skip_revert. apply_cutover and apply_revert, which
+-- have to say what exactly is in the way, ask for that themselves. held_back: how many a release would let go on.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
-VIEW _apply_command (apply_id, can_stop, can_start, can_cancel, can_release, can_revert, can_skip_revert) AS
+VIEW _apply_command (apply_id, can_stop, can_start, can_cancel, can_cutover, can_release, can_revert, can_skip_revert, held_back) AS
 SELECT g.apply_id,
        now.stoppable    > 0 AND g.cancel_request_id IS NULL,
        now.startable    > 0 AND g.cancel_request_id IS NULL AND g.stop_request_id IS NULL,
        now.cancellable  > 0,
+       now.deferred     > 0,
        now.held_back    > 0 AND g.cancel_request_id IS NULL AND g.stop_request_id IS NULL,
        now.open_windows > 0 AND k.request_id        IS NULL,
-       now.open_windows > 0 AND g.revert_request_id IS NULL
+       now.open_windows > 0 AND g.revert_request_id IS NULL,
+       now.held_back
   FROM _apply_gate AS g
   JOIN apply       AS a
     ON a.apply_id = g.apply_id
@@ -27,6 +29,8 @@ SELECT g.apply_id,
                        OR l.next_attempt_at > UTC_TIMESTAMP(6)
                        OR (s.state = 'cutting_over' AND a.is_stopped), 1, NULL))                           AS startable,
               COUNT(IF(s.can_cancel, 1, NULL))                                                             AS cancellable,
+              -- Nothing else is in its way.
+              COUNT(IF(o.state = 'waiting_for_cutover' AND o.cause = 'defer', 1, NULL))                    AS deferred,
               COUNT(IF(s.position > g.pause_position AND s.gate_now IS NOT NULL, 1, NULL))                 AS held_back,
               -- One that has run out is closed, though its driver has not settled it yet.
               COUNT(IF(o.is_window_open, 1, NULL))                                                         AS open_windows

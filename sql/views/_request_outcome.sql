@@ -30,7 +30,9 @@ SELECT ended.request_id,
                                       FROM event AS e
                                      WHERE e.apply_id   = r.apply_id
                                        AND e.from_state = 'cancelling'
-                                       AND e.to_state   = 'failed'), 'refused', 'done'))
+                                       AND e.to_state   = 'failed'
+                                       -- A deferral that timed out may have had its clean-up before.
+                                       AND e.occurred_at >= r.requested_at), 'refused', 'done'))
                   WHEN 'cutover'     THEN
                       CASE
                           WHEN r.operation_id IS NULL                               THEN

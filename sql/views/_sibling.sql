@@ -3,13 +3,13 @@
 -- Every operation with the state it has now, settled or not, and whether the apply's own choices exempt it from the gates:
 -- a failure under `continue`, or under `pause` once released; an open revert window where the whole apply is reverted
 -- together. Nothing else is ever exempted. What moves is leased, or a claim may take it. What is lost
--- will never have the change. Keep it mergeable.
+-- will never have the change. A clean-up that has failed again and again is hopeless: its server may be gone. Keep it mergeable.
 CREATE OR REPLACE
     ALGORITHM = MERGE
     SQL SECURITY DEFINER
 VIEW _sibling (
     operation_id, apply_id, position, deployment, state, is_exempt, gate_now, has_copy_ahead, has_swapped, is_pausing, is_moving,
-    can_stop, can_cancel, is_lost
+    can_stop, can_cancel, is_lost, is_hopeless
 ) AS
 SELECT o.operation_id,
        o.apply_id,
@@ -32,7 +32,8 @@ SELECT o.operation_id,
        l.lease_token IS NOT NULL OR l.claim IS NOT NULL,
        l.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable') IS TRUE,
        l.state IN ('pending', 'running', 'waiting_for_cutover', 'failed_retryable', 'stopped', 'cutting_over', 'cancelling') IS TRUE,
-       COALESCE(l.state, o.state) IN ('failed', 'cancelled', 'reverted')
+       COALESCE(l.state, o.state) IN ('failed', 'cancelled', 'reverted'),
+       (l.state = 'cancelling' AND l.attempt > 2 AND l.lease_token IS NULL) IS TRUE
   FROM operation AS o
   JOIN apply     AS a
     ON a.apply_id = o.apply_id

@@ -133,6 +133,12 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
     ON t.name = 'driver_silent_seconds'
  WHERE a.finished_at IS NULL
    AND r.requested_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+   -- A start may have to wait for a slot.
+   AND (r.command <> 'start' OR EXISTS (SELECT 1
+                                          FROM operation_live AS l
+                                         WHERE l.apply_id         = r.apply_id
+                                           AND l.start_request_id = r.request_id
+                                           AND l.claim IS NOT NULL))
 UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', x.operation_id),

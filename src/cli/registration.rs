@@ -95,10 +95,11 @@ pub(super) async fn unfinished(
     Ok((!applies.is_empty()).then(|| Remark {
         deployment: name.to_owned(),
         problem: format!(
-            "it is not done with apply {}, which goes on at the new address, and leaves its tables at the old one if that is another server",
+            "it is not done with apply {}, which goes on at the new address if that is the same server; another one, a promoted \
+             replica too, refuses what was being copied",
             applies.join(", ")
         ),
-        remedy: format!("if this is not the same server or its promoted replica: `lockkeeper deployment add {name} {was}`"),
+        remedy: format!("if it is another: `lockkeeper deployment add {name} {was}` until the apply has ended, or `lockkeeper cancel`"),
     }))
 }
 

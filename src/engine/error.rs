@@ -124,12 +124,15 @@ impl EngineError {
             .is_some_and(server_error::means_no_room)
     }
 
-    /// May a row be to blame? Not where a right is missing, or a whole transaction is too large for the binlog's cache.
+    /// May a row be to blame? Not where a right or the table is missing, or a whole transaction is too large for the binlog's cache.
     pub fn may_be_of_a_row(&self) -> bool {
         let cause = self.cause();
         cause.is_some_and(|cause| {
             !server_error::is_denied(cause)
-                && !matches!(server_error::number(cause), None | Some(1197 | 1705))
+                && !matches!(
+                    server_error::number(cause),
+                    None | Some(1049 | 1146 | 1197 | 1705)
+                )
         })
     }
 

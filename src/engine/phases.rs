@@ -152,15 +152,16 @@ impl Engine {
 
     /// Puts the old tables to their holding names and removes what is left of the change.
     pub async fn finish(&mut self) -> Result<(), EngineError> {
-        self.stop_running().await;
         self.awake().await?;
-        self.phase("cleanup");
         let hold = self.options.hold_old_table_seconds;
         let owner = self.sessions.owner().clone();
         let schema = self.job.schema_name.clone();
         // From here on the fence alone tells a successor that the change was made: the tables
         // that showed it go.
         self.fence.finish(&mut self.control, hold).await?;
+        // Only now, as it may take a while: where this process is killed before that note, nobody knows that the old table may go.
+        self.stop_running().await;
+        self.phase("cleanup");
         artifact::hold_tables(&mut self.control, &schema, &owner, "_old", hold).await?;
         artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await
     }

@@ -217,9 +217,14 @@ async fn drop_shadows(
 
 /// `CREATE TABLE … LIKE` leaves out where a table's files are.
 fn can_be_made_again(original: &TableDefinition) -> Result<(), EngineError> {
-    let options = original.text()?.options;
+    let text = original.text()?.options;
+    let words = tokens(&text, Dialect::OF_THE_SERVER).unwrap_or_default();
     for word in ["DATA DIRECTORY", "SECONDARY_ENGINE"] {
-        if options.contains(word) {
+        let parts: Vec<&str> = word.split(' ').collect();
+        let is_there = words
+            .windows(parts.len())
+            .any(|found| found.iter().zip(&parts).all(|(found, part)| found.is(part)));
+        if is_there {
             return Err(EngineError::permanent(format!(
                 "{} has {word}, which a copy would not have; take it away first",
                 original.quoted()

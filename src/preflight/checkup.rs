@@ -159,7 +159,7 @@ async fn settings(session: &mut Session) -> Vec<Finding> {
     let gtid_mode = variable(session, "gtid_mode").await.unwrap_or_default();
     if gtid_mode != "ON" {
         let what = format!(
-            "gtid_mode is '{gtid_mode}': after a fail-over a copy starts again instead of going on"
+            "gtid_mode is '{gtid_mode}': a copy knows its place in the binlog by file and offset only"
         );
         // One step after the other is all that the server allows.
         let modes = ["OFF_PERMISSIVE", "ON_PERMISSIVE", "ON"];

@@ -154,3 +154,21 @@ async fn a_cancel_makes_what_is_pending_moot() {
     assert_eq!(fleet.request_status(&start).await, "moot");
     assert_eq!(fleet.claim_copy("beta").await.unwrap().state, "cancelling");
 }
+
+/// A deferral that timed out had its clean-up before, and that one failed.
+#[tokio::test]
+async fn a_cancel_is_done_whatever_clean_up_has_failed_before_it() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "defer_cutover": true, "defer_timeout_seconds": 900, "max_copies": 1,
+                         "on_failure": "continue"});
+    let apply = fleet.submit(options).await;
+    let [o1, _] = apply.all();
+    let held = fleet.hold(o1).await;
+    fleet.age(o1, 901).await;
+    fleet.beat(&held).await;
+    assert_eq!(fleet.state(o1).await, "cancelling");
+    fleet.fail_for_good(&held).await;
+    let answer = fleet.cancel(&apply).await;
+    assert_eq!(fleet.states(&apply).await, ["failed", "cancelled"]);
+    assert_eq!(fleet.request_status(&answer).await, "done");
+}

@@ -52,6 +52,30 @@ async fn a_clean_up_that_fails_again_and_again_is_given_up_with_its_deployment()
     assert_eq!(fleet.apply_state(&apply).await, "failed");
 }
 
+/// It would open gates: what a call that is refused must not do.
+#[tokio::test]
+async fn a_removal_that_is_refused_gives_no_clean_up_up() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [first, second] = apply.all();
+    let mut claim = fleet.run(first).await;
+    let other = fleet.run(second).await;
+    fleet.cancel(&apply).await;
+    for _ in 0..2 {
+        fleet.fail_for_now(&claim).await;
+        fleet.age(first, 600).await;
+        claim = fleet.claim_copy("driver").await.expect("the clean-up");
+    }
+    fleet.fail_for_now(&claim).await;
+    fleet
+        .refuses(50501, "deployment_remove", arguments!["d1"])
+        .await;
+    assert_eq!(fleet.states(&apply).await, ["cancelling", "cancelling"]);
+    fleet.report("operation_cancelled", &other).await;
+    fleet.call("deployment_remove", arguments!["d1"]).await;
+    assert_eq!(fleet.states(&apply).await, ["failed", "cancelled"]);
+}
+
 #[tokio::test]
 async fn a_position_is_held_by_one_deployment() {
     let fleet = Fleet::of(2).await;

@@ -98,6 +98,9 @@ async fn a_driver_with_a_scope_is_given_nothing_else() {
         json!({"labels": ["even"]}),
         json!({"deployments": ["d1"], "labels": {"parity": "odd"}}),
         json!({"regions": ["eu"]}),
+        json!({"Deployments": ["d1"]}),
+        json!({"DEPLOYMENTS": ["d1"]}),
+        json!({"Labels": {"parity": "odd"}}),
     ] {
         for claim in ["operation_claim_copy", "operation_claim_cutover"] {
             let outcome = session.claim(claim, "local", bad.clone()).await;

@@ -177,6 +177,30 @@ async fn a_cancel_that_no_driver_carries_out_is_a_problem() {
     assert!(left.len() == 1 && left[0].starts_with(said), "{left:?}");
 }
 
+/// Its start is pending as long as the other copies, and nobody has to do anything.
+#[tokio::test]
+async fn a_start_that_waits_for_a_slot_is_no_problem() {
+    let fleet = Fleet::of(2).await;
+    let options = json!({"cutover_policy": "parallel", "max_copies": 1});
+    let apply = fleet.submit(options).await;
+    let [o1, o2] = apply.all();
+    let first = fleet.run(o1).await;
+    fleet.fail_for_now(&first).await;
+    let second = fleet.run(o2).await;
+    fleet.stop(&apply).await;
+    fleet.report("operation_stopped", &second).await;
+    let start = fleet.start(&apply).await;
+    let claim = fleet.claim_copy("alpha").await.expect("one of them");
+    fleet.beat(&claim).await;
+    assert_eq!(fleet.request_status(&start).await, "pending");
+    // No call makes a request older.
+    let age = "UPDATE control_request SET requested_at = requested_at - INTERVAL 1 HOUR WHERE command = 'start'";
+    fleet.sql().await.run(age).await.unwrap();
+    let problems = "SELECT CONCAT_WS(' | ', h.severity, h.problem) FROM health AS h";
+    let found = fleet.sql().await.texts(problems, &[]).await;
+    assert_eq!(found, [] as [String; 0]);
+}
+
 /// Not copies alone are tried again.
 #[tokio::test]
 async fn a_clean_up_that_fails_again_and_again_is_a_problem_too() {

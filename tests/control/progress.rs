@@ -207,6 +207,37 @@ async fn a_small_table_beside_a_large_one_has_its_own_percentage() {
     }
 }
 
+/// A view that one driver's report could break would be broken for everybody.
+#[tokio::test]
+async fn what_a_driver_reports_of_its_tasks_breaks_no_view() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let claim = fleet.run(apply.operations[0]).await;
+    let task = claim.tasks[0]["task_id"].clone();
+    let own = |rows: Value| json!({"task_id": task, "rows_copied": rows, "rows_total": 4});
+    let huge = arguments![
+        claim.operation,
+        &claim.token,
+        json!({"tasks": [own(json!(184_467_440_737_095_517_u64))]}),
+        Value::Null
+    ];
+    fleet.refuses(50001, "operation_heartbeat", huge).await;
+    for (tasks, percent) in [
+        (json!([own(json!(1_000_000_000_000_000_u64))]), "100"),
+        (json!([own(json!(1)), own(json!(3))]), "75"),
+    ] {
+        fleet
+            .tell(
+                &claim,
+                json!({"rows_copied": 1, "rows_total": 4, "tasks": tasks}),
+                Value::Null,
+            )
+            .await;
+        let seen = "SELECT CONCAT(t.percent + 0) FROM task_status AS t";
+        assert_eq!(fleet.sql().await.texts(seen, &[]).await, [percent]);
+    }
+}
+
 /// A large table is compared for minutes, with its copy at 100 per cent.
 #[tokio::test]
 async fn a_verification_says_how_far_it_is_while_the_copy_stays_whole() {

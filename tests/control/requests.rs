@@ -265,3 +265,39 @@ async fn a_throttle_waits_for_no_claim_and_locks_no_operation() {
     let claim = fleet.claim_copy("alpha").await.expect("still pending");
     assert_eq!(fleet.beat(&claim).await.throttle_level, 7);
 }
+
+/// SPEC.md section 6: naming what is possible instead.
+#[tokio::test]
+async fn a_refusal_names_the_cutover_that_the_apply_waits_for() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({"defer_cutover": true})).await;
+    let [operation] = apply.all();
+    let refusal = fleet.try_start(&apply).await.expect_err("nothing to start");
+    assert!(!refusal.message.contains("apply_cutover"), "{refusal:?}");
+    fleet.hold(operation).await;
+    let refusal = fleet.try_start(&apply).await.expect_err("nothing to start");
+    assert!(refusal.message.contains("apply_cutover"), "{refusal:?}");
+    fleet.cutover(&apply).await;
+    let refusal = fleet.try_start(&apply).await.expect_err("nothing to start");
+    assert!(!refusal.message.contains("apply_cutover"), "{refusal:?}");
+}
+
+/// SQL-API.md: an unknown name is refused, whatever is pending.
+#[tokio::test]
+async fn a_revert_of_an_unknown_deployment_is_refused() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({"revert_window_seconds": 600})).await;
+    let [operation] = apply.all();
+    let claim = fleet.cut_over(operation).await;
+    fleet.swapped(&claim).await;
+    let unknown = || json!({"deployments": ["no-such"]});
+    for _ in 0..2 {
+        let refusal = fleet.try_revert(&apply, unknown()).await;
+        let refusal = refusal.expect_err("there is no such deployment");
+        assert!(
+            refusal.number == 50501 && refusal.message.contains("no-such"),
+            "{refusal:?}"
+        );
+        fleet.revert(&apply).await;
+    }
+}

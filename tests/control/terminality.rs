@@ -175,6 +175,16 @@ async fn nobody_replaces_an_operation() {
                     arguments![table],
                 )
                 .await;
+            // One that begins anew, as a submit stores it.
+            if table == "operation_live" {
+                let given = "operation_id, apply_id, position, deployment, state, is_capped, lease_ttl_seconds, move_actor, host, port, \
+                             schema_name, tasks, options";
+                let anew = format!(
+                    "REPLACE INTO operation_live ({given}) SELECT {} FROM operation_live WHERE operation_id = {o1}",
+                    given.replace("state", "'pending'")
+                );
+                drop(sql.run(&anew).await);
+            }
             for to in STATES.iter().copied().chain(["NULL"]) {
                 // By its id, and by its place in the order under a new id.
                 for id in ["operation_id", "operation_id + 1000"] {

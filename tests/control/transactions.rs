@@ -241,6 +241,8 @@ async fn a_rollout_goes_its_way_whatever_the_session_has_set() {
         "SET SESSION innodb_lock_wait_timeout = 1",
         "SET SESSION max_join_size = 1000, SESSION sql_big_selects = 0",
         "SET SESSION default_collation_for_utf8mb4 = utf8mb4_general_ci",
+        // No condition is kept for a handler to run on.
+        "SET SESSION max_error_count = 0",
     ] {
         let fleet = Fleet::of(3).await;
         let mut session = fleet.session().await;
@@ -270,6 +272,9 @@ async fn a_whole_rollout(session: &mut Session, setting: &str) {
     let options = json!({"name": "sprïng", "cutover_policy": "barrier", "max_copies": 2, "revert_window_seconds": 600, "revert_scope": "apply", "on_failure": "pause"});
     let submit = arguments!["shop", "ALTER TABLE `örders` ADD c INT", options];
     let apply = ok!(session.call_row("apply_submit", submit)).id("apply_id");
+    let nobody = arguments![apply + 1, "no such apply"];
+    let outcome = session.command("apply_cancel", nobody).await;
+    assert_eq!(outcome.expect_err(setting).number, 50002, "{setting}");
     let eu = json!({"labels": {"parity": "odd"}});
     let register = arguments!["älpha", "1.0", 1u64, eu.clone()];
     ok!(session.call("driver_register", register));
@@ -306,7 +311,10 @@ async fn a_whole_rollout(session: &mut Session, setting: &str) {
     }
     ok!(session.command("apply_skip_revert", arguments![apply, "good"]));
     for claim in &swapped[..2] {
-        ok!(session.report("operation_complete", claim));
+        // The second time it is settled.
+        for _ in 0..2 {
+            ok!(session.report("operation_complete", claim));
+        }
     }
     for view in crate::catalogue::VIEWS {
         let query = format!("SELECT v.* FROM {view} AS v");

@@ -214,7 +214,9 @@ impl Locked<'_> {
             if now.is_none_or(|now| now < *wanted) {
                 let table = quote_table(self.fence.schema(), table);
                 pinned
-                    .run(&format!("ALTER TABLE {table} AUTO_INCREMENT = {wanted}"))
+                    .run(&format!(
+                        "ALTER TABLE {table} AUTO_INCREMENT = {wanted}, ALGORITHM=INPLACE"
+                    ))
                     .await
                     .map_err(EngineError::while_doing("keeping the table's counter"))?;
             }

@@ -137,7 +137,10 @@ async fn change(
         .collect();
     let table = quote_table(schema, table);
     session
-        .run(&format!("ALTER TABLE {table} {}", clauses.join(", ")))
+        .run(&format!(
+            "ALTER TABLE {table} {}, ALGORITHM=INPLACE",
+            clauses.join(", ")
+        ))
         .await
         .map(|_| ())
         .map_err(EngineError::while_doing(format!(

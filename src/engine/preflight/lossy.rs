@@ -129,12 +129,18 @@ async fn one(
             } else {
                 "correct them first"
             };
-            let doing = EngineError::while_doing("looking for rows that don't fit");
-            let rows = examples(session, original, key, &loss.condition, limit).await;
+            let such_as = match examples(session, original, key, &loss.condition, limit).await {
+                Ok(rows) => format!(", such as {}", rows.join(" and ")),
+                // They are there, whichever they are.
+                Err(error) if server_error::number(&error) == Some(3024) => String::new(),
+                Err(error) => {
+                    let doing = EngineError::while_doing("looking for rows that don't fit");
+                    return Err(doing(error));
+                }
+            };
             Err(EngineError::permanent(format!(
-                "{change}: {count} rows {}, such as {}; {remedy}",
-                loss.what,
-                rows.map_err(doing)?.join(" and ")
+                "{change}: {count} rows {}{such_as}; {remedy}",
+                loss.what
             )))
         }
         // 3024: the table is too big to look at every row now.

@@ -84,7 +84,9 @@ const SETTINGS: &str = "SET NAMES utf8mb4, \
      information_schema_stats_expiry = 0";
 
 /// Settings that some servers don't know, or that an account may not set.
-const OPTIONAL_SETTINGS: [&str; 6] = [
+const OPTIONAL_SETTINGS: [&str; 7] = [
+    // It would copy the whole shadow for a default, under the swap's lock.
+    "old_alter_table = OFF",
     // A generated invisible primary key is a column to copy like any other.
     "show_gipk_in_create_table_and_information_schema = ON",
     "binlog_format = 'ROW'",

@@ -234,7 +234,7 @@ impl Fence {
         if server_uuid != self.server_uuid {
             return Err(EngineError::retryable(format!(
                 "the session is on server {server_uuid}, the operation began this run on {}; it \
-                 starts again from its checkpoint",
+                 is tried again, and refused if the server is another for good",
                 self.server_uuid
             )));
         }

@@ -29,7 +29,7 @@ use crate::engine::session::{Session, Sessions};
 use crate::engine::state::checkpoint::{Store, run};
 use crate::engine::table::TablePlan;
 use crate::engine::throttle::concurrency::Concurrency;
-pub(crate) use flush::meeting_of_rows;
+pub(crate) use flush::DUPLICATE;
 use flush::{Transaction, prepare};
 
 /// A batch is written when it is this large, whatever the pace.

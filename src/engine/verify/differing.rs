@@ -13,9 +13,13 @@ use crate::engine::state::checkpoint::run;
 use crate::engine::stream::apply;
 use crate::engine::syntax::quote;
 use crate::engine::table::TableDefinition;
+use crate::server_error;
 
 /// Rounds of reading again before rows are locked.
 pub(super) const ROUNDS: u32 = 8;
+
+/// How often a row may meet another's value of a unique key before that is taken for a duplicate.
+const MEETINGS: u32 = 5;
 
 /// How long a row may be locked while the applier catches up with it.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -160,8 +164,28 @@ impl TableVerify {
                 s = shadow.quoted(),
                 mark = self.context.store.mark()?,
             );
-            let repaired = run(session.connection(), sql, doing).await;
-            repaired.map_err(apply::meeting_of_rows)?;
+            let mut meetings = 0;
+            while let Err(error) = run(session.connection(), sql.clone(), doing).await {
+                if error.server_number() != Some(apply::DUPLICATE) {
+                    return Err(error.into());
+                }
+                meetings += 1;
+                if meetings == MEETINGS {
+                    return Err(EngineError::permanent(format!(
+                        "of row {} of {} and another, both have one value where the changed table has a unique key ({}); make them \
+                         differ, and submit the change again",
+                        row.shown(),
+                        original.quoted(),
+                        error.cause().map(server_error::words).unwrap_or_default()
+                    ))
+                    .into());
+                }
+                // A value that moves from row to row: the one that has it in the copy is behind.
+                run(session.connection(), "ROLLBACK".into(), doing).await?;
+                self.place
+                    .wait_until_applied(&mut session, &self.context)
+                    .await?;
+            }
         }
         session.close().await;
         Ok(())

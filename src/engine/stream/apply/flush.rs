@@ -15,7 +15,7 @@ use crate::engine::stream::running::Flow;
 use crate::engine::{EngineError, fail_point};
 
 /// The server's number for a duplicate value of a unique key.
-const DUPLICATE: u16 = 1062;
+pub(crate) const DUPLICATE: u16 = 1062;
 
 /// How often in a row a batch may meet a chunk's row.
 const MEETINGS: u32 = 5;
@@ -159,7 +159,7 @@ async fn longest_statement(session: &mut Session) -> Result<usize, EngineError> 
 
 /// A duplicate while chunks run: one may have brought the row after the batch had looked for it
 /// and before it put its own there. A batch that is written again finds it.
-pub(crate) fn meeting_of_rows(error: EngineError) -> EngineError {
+fn meeting_of_rows(error: EngineError) -> EngineError {
     match error.server_number() {
         Some(DUPLICATE) => EngineError::Retryable {
             message: "a chunk and a change brought one row at once".into(),

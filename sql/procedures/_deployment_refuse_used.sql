@@ -1,0 +1,38 @@
+-- Procedure: _deployment_refuse_used
+--
+-- Refuses to remove a deployment that there is none of, or that an unsettled apply uses. Takes the intake's lock: no apply comes
+-- between the look and the caller's end.
+--
+-- in_but_hopeless  TRUE: an apply of which only hopeless clean-ups on this deployment are left does not count
+CREATE PROCEDURE _deployment_refuse_used (IN in_name LONGTEXT CHARACTER SET utf8mb4, IN in_but_hopeless BOOLEAN)
+    COMMENT 'Refuses to remove a deployment that is used.'
+    SQL SECURITY DEFINER
+    MODIFIES SQL DATA
+BEGIN
+    DECLARE v_name     VARCHAR(64);
+    DECLARE v_apply_id BIGINT UNSIGNED;
+
+    CALL _intake_lock();
+    SELECT MAX(d.deployment) INTO v_name FROM deployment AS d WHERE d.deployment = in_name;
+    IF v_name IS NULL THEN
+        CALL _refuse(50002, CONCAT('deployment "', COALESCE(LEFT(in_name, 40), 'NULL'), '" does not exist; see deployment_status'));
+    END IF;
+
+    SELECT MIN(a.apply_id)
+      INTO v_apply_id
+      FROM apply     AS a
+      JOIN operation AS o
+        ON o.apply_id   = a.apply_id
+       AND o.deployment = v_name
+     WHERE a.finished_at IS NULL
+       AND NOT (in_but_hopeless AND NOT EXISTS (SELECT 1
+                                                  FROM operation_live AS l
+                                                  JOIN _sibling       AS s
+                                                    ON s.operation_id = l.operation_id
+                                                 WHERE l.apply_id = a.apply_id
+                                                   AND NOT (s.deployment = v_name AND s.is_hopeless)));
+    IF v_apply_id IS NOT NULL THEN
+        CALL _refuse(50501, CONCAT('deployment "', LEFT(in_name, 40), '" is used by apply ', v_apply_id,
+                                   '; remove it when that has settled'));
+    END IF;
+END
