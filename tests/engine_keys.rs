@@ -5,8 +5,8 @@ mod support;
 
 use std::sync::Arc;
 
-use deployment::{Deployment, HalfCopied, copied, half_copied, open, swapped_alike};
-use lockkeeper::engine::{ErrorKind, Job};
+use deployment::{Deployment, HalfCopied, TestLease, copied, half_copied, open, swapped_alike};
+use lockkeeper::engine::{Engine, ErrorKind, Job, Orders};
 use sqlx::{AssertSqlSafe, Executor as _};
 use support::{PATIENCE, eventually};
 
@@ -285,15 +285,28 @@ async fn a_duplicate_of_a_new_primary_key_that_comes_during_the_copy_stops_the_c
     }
     let statement =
         "ALTER TABLE orders DROP PRIMARY KEY, ADD PRIMARY KEY (code), ADD UNIQUE KEY (id)";
-    let job = Job {
-        options: serde_json::json!({ "chunk_seconds": 0.01 }),
-        ..db.job(&[statement])
+    // What the verification finds is what the test has brought about.
+    let lease = TestLease::of_a_spoilt_copy();
+    let paused = Orders {
+        throttle_level: 10,
+        ..Orders::default()
     };
-    let copying = half_copied(&mut db, job, 7_000).await;
+    lease.order(paused);
+    let engine = Engine::open(db.target(), db.job(&[statement]), Arc::clone(&lease) as _).await;
+    let mut engine = engine.expect("the engine");
+    let copying = tokio::spawn(async move {
+        let outcome = engine.copy().await;
+        engine.close().await;
+        outcome
+    });
+    eventually("the copy is about to begin", PATIENCE, async || {
+        lease.progress().phase == "copy"
+    })
+    .await;
     db.run("INSERT INTO orders VALUES (20000, 5)").await;
-    let (engine, outcome) = copying.ended().await;
+    lease.order(Orders::default());
+    let outcome = copying.await.expect("no panic");
     let error = outcome.expect_err("a refusal");
-    engine.close().await;
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(error.message().contains("Duplicate entry '5'"), "{error}");
 }

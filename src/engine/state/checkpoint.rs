@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row};
 
@@ -136,20 +137,31 @@ impl Store {
     ///
     /// Permanent if another version wrote it.
     pub async fn read(&self, session: &mut Session) -> Result<Option<Found>, EngineError> {
-        let rows = session
-            .rows(&format!("SELECT name, value FROM {}", self.table))
-            .await;
-        let rows = match rows {
-            Err(error) if server_error::number(&error) == Some(1146) => return Ok(None),
-            other => other.map_err(EngineError::while_doing("reading the checkpoint"))?,
-        };
         let mut entries: BTreeMap<String, String> = BTreeMap::new();
-        for row in rows {
-            let entry = (row.try_get_unchecked(0), row.try_get_unchecked(1));
-            let (Ok(name), Ok(value)) = entry else {
-                return Err(EngineError::permanent("the checkpoint is unreadable"));
-            };
-            entries.insert(name, value);
+        let mut copied = Vec::new();
+        {
+            // Row by row: a large table leaves a record for each of a million chunks.
+            let sql = format!("SELECT name, value FROM {} ORDER BY name", self.table);
+            let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(session.connection());
+            loop {
+                let row = match rows.try_next().await {
+                    Ok(Some(row)) => row,
+                    Ok(None) => break,
+                    Err(error) if server_error::number(&error) == Some(1146) => return Ok(None),
+                    Err(error) => {
+                        return Err(EngineError::while_doing("reading the checkpoint")(error));
+                    }
+                };
+                let entry = (row.try_get_unchecked(0), row.try_get_unchecked(1));
+                let (Ok(name), Ok(value)) = entry else {
+                    return Err(EngineError::permanent("the checkpoint is unreadable"));
+                };
+                let (name, value): (String, String) = (name, value);
+                match name.starts_with(COPIED) {
+                    true => join(&mut copied, parse(&value)?),
+                    false => drop(entries.insert(name, value)),
+                }
+            }
         }
         let Some(head) = entries.get("head") else {
             return Ok(None);
@@ -168,11 +180,6 @@ impl Store {
         let Some(position) = entries.get("position") else {
             return Ok(None);
         };
-        let copied = entries
-            .iter()
-            .filter(|(name, _)| name.starts_with("copied."))
-            .map(|(_, value)| parse(value))
-            .collect::<Result<Vec<_>, _>>()?;
         Ok(Some(Found {
             head: parse(head)?,
             position: parse(position)?,
@@ -231,8 +238,24 @@ impl Store {
     }
 }
 
+/// How the names of chunks' records begin.
+const COPIED: &str = "copied.";
+
+/// Sorts as the ranges do.
 fn copied_name(range: &CopiedRange) -> String {
-    format!("copied.{}.{}", range.table, range.sequence)
+    format!("{COPIED}{:06}.{:015}", range.table, range.sequence)
+}
+
+/// Adds a range; to the last one where it begins at that one's end.
+fn join(copied: &mut Vec<CopiedRange>, range: CopiedRange) {
+    match copied.last_mut() {
+        Some(last) if last.table == range.table && last.to.is_some() && last.to == range.from => {
+            last.to = range.to;
+            last.sequence = range.sequence;
+            last.rows += range.rows;
+        }
+        _ => copied.push(range),
+    }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &str) -> Result<T, EngineError> {
@@ -271,5 +294,47 @@ pub fn artifact_error(error: sqlx::Error, doing: &'static str) -> EngineError {
             source: Some(Box::new(error)),
         },
         _ => EngineError::while_doing(doing)(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CopiedRange, KeyText, copied_name, join};
+
+    fn range(table: usize, sequence: u64, from: Option<&str>, to: Option<&str>) -> CopiedRange {
+        let key = |at: Option<&str>| at.map(|at| vec![KeyText::Plain(at.to_owned())]);
+        CopiedRange {
+            table,
+            sequence,
+            from: key(from),
+            to: key(to),
+            rows: 10,
+        }
+    }
+
+    #[test]
+    fn ranges_that_follow_each_other_are_read_as_one() {
+        let mut ranges = vec![
+            range(0, 0, None, Some("5")),
+            range(0, 2, Some("7"), Some("9")),
+            range(0, 9, Some("9"), Some("12")),
+            range(0, 10, Some("12"), None),
+            range(1, 0, None, Some("3")),
+        ];
+        ranges.sort_by_key(copied_name);
+        let mut joined = Vec::new();
+        for range in ranges {
+            join(&mut joined, range);
+        }
+        let mut rest = range(0, 10, Some("7"), None);
+        rest.rows = 30;
+        assert_eq!(
+            joined,
+            [
+                range(0, 0, None, Some("5")),
+                rest,
+                range(1, 0, None, Some("3"))
+            ]
+        );
     }
 }
