@@ -4,7 +4,6 @@ mod deployment;
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use deployment::{Deployment, TestLease};
 use lockkeeper::config::{ConnectionSettings, Tls, TlsMode};
@@ -105,11 +104,9 @@ fn status(
         tls,
         ..database.settings().clone()
     };
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockkeeper"));
+    let mut command = support::program();
     command
         .arg("status")
-        .env_remove("LOCKKEEPER_CONFIG")
-        .env("XDG_CONFIG_HOME", "/nonexistent")
         .env("LOCKKEEPER_URL", settings.url().expose());
     if let Some(file) = machine {
         command.env("SSL_CERT_FILE", file);

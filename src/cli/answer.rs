@@ -4,6 +4,8 @@ use serde_json::{Map, Value};
 use sqlx::mysql::MySqlRow;
 use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
 
+use super::CliError;
+
 /// Column names, and rows of values.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -34,6 +36,21 @@ impl Table {
     /// A value as people read it; nothing where there is none.
     pub fn text(&self, row: usize, column: &str) -> String {
         self.get(row, column).map(text).unwrap_or_default()
+    }
+
+    /// A whole number that the server always has: an id, a port, a count.
+    pub fn whole<T: TryFrom<u64>>(&self, row: usize, column: &str) -> Result<T, CliError> {
+        let number = self.get(row, column).and_then(Value::as_u64);
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+            CliError::failed(format!(
+                "the control database shows no {column} where there has to be one; run `lockkeeper doctor`"
+            ))
+        })
+    }
+
+    /// Whether it is 1.
+    pub fn is(&self, row: usize, column: &str) -> bool {
+        self.get(row, column).and_then(Value::as_u64) == Some(1)
     }
 
     /// What people read in place of a value.

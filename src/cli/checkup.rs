@@ -166,7 +166,7 @@ impl Known {
             words: format!("operation {id} of apply {apply}, which is {state}"),
             is_reverted: state == "reverted",
             remedy: match state.as_str() {
-                _ if self.operations.text(row, "is_settled") == "1" => String::new(),
+                _ if self.operations.is(row, "is_settled") => String::new(),
                 "revert_window" => format!(
                     "it is kept current until the revert window ends; `lockkeeper skip-revert {apply}` ends it now"
                 ),

@@ -21,13 +21,14 @@ pub(super) async fn places(session: &mut Session, only: &[String]) -> Result<Vec
                 .to_owned(),
         )
         .await?;
-    let mut places: Vec<Place> = (0..table.rows.len())
-        .map(|row| Place {
+    let mut places = Vec::new();
+    for row in 0..table.rows.len() {
+        places.push(Place {
             deployment: table.text(row, "deployment"),
             host: table.text(row, "host"),
-            port: table.text(row, "port").parse().unwrap_or_default(),
-        })
-        .collect();
+            port: table.whole(row, "port")?,
+        });
+    }
     if places.is_empty() {
         return Err(CliError::failed(
             "no deployment is registered; `lockkeeper deployment add NAME HOST:PORT` registers one",

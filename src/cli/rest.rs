@@ -94,7 +94,7 @@ pub(super) async fn failed_lately(session: &mut Session) -> Result<Vec<Rest>, Cl
         .await?;
     let mut found = Vec::new();
     for row in 0..table.rows.len() {
-        if table.text(row, "is_over") != "1" {
+        if !table.is(row, "is_over") {
             found.push(rest(session, &table, row).await?);
             continue;
         }
@@ -159,23 +159,22 @@ async fn latest_of_same_change(
         ))
         .await?;
     for row in 0..applies.rows.len() {
-        let apply = applies.text(row, "apply_id").parse().unwrap_or_default();
+        let apply = applies.whole(row, "apply_id")?;
         let same = statements(session, apply).await? == change.statements;
         if !same {
             continue;
         }
-        if applies.text(row, "is_over") != "1" {
+        if !applies.is(row, "is_over") {
             return Ok(None);
         }
-        let seconds = applies.text(row, "seconds").parse().unwrap_or_default();
+        let seconds = applies.whole(row, "seconds")?;
         return Ok(Some((rest(session, &applies, row).await?, seconds)));
     }
     Ok(None)
 }
 
 async fn rest(session: &mut Session, applies: &Table, row: usize) -> Result<Rest, CliError> {
-    let number = |column| applies.text(row, column).parse().unwrap_or_default();
-    let apply_id = number("apply_id");
+    let apply_id = applies.whole(row, "apply_id")?;
     let left = session
         .read(format!(
             "SELECT o.deployment
@@ -187,10 +186,10 @@ async fn rest(session: &mut Session, applies: &Table, row: usize) -> Result<Rest
         .await?;
     Ok(Rest {
         apply_id,
-        operations: number("operations"),
-        completed: number("completed"),
+        operations: applies.whole(row, "operations")?,
+        completed: applies.whole(row, "completed")?,
         error: applies.text(row, "error"),
-        is_over: applies.text(row, "is_over") == "1",
+        is_over: applies.is(row, "is_over"),
         deployments: (0..left.rows.len())
             .map(|at| left.text(at, "deployment"))
             .collect(),

@@ -159,21 +159,21 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             ],
         )
         .await?;
-    let apply = answer.first_text("apply_id");
+    let apply: u64 = answer.whole(0, "apply_id")?;
     let state = session
         .read(format!(
             "SELECT a.state, a.finished_at IS NOT NULL AS is_over FROM apply_status AS a WHERE a.apply_id = {apply}"
         ))
         .await?;
-    let was_there = apply.parse().is_ok_and(|apply: u64| apply <= latest);
+    let was_there = apply <= latest;
     let state_now = state.first_text("state");
-    if was_there && state.first_text("is_over") == "1" && state_now != "completed" {
+    if was_there && state.is(0, "is_over") && state_now != "completed" {
         return Err(CliError::failed(format!(
             "'{}' is apply {apply} already, the same change, and it is {state_now}; nothing was submitted; choose another name",
             answer.first_text("apply_name")
         )));
     }
-    if let (Some(level), false, Ok(apply)) = (args.throttle, was_there, apply.parse()) {
+    if let (Some(level), false) = (args.throttle, was_there) {
         let reason = Parameter::Text(Some("lockkeeper submit"));
         let level = Parameter::Number(level.into());
         let parameters = [Parameter::Number(apply), level, reason];

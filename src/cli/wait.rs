@@ -144,7 +144,7 @@ impl Waiting<'_> {
         Ok(Stand {
             state: table.first_text("state"),
             error: table.first_text("error"),
-            is_over: table.first_text("is_over") == "1",
+            is_over: table.is(0, "is_over"),
             moving: table.first_text("moving"),
         })
     }

@@ -16,7 +16,7 @@ use super::{ConfigError, Secret, TlsMode, private_file};
 pub struct Setting {
     /// In the file; a dot is a table.
     pub key: &'static str,
-    pub variable: Option<&'static str>,
+    pub variable: &'static str,
     pub flag: Option<&'static str>,
     pub meaning: &'static str,
 }
@@ -24,17 +24,13 @@ pub struct Setting {
 const fn option(
     key: &'static str,
     variable: &'static str,
-    flag: &'static str,
+    flag: Option<&'static str>,
     meaning: &'static str,
 ) -> Setting {
     Setting {
         key,
-        variable: if variable.is_empty() {
-            None
-        } else {
-            Some(variable)
-        },
-        flag: if flag.is_empty() { None } else { Some(flag) },
+        variable,
+        flag,
         meaning,
     }
 }
@@ -44,85 +40,85 @@ pub const OPTIONS: &[Setting] = &[
     option(
         "url",
         "LOCKKEEPER_URL",
-        "--url",
+        Some("--url"),
         "the control database, `mysql://user:password@host:port/schema?ssl-mode=MODE&ssl-ca=FILE`",
     ),
     option(
         "log",
         "LOCKKEEPER_LOG",
-        "",
+        None,
         "what is logged, to standard error: `warn` (default), `info`, `lockkeeper=debug`",
     ),
     option(
         "log_format",
         "LOCKKEEPER_LOG_FORMAT",
-        "--log-format",
+        Some("--log-format"),
         "`text` (default) or `json`, one object a line",
     ),
     option(
         "driver",
         "LOCKKEEPER_DRIVER",
-        "--name",
+        Some("--name"),
         "the driver's name, unique among those that run; default: host, process, random",
     ),
     option(
         "concurrency",
         "LOCKKEEPER_CONCURRENCY",
-        "--concurrency",
+        Some("--concurrency"),
         "how many operations a driver executes at once; default 4",
     ),
     option(
         "end_seconds",
         "LOCKKEEPER_END_SECONDS",
-        "--end-seconds",
+        Some("--end-seconds"),
         "how long a driver that is told to end may take to give its leases back; default 45",
     ),
     option(
         "metrics_listen",
         "LOCKKEEPER_METRICS_LISTEN",
-        "--metrics-listen",
+        Some("--metrics-listen"),
         "address and port of the driver's Prometheus endpoint; default: none",
     ),
     option(
         "otlp_endpoint",
         "LOCKKEEPER_OTLP_ENDPOINT",
-        "--otlp-endpoint",
+        Some("--otlp-endpoint"),
         "where a driver sends a trace of each operation: a collector's gRPC address, `http://host:4317`; default: nowhere",
     ),
     option(
         "deployment.user",
         "LOCKKEEPER_DEPLOYMENT_USER",
-        "--deployment-user",
+        Some("--deployment-user"),
         "the account on the deployments; default: the control database's",
     ),
     option(
         "deployment.password",
         "LOCKKEEPER_DEPLOYMENT_PASSWORD",
-        "",
+        None,
         "its password; default: the control database's",
     ),
     option(
         "deployment.password_file",
         "LOCKKEEPER_DEPLOYMENT_PASSWORD_FILE",
-        "",
+        None,
         "a file with the password: mode 0600 and ours, or a credential of systemd",
     ),
     option(
         "deployment.credentials_command",
         "LOCKKEEPER_DEPLOYMENT_CREDENTIALS_COMMAND",
-        "",
+        None,
         "an array: a program and its arguments; it prints `{\"user\": …, \"password\": …}`",
     ),
     option(
         "deployment.ssl_mode",
         "LOCKKEEPER_DEPLOYMENT_SSL_MODE",
-        "--deployment-ssl-mode",
+        Some("--deployment-ssl-mode"),
         "`DISABLED`, `PREFERRED` (default), `REQUIRED`, `VERIFY_CA`, `VERIFY_IDENTITY`",
     ),
     option(
         "deployment.ssl_ca",
         "LOCKKEEPER_DEPLOYMENT_SSL_CA",
-        "--deployment-ssl-ca",
+        Some("--deployment-ssl-ca"),
         "the authority's certificate (PEM) for the `VERIFY_` modes",
     ),
 ];
@@ -416,7 +412,7 @@ fn read_number(
 fn mistyped(names: impl Iterator<Item = String>) -> Option<String> {
     const MOST_LETTERS: usize = 2;
     let known = || {
-        let variables = OPTIONS.iter().filter_map(|option| option.variable);
+        let variables = OPTIONS.iter().map(|option| option.variable);
         variables.chain(["LOCKKEEPER_CONFIG"])
     };
     let mut ours = names.filter(|name| name.starts_with("LOCKKEEPER_"));
@@ -436,9 +432,7 @@ fn mistyped(names: impl Iterator<Item = String>) -> Option<String> {
 fn environment(get: impl Fn(&str) -> Option<String>) -> Result<Layer, ConfigError> {
     let mut layer = Layer::named("the environment");
     for option in OPTIONS {
-        let Some(variable) = option.variable else {
-            continue;
-        };
+        let variable = option.variable;
         // Empty is unset, as a compose file passes it on; but a password may be empty.
         let Some(text) =
             get(variable).filter(|text| !text.is_empty() || option.key == "deployment.password")

@@ -194,7 +194,7 @@ fn the_documentation_has_every_option() {
         expected.push_str(&format!(
             "| `{}` | {} | {} | {} |\n",
             option.key,
-            code(option.variable),
+            code(Some(option.variable)),
             code(option.flag),
             option.meaning
         ));

@@ -185,15 +185,7 @@ impl Engine {
         let layouts: Vec<_> = plans
             .iter()
             .map(|plan| {
-                let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
-                let mut layout =
-                    RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
-                if let Some(shadow) = &plan.shadow {
-                    layout = layout.with_copy(&shadow.name);
-                }
-                if !plan.foreign_keys.is_empty() {
-                    layout = layout.of_child();
-                }
+                let layout = RowLayout::of_plan(plan)?;
                 let keeps = !Extras::back(plan).kept.is_empty();
                 Some(Arc::new(if keeps {
                     layout.with_fixed_keys()

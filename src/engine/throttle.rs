@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use sqlx::{Executor as _, Row as _};
 use tokio::time::Instant;
 
 use super::context::Context;
@@ -72,12 +72,15 @@ impl Watcher {
                         format!("replica {name} lags {lag} s behind, the limit is {limit} s")
                     }
                     Ok(Ok(None)) => format!("replica {name} does not replicate"),
-                    Ok(Err(error)) => format!("replica {name} cannot be asked: {error}"),
-                    Err(_) => format!("replica {name} does not answer"),
+                    Ok(Err(error)) => {
+                        *session = None;
+                        format!("replica {name} cannot be asked: {error}")
+                    }
+                    Err(_) => {
+                        *session = None;
+                        format!("replica {name} does not answer")
+                    }
                 };
-                if reason.contains(" cannot ") || reason.contains("does not answer") {
-                    *session = None;
-                }
                 return Some(reason);
             }
         }
@@ -161,6 +164,7 @@ async fn number(session: &mut Session, sql: &str) -> Result<u64, EngineError> {
     }
 }
 
+/// Of the channel that is farthest behind; `None` where there is none, or one that stands still.
 async fn lag(
     target: &Target,
     session: &mut Option<MySqlConnection>,
@@ -170,15 +174,21 @@ async fn lag(
         None => session.insert(session::connect(target).await?),
     };
     let doing = || EngineError::while_doing("SHOW REPLICA STATUS");
-    let row = session
-        .fetch_optional(AssertSqlSafe("SHOW REPLICA STATUS".to_owned()))
+    let channels = session
+        .fetch_all("SHOW REPLICA STATUS")
         .await
         .map_err(doing())?;
-    let Some(row) = row else { return Ok(None) };
-    let behind: Option<u64> = row
-        .try_get_unchecked("Seconds_Behind_Source")
-        .map_err(doing())?;
-    Ok(behind.map(|seconds| seconds as f64))
+    let mut farthest = None;
+    for channel in &channels {
+        let behind: Option<u64> = channel
+            .try_get_unchecked("Seconds_Behind_Source")
+            .map_err(doing())?;
+        let Some(behind) = behind else {
+            return Ok(None);
+        };
+        farthest = farthest.max(Some(behind));
+    }
+    Ok(farthest.map(|seconds| seconds as f64))
 }
 
 fn first_as_text(row: &MySqlRow) -> Option<String> {

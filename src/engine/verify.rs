@@ -29,7 +29,7 @@ use super::error::ErrorKind;
 use super::session::Session;
 use super::state::checkpoint::{artifact_error, run};
 use super::stream::position::Place;
-use super::syntax::quote;
+use super::syntax::quote_table;
 use super::table::Copied;
 use super::table::cut::Cutter;
 use super::table::key_range::{Bound, KeyColumns, KeyText};
@@ -138,12 +138,9 @@ impl TableVerify {
         let (converted, digest) = match Digest::new(plan) {
             Some(digest) => (None, digest),
             None => {
-                let name = format!(
-                    "{}.{}",
-                    quote(&original.schema),
-                    quote(&converted_name(context, table))
-                );
-                convert(plan, original, shadow, &name, &original_key)?
+                let name = quote_table(&original.schema, &converted_name(context, table));
+                let (converted, digest) = convert(plan, original, shadow, &name, &original_key)?;
+                (Some((converted, name)), digest)
             }
         };
         let from = match &converted {

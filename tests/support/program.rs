@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use lockkeeper::config;
+
 /// The program, as somebody without any settings has it.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lockkeeper"));
@@ -11,7 +13,8 @@ pub fn program() -> Command {
 
 /// Nothing that whoever runs the tests has set reaches the command.
 pub fn without_settings(command: &mut Command) -> &mut Command {
-    for variable in ["LOCKKEEPER_URL", "LOCKKEEPER_LOG", "LOCKKEEPER_CONFIG"] {
+    let variables = config::OPTIONS.iter().map(|option| option.variable);
+    for variable in variables.chain(["LOCKKEEPER_CONFIG"]) {
         command.env_remove(variable);
     }
     command.env("XDG_CONFIG_HOME", "/nonexistent")

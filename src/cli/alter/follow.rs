@@ -171,7 +171,7 @@ pub(super) async fn looks_on(session: &mut Session, apply: u64) -> Result<bool, 
             "SELECT COALESCE(IS_USED_LOCK('{lock}') <> CONNECTION_ID(), 0) AS of_another"
         ))
         .await?;
-    Ok(answer.first_text("of_another") == "1")
+    Ok(answer.is(0, "of_another"))
 }
 
 /// Whether no other `alter` works on this apply: a lock of this session, which goes with it.
@@ -180,7 +180,7 @@ async fn is_alone(session: &mut Session, apply: u64) -> Result<bool, CliError> {
     let answer = session
         .read(format!("SELECT GET_LOCK('{lock}', {LOCK_SECONDS}) AS got"))
         .await?;
-    Ok(answer.first_text("got") == "1")
+    Ok(answer.is(0, "got"))
 }
 
 /// Takes away what a dead `alter` of this apply holds; otherwise it would have to run out. The deployment's fence keeps
@@ -195,7 +195,7 @@ async fn free(session: &mut Session, apply: u64, prefix: &str) -> Result<(), Cli
         ))
         .await?;
     for row in 0..held.rows.len() {
-        let operation = held.text(row, "operation_id").parse().unwrap_or_default();
+        let operation = held.whole(row, "operation_id")?;
         let reason = "its `lockkeeper alter` has ended";
         let parameters = [Parameter::Number(operation), Parameter::Text(Some(reason))];
         if let Err(error) = session.call("operation_release_lease", &parameters).await {

@@ -110,17 +110,18 @@ impl Server {
                     .to_owned(),
             )
             .await?;
-        let all: Vec<Known> = (0..table.rows.len())
-            .map(|row| Known {
+        let mut all = Vec::new();
+        for row in 0..table.rows.len() {
+            all.push(Known {
                 name: table.text(row, "deployment"),
-                position: table.text(row, "position").parse().ok(),
+                position: table.whole(row, "position").ok(),
                 host: table.text(row, "host"),
-                port: table.text(row, "port").parse().unwrap_or_default(),
+                port: table.whole(row, "port")?,
                 uuid: serde_json::from_str::<serde_json::Value>(&table.text(row, "labels"))
                     .ok()
                     .and_then(|labels| labels[LABEL].as_str().map(str::to_owned)),
-            })
-            .collect();
+            });
+        }
         let (host, port) = (&self.settings.host, self.settings.port);
         let by_identity = all
             .iter()

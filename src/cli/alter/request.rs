@@ -54,10 +54,13 @@ impl Request {
             ))
             .await?;
         let name = latest.first_text("apply_name");
-        self.begun = (latest.first_text("is_open") == "1").then(|| Begun {
-            apply_id: latest.first_text("apply_id").parse().unwrap_or_default(),
-            state: latest.first_text("state"),
-        });
+        self.begun = match latest.is(0, "is_open") {
+            true => Some(Begun {
+                apply_id: latest.whole(0, "apply_id")?,
+                state: latest.first_text("state"),
+            }),
+            false => None,
+        };
         self.name = if self.begun.is_some() {
             name
         } else {
@@ -81,9 +84,7 @@ impl Request {
             Parameter::Text(Some(&options)),
         ];
         match session.try_call("apply_submit", &parameters).await {
-            Ok(answer) => answer.first_text("apply_id").parse().map_err(|_| {
-                CliError::failed("apply_submit gave no answer; run `lockkeeper doctor`")
-            }),
+            Ok(answer) => answer.whole(0, "apply_id"),
             Err(error) => {
                 let said = CliError::database(session.settings(), &error);
                 match (ControlError::from(error).code(), &self.begun) {

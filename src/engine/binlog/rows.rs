@@ -5,7 +5,7 @@ mod value;
 
 use super::cursor::{Cursor, Malformed};
 use super::table_map::{Stored, TableMap};
-use crate::engine::table::{CopyKey, DataType, TableDefinition};
+use crate::engine::table::{CopyKey, DataType, TableDefinition, TablePlan, Way};
 pub use key::RowKey;
 use key::{is_ordered, join_key, key_bytes};
 use value::{Raw, is_stored_as, read, write};
@@ -117,6 +117,19 @@ impl RowLayout {
             child: false,
             copy: None,
         }
+    }
+
+    /// Of a table that is copied as planned; `None` where nothing is copied.
+    pub fn of_plan(plan: &TablePlan) -> Option<Self> {
+        let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
+        let mut layout = Self::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
+        if let Some(shadow) = &plan.shadow {
+            layout = layout.with_copy(&shadow.name);
+        }
+        if !plan.foreign_keys.is_empty() {
+            layout = layout.of_child();
+        }
+        (plan.way == Way::Copy).then_some(layout)
     }
 
     /// The same, of a table whose changes go to this one of ours.

@@ -56,7 +56,11 @@ impl Engine {
             return Ok(false);
         }
         let gtid = position.gtid_set.is_some();
-        let layouts: Vec<_> = head.plans.iter().map(layout).collect();
+        let layouts: Vec<_> = head
+            .plans
+            .iter()
+            .map(|plan| RowLayout::of_plan(plan).map(Arc::new))
+            .collect();
         let ordered = layouts
             .iter()
             .map(|l| l.as_ref().is_none_or(|l| l.ordered()));
@@ -186,16 +190,4 @@ impl Engine {
         self.head = Some(head);
         Ok(found.position)
     }
-}
-
-fn layout(plan: &TablePlan) -> Option<Arc<RowLayout>> {
-    let carried: Vec<usize> = plan.carried.iter().map(|c| c.source).collect();
-    let mut layout = RowLayout::new(plan.original.as_ref()?, &carried, plan.key.as_ref()?);
-    if let Some(shadow) = &plan.shadow {
-        layout = layout.with_copy(&shadow.name);
-    }
-    if !plan.foreign_keys.is_empty() {
-        layout = layout.of_child();
-    }
-    (plan.way == Way::Copy).then(|| Arc::new(layout))
 }

@@ -103,7 +103,7 @@ pub async fn holding(
                 COALESCE(MAX(e.STATE = 'ACTIVE' AND e.XID_FORMAT_ID IS NOT NULL), 0), \
                 CAST(COALESCE(MAX(t.PROCESSLIST_INFO), '') AS CHAR), \
                 CAST(COALESCE(MAX(s.SQL_TEXT), '') AS CHAR), \
-                CAST(COALESCE((SELECT GROUP_CONCAT(a.ATTR_VALUE) FROM performance_schema.session_account_connect_attrs AS a \
+                CAST(COALESCE((SELECT GROUP_CONCAT(a.ATTR_VALUE) FROM performance_schema.session_connect_attrs AS a \
                            WHERE a.PROCESSLIST_ID = t.PROCESSLIST_ID AND a.ATTR_NAME = 'program_name'), '') AS CHAR), \
                 (SELECT COUNT(*) FROM performance_schema.metadata_locks AS u \
                   WHERE u.OWNER_THREAD_ID = l.OWNER_THREAD_ID AND u.OBJECT_TYPE = 'USER LEVEL LOCK'), \
@@ -119,9 +119,7 @@ pub async fn holding(
             AND COALESCE(t.PROCESSLIST_ID, 0) <> CONNECTION_ID() \
             AND NOT COALESCE({IS_PURGE}, FALSE) \
           GROUP BY l.OWNER_THREAD_ID, t.PROCESSLIST_ID, t.PROCESSLIST_USER, t.PROCESSLIST_COMMAND"
-    )
-    // The attributes of all accounts, not only of ours.
-    .replace("session_account_connect_attrs", "session_connect_attrs");
+    );
     let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));
     for (schema, table) in tables {
         query = query.bind(schema).bind(table);

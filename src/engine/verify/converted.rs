@@ -36,7 +36,7 @@ pub(super) fn convert(
     shadow: &TableDefinition,
     name: &str,
     key: &KeyColumns,
-) -> Result<(Option<(Converted, String)>, Digest), EngineError> {
+) -> Result<(Converted, Digest), EngineError> {
     // The key keeps its name, so that the same expressions read it.
     let bare: Vec<String> = plan
         .carried
@@ -97,7 +97,7 @@ pub(super) fn convert(
             .collect(),
     };
     Ok((
-        Some((converted, name.to_owned())),
+        converted,
         Digest {
             original: of_converted,
             shadow: of_shadow,
