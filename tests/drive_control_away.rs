@@ -231,6 +231,35 @@ async fn a_driver_whose_control_database_is_away_for_less_than_its_lease_goes_on
     assert_eq!(epoch, 1);
 }
 
+/// SPEC.md section 11: drivers ride through a failover of the primary. The former one is read-only, then lets nobody in, and what
+/// comes after it is the same to a driver.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_rides_through_a_failover_of_its_control_database() {
+    let mut stage = Stage::copying(600).await;
+    let mut root = stage.schema.connect().await.expect("a session");
+    root.execute("SET GLOBAL super_read_only = ON")
+        .await
+        .expect("read-only");
+    // The arrival is a call that has to come through, and is refused for now.
+    let mut calm = stage.control.administrator().connect().await.expect("root");
+    stage.db.run(WRITES).await;
+    let expected = stage.db.text(CONTENT).await;
+    eventually("a call was refused", PATIENCE, async || {
+        let said = std::fs::read_to_string(stage.log.path()).expect("its log");
+        said.contains("no heartbeat")
+    })
+    .await;
+    for statement in [
+        "SET GLOBAL offline_mode = ON",
+        "SET GLOBAL super_read_only = OFF",
+        "SET GLOBAL read_only = OFF",
+        "SET GLOBAL offline_mode = OFF",
+    ] {
+        calm.execute(statement).await.expect("a failover's step");
+    }
+    assert_eq!(stage.completes(&expected).await, 1, "it kept its lease");
+}
+
 /// A killed call leaves its transaction open: on a session that is used again, the next call would be refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_a_driver_that_is_killed_is_made_again_on_another_session() {

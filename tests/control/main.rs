@@ -24,6 +24,7 @@ mod recovery;
 mod requests;
 mod retry;
 mod rights;
+mod schema;
 mod stop_start;
 mod submit;
 mod terminality;
