@@ -201,14 +201,20 @@ pub struct Swapped {
     pub gave_way: u32,
 }
 
+/// What stays the same for as long as a driver works on an operation.
+pub struct Operation {
+    pub job: Job,
+    /// The job's.
+    pub options: options::Options,
+    pub sessions: session::Sessions,
+    pub fence: Fence,
+}
+
 /// The engine of one operation. See the module's text.
 pub struct Engine {
-    job: Job,
+    operation: Operation,
     lease: Arc<dyn LeaseHolder>,
-    options: options::Options,
-    sessions: session::Sessions,
     control: session::Session,
-    fence: Fence,
     store: checkpoint::Store,
     head: Option<checkpoint::Head>,
     /// Stream and applier, once they run.

@@ -13,12 +13,12 @@ use lockkeeper::engine::cutover::Cutover;
 use lockkeeper::engine::cutover::swap::SwapOutcome;
 use lockkeeper::engine::names::{Owner, Role};
 use lockkeeper::engine::options::Options;
-use lockkeeper::engine::session::{Session, Sessions};
+use lockkeeper::engine::session::Session;
 use lockkeeper::engine::state::artifact;
 use lockkeeper::engine::state::fence::Fence;
 use lockkeeper::engine::stream::drain::Drain;
 use lockkeeper::engine::table::TablePlan;
-use lockkeeper::engine::{EngineError, ErrorKind, Job, plan};
+use lockkeeper::engine::{EngineError, ErrorKind, Operation, plan};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
 
@@ -82,10 +82,7 @@ impl Drain for CopyAll {
 }
 
 struct Change {
-    sessions: Sessions,
-    fence: Fence,
-    job: Job,
-    options: Options,
+    operation: Operation,
     plans: Vec<TablePlan>,
 }
 
@@ -109,13 +106,13 @@ impl Change {
             .await
             .unwrap();
         session.close().await;
-        Self {
-            sessions,
-            fence,
+        let operation = Operation {
             job,
             options,
-            plans,
-        }
+            sessions,
+            fence,
+        };
+        Self { operation, plans }
     }
 
     /// The same change in the hands of another driver.
@@ -126,23 +123,20 @@ impl Change {
             .await
             .unwrap();
         session.close().await;
-        Self {
+        let operation = Operation {
+            job: self.operation.job.clone(),
+            options: self.operation.options.clone(),
             sessions,
             fence,
-            job: self.job.clone(),
-            options: self.options.clone(),
+        };
+        Self {
+            operation,
             plans: self.plans.clone(),
         }
     }
 
     fn cutover(&self) -> Cutover<'_> {
-        Cutover::new(
-            &self.sessions,
-            &self.fence,
-            &self.job,
-            &self.options,
-            &self.plans,
-        )
+        Cutover::new(&self.operation, &self.plans)
     }
 
     fn drain(&self, back: bool) -> CopyAll {
@@ -150,7 +144,7 @@ impl Change {
             .plans
             .iter()
             .filter_map(|plan| {
-                let schema = &self.job.schema_name;
+                let schema = &self.operation.job.schema_name;
                 let live = plan.original.as_ref()?.quoted();
                 let role = if back {
                     Role::Old(plan.task.position)
@@ -160,7 +154,10 @@ impl Change {
                 plan.shadow.as_ref()?;
                 Some((
                     live,
-                    format!("`{schema}`.`{}`", self.sessions.owner().table(role)),
+                    format!(
+                        "`{schema}`.`{}`",
+                        self.operation.sessions.owner().table(role)
+                    ),
                 ))
             })
             .collect();
@@ -173,7 +170,7 @@ impl Change {
     }
 
     async fn session(&self) -> Session {
-        self.sessions.open().await.unwrap()
+        self.operation.sessions.open().await.unwrap()
     }
 }
 
@@ -301,8 +298,8 @@ async fn every_acknowledged_write_is_in_the_new_table() {
             .unwrap();
         locked.push(swapped.locked_for);
         let mut session = change.session().await;
-        clean_up(&mut session, &db.schema, change.sessions.owner()).await;
-        change.fence.remove(&mut session).await.unwrap();
+        clean_up(&mut session, &db.schema, change.operation.sessions.owner()).await;
+        change.operation.fence.remove(&mut session).await.unwrap();
     }
     stop.store(true, Ordering::SeqCst);
     let mut written = 0;
@@ -442,8 +439,8 @@ async fn blocked_by((blocking, unblocking, killed): (&str, &'static str, bool)) 
             .unwrap_or_else(|e| panic!("{blocking}: {e}"));
     }
     let mut ours = change.session().await;
-    clean_up(&mut ours, &db.schema, change.sessions.owner()).await;
-    change.fence.remove(&mut ours).await.unwrap();
+    clean_up(&mut ours, &db.schema, change.operation.sessions.owner()).await;
+    change.operation.fence.remove(&mut ours).await.unwrap();
 }
 
 #[tokio::test]
@@ -533,8 +530,8 @@ async fn a_table_that_somebody_changed_is_not_swapped_away() {
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Permanent, "{meddling}: {error}");
         let mut ours = change.session().await;
-        clean_up(&mut ours, &db.schema, change.sessions.owner()).await;
-        change.fence.remove(&mut ours).await.unwrap();
+        clean_up(&mut ours, &db.schema, change.operation.sessions.owner()).await;
+        change.operation.fence.remove(&mut ours).await.unwrap();
     }
 }
 

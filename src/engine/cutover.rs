@@ -11,41 +11,24 @@ pub(super) mod without_copy;
 use std::time::Instant;
 
 use super::names::Role;
-use super::options::Options;
+use super::session::Session;
 use super::session::user::UserSettings;
-use super::session::{Session, Sessions};
-use super::state::fence::{Fence, SwapRecord, SwapTable};
+use super::state::fence::{SwapRecord, SwapTable};
 use super::stream::drain::Drain;
 use super::table::{TablePlan, Way, storage};
-use super::{EngineError, Job, Swapped, fail_point};
+use super::{EngineError, Operation, Swapped, fail_point};
 pub use attempt::Direction;
 use swap::SwapOutcome;
 
 /// A cutover of one operation, and its way back.
 pub struct Cutover<'a> {
-    sessions: &'a Sessions,
-    pub(super) fence: &'a Fence,
-    job: &'a Job,
-    options: &'a Options,
+    pub(super) operation: &'a Operation,
     plans: &'a [TablePlan],
 }
 
 impl<'a> Cutover<'a> {
-    /// `options`: the job's.
-    pub fn new(
-        sessions: &'a Sessions,
-        fence: &'a Fence,
-        job: &'a Job,
-        options: &'a Options,
-        plans: &'a [TablePlan],
-    ) -> Self {
-        Self {
-            sessions,
-            fence,
-            job,
-            options,
-            plans,
-        }
+    pub fn new(operation: &'a Operation, plans: &'a [TablePlan]) -> Self {
+        Self { operation, plans }
     }
 
     /// Executes the statements without a copy in their turn and swaps all copied tables at once.
@@ -58,9 +41,14 @@ impl<'a> Cutover<'a> {
     /// Retryable if the swap is known not to have taken place; [`EngineError::SwapUnknown`] if
     /// that can't be said yet, or if it has and a statement behind it is still to be executed.
     pub async fn run(&self, drain: Option<&mut dyn Drain>) -> Result<Swapped, EngineError> {
-        let mut helper = self.sessions.open().await?;
-        self.fence.check(&mut helper).await?;
-        let mut record = self.fence.read_swap(&mut helper).await?.unwrap_or_default();
+        let mut helper = self.operation.sessions.open().await?;
+        self.operation.fence.check(&mut helper).await?;
+        let mut record = self
+            .operation
+            .fence
+            .read_swap(&mut helper)
+            .await?
+            .unwrap_or_default();
         if record.reverting {
             return Err(EngineError::permanent(
                 "the operation is being reverted; it can't be cut over again",
@@ -121,9 +109,9 @@ impl<'a> Cutover<'a> {
                 plan.task.number()
             )));
         }
-        let mut helper = self.sessions.open().await?;
-        self.fence.check(&mut helper).await?;
-        let Some(mut record) = self.fence.read_swap(&mut helper).await? else {
+        let mut helper = self.operation.sessions.open().await?;
+        self.operation.fence.check(&mut helper).await?;
+        let Some(mut record) = self.operation.fence.read_swap(&mut helper).await? else {
             return Err(EngineError::permanent(
                 "nothing was swapped, so nothing can be reverted",
             ));
@@ -144,7 +132,10 @@ impl<'a> Cutover<'a> {
         }
         record.reverting = true;
         fail_point::at("revert.record.before");
-        self.fence.write_swap(&mut helper, &record).await?;
+        self.operation
+            .fence
+            .write_swap(&mut helper, &record)
+            .await?;
         fail_point::at("revert.record.after");
         let swapped = self
             .swap(&mut helper, drain, &record, Direction::Back)
@@ -155,7 +146,12 @@ impl<'a> Cutover<'a> {
 
     /// What became of the swap, as the tables show it; `None` if none was ever prepared.
     pub async fn outcome(&self, session: &mut Session) -> Result<Option<SwapOutcome>, EngineError> {
-        let record = self.fence.read_swap(session).await?.unwrap_or_default();
+        let record = self
+            .operation
+            .fence
+            .read_swap(session)
+            .await?
+            .unwrap_or_default();
         self.known_outcome(session, &record).await
     }
 
@@ -179,13 +175,13 @@ impl<'a> Cutover<'a> {
         if record.tables.is_empty() {
             return Ok(None);
         }
-        swap::settle(session, self.schema(), self.fence.owner(), record)
+        swap::settle(session, self.schema(), self.operation.fence.owner(), record)
             .await
             .map(Some)
     }
 
     pub(super) fn schema(&self) -> &str {
-        self.fence.schema()
+        self.operation.fence.schema()
     }
 
     pub(super) fn copies(&self) -> impl Iterator<Item = &TablePlan> {
@@ -199,13 +195,13 @@ impl<'a> Cutover<'a> {
         session: &mut Session,
         outcome: &SwapOutcome,
     ) -> Result<(), EngineError> {
-        let owner = self.fence.owner();
+        let owner = self.operation.fence.owner();
         handover::settle(session, self.schema(), owner, self.plans, outcome).await
     }
 
     /// Original and shadow of each copied table, by name.
     fn pairs(&self) -> Vec<(u32, String, String)> {
-        let owner = self.fence.owner();
+        let owner = self.operation.fence.owner();
         self.copies()
             .filter_map(|plan| {
                 let original = plan.original.as_ref()?.name.clone();
@@ -221,18 +217,15 @@ impl<'a> Cutover<'a> {
         plan: &TablePlan,
         record: &mut SwapRecord,
     ) -> Result<(), EngineError> {
-        let user = UserSettings::of(session, self.job).await?;
+        let user = UserSettings::of(session, &self.operation.job).await?;
         self.step(plan, &user).execute(session, record).await
     }
 
     fn step<'s>(&'s self, plan: &'s TablePlan, user: &'s UserSettings) -> without_copy::Step<'s> {
         without_copy::Step {
-            sessions: self.sessions,
-            fence: self.fence,
-            job: self.job,
+            operation: self.operation,
             plan,
             user,
-            options: self.options,
         }
     }
 
@@ -243,7 +236,7 @@ impl<'a> Cutover<'a> {
         session: &mut Session,
         record: &SwapRecord,
     ) -> Result<Vec<u32>, EngineError> {
-        let user = UserSettings::of(session, self.job).await?;
+        let user = UserSettings::of(session, &self.operation.job).await?;
         let mut numbers = Vec::new();
         for step in &record.steps {
             let of_step = |plan: &&TablePlan| plan.task.position == step.position;
@@ -282,7 +275,7 @@ impl<'a> Cutover<'a> {
         record.tables = tables;
         record.server_uuid = session.server_uuid().await?;
         fail_point::at("cutover.write_down.before");
-        self.fence.write_swap(session, record).await?;
+        self.operation.fence.write_swap(session, record).await?;
         fail_point::at("cutover.write_down.after");
         Ok(())
     }
@@ -290,7 +283,11 @@ impl<'a> Cutover<'a> {
     /// The optimizer must not meet an unknown table at the moment of the swap.
     async fn prepare_statistics(&self, session: &mut Session) -> Result<(), EngineError> {
         for plan in self.copies() {
-            let shadow = self.fence.owner().table(Role::Shadow(plan.task.position));
+            let shadow = self
+                .operation
+                .fence
+                .owner()
+                .table(Role::Shadow(plan.task.position));
             statistics::prepare(session, self.schema(), plan, &shadow).await?;
         }
         Ok(())

@@ -26,7 +26,9 @@ use super::table::catalog;
 use super::verify::Different;
 pub use start::{revert_warnings, warnings};
 
-use super::{Directive, Engine, EngineError, Job, LeaseHolder, ON_HOLD, Outcome, Swapped, Target};
+use super::{
+    Directive, Engine, EngineError, Job, LeaseHolder, ON_HOLD, Operation, Outcome, Swapped, Target,
+};
 use crate::server_error;
 
 impl Engine {
@@ -59,12 +61,14 @@ impl Engine {
             fence => fence?,
         };
         Ok(Self {
-            job,
+            operation: Operation {
+                job,
+                options,
+                sessions,
+                fence,
+            },
             lease,
-            options,
-            sessions,
             control,
-            fence,
             store,
             head: None,
             running: None,
@@ -147,18 +151,18 @@ impl Engine {
 
     /// What is left to be done comes after the end of the operation, and so of its lease.
     pub fn lease_has_ended(&self) {
-        self.sessions.lease_has_ended();
+        self.operation.sessions.lease_has_ended();
     }
 
     /// Puts the old tables to their holding names and removes what is left of the change.
     pub async fn finish(&mut self) -> Result<(), EngineError> {
         self.awake().await?;
-        let hold = self.options.hold_old_table_seconds;
-        let owner = self.sessions.owner().clone();
-        let schema = self.job.schema_name.clone();
+        let hold = self.operation.options.hold_old_table_seconds;
+        let owner = self.operation.sessions.owner().clone();
+        let schema = self.operation.job.schema_name.clone();
         // From here on the fence alone tells a successor that the change was made: the tables
         // that showed it go.
-        self.fence.finish(&mut self.control, hold).await?;
+        self.operation.fence.finish(&mut self.control, hold).await?;
         // Only now, as it may take a while: where this process is killed before that note, nobody knows that the old table may go.
         self.stop_running().await;
         self.phase("cleanup");
@@ -170,19 +174,19 @@ impl Engine {
     pub async fn remove_artifacts(&mut self) -> Result<(), EngineError> {
         self.stop_running().await;
         self.phase("cleanup");
-        let owner = self.sessions.owner().clone();
-        let schema = self.job.schema_name.clone();
-        let record = self.fence.read_swap(&mut self.control).await?;
+        let owner = self.operation.sessions.owner().clone();
+        let schema = self.operation.job.schema_name.clone();
+        let record = self.operation.fence.read_swap(&mut self.control).await?;
         if record.is_some_and(|record| record.reverting) {
             // The changed tables hold what the application wrote: they are put aside, and the
             // fence tells a successor that the swap back was made.
-            let hold = self.options.hold_old_table_seconds;
-            self.fence.finish(&mut self.control, hold).await?;
+            let hold = self.operation.options.hold_old_table_seconds;
+            self.operation.fence.finish(&mut self.control, hold).await?;
             artifact::hold_tables(&mut self.control, &schema, &owner, "_new", hold).await?;
             return artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await;
         }
         artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await?;
-        self.fence.remove(&mut self.control).await
+        self.operation.fence.remove(&mut self.control).await
     }
 
     /// Removes everything that a change has left that failed for good. Once it was swapped it stays in force, and the former
@@ -198,7 +202,7 @@ impl Engine {
     /// What of a change is in force that does not come to its end, in words; `None` for nothing. Before anything is removed.
     pub async fn in_force(&mut self) -> Result<Option<String>, EngineError> {
         self.awake().await?;
-        let record = self.fence.read_swap(&mut self.control).await?;
+        let record = self.operation.fence.read_swap(&mut self.control).await?;
         let Some(record) = record else {
             return Ok(None);
         };
@@ -206,18 +210,12 @@ impl Engine {
         if record.reverting && !was_swapped {
             return Ok(None);
         }
-        if self.fence.is_finished(&mut self.control).await? {
+        if self.operation.fence.is_finished(&mut self.control).await? {
             return Ok(Some("all of its statements are in force".to_owned()));
         }
         let mut numbers: Vec<u32> = Vec::new();
         if let Some(found) = self.store.read(&mut self.control).await? {
-            let cutover = Cutover::new(
-                &self.sessions,
-                &self.fence,
-                &self.job,
-                &self.options,
-                &found.head.plans,
-            );
+            let cutover = Cutover::new(&self.operation, &found.head.plans);
             numbers = cutover.executed(&mut self.control, &record).await?;
         }
         if was_swapped {
@@ -228,8 +226,8 @@ impl Engine {
         }
         numbers.sort_unstable();
         let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-        let schema = self.job.schema_name.clone();
-        let owner = self.sessions.owner().clone();
+        let schema = self.operation.job.schema_name.clone();
+        let owner = self.operation.sessions.owner().clone();
         let left = artifact::of_operation(&mut self.control, &schema, &owner).await?;
         let dropped: Vec<String> = left
             .iter()
@@ -253,7 +251,7 @@ impl Engine {
     /// names, fences of finished operations. Needs no lease: nobody works on any of them.
     pub async fn remove_due(&mut self) -> Result<usize, EngineError> {
         self.stop_running().await;
-        artifact::remove_due(&mut self.control, &self.job.installation).await
+        artifact::remove_due(&mut self.control, &self.operation.job.installation).await
     }
 
     /// Ends all sessions in order.
@@ -306,7 +304,8 @@ impl Engine {
         must_halt(&self.lease.orders().borrow())?;
         let is_first = self.running.is_none();
         if is_first
-            && (self.fence.is_finished(&mut self.control).await? || self.was_swapped().await?)
+            && (self.operation.fence.is_finished(&mut self.control).await?
+                || self.was_swapped().await?)
         {
             return Ok(());
         }
@@ -323,7 +322,9 @@ impl Engine {
             self.enter(Stage::Verify).await?;
         }
         if self.stage() == Stage::Verify {
-            self.sessions.open_ahead(self.options.copy_threads);
+            self.operation
+                .sessions
+                .open_ahead(self.operation.options.copy_threads);
         }
         self.catch_up().await?;
         if self.stage() == Stage::Verify {
@@ -373,7 +374,12 @@ impl Engine {
     pub(super) async fn awake(&mut self) -> Result<(), EngineError> {
         match self.control.ping().await {
             Ok(()) => Ok(()),
-            Err(error) => self.sessions.replace(&mut self.control, &error).await,
+            Err(error) => {
+                self.operation
+                    .sessions
+                    .replace(&mut self.control, &error)
+                    .await
+            }
         }
     }
 

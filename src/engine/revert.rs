@@ -156,7 +156,7 @@ impl Engine {
         if self.running.is_some() {
             return Ok(());
         }
-        if self.fence.is_finished(&mut self.control).await? {
+        if self.operation.fence.is_finished(&mut self.control).await? {
             return Err(EngineError::permanent("the former table was put aside already").into());
         }
         let found = self.checkpoint_of_the_way_back().await?;
@@ -172,13 +172,7 @@ impl Engine {
             ))
             .into());
         }
-        let cutover = Cutover::new(
-            &self.sessions,
-            &self.fence,
-            &self.job,
-            &self.options,
-            &found.head.plans,
-        );
+        let cutover = Cutover::new(&self.operation, &found.head.plans);
         cutover.settled(&mut self.control).await?;
         let plans = self.reverse_plans(&found).await?;
         check_position(&mut self.control, &found.position).await?;
@@ -197,9 +191,9 @@ impl Engine {
         let routing = Arc::new(Routing::new(plans.iter().map(|_| true)));
         (0..plans.len()).for_each(|table| routing.complete(table));
         let context = Arc::new(Context::new(
-            self.sessions.clone(),
+            self.operation.sessions.clone(),
             self.store.clone(),
-            self.options.clone(),
+            self.operation.options.clone(),
             plans,
             layouts,
             routing,
@@ -230,7 +224,7 @@ impl Engine {
 
     /// The plans of the way back: as they were written down, else made now and written down.
     async fn reverse_plans(&mut self, found: &Found) -> Result<Vec<TablePlan>, Halt> {
-        let owner = self.sessions.owner().clone();
+        let owner = self.operation.sessions.owner().clone();
         let control = &mut self.control;
         let live = |plan: &TablePlan| {
             plan.original
@@ -256,7 +250,12 @@ impl Engine {
             }
             return Ok(plans);
         }
-        let record = self.fence.read_swap(control).await?.unwrap_or_default();
+        let record = self
+            .operation
+            .fence
+            .read_swap(control)
+            .await?
+            .unwrap_or_default();
         let mut plans = Vec::new();
         for forward in &found.head.plans {
             let position = forward.task.position;
@@ -295,9 +294,9 @@ impl Engine {
     }
 
     async fn swap_back(&mut self) -> Result<(), Halt> {
-        let record = self.fence.read_swap(&mut self.control).await?;
+        let record = self.operation.fence.read_swap(&mut self.control).await?;
         let reverting = record.as_ref().is_some_and(|record| record.reverting);
-        if self.fence.is_finished(&mut self.control).await? {
+        if self.operation.fence.is_finished(&mut self.control).await? {
             return match reverting {
                 true => Ok(()),
                 false => Err(EngineError::permanent(
@@ -310,13 +309,7 @@ impl Engine {
             Some(head) => head.plans.clone(),
             None => self.checkpoint_of_the_way_back().await?.head.plans,
         };
-        let cutover = Cutover::new(
-            &self.sessions,
-            &self.fence,
-            &self.job,
-            &self.options,
-            &plans,
-        );
+        let cutover = Cutover::new(&self.operation, &plans);
         match cutover.outcome(&mut self.control).await? {
             Some(outcome @ SwapOutcome::NotSwapped) if reverting => {
                 return Ok(cutover.settle_keys(&mut self.control, &outcome).await?);
@@ -349,13 +342,13 @@ impl Engine {
     }
 
     async fn former_tables_are_there(&mut self, plans: &[TablePlan]) -> Result<(), EngineError> {
-        let owner = self.sessions.owner().clone();
+        let owner = self.operation.sessions.owner().clone();
         for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
             let former = owner.table(Role::Old(plan.task.position));
-            if !swap::exists(&mut self.control, &self.job.schema_name, &former).await? {
+            if !swap::exists(&mut self.control, &self.operation.job.schema_name, &former).await? {
                 return Err(EngineError::permanent(format!(
                     "there is no way back: {} was dropped or renamed by somebody; submit the opposite change",
-                    quote_table(&self.job.schema_name, &former)
+                    quote_table(&self.operation.job.schema_name, &former)
                 )));
             }
         }

@@ -71,12 +71,13 @@ impl Cutover<'_> {
             for swap in &names {
                 filler::set(helper, self.schema(), &swap.next, &swap.fillers).await?;
             }
-            let mut pinned = self.sessions.open().await?;
+            let mut pinned = self.operation.sessions.open().await?;
             let began = Instant::now();
             drain.prepare(pinned.connection()).await?;
             tracing::debug!(took = ?began.elapsed(), "caught up before the lock");
             // No swap begins without a fresh yes.
-            self.sessions
+            self.operation
+                .sessions
                 .lease()
                 .confirm()
                 .await
@@ -96,14 +97,14 @@ impl Cutover<'_> {
             attempts += 1;
             tracing::info!(attempts, reason, "the cutover gave way");
             drain.yields(&reason);
-            if started.elapsed() > self.options.cutover_give_up_after() {
+            if started.elapsed() > self.operation.options.cutover_give_up_after() {
                 return Err(EngineError::retryable(format!(
                     "the cutover gave way {attempts} times in {} s, last because {reason}; end \
                      that (a submit with the engine option kill_blockers_after_seconds ends such sessions by itself)",
                     started.elapsed().as_secs()
                 )));
             }
-            without_copy::orders_allow(self.sessions)?;
+            without_copy::orders_allow(&self.operation.sessions)?;
             tokio::time::sleep(back_off(attempts)).await;
         }
     }
@@ -113,11 +114,21 @@ impl Cutover<'_> {
         session: &mut Session,
         names: &mut [SwapNames],
     ) -> Result<(), EngineError> {
-        let user = UserSettings::of(session, self.job).await?;
+        let user = UserSettings::of(session, &self.operation.job).await?;
         for plan in self.copies() {
-            let shadow = self.fence.owner().table(Role::Shadow(plan.task.position));
-            let fillers =
-                filler::of_plan(session, self.job, self.fence.owner(), &user, plan).await?;
+            let shadow = self
+                .operation
+                .fence
+                .owner()
+                .table(Role::Shadow(plan.task.position));
+            let fillers = filler::of_plan(
+                session,
+                &self.operation.job,
+                self.operation.fence.owner(),
+                &user,
+                plan,
+            )
+            .await?;
             if let Some(swap) = names.iter_mut().find(|swap| swap.next == shadow) {
                 swap.fillers = fillers;
             }
@@ -132,7 +143,11 @@ impl Cutover<'_> {
                 continue;
             };
             let mut former = original.clone();
-            former.name = self.fence.owner().table(Role::Old(plan.task.position));
+            former.name = self
+                .operation
+                .fence
+                .owner()
+                .table(Role::Old(plan.task.position));
             foreign_key::keep_indexes(session, &former, &plan.foreign_keys.former).await?;
         }
         Ok(())
@@ -155,11 +170,12 @@ impl Cutover<'_> {
             .chain(self.parents())
             .collect();
         let prepared = drain.prepared();
-        let reason =
-            match prepared.is_some_and(|(_, since)| since >= self.options.cutover_lock_wait()) {
-                true => Some("a prepared XA transaction has used the table".to_owned()),
-                false => blocked_by(self.options, helper, &watched).await?,
-            };
+        let reason = match prepared
+            .is_some_and(|(_, since)| since >= self.operation.options.cutover_lock_wait())
+        {
+            true => Some("a prepared XA transaction has used the table".to_owned()),
+            false => blocked_by(&self.operation.options, helper, &watched).await?,
+        };
         if let Some(reason) = reason {
             pinned.close().await;
             return Ok(Attempt::GaveWay(reason));
@@ -185,15 +201,16 @@ impl Cutover<'_> {
         }
         let locked_at = Instant::now();
         let locked = Locked {
-            fence: self.fence,
+            fence: &self.operation.fence,
             plans: self.plans,
             names,
             back: direction == Direction::Back,
         };
-        let deadline = locked_at + self.options.cutover_lock_limit();
+        let deadline = locked_at + self.operation.options.cutover_lock_limit();
         // Past this limit nobody knows whether the RENAME was sent.
-        let limit =
-            self.options.cutover_lock_limit() + self.options.cutover_lock_wait() + ANSWER_MARGIN;
+        let limit = self.operation.options.cutover_lock_limit()
+            + self.operation.options.cutover_lock_wait()
+            + ANSWER_MARGIN;
         let swap = locked.swap(&mut pinned, helper, drain, deadline);
         let swapped = tokio::time::timeout(limit, swap)
             .await
@@ -229,7 +246,7 @@ impl Cutover<'_> {
     }
 
     fn names(&self, direction: Direction) -> Vec<SwapNames> {
-        let owner = self.fence.owner();
+        let owner = self.operation.fence.owner();
         self.copies()
             .filter_map(|plan| {
                 let live = plan.original.as_ref()?.name.clone();
@@ -266,12 +283,21 @@ impl Cutover<'_> {
                 EngineError::SwapUnknown(error.message())
             }
         };
-        let mut session = self.sessions.open().await.map_err(unknown)?;
+        let mut session = self.operation.sessions.open().await.map_err(unknown)?;
         end_session(&mut session, id).await.map_err(unknown)?;
-        self.fence.check(&mut session).await.map_err(unknown)?;
-        let outcome = swap::settle(&mut session, self.schema(), self.fence.owner(), record)
+        self.operation
+            .fence
+            .check(&mut session)
             .await
             .map_err(unknown)?;
+        let outcome = swap::settle(
+            &mut session,
+            self.schema(),
+            self.operation.fence.owner(),
+            record,
+        )
+        .await
+        .map_err(unknown)?;
         self.settle_keys(&mut session, &outcome)
             .await
             .map_err(unknown)?;

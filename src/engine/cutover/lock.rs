@@ -111,18 +111,18 @@ impl Cutover<'_> {
         extra: &[String],
     ) -> Result<Option<String>, EngineError> {
         let doing = || EngineError::while_doing("locking the tables for the swap");
-        let limit = self.options.cutover_lock_wait();
+        let limit = self.operation.options.cutover_lock_wait();
         // The server counts whole seconds; the helper ends the wait at the exact time.
         pinned
             .set_lock_waits(
                 limit + Duration::from_secs(1),
-                self.options.cutover_lock_limit(),
+                self.operation.options.cutover_lock_limit(),
             )
             .await
             .map_err(doing())?;
         // A driver that is frozen or cut off under the lock would keep everybody waiting until a successor comes. The session
         // has nothing to do after this attempt, so the server may end it.
-        let longest_silence = self.options.cutover_lock_limit() + limit + ANSWER_MARGIN;
+        let longest_silence = self.operation.options.cutover_lock_limit() + limit + ANSWER_MARGIN;
         pinned
             .run(&format!(
                 "SET SESSION wait_timeout = {}",
@@ -136,7 +136,7 @@ impl Cutover<'_> {
             .map(|table| format!("{} WRITE", quote_table(self.schema(), table)))
             .collect();
         parts.extend(extra.iter().map(|table| format!("{table} WRITE")));
-        parts.push(format!("{} READ", self.fence.quoted()));
+        parts.push(format!("{} READ", self.operation.fence.quoted()));
         let statement = format!("LOCK TABLES {}", parts.join(", "));
         fail_point::at("cutover.lock.before");
         let id = pinned.id();
@@ -168,7 +168,7 @@ impl Cutover<'_> {
             }
             Err(error) if server_error::number(&error) == Some(1146) => {
                 // A successor renames what is ours before anything else.
-                self.fence.check(helper).await?;
+                self.operation.fence.check(helper).await?;
                 Err(EngineError::permanent(format!(
                     "a table that the swap locks is gone: {}; the tables of the change are locked, and what their foreign keys \
                      point at, and this one was dropped or renamed while the change went on; submit the change again",

@@ -10,12 +10,11 @@ use sha2::{Digest, Sha256};
 use super::lock::{blocked_by, unless_it_waits};
 use super::swap;
 use crate::engine::context::lease_is_lost;
-use crate::engine::options::Options;
 use crate::engine::preflight::triggers;
 use crate::engine::session::user::UserSettings;
 use crate::engine::session::{Session, Sessions, end_session};
 use crate::engine::state::artifact;
-use crate::engine::state::fence::{Fence, StepRecord, SwapRecord};
+use crate::engine::state::fence::{StepRecord, SwapRecord};
 use crate::engine::syntax::create_text::ElementKind;
 use crate::engine::syntax::statement::Statement;
 use crate::engine::syntax::token::Dialect;
@@ -24,16 +23,13 @@ use crate::engine::table::dependents;
 use crate::engine::table::foreign_key::{self, ForeignKey};
 use crate::engine::table::surroundings::Surroundings;
 use crate::engine::table::{TablePlan, Way, catalog, create_text};
-use crate::engine::{EngineError, ErrorKind, Job, Progress, fail_point, plan};
+use crate::engine::{EngineError, ErrorKind, Operation, Progress, fail_point, plan};
 use crate::server_error;
 
 pub(crate) struct Step<'a> {
-    pub sessions: &'a Sessions,
-    pub fence: &'a Fence,
-    pub job: &'a Job,
+    pub operation: &'a Operation,
     pub plan: &'a TablePlan,
     pub user: &'a UserSettings,
-    pub options: &'a Options,
 }
 
 pub(crate) fn changed_by_others(schema: &str, table: &str) -> EngineError {
@@ -72,7 +68,7 @@ impl Step<'_> {
             None => {
                 let step = self.look_ahead(session).await?;
                 record.steps.push(step);
-                self.fence.write_swap(session, record).await?;
+                self.operation.fence.write_swap(session, record).await?;
                 record.steps.len() - 1
             }
         };
@@ -84,13 +80,13 @@ impl Step<'_> {
                 self.let_go(session).await?;
             }
             record.steps[index].done = true;
-            self.fence.write_swap(session, record).await?;
+            self.operation.fence.write_swap(session, record).await?;
         }
         Ok(())
     }
 
     fn schema(&self) -> &str {
-        self.fence.schema()
+        self.operation.fence.schema()
     }
 
     fn statement(&self) -> Result<Statement, EngineError> {
@@ -112,8 +108,8 @@ impl Step<'_> {
         let after = match self.plan.way {
             Way::Instant | Way::InPlaceMetadata | Way::Create => plan::definition_on_trial(
                 session,
-                self.job,
-                self.fence.owner(),
+                &self.operation.job,
+                self.operation.fence.owner(),
                 self.user,
                 self.plan,
             )
@@ -170,7 +166,7 @@ impl Step<'_> {
     }
 
     async fn held(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
-        let (owner, position) = (self.fence.owner(), self.plan.task.position);
+        let (owner, position) = (self.operation.fence.owner(), self.plan.task.position);
         artifact::held(session, self.schema(), owner, position).await
     }
 
@@ -234,8 +230,9 @@ impl Step<'_> {
         let (Some(before), false) = (&self.plan.original, around.triggers.is_empty()) else {
             return Ok(());
         };
-        let (owner, user) = (self.fence.owner(), self.user);
-        let after = plan::definition_on_trial(session, self.job, owner, user, self.plan).await?;
+        let (owner, user) = (self.operation.fence.owner(), self.user);
+        let after =
+            plan::definition_on_trial(session, &self.operation.job, owner, user, self.plan).await?;
         match after {
             Some(after) => triggers::check(session, number, before, &after).await,
             None => Ok(()),
@@ -252,9 +249,9 @@ impl Step<'_> {
                 }
                 let holding = artifact::holding_name(
                     session,
-                    self.fence.owner(),
+                    self.operation.fence.owner(),
                     position,
-                    self.options.hold_old_table_seconds,
+                    self.operation.options.hold_old_table_seconds,
                 )
                 .await?;
                 format!(
@@ -270,17 +267,18 @@ impl Step<'_> {
                 )));
             }
         };
-        let mut helper = self.sessions.open().await?;
-        let limit = self.options.cutover_lock_wait();
+        let mut helper = self.operation.sessions.open().await?;
+        let limit = self.operation.options.cutover_lock_wait();
         let started = Instant::now();
         let mut attempts = 0u32;
         loop {
-            self.sessions
+            self.operation
+                .sessions
                 .lease()
                 .confirm()
                 .await
                 .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
-            self.fence.check(session).await?;
+            self.operation.fence.check(session).await?;
             self.refuse_what_came(session).await?;
             if let Some(reason) = self.blocked_by(&mut helper).await? {
                 self.pause(&mut attempts, started, &reason).await?;
@@ -306,7 +304,7 @@ impl Step<'_> {
                 Some(1205 | 1213) => {}
                 // Interrupted, perhaps just behind the statement, and then the session has the user's settings still.
                 Some(1317) => {
-                    self.sessions.replace(session, &error).await?;
+                    self.operation.sessions.replace(session, &error).await?;
                     if self.has_happened(session, step).await? {
                         break;
                     }
@@ -344,7 +342,7 @@ impl Step<'_> {
             );
         }
         let tables: Vec<(&str, &str)> = tables.iter().map(|(s, t)| (&**s, &**t)).collect();
-        blocked_by(self.options, helper, &tables).await
+        blocked_by(&self.operation.options, helper, &tables).await
     }
 
     async fn pause(
@@ -355,18 +353,18 @@ impl Step<'_> {
     ) -> Result<(), EngineError> {
         *attempts += 1;
         let number = self.plan.task.number();
-        if started.elapsed() > self.options.cutover_give_up_after() {
+        if started.elapsed() > self.operation.options.cutover_give_up_after() {
             return Err(EngineError::retryable(format!(
                 "statement {number} gave way {attempts} times, last because {reason}; it is \
                  tried again"
             )));
         }
-        self.sessions.lease().report(Progress {
+        self.operation.sessions.lease().report(Progress {
             phase: "cutover".into(),
             throttled_by: Some(reason.to_owned()),
             ..Progress::default()
         });
-        orders_allow(self.sessions)?;
+        orders_allow(&self.operation.sessions)?;
         tokio::time::sleep(Duration::from_millis(100 << (*attempts).min(6))).await;
         Ok(())
     }

@@ -62,7 +62,7 @@ impl Engine {
                 continue;
             }
             // Whoever took over has raised the fence before it renamed anything.
-            self.fence.check(&mut self.control).await?;
+            self.operation.fence.check(&mut self.control).await?;
             return Err(EngineError::table_gone(&shadow.schema, &shadow.name));
         }
         Ok(())

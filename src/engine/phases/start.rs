@@ -40,8 +40,10 @@ pub fn revert_warnings(plans: &[TablePlan]) -> Vec<String> {
 impl Engine {
     /// Plans the change or finds the plan, and starts the stream. False if nothing is copied.
     pub(crate) async fn start(&mut self) -> Result<bool, Halt> {
-        self.sessions.open_ahead(self.options.copy_threads);
-        let before = Tally::read(&mut self.control, &self.sessions).await;
+        self.operation
+            .sessions
+            .open_ahead(self.operation.options.copy_threads);
+        let before = Tally::read(&mut self.control, &self.operation.sessions).await;
         let (position, fresh) = match self.store.read(&mut self.control).await? {
             Some(found) => (self.resume(found).await?, false),
             None => (
@@ -80,20 +82,23 @@ impl Engine {
             routing.caught_up();
         }
         let context = Arc::new(Context::new(
-            self.sessions.clone(),
+            self.operation.sessions.clone(),
             self.store.clone(),
-            self.options.clone(),
+            self.operation.options.clone(),
             head.plans.clone(),
             layouts,
             routing,
-            AdaptiveThrottle::new(before, Tally::read(&mut self.control, &self.sessions).await),
+            AdaptiveThrottle::new(
+                before,
+                Tally::read(&mut self.control, &self.operation.sessions).await,
+            ),
             gtid,
             Arc::clone(&self.lease),
         ));
         tracing::info!(fresh, stage = ?head.stage, "the stream starts");
         let started = Running::start(&context, position, Flow::Forward)?;
         let mut warnings = warnings(&head.plans);
-        if self.job.revert_window_seconds > 0 {
+        if self.operation.job.revert_window_seconds > 0 {
             warnings.extend(revert_warnings(&head.plans));
         }
         for warning in warnings {
@@ -111,10 +116,10 @@ impl Engine {
 
     /// A first start: plan, shadow, checkpoint. Capture begins here, before anything is copied.
     async fn begin(&mut self) -> Result<Position, Halt> {
-        let owner = self.sessions.owner().clone();
+        let owner = self.operation.sessions.owner().clone();
         let control = &mut self.control;
-        let plans = preflight::plan(control, &self.job, &owner).await?;
-        let later = indexes::defer_all(control, &self.options).await?;
+        let plans = preflight::plan(control, &self.operation.job, &owner).await?;
+        let later = indexes::defer_all(control, &self.operation.options).await?;
         let mut deferred = Vec::new();
         for plan in &plans {
             let keys = indexes::to_defer(plan, later);
@@ -133,7 +138,7 @@ impl Engine {
             false => position::current(control, gtid).await?,
         };
         if !nothing_to_copy {
-            let limit = self.options.cutover_give_up_after();
+            let limit = self.operation.options.cutover_give_up_after();
             let limit = limit.min(LONGEST_WAIT_FOR_EARLIER);
             xa_before::wait_until_ended(control, &plans, self.lease.as_ref(), limit).await?;
         }
@@ -157,7 +162,7 @@ impl Engine {
 
     /// A later start, from what the deployment holds.
     async fn resume(&mut self, found: Found) -> Result<Position, Halt> {
-        let owner = self.sessions.owner().clone();
+        let owner = self.operation.sessions.owner().clone();
         let control = &mut self.control;
         let uuid = control.server_uuid().await?;
         if uuid != found.head.server_uuid {
@@ -179,12 +184,12 @@ impl Engine {
         if head.plans.iter().any(|plan| plan.way == Way::Copy) {
             // It may have been restarted with others.
             check_binlog(control).await?;
-            check_filters(control, &self.job.schema_name).await?;
+            check_filters(control, &self.operation.job.schema_name).await?;
             check_position(control, &found.position).await?;
         }
         // Only a swap that had begun has taken anything away.
-        if self.fence.read_swap(control).await?.is_some() {
-            filler::restore(control, &self.job, &owner, &head.plans).await?;
+        if self.operation.fence.read_swap(control).await?.is_some() {
+            filler::restore(control, &self.operation.job, &owner, &head.plans).await?;
         }
         self.copied = found.copied;
         self.head = Some(head);

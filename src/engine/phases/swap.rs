@@ -24,13 +24,7 @@ impl Engine {
         let Some(found) = self.store.read(&mut self.control).await? else {
             return Ok(false);
         };
-        let cutover = Cutover::new(
-            &self.sessions,
-            &self.fence,
-            &self.job,
-            &self.options,
-            &found.head.plans,
-        );
+        let cutover = Cutover::new(&self.operation, &found.head.plans);
         let outcome = cutover.settled(&mut self.control).await?;
         Ok(matches!(outcome, Some(SwapOutcome::Swapped)))
     }
@@ -45,13 +39,7 @@ impl Engine {
                 None => return Ok(None),
             },
         };
-        let cutover = Cutover::new(
-            &self.sessions,
-            &self.fence,
-            &self.job,
-            &self.options,
-            &head.plans,
-        );
+        let cutover = Cutover::new(&self.operation, &head.plans);
         match cutover.outcome(&mut self.control).await? {
             Some(SwapOutcome::Swapped) => {
                 let swapped = cutover.run(None).await?;
@@ -78,12 +66,12 @@ impl Engine {
         };
         if unsettled {
             // The one before may have gone with its server.
-            let fresh = self.sessions.open().await.map_err(not_failed)?;
+            let fresh = self.operation.sessions.open().await.map_err(not_failed)?;
             std::mem::replace(&mut self.control, fresh).close().await;
         } else {
             self.awake().await?;
         }
-        let finished = self.fence.is_finished(&mut self.control).await;
+        let finished = self.operation.fence.is_finished(&mut self.control).await;
         if finished.map_err(not_failed)? {
             return Ok(Swapped::default());
         }
@@ -93,7 +81,7 @@ impl Engine {
         self.is_unsettled = false;
         self.copy_all().await?;
         self.phase("cutover");
-        self.sessions.open_ahead(SWAP_SESSIONS);
+        self.operation.sessions.open_ahead(SWAP_SESSIONS);
         let plans = self
             .head
             .as_ref()
@@ -102,13 +90,7 @@ impl Engine {
         if self.running.is_some() {
             return self.swap_with_rest(&plans, Direction::Forward).await;
         }
-        let cutover = Cutover::new(
-            &self.sessions,
-            &self.fence,
-            &self.job,
-            &self.options,
-            &plans,
-        );
+        let cutover = Cutover::new(&self.operation, &plans);
         Ok(cutover.run(None).await?)
     }
 
@@ -118,7 +100,7 @@ impl Engine {
         plans: &[TablePlan],
         direction: Direction,
     ) -> Result<Swapped, Halt> {
-        let helper = self.sessions.open().await?;
+        let helper = self.operation.sessions.open().await?;
         let Some(running) = &mut self.running else {
             return Err(EngineError::permanent("nothing was copied").into());
         };
@@ -133,7 +115,7 @@ impl Engine {
             target: None,
         };
         context.swapping.store(true, Ordering::SeqCst);
-        let cutover = Cutover::new(&self.sessions, &self.fence, &self.job, &self.options, plans);
+        let cutover = Cutover::new(&self.operation, plans);
         let (swapped, stage) = match direction {
             Direction::Forward => (cutover.run(Some(&mut drain)).await, Stage::Swapped),
             Direction::Back => (cutover.revert(&mut drain).await, Stage::Reverted),
@@ -148,12 +130,12 @@ impl Engine {
             }
             Err(error) => {
                 context.swapping.store(false, Ordering::SeqCst);
-                let (control, job) = (&mut self.control, &self.job);
+                let (control, job) = (&mut self.control, &self.operation.job);
                 let ready = match (direction, error.kind()) {
                     // The stream may hold our own RENAME by now.
                     (_, ErrorKind::LeaseLost | ErrorKind::SwapUnknown) => Err(error.message()),
                     (Direction::Forward, _) => {
-                        filler::restore(control, job, self.sessions.owner(), plans)
+                        filler::restore(control, job, self.operation.sessions.owner(), plans)
                             .await
                             .map_err(|error| error.message())
                     }
