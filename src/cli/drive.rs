@@ -159,14 +159,18 @@ pub(super) async fn end_on_signal(end: CancellationToken, limit: Duration) {
         Some(signal) => signal.recv().await,
         None => std::future::pending().await,
     };
-    for _ in 0..2 {
+    for signals in 1_u32.. {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminated.recv() => {}
             _ = hangup() => {}
         }
-        if end.is_cancelled() {
+        if signals > 1 {
             std::process::exit(130);
+        }
+        if end.is_cancelled() {
+            // It ends already, of itself.
+            continue;
         }
         end.cancel();
         log::tell(&format!(

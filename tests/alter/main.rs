@@ -415,3 +415,27 @@ async fn an_account_that_may_not_install_is_told_what_to_run() {
     );
     assert!(!shop.is_installed().await);
 }
+
+/// Nobody asked for that with this command.
+#[tokio::test]
+async fn what_else_is_under_way_on_the_server_is_told() {
+    let shop = Shop::new().await;
+    done(&run(shop.alter(&["--yes", "--json", "ALTER TABLE orders ADD COLUMN x INT"])).await);
+    let schema = shop.schema.clone();
+    let other = "CREATE TABLE beside (id INT PRIMARY KEY)";
+    let submit = [
+        "submit",
+        "--schema",
+        &schema,
+        "-e",
+        other,
+        "--defer-cutover",
+        "--yes",
+    ];
+    let submitted = run(shop.lockkeeper(&submit)).await;
+    assert_eq!(code(&submitted), 0, "{}", err(&submitted));
+    let output = run(shop.alter(&["--yes", WIDEN])).await;
+    assert_eq!(code(&output), 0, "{}{}", out(&output), err(&output));
+    let told = "Apply 2 of this server is not settled either";
+    assert!(out(&output).contains(told), "{}", out(&output));
+}

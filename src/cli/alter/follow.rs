@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::super::connect::{PATIENCE, Parameter, Session};
+use super::super::connect::{PATIENCE, Parameter, Session, literal};
 use super::super::drive::CONCURRENCY;
 use super::super::{CliError, Global, log};
 use super::outcome;
@@ -53,6 +53,11 @@ pub(super) async fn run(
         );
     } else if job.is_resumed {
         free(&mut session, job.apply, &prefix).await?;
+    }
+    if let Some(others) = others(&mut session, job).await? {
+        screen.note(&format!(
+            "{others} of this server is not settled either: as long as this command runs, it drives that, too."
+        ));
     }
     let options = DriveOptions {
         name: drive::unique_name(&prefix),
@@ -203,6 +208,26 @@ async fn free(session: &mut Session, apply: u64, prefix: &str) -> Result<(), Cli
         }
     }
     Ok(())
+}
+
+/// What else is under way on the server, and finds a driver in this process.
+async fn others(session: &mut Session, job: &Job<'_>) -> Result<Option<String>, CliError> {
+    let others = session
+        .read(format!(
+            "SELECT DISTINCT o.apply_id
+               FROM operation_status AS o
+              WHERE o.deployment   = {}
+                AND o.apply_id    <> {}
+                AND o.completed_at IS NULL
+              ORDER BY o.apply_id",
+            literal(job.deployment),
+            job.apply
+        ))
+        .await?;
+    let others: Vec<String> = (0..others.rows.len())
+        .map(|row| others.text(row, "apply_id"))
+        .collect();
+    Ok((!others.is_empty()).then(|| format!("Apply {}", others.join(", "))))
 }
 
 /// What was seen so far.
