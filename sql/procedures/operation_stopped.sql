@@ -13,36 +13,4 @@ CREATE PROCEDURE operation_stopped (
     COMMENT 'Reports that a driver obeyed a stop.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
-BEGIN
-    DECLARE v_id        BIGINT UNSIGNED DEFAULT _id(in_operation_id);
-    DECLARE v_apply_id  BIGINT UNSIGNED;
-    DECLARE v_driver    VARCHAR(64);
-    DECLARE v_state     VARCHAR(32);
-    DECLARE v_answer    VARCHAR(32);
-    DECLARE v_directive VARCHAR(16);
-
-    CALL _own_transaction();
-    BEGIN
-        DECLARE EXIT HANDLER FOR SQLEXCEPTION
-        BEGIN
-            ROLLBACK AND NO CHAIN NO RELEASE;
-            RESIGNAL;
-        END;
-
-        START TRANSACTION READ WRITE;
-        CALL _lease_enter(v_id, in_lease_token, 'stopped', v_apply_id, v_driver, v_state, v_answer);
-
-        IF v_answer IS NULL THEN
-            SELECT MAX(g.declared_directive) INTO v_directive FROM _operation_gate AS g WHERE g.operation_id = v_id;
-            IF NOT (v_directive <=> 'stop') THEN
-                CALL _move_refuse(v_id, v_state, 'no stop is asked of it');
-            END IF;
-            CALL _operation_advance(v_apply_id, v_id, 'stopped', v_driver, 'obeyed the stop', FALSE, 'stopped', 'stopped');
-            SET v_state = 'stopped';
-        END IF;
-
-        COMMIT AND NO CHAIN NO RELEASE;
-    END;
-
-    SELECT v_state AS state;
-END
+CALL _report_run(in_operation_id, in_lease_token, 'stopped')

@@ -1,0 +1,40 @@
+-- Function: _operation_begin_cutover
+--
+-- What operation_begin_cutover writes, when it has locked its operation. Answers the state that comes of it.
+-- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
+-- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+--
+-- in_state  the operation's, which is under the caller's lock
+CREATE FUNCTION _operation_begin_cutover (
+    in_apply_id     BIGINT UNSIGNED,
+    in_operation_id BIGINT UNSIGNED,
+    in_driver       VARCHAR(64),
+    in_state        VARCHAR(32)
+)
+    RETURNS VARCHAR(32)
+    COMMENT 'What operation_begin_cutover writes, as one statement.'
+    DETERMINISTIC
+    MODIFIES SQL DATA
+    SQL SECURITY DEFINER
+BEGIN
+    DECLARE v_directive VARCHAR(16);
+    DECLARE v_sentence  VARCHAR(255) CHARACTER SET utf8mb4;
+
+    -- Also where it is asked again.
+    IF in_state <> 'cutting_over' THEN
+        SELECT MAX(g.directive), MAX(g.sentence)
+          INTO v_directive, v_sentence
+          FROM (SELECT h.declared_directive AS directive,
+                       _gate_sentence(h.gate, h.cause, b.deployment, b.state) AS sentence
+                  FROM _operation_gate AS h
+                  LEFT JOIN _sibling   AS b
+                    ON b.apply_id = h.apply_id
+                   AND b.position = h.blocker_position
+                 WHERE h.operation_id = in_operation_id) AS g;
+        IF NOT (v_directive <=> 'cutover') THEN
+            CALL _move_refuse(in_operation_id, in_state, COALESCE(v_sentence, 'only an operation on hold begins its cutover'));
+        END IF;
+        CALL _operation_advance(in_apply_id, in_operation_id, 'cutting_over', in_driver, 'its turn', TRUE, NULL, NULL);
+    END IF;
+    RETURN 'cutting_over';
+END
