@@ -209,7 +209,8 @@ pub fn main() -> ExitCode {
         Err(error) => Err(CliError::failed(format!("no threads to run on: {error}"))),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if output::is_whole() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
         // A service's log is read line by line, to its last one.
         Err(error) if is_driver && !is_json && log::complain(&error) => {
             ExitCode::from(error.exit_code())

@@ -13,6 +13,7 @@ mod tls;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
@@ -28,6 +29,9 @@ pub use tls::{Tls, TlsMode, tls_refusal};
 /// The schema that Lockkeeper lives in unless the address names another.
 pub const DEFAULT_SCHEMA: &str = "lockkeeper";
 const DEFAULT_PORT: u16 = 3306;
+
+/// A server that takes longer to let somebody in is taken for one that hangs.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a server may have set otherwise for all of its sessions, and ours rely on.
 const SETTINGS: &str = "SET autocommit = 1, sql_safe_updates = 0, sql_select_limit = 18446744073709551615, \
@@ -220,9 +224,20 @@ impl ConnectionSettings {
 
     /// One sqlx session.
     pub async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
-        let mut session = self.sqlx().connect().await?;
-        settle(&mut session).await?;
-        Ok(session)
+        let connecting = async {
+            let mut session = self.sqlx().connect().await?;
+            settle(&mut session).await?;
+            Ok(session)
+        };
+        // The kernel takes connections for a server that is stopped.
+        let silent = || {
+            let limit = CONNECT_LIMIT.as_secs();
+            let silent = format!("it takes connections, and has not answered for {limit} s");
+            sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, silent))
+        };
+        tokio::time::timeout(CONNECT_LIMIT, connecting)
+            .await
+            .unwrap_or_else(|_| Err(silent()))
     }
 
     /// Options for mysql_async. It knows no PREFERRED: that mode becomes TLS here, and

@@ -21,6 +21,7 @@ use lockkeeper::engine::table::TablePlan;
 use lockkeeper::engine::{EngineError, ErrorKind, Operation, plan};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
+use support::{PATIENCE, eventually};
 
 /// Carries over everything under the lock: a copy in one step, which no test of the swap cares about.
 struct CopyAll {
@@ -698,6 +699,46 @@ async fn what_has_come_to_a_table_since_the_plan_is_not_broken_by_a_statement() 
         assert!(error.message().contains(name), "{error}");
         db.run("INSERT INTO p (id) VALUES (1)").await;
     }
+}
+
+/// It was in the queue for the table before the cutover was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_comes_while_a_drop_waits_for_its_lock_keeps_the_table() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE p (id INT PRIMARY KEY)").await;
+    let options = serde_json::json!({ "cutover_lock_wait_ms": 60_000 });
+    let change = Change::planned(&db, 1, &["DROP TABLE p"], options).await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut reader = settings.connect().await.unwrap();
+    reader.execute("BEGIN; SELECT * FROM p").await.unwrap();
+    let mut creator = settings.connect().await.unwrap();
+    let create =
+        "CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id))";
+    let creating = tokio::spawn(async move { creator.execute(create).await.map(drop) });
+    let waiting = format!(
+        "SELECT COUNT(*) FROM performance_schema.metadata_locks AS l \
+          WHERE l.OBJECT_SCHEMA = '{}' AND l.OBJECT_NAME = 'p' AND l.LOCK_STATUS = 'PENDING'",
+        db.schema
+    );
+    eventually("the child waits", PATIENCE, async || {
+        db.text(&waiting).await == "1"
+    })
+    .await;
+    let looking = async {
+        eventually("the drop waits behind it", PATIENCE, async || {
+            db.text(&waiting).await == "2"
+        })
+        .await;
+        reader.execute("COMMIT").await.unwrap();
+    };
+    let cutover = change.cutover();
+    let (dropped, ()) = tokio::join!(cutover.run(None), looking);
+    creating.await.unwrap().expect("the child");
+    let error = dropped.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("child"), "{error}");
+    db.run("INSERT INTO p VALUES (1); INSERT INTO child VALUES (1, 1)")
+        .await;
 }
 
 #[tokio::test]

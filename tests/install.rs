@@ -561,6 +561,41 @@ async fn an_account_that_may_not_create_roles_installs_with_a_warning() {
     assert_eq!((report.replaced, report.warnings), (0, Vec::new()));
 }
 
+/// By somebody's REVOKE or DROP ROLE: nothing else tells of it before a driver or a DBA is refused.
+#[tokio::test]
+async fn grants_and_roles_that_are_gone_are_told_and_given_again() {
+    let database = TestDatabase::fresh().await;
+    let [reader, operator, _] = database.roles();
+    let mut session = database.connect().await;
+    let schema = database.schema().to_owned();
+    for statement in [
+        format!("REVOKE EXECUTE ON PROCEDURE `{schema}`.apply_stop FROM {operator}"),
+        format!("DROP ROLE {reader}"),
+    ] {
+        session
+            .execute(sqlx::AssertSqlSafe(statement))
+            .await
+            .expect("taken away");
+    }
+    let found = install::inspect(&mut session, &schema).await;
+    let found = found.expect("compared");
+    let found: Vec<(&str, Difference)> = found
+        .iter()
+        .map(|finding| (finding.name.as_str(), finding.difference))
+        .collect();
+    let reader_name = reader.split('\'').nth(1).expect("its name");
+    assert_eq!(
+        found,
+        [
+            (reader_name, Difference::Missing),
+            ("apply_stop", Difference::NotGranted)
+        ]
+    );
+    install(database.settings()).await.expect("mended");
+    let found = install::inspect(&mut session, &schema).await;
+    assert_eq!(found.expect("compared"), []);
+}
+
 #[tokio::test]
 async fn object_version_shows_what_is_there() {
     let database = TestDatabase::fresh().await;

@@ -398,6 +398,39 @@ async fn doctor_asks_for_no_right_on_the_control_schema_and_for_those_that_no_sc
     }
 }
 
+/// A fleet's driver and an `alter` of another control schema, say: neither asks the other.
+#[tokio::test]
+async fn a_copy_of_the_same_table_that_is_under_way_is_told_of() {
+    let database = TestDatabase::fresh().await;
+    let schema = fresh_schema();
+    let mut session = shop(database.settings(), &schema, "INT").await;
+    let checkpoint = format!("{schema}._lk_0123abcd_5_1_checkpoint");
+    for statement in [
+        format!(
+            "CREATE TABLE {checkpoint} (name VARCHAR(64) PRIMARY KEY, value LONGTEXT NOT NULL)"
+        ),
+        format!(
+            r#"INSERT INTO {checkpoint} VALUES ('head', '{{"plans": [{{"original": {{"name": "orders"}}}}]}}')"#
+        ),
+    ] {
+        run(&mut session, statement).await;
+    }
+    let alter = |statement| {
+        let alter = ["alter", "--dry-run", "--schema", &schema, statement];
+        let (code, out, said) = lockkeeper(&database, &alter);
+        assert_eq!(code, 0, "{said}");
+        out.replace('\n', " ")
+    };
+    let said = alter("ALTER TABLE orders MODIFY total BIGINT");
+    assert!(
+        said.contains("a copy of table orders is under way already"),
+        "{said}"
+    );
+    let said = alter("CREATE TABLE others (id INT PRIMARY KEY)");
+    assert!(!said.contains("is under way already"), "{said}");
+    run(&mut session, format!("DROP DATABASE {schema}")).await;
+}
+
 /// A table says of itself that it is far larger than any disk.
 #[tokio::test]
 async fn a_copy_that_the_disk_has_no_room_for_is_refused() {

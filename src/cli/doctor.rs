@@ -60,8 +60,13 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             let how = match finding.difference {
                 Difference::Missing => "missing",
                 Difference::Edited => "edited by hand",
+                Difference::NotGranted => "not granted to its roles",
             };
-            json!({"kind": finding.kind.name(), "name": finding.name, "problem": how})
+            let kind = match finding.kind {
+                install::Kind::Data => "role",
+                kind => kind.name(),
+            };
+            json!({"kind": kind, "name": finding.name, "problem": how})
         })
         .collect();
     let deployments = registration::look(global, &mut session).await?;

@@ -1,6 +1,7 @@
 //! Tables that fit a terminal, plain lines where there is none, JSON where it was asked for.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table as Grid, TableComponent, presets};
 use serde_json::Value;
@@ -14,10 +15,26 @@ const LONGEST_UNWRAPPED: u16 = 22;
 /// What a column keeps that is wrapped.
 const LEAST: u16 = 10;
 
+/// Some of the answer did not get to where it was to go.
+static IS_CUT: AtomicBool = AtomicBool::new(false);
+
 /// Text to standard output; a reader that has left, as `head` does, is no failure.
 pub(super) fn write(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+        && !IS_CUT.swap(true, Ordering::Relaxed)
+    {
+        note(&format!(
+            "lockkeeper: standard output cannot be written: {error}"
+        ));
+    }
+}
+
+/// Whether all that was to be written was, or nobody wanted it.
+pub(super) fn is_whole() -> bool {
+    !IS_CUT.load(Ordering::Relaxed)
 }
 
 /// A line to standard error, whether somebody reads it or not.

@@ -4,6 +4,7 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use super::database::prepare_session;
 use super::error::InstallError;
+use super::privileges::{GRANTS_NAME, ungranted};
 use super::set::Kind;
 use super::version::check_for_drive;
 use crate::server_error;
@@ -20,6 +21,8 @@ pub struct Finding {
 pub enum Difference {
     Missing,
     Edited,
+    /// A role lacks it.
+    NotGranted,
 }
 
 /// Compares the schema of `session` with what was installed into it.
@@ -32,7 +35,7 @@ pub async fn inspect(
     schema: &str,
 ) -> Result<Vec<Finding>, InstallError> {
     prepare_session(session).await?;
-    let findings = match differences(session).await {
+    let mut findings = match differences(session).await {
         Err(InstallError::Database(error)) if server_error::number(&error) == Some(1146) => {
             return Err(InstallError::NotInstalled {
                 schema: schema.to_owned(),
@@ -41,6 +44,31 @@ pub async fn inspect(
         other => other?,
     };
     check_for_drive(session, schema).await?;
+    let lacking = ungranted(session, schema).await?.unwrap_or_default();
+    // Who installed may not have been allowed to make roles, and was told so.
+    let is_recorded = "SELECT COUNT(*) FROM installed_object AS o WHERE o.object_name = ?";
+    let is_recorded: i64 = sqlx::query_scalar(is_recorded)
+        .bind(GRANTS_NAME)
+        .fetch_one(&mut *session)
+        .await?;
+    if is_recorded == 0 {
+        return Ok(findings);
+    }
+    findings.extend(lacking.roles.into_iter().map(|name| Finding {
+        kind: Kind::Data,
+        name,
+        difference: Difference::Missing,
+    }));
+    for (kind, name) in lacking.objects {
+        // What is missing is told of already.
+        if !findings.iter().any(|found| found.name == name) {
+            findings.push(Finding {
+                kind,
+                name,
+                difference: Difference::NotGranted,
+            });
+        }
+    }
     Ok(findings)
 }
 

@@ -1,9 +1,9 @@
 //! Roles, and what each may do: `sql/grants.sql`, with the schema put in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, MySqlConnection};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use super::Report;
 use super::database::{literal, quoted, run, short_digest};
@@ -28,22 +28,26 @@ struct Grant {
 }
 
 impl Grant {
-    fn statement(&self, schema: &str) -> String {
+    /// As `SHOW GRANTS` has it, too.
+    fn on(&self, schema: &str) -> String {
         let kind = if self.kind == Kind::Procedure {
             "PROCEDURE "
         } else {
             ""
         };
+        format!("ON {kind}{}.{}", quoted(schema), quoted(self.object))
+    }
+
+    fn statement(&self, schema: &str) -> String {
         let roles: Vec<String> = self
             .roles
             .iter()
             .map(|role| account(schema, role))
             .collect();
         format!(
-            "GRANT {} ON {kind}{}.{} TO {}",
+            "GRANT {} {} TO {}",
             self.privilege,
-            quoted(schema),
-            quoted(self.object),
+            self.on(schema),
             roles.join(", ")
         )
     }
@@ -135,14 +139,16 @@ pub(super) async fn grant(
     .fetch_optional(&mut *session)
     .await?;
     let same = recorded.as_deref() == Some(hex::encode(Sha256::digest(GRANTS)).as_str());
-    let all = !same || roles_missing(session, schema).await?;
+    let missing = ungranted(session, schema).await?.unwrap_or_default();
+    let all = !same || !missing.roles.is_empty();
 
     let mut statements = Vec::new();
     if all {
         statements.push(create_role_statement(schema));
     }
     for grant in grants()? {
-        if all || replaced.contains(&(grant.kind, grant.object.to_owned())) {
+        let object = (grant.kind, grant.object.to_owned());
+        if all || missing.objects.contains(&object) || replaced.contains(&object) {
             statements.push(grant.statement(schema));
         }
     }
@@ -169,22 +175,55 @@ pub(super) async fn grant(
     Ok(())
 }
 
-async fn roles_missing(session: &mut MySqlConnection, schema: &str) -> Result<bool, InstallError> {
+/// What the roles lack of what is theirs.
+#[derive(Default)]
+pub(super) struct Ungranted {
+    /// Names of those that are gone.
+    pub roles: Vec<String>,
+    /// Of the others.
+    pub objects: BTreeSet<(Kind, String)>,
+}
+
+/// `None` where the account may not look.
+pub(super) async fn ungranted(
+    session: &mut MySqlConnection,
+    schema: &str,
+) -> Result<Option<Ungranted>, InstallError> {
+    let mut held = BTreeMap::new();
+    let mut roles = Vec::new();
     for role in ROLES {
         let statement = format!("SHOW GRANTS FOR {}", account(schema, role));
-        match sqlx::raw_sql(AssertSqlSafe(statement))
+        let shown = sqlx::raw_sql(AssertSqlSafe(statement))
             .fetch_all(&mut *session)
-            .await
-        {
-            Ok(_) => {}
+            .await;
+        let lines = match shown {
+            Ok(rows) => rows
+                .iter()
+                .map(|row| row.try_get_unchecked::<String, _>(0))
+                .collect::<Result<Vec<_>, _>>()?,
             // No such account.
-            Err(error) if server_error::number(&error) == Some(1141) => return Ok(true),
-            // Not allowed to look: then not allowed to change either, and left as it is.
-            Err(error) if is_refusal(&error) => {}
+            Err(error) if server_error::number(&error) == Some(1141) => {
+                roles.push(role_name(schema, role));
+                continue;
+            }
+            Err(error) if is_refusal(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
-        }
+        };
+        held.insert(role, lines.join("\n").to_lowercase());
     }
-    Ok(false)
+    let lacks = |grant: &Grant| {
+        let on = format!("{} to ", grant.on(schema)).to_lowercase();
+        let mut held = grant.roles.iter().filter_map(|role| held.get(role));
+        held.any(|lines| !lines.contains(&on))
+    };
+    let grants = grants()?;
+    let objects = grants.iter().filter(|grant| lacks(grant));
+    Ok(Some(Ungranted {
+        roles,
+        objects: objects
+            .map(|grant| (grant.kind, grant.object.to_owned()))
+            .collect(),
+    }))
 }
 
 /// The account lacks a right, as opposed to a fault.

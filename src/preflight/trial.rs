@@ -111,6 +111,9 @@ async fn look(
     if let Ok(plans) = &answer {
         examination.room = room::of_copies(place, &mut session, plans).await;
         examination.warnings = warnings(plans);
+        examination
+            .warnings
+            .extend(rivals(&mut session, &job, &owner, plans).await?);
         examination.revert_warnings = revert_warnings(plans);
     }
     artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
@@ -122,6 +125,33 @@ async fn look(
         Err(refusal) => examination.refusal = Some(refusal.message()),
     }
     Ok(())
+}
+
+/// Two installations, as that of a fleet and that of `alter`, do not know of each other.
+async fn rivals(
+    session: &mut Session,
+    job: &Job,
+    owner: &Owner,
+    plans: &[TablePlan],
+) -> Result<Vec<String>, Unreachable> {
+    let tables: Vec<&str> = plans
+        .iter()
+        .filter_map(|plan| plan.original.as_ref())
+        .map(|table| table.name.as_str())
+        .collect();
+    let found =
+        artifact::copied_by_others(session, &job.schema_name, &owner.installation, &tables).await;
+    Ok(found
+        .map_err(unreachable_by)?
+        .iter()
+        .map(|(table, artifact)| {
+            format!(
+                "a copy of table {table} is under way already (its checkpoint is {}), perhaps of another installation: whichever \
+                 swaps first makes the other's copy fail; cancel one of them, or wait",
+                artifact.quoted()
+            )
+        })
+        .collect())
 }
 
 async fn plans(

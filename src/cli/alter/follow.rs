@@ -16,6 +16,8 @@ use crate::drive::{self, DriveOptions};
 use crate::progress::{self, Operation};
 
 const LOOK: Duration = Duration::from_millis(500);
+/// A look that takes longer is given up, and its session with it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// The server notices at once that a killed process is gone, but may be busy with its last statement.
 const LOCK_SECONDS: u64 = 2;
 
@@ -241,7 +243,10 @@ struct Looking<'a> {
 impl Looking<'_> {
     /// Shows how far it is; whether it is settled.
     async fn look(&mut self, screen: &mut Screen) -> bool {
-        match self.read().await {
+        // A server that hangs keeps the connection, and answers nothing.
+        let read = tokio::time::timeout(ANSWER_LIMIT, self.read()).await;
+        let silent = || CliError::failed("the server does not answer");
+        match read.unwrap_or_else(|_| Err(silent())) {
             Ok((operation, is_settled)) => {
                 self.silent_since = None;
                 screen.show(&operation);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::lock::{blocked_by, unless_it_waits};
+use super::lock::{ANSWER_MARGIN, blocked_by, unless_it_waits};
 use super::swap;
 use crate::engine::context::lease_is_lost;
 use crate::engine::preflight::triggers;
@@ -290,8 +290,13 @@ impl Step<'_> {
                 .map_err(EngineError::while_doing("setting a lock's limit"))?;
             fail_point::at("step.execute.before");
             let id = session.id();
-            let run = self.user.run(session, &statement);
-            let answer = unless_it_waits(limit, &mut helper, id, run).await;
+            let answer = match self.plan.way {
+                Way::Drop => self.put_away(session, &mut helper, &statement).await?,
+                Way::Instant | Way::InPlaceMetadata | Way::Create | Way::Copy => {
+                    let run = self.user.run(session, &statement);
+                    unless_it_waits(limit, &mut helper, id, run).await
+                }
+            };
             fail_point::at("step.execute.after");
             let error = match answer {
                 Ok(()) => break,
@@ -323,8 +328,54 @@ impl Step<'_> {
         Ok(())
     }
 
+    /// Renames a table away under its lock: what would point at it can't come between the look and the RENAME. Answers what the server
+    /// says.
+    async fn put_away(
+        &self,
+        session: &mut Session,
+        helper: &mut Session,
+        rename: &str,
+    ) -> Result<Result<(), sqlx::Error>, EngineError> {
+        let limit = self.operation.options.cutover_lock_wait();
+        let tables = self.tables(helper).await?;
+        let locks: Vec<String> = tables
+            .iter()
+            .map(|(schema, table)| format!("{} WRITE", quote_table(schema, table)))
+            .collect();
+        // A driver that is frozen under the lock is ended by the server.
+        let silence = (limit + ANSWER_MARGIN).as_secs() + 1;
+        let lock = format!(
+            "SET SESSION wait_timeout = {silence}; LOCK TABLES {}",
+            locks.join(", ")
+        );
+        let id = session.id();
+        if let Err(error) = unless_it_waits(limit, helper, id, session.run(&lock)).await {
+            return Ok(Err(error));
+        }
+        let looked = self.refuse_what_came(helper).await;
+        let rename = match &looked {
+            Ok(()) => format!("{rename}; "),
+            Err(_) => String::new(),
+        };
+        let unlock = "UNLOCK TABLES; SET SESSION wait_timeout = 86400";
+        let answer = session.run(&format!("{rename}{unlock}")).await.map(drop);
+        if answer.is_err() {
+            // A statement that is refused keeps those behind it from being executed.
+            let unlocked = session.run(unlock).await;
+            unlocked.map_err(EngineError::while_doing("unlocking a table"))?;
+        }
+        looked.map(|()| answer)
+    }
+
     /// A session that has used the table for long makes everybody else wait behind us.
     async fn blocked_by(&self, helper: &mut Session) -> Result<Option<String>, EngineError> {
+        let tables = self.tables(helper).await?;
+        let tables: Vec<(&str, &str)> = tables.iter().map(|(s, t)| (&**s, &**t)).collect();
+        blocked_by(&self.operation.options, helper, &tables).await
+    }
+
+    /// What the statement locks.
+    async fn tables(&self, helper: &mut Session) -> Result<Vec<(String, String)>, EngineError> {
         let mut tables = match self.statement()? {
             // There is no such table yet.
             Statement::Create(create) => {
@@ -335,14 +386,15 @@ impl Step<'_> {
         };
         if self.plan.way == Way::Drop {
             // Its keys are dropped with it.
-            let keys = ForeignKey::of_table(helper, self.schema(), &tables[0].1).await?;
+            let keys = ForeignKey::of_table(helper, self.schema(), &self.table()?).await?;
             tables.extend(
                 keys.into_iter()
                     .map(|key| (key.parent_schema, key.parent_table)),
             );
+            tables.sort();
+            tables.dedup();
         }
-        let tables: Vec<(&str, &str)> = tables.iter().map(|(s, t)| (&**s, &**t)).collect();
-        blocked_by(&self.operation.options, helper, &tables).await
+        Ok(tables)
     }
 
     async fn pause(

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
-use crate::engine::names::{Artifact, ArtifactKind, Owner};
+use crate::engine::names::{Artifact, ArtifactKind, CHECKPOINT, Owner};
 use crate::engine::session::{Session, registered};
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::{EngineError, fail_point};
@@ -33,6 +33,37 @@ async fn named(
         .iter()
         .filter_map(|(schema, name)| Artifact::parse(schema, name))
         .collect())
+}
+
+/// Which of the tables another installation copies, by its checkpoints.
+pub async fn copied_by_others(
+    session: &mut Session,
+    schema: &str,
+    installation: &str,
+    tables: &[&str],
+) -> Result<Vec<(String, Artifact)>, EngineError> {
+    let mut found = Vec::new();
+    for artifact in named(session.connection(), Some(schema)).await? {
+        let is_checkpoint =
+            matches!(&artifact.kind, ArtifactKind::Working { rest, .. } if rest == CHECKPOINT);
+        if artifact.installation == installation || !is_checkpoint {
+            continue;
+        }
+        // Whatever its format: of one that can't be read nothing is said.
+        let names: Result<Option<Vec<String>>, sqlx::Error> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT JSON_EXTRACT(c.value, '$.plans[*].original.name') FROM {} AS c WHERE c.name = 'head'",
+            artifact.quoted()
+        )))
+        .fetch_optional(session.connection())
+        .await
+        .map(|names: Option<Option<sqlx::types::Json<Vec<String>>>>| names.flatten().map(|names| names.0));
+        let names = names.ok().flatten().unwrap_or_default();
+        let ours = names
+            .into_iter()
+            .filter(|name| tables.contains(&name.as_str()));
+        found.extend(ours.map(|name| (name, artifact.clone())));
+    }
+    Ok(found)
 }
 
 /// What the operation has in the schema, fence included.
