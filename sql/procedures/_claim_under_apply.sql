@@ -49,7 +49,7 @@ BEGIN
             LEAVE candidates;
         END IF;
         IF io_operation_id IS NOT NULL AND v_held_apply_id <=> v_apply_id THEN
-            -- A claim under max_copies that was killed half-way, and then committed by somebody, has not told its siblings.
+            -- Whatever has left a sibling's stored answer behind: the limit is hard.
             SELECT COUNT(*) INTO v_stale FROM _operation_unrecorded AS u WHERE u.apply_id = v_apply_id;
             IF v_stale = 0 OR v_is_mended THEN
                 LEAVE candidates;

@@ -43,6 +43,7 @@ BEGIN
     DECLARE v_is_passed      BOOLEAN;
     DECLARE v_looks          INT UNSIGNED DEFAULT 0;
     DECLARE v_is_victim      BOOLEAN;
+    DECLARE v_is_done        BOOLEAN;
 
     -- Two checks, each in a few words where all is as usual: is it a name, without anything that JSON escapes and without DEL; is the
     -- clock the server's own? The checks proper follow only if not: their regular expression, which the server compiles at each
@@ -185,34 +186,11 @@ BEGIN
                                   WHEN v_previous_state = 'waiting_for_cutover' AND in_claim = 'cutover' THEN 'cutting_over'
                                   ELSE v_previous_state
                               END;
-                -- A larger epoch and another token fence off the former owner: its next call is refused.
-                UPDATE operation_live AS l
-                   SET l.claim              = NULL,
-                       l.claimable_at       = NULL,
-                       l.started_at         = COALESCE(l.started_at, v_now),
-                       l.stopped_from       = NULL,
-                       l.start_request_id   = NULL,
-                       l.next_attempt_at    = NULL,
-                       l.lease_driver       = in_driver,
-                       l.lease_token        = v_token,
-                       l.lease_epoch        = v_epoch,
-                       l.lease_heartbeat_at = v_now,
-                       l.lease_expires_at   = v_now + INTERVAL l.lease_ttl_seconds SECOND,
-                       l.lease_check_at     = v_now + INTERVAL l.lease_ttl_seconds SECOND,
-                       l.tend_at            = NULL,
-                       l.tend_token         = NULL,
-                       l.spent_token        = NULL,
-                       l.move_serial        = l.move_serial + 1,
-                       l.move_actor         = in_driver,
-                       l.move_reason        = 'claimed',
-                       l.state              = v_state
-                 WHERE l.operation_id = v_operation_id;
-                IF v_state = v_previous_state THEN
-                    INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, lease_epoch, detail)
-                    VALUES (v_now, v_apply_id, v_operation_id, v_deployment, in_driver, 'recovered', v_epoch, v_state);
-                END IF;
                 IF v_has_apply THEN
-                    CALL _apply_refresh(v_apply_id, in_driver);
+                    SELECT _claim_step(v_apply_id, v_operation_id, in_driver, v_token, v_epoch, v_state, v_now) INTO v_is_done;
+                    CALL _function_check(v_is_done IS NOT NULL);
+                ELSE
+                    CALL _claim_take(v_operation_id, in_driver, v_token, v_epoch, v_state, v_now);
                 END IF;
             END IF;
 

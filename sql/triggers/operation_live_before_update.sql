@@ -2,7 +2,7 @@
 --
 -- Refuses every change of state that _move_meaning does not know (operation_transition lists those that it does), whoever makes
 -- it, and logs every one that it lets pass, in the transaction of the move; with who made it, also where no procedure did (those
--- count move_serial up).
+-- count move_serial up). A lease that is given without a move is logged, too.
 -- One trigger, not one before and one after: each costs a claim as much as an index.
 CREATE TRIGGER operation_live_before_update
 BEFORE UPDATE ON operation_live
@@ -41,5 +41,9 @@ BEGIN
                            detail)
         VALUES (UTC_TIMESTAMP(6), NEW.apply_id, NEW.operation_id, NEW.deployment, NEW.move_actor, 'moved', OLD.state, NEW.state,
                 NEW.lease_epoch, NEW.move_reason);
+    ELSEIF NEW.lease_token IS NOT NULL AND NOT (NEW.lease_token <=> OLD.lease_token) THEN
+        -- A claim took over what has begun.
+        INSERT INTO event (occurred_at, apply_id, operation_id, deployment, actor, event, lease_epoch, detail)
+        VALUES (UTC_TIMESTAMP(6), NEW.apply_id, NEW.operation_id, NEW.deployment, NEW.lease_driver, 'recovered', NEW.lease_epoch, NEW.state);
     END IF;
 END

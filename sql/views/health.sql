@@ -128,7 +128,7 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
   FROM apply           AS a
   JOIN control_request AS r FORCE INDEX (control_request_pending_once)
     ON r.apply_id        = a.apply_id
-   AND r.pending_command IN ('stop', 'start', 'cancel')
+   AND r.pending_command IN ('stop', 'start', 'cancel', 'revert', 'skip_revert')
   JOIN setting AS t
     ON t.name = 'driver_silent_seconds'
  WHERE a.finished_at IS NULL
