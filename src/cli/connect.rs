@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::mysql::MySqlConnection;
 
 use super::answer::Table;
-use super::{CliError, Global};
+use super::{CliError, Global, output};
 use crate::config::ConnectionSettings;
 use crate::progress::{self, Operation};
 
@@ -120,6 +120,16 @@ impl Session {
         let latest = "SELECT MAX(e.apply_id) AS apply_id FROM event_log AS e";
         let table = self.read(latest.to_owned()).await?;
         Ok(table.first_text("apply_id").parse().ok())
+    }
+
+    /// Who asks for something is not to wait for nobody.
+    pub async fn tell_if_no_driver(&mut self) -> Result<(), CliError> {
+        let alive = "SELECT 1 FROM driver_status AS d WHERE d.is_alive LIMIT 1";
+        if self.read(alive.to_owned()).await?.rows.is_empty() {
+            let hint = "No driver was heard from lately; start one where the deployments can be reached: `lockkeeper drive`.";
+            output::fold("", "", hint);
+        }
+        Ok(())
     }
 
     /// The id of an apply that is named by id or by name.

@@ -84,6 +84,9 @@ async fn ask(
     parameters.push(Parameter::Text(target.reason.as_deref()));
     let answer = session.call(procedure, &parameters).await?;
     show(global, &answer);
+    if !global.json && answer.first_text("status") == "pending" {
+        session.tell_if_no_driver().await?;
+    }
     Ok(())
 }
 

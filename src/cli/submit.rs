@@ -203,17 +203,9 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             answer.first_text("apply_name"),
         );
         output::fold("", "", &said);
-        if !has_driver(&mut session).await? {
-            let hint = "No driver was heard from lately; start one where the deployments can be reached: `lockkeeper drive`.";
-            output::fold("", "", hint);
-        }
+        session.tell_if_no_driver().await?;
     }
     Ok(())
-}
-
-async fn has_driver(session: &mut Session) -> Result<bool, CliError> {
-    let alive = "SELECT 1 FROM driver_status AS d WHERE d.is_alive LIMIT 1";
-    Ok(!session.read(alive.to_owned()).await?.rows.is_empty())
 }
 
 /// Whether an apply has that name.

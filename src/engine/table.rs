@@ -10,7 +10,7 @@ pub(super) mod dependents;
 pub mod foreign_key;
 pub mod key_range;
 pub(super) mod original;
-pub(super) mod storage;
+pub mod storage;
 pub mod surroundings;
 
 use serde::{Deserialize, Serialize};

@@ -6,11 +6,14 @@ use crate::engine::preflight::room::{self, Copies};
 use crate::engine::session::Session;
 use crate::engine::table::TablePlan;
 
+/// With less than that a server is near the end of its disk, whatever its tables take.
+const LEAST_MEGABYTES: u64 = 256;
+
 /// For a check-up, which knows of no change: the largest table is what counts.
 pub(super) async fn of_largest(place: &Place, session: &mut Session) -> Finding {
     let free = free(place, session).await;
     let query = "SELECT CONCAT(t.TABLE_SCHEMA, '.', t.TABLE_NAME), \
-                        CAST(ROUND((t.DATA_LENGTH + t.INDEX_LENGTH) / 1048576) AS CHAR) \
+                        CAST(ROUND((t.DATA_LENGTH + t.INDEX_LENGTH) / 1000000) AS CHAR) \
                    FROM information_schema.TABLES AS t \
                   WHERE t.ENGINE = 'InnoDB' AND t.TABLE_SCHEMA NOT IN ('mysql', 'sys') \
                     AND t.TABLE_NAME NOT LIKE '\\_lk\\_%' \
@@ -32,12 +35,12 @@ pub(super) async fn of_copies(
     session: &mut Session,
     plans: &[TablePlan],
 ) -> Option<Finding> {
-    let copies = Copies::of(plans);
+    let copies = Copies::of(session, plans).await.ok()?;
     if copies.tables.is_empty() {
         return None;
     }
     let free = free(place, session).await;
-    let found = enough(free, Some((copies.in_words(), copies.megabytes())));
+    let found = enough(free, Some((copies.in_words(), copies.megabytes)));
     (found.severity == Severity::Warning).then_some(found)
 }
 
@@ -57,7 +60,7 @@ fn enough(free: Option<u64>, tables: Option<(String, u64)>) -> Finding {
         |(what, megabytes)| format!("{what} has {megabytes} MB, and a copy needs as much again"),
     );
     match free {
-        Some(free) if free < megabytes.saturating_mul(2) => {
+        Some(free) if free < megabytes.saturating_mul(2).max(LEAST_MEGABYTES) => {
             let what = format!("{free} MB are free; {needed}, and the binlog too");
             finding(
                 Severity::Warning,

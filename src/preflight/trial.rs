@@ -14,6 +14,7 @@ use crate::engine::session::Session;
 use crate::engine::session::user::UserSettings;
 use crate::engine::state::artifact;
 use crate::engine::syntax::quote_table;
+use crate::engine::table::storage::bytes_on_disk;
 use crate::engine::table::{TablePlan, Way, catalog};
 use crate::engine::{
     EngineError, Job, JobTask, LeaseHolder, LeaseLost, Orders, Progress, plan, preflight,
@@ -115,15 +116,16 @@ async fn look(
             .warnings
             .extend(rivals(&mut session, &job, &owner, plans).await?);
         examination.revert_warnings = revert_warnings(plans);
+        for plan in plans {
+            let planned = planned(&mut session, plan).await.map_err(unreachable_by)?;
+            examination.planned.push(planned);
+        }
     }
     artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
         .await
         .map_err(unreachable_by)?;
     session.close().await;
-    match answer {
-        Ok(plans) => examination.planned = plans.iter().map(planned).collect(),
-        Err(refusal) => examination.refusal = Some(refusal.message()),
-    }
+    examination.refusal = answer.err().map(|refusal| refusal.message());
     Ok(())
 }
 
@@ -190,9 +192,9 @@ async fn create_text(
     }
 }
 
-fn planned(plan: &TablePlan) -> Planned {
+async fn planned(session: &mut Session, plan: &TablePlan) -> Result<Planned, EngineError> {
     let original = plan.original.as_ref();
-    Planned {
+    Ok(Planned {
         statement: plan.task.statement.clone(),
         way: plan.way,
         way_in_words: match plan.way {
@@ -203,8 +205,11 @@ fn planned(plan: &TablePlan) -> Planned {
             Way::Drop => "rename away, drop later",
         },
         rows: original.map_or(0, |table| table.estimated_rows),
-        bytes: original.map_or(0, |table| table.data_bytes + table.index_bytes),
-    }
+        bytes: match original {
+            Some(table) => bytes_on_disk(session, table).await?,
+            None => 0,
+        },
+    })
 }
 
 impl Change {

@@ -88,16 +88,58 @@ impl Request {
             Err(error) => {
                 let said = CliError::database(session.settings(), &error);
                 match (ControlError::from(error).code(), &self.begun) {
-                    (Some(ErrorCode::NameTaken), Some(begun)) => Err(CliError::failed(format!(
-                        "apply {} makes this change with other options, which hold until its end; run the command with \
-                         those options, or give the apply up: lockkeeper cancel {}",
-                        begun.apply_id, begun.apply_id
-                    ))),
+                    (Some(ErrorCode::NameTaken), Some(begun)) => {
+                        let apply = begun.apply_id;
+                        let with = begun_with(session, apply).await?;
+                        // What has swapped can't be cancelled.
+                        let give_up = match begun.state.as_str() {
+                            "revert_window" => {
+                                format!("lockkeeper skip-revert {apply}, or revert {apply}")
+                            }
+                            _ => format!("lockkeeper cancel {apply}"),
+                        };
+                        Err(CliError::failed(format!(
+                            "apply {apply} makes this change with other options ({with}), which hold until its end; repeat those, \
+                             or end it: {give_up}"
+                        )))
+                    }
                     _ => Err(said),
                 }
             }
         }
     }
+}
+
+/// The options that an apply has, as this command's flags.
+async fn begun_with(session: &mut Session, apply: u64) -> Result<String, CliError> {
+    let has = session
+        .read(format!(
+            "SELECT a.defer_cutover, a.defer_timeout_seconds, a.revert_window_seconds, a.engine
+               FROM apply_status AS a
+              WHERE a.apply_id = {apply}"
+        ))
+        .await?;
+    let mut flags = Vec::new();
+    if has.is(0, "defer_cutover") {
+        flags.push("--defer-cutover".to_owned());
+    }
+    for (flag, column) in [
+        ("--defer-timeout", "defer_timeout_seconds"),
+        ("--revert-window", "revert_window_seconds"),
+    ] {
+        let seconds: u64 = has.whole(0, column).unwrap_or(0);
+        if seconds > 0 {
+            flags.push(format!("{flag} {seconds}"));
+        }
+    }
+    let engine = has.first_text("engine");
+    if !engine.is_empty() && engine != "{}" {
+        flags.push(format!("--engine '{engine}'"));
+    }
+    Ok(match flags.is_empty() {
+        true => "none of this command's".to_owned(),
+        false => flags.join(" "),
+    })
 }
 
 /// The name after that of the latest apply, which is settled; the first where there is none.

@@ -6,30 +6,30 @@ use std::path::Path;
 
 use super::super::EngineError;
 use super::super::session::Session;
+use super::super::table::storage::bytes_on_disk;
 use super::super::table::{TableDefinition, TablePlan, Way};
 use super::server_fit::variable;
 
-const MEGABYTE: u64 = 1_048_576;
+const MEGABYTE: u64 = 1_000_000;
 
 /// What a change copies: about as much room as that is needed once more, until all is swapped.
 pub struct Copies<'a> {
     pub tables: Vec<&'a TableDefinition>,
+    pub megabytes: u64,
 }
 
 impl<'a> Copies<'a> {
-    pub fn of(plans: &'a [TablePlan]) -> Self {
+    pub async fn of(session: &mut Session, plans: &'a [TablePlan]) -> Result<Self, EngineError> {
         let copied = plans.iter().filter(|plan| plan.way == Way::Copy);
-        Self {
-            tables: copied.filter_map(|plan| plan.original.as_ref()).collect(),
+        let tables: Vec<_> = copied.filter_map(|plan| plan.original.as_ref()).collect();
+        let mut bytes = 0_u64;
+        for table in &tables {
+            bytes = bytes.saturating_add(bytes_on_disk(session, table).await?);
         }
-    }
-
-    pub fn megabytes(&self) -> u64 {
-        let sizes = self
-            .tables
-            .iter()
-            .map(|table| table.data_bytes.saturating_add(table.index_bytes));
-        sizes.fold(0, u64::saturating_add) / MEGABYTE
+        Ok(Self {
+            tables,
+            megabytes: bytes / MEGABYTE,
+        })
     }
 
     pub fn in_words(&self) -> String {
@@ -47,14 +47,11 @@ impl<'a> Copies<'a> {
 
 /// Refuses copies that the disk has no room for. Of what it has just room for people are told beforehand: the binlog grows, too.
 pub(super) async fn check(session: &mut Session, plans: &[TablePlan]) -> Result<(), EngineError> {
-    let copies = Copies::of(plans);
-    if copies.tables.is_empty() {
-        return Ok(());
-    }
     let Some(free) = free_here(session).await? else {
         return Ok(());
     };
-    let needed = copies.megabytes();
+    let copies = Copies::of(session, plans).await?;
+    let needed = copies.megabytes;
     if free >= needed {
         return Ok(());
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use sqlx::AssertSqlSafe;
 
+use super::TableDefinition;
 use super::catalog::failed;
 use crate::engine::EngineError;
 use crate::engine::session::Session;
@@ -53,6 +54,30 @@ pub async fn storage_ids(
     let mut ids: Vec<u64> = rows.iter().map(|(_, id)| *id).collect();
     ids.sort_unstable();
     Ok(ids)
+}
+
+/// How much of the disk a table takes, indexes included: what its files have, where they are its own, and what the statistics say if that
+/// is more. Statistics alone may be of long ago.
+pub async fn bytes_on_disk(
+    session: &mut Session,
+    table: &TableDefinition,
+) -> Result<u64, EngineError> {
+    let counted = table.data_bytes.saturating_add(table.index_bytes);
+    if table.storage_ids.is_empty() {
+        return Ok(counted);
+    }
+    let ids: Vec<String> = table.storage_ids.iter().map(u64::to_string).collect();
+    let files: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT CAST(COALESCE(SUM(s.FILE_SIZE), 0) AS SIGNED) \
+           FROM information_schema.INNODB_TABLES      AS t \
+           JOIN information_schema.INNODB_TABLESPACES AS s ON s.SPACE = t.SPACE \
+          WHERE t.TABLE_ID IN ({}) AND s.SPACE_TYPE = 'Single'",
+        ids.join(", ")
+    )))
+    .fetch_one(session.connection())
+    .await
+    .map_err(failed(&table.quoted()))?;
+    Ok(counted.max(u64::try_from(files).unwrap_or(0)))
 }
 
 /// An index as InnoDB stores it.

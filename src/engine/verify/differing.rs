@@ -13,6 +13,7 @@ use crate::engine::state::checkpoint::run;
 use crate::engine::stream::apply;
 use crate::engine::syntax::quote;
 use crate::engine::table::TableDefinition;
+use crate::engine::table::key_range::KeyColumns;
 use crate::server_error;
 
 /// Rounds of reading again before rows are locked.
@@ -172,9 +173,9 @@ impl TableVerify {
                 meetings += 1;
                 if meetings == MEETINGS {
                     return Err(EngineError::permanent(format!(
-                        "of row {} of {} and another, both have one value where the changed table has a unique key ({}); make them \
+                        "row {} of {} and another have one value where the changed table has a unique key ({}); make them \
                          differ, and submit the change again",
-                        row.shown(),
+                        KeyColumns::shown(&row.key),
                         original.quoted(),
                         error.cause().map(server_error::words).unwrap_or_default()
                     ))
