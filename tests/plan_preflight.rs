@@ -15,6 +15,17 @@ const FAMILY: &str = "CREATE TABLE parent (id INT PRIMARY KEY); \
     CREATE TABLE child (id INT PRIMARY KEY, p INT, n INT, \
         CONSTRAINT to_parent FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE)";
 
+/// What is left over looks like any other table.
+#[tokio::test]
+async fn a_table_of_our_own_is_not_changed() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE _lk_0123abcd_5_1_0_new (id INT PRIMARY KEY)")
+        .await;
+    let change = "ALTER TABLE _lk_0123abcd_5_1_0_new ADD c INT";
+    let refused = refusal(&mut db, &[change], NONE).await.expect("refused");
+    assert!(refused.contains("Lockkeeper's own"), "{refused}");
+}
+
 #[tokio::test]
 async fn what_hangs_on_a_table_can_forbid_a_copy() {
     let mut db = Deployment::fresh().await;

@@ -43,7 +43,10 @@ SELECT w.operation_id,
                   THEN 'It can be reverted until the last swap''s window ends.'
                   -- What throttled it last stays in the row of one that nobody works on.
                   WHEN g.state IN ('running', 'cutting_over', 'reverting')
-                  THEN CONCAT(IF(g.state = 'running', 'Throttled: ', 'The swap gives way: '), p.throttled_by, '.')
+                  THEN CONCAT(IF(g.state = 'running', 'Throttled: ', 'The swap gives way: '), p.throttled_by, '.',
+                              -- A driver beats each second; what one says that is silent may be over.
+                              IF(s.heartbeat_age_seconds > 10,
+                                 CONCAT(' Its driver ', s.driver, ' was last heard from ', s.heartbeat_age_seconds, ' s ago.'), ''))
               END COLLATE utf8mb4_0900_bin AS reason
          FROM _operation_gate          AS g
          JOIN _operation_progress      AS p

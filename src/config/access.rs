@@ -18,6 +18,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 pub struct Access {
     default: Entry,
     each: BTreeMap<String, Entry>,
+    /// Where to, whatever address is registered.
+    at: Option<(String, u16)>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +46,7 @@ impl Access {
                 tls,
             },
             each: BTreeMap::new(),
+            at: None,
         }
     }
 
@@ -52,13 +55,17 @@ impl Access {
         Self::changed(Self::everywhere(control.clone(), Tls::default()), settings)
     }
 
-    /// The control database's server is the deployment: what is not said is as for that, TLS included.
+    /// The control database's server is the deployment, by the way that this process has to it: what is not said is as for that,
+    /// TLS included.
     pub fn to_control(
         settings: &Settings,
         control: &ConnectionSettings,
     ) -> Result<Self, ConfigError> {
         let base = Self::everywhere(control.credentials.clone(), control.tls.clone());
-        Self::changed(base, settings)
+        Ok(Self {
+            at: Some((control.host.clone(), control.port)),
+            ..Self::changed(base, settings)?
+        })
     }
 
     fn changed(base: Self, settings: &Settings) -> Result<Self, ConfigError> {
@@ -68,7 +75,11 @@ impl Access {
             .iter()
             .map(|(name, own)| Ok((name.clone(), default.changed_by(own)?)))
             .collect::<Result<_, ConfigError>>()?;
-        Ok(Self { default, each })
+        Ok(Self {
+            default,
+            each,
+            at: None,
+        })
     }
 
     /// All that is needed to connect to a deployment.
@@ -79,6 +90,10 @@ impl Access {
         port: u16,
     ) -> Result<ConnectionSettings, ConfigError> {
         let entry = self.each.get(deployment).unwrap_or(&self.default);
+        let (host, port) = match &self.at {
+            Some((host, port)) => (host.as_str(), *port),
+            None => (host, port),
+        };
         let credentials = match &entry.password {
             Source::Given(password) => Credentials {
                 user: entry.user.clone(),

@@ -332,7 +332,7 @@ impl Planner<'_> {
 
     fn missing(&self, table: &str) -> EngineError {
         EngineError::permanent(format!(
-            "statement {}: there is no table {}; create it first, or correct the name",
+            "statement {}: there is no table {}; correct the name, or leave the statement out",
             self.task.number(),
             quote_table(self.schema, table)
         ))

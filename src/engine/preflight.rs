@@ -10,7 +10,7 @@ pub mod triggers;
 
 use super::conversion::key_order::not_comparable;
 use super::conversion::staging::{Extras, Staging};
-use super::names::{Owner, Role};
+use super::names::{Owner, PREFIX, Role};
 use super::options::Options;
 use super::session::Session;
 use super::session::user::UserSettings;
@@ -51,6 +51,13 @@ pub async fn plan(
     let parsed = plan::parse(job, &user.sql_mode)?;
     for (task, statement) in &parsed {
         let table = &statement.table().table;
+        if table.to_ascii_lowercase().starts_with(PREFIX) {
+            return Err(EngineError::permanent(format!(
+                "statement {}: {} has a name of Lockkeeper's own; what is left over `lockkeeper doctor --all` tells of",
+                task.number(),
+                quote_table(&job.schema_name, table)
+            )));
+        }
         let around = Surroundings::of(session, &job.schema_name, table).await?;
         if let Some(around) = around {
             any_way(job, task.number(), statement, &around)?;

@@ -139,7 +139,8 @@ pub async fn refuse_foreign(
     }
 }
 
-/// From where to read the tables of a schema that is not ours: the first table that an installation makes is not there.
+/// From where to read the tables of a schema that is not ours: the first table that an installation makes is not there, nor, for an
+/// account that sees views alone, the view of it.
 pub(super) fn of_somebody_else(schema: &str) -> String {
     format!(
         "FROM information_schema.tables AS t
@@ -148,7 +149,7 @@ pub(super) fn of_somebody_else(schema: &str) -> String {
             AND NOT EXISTS (SELECT 1
                               FROM information_schema.tables AS o
                              WHERE o.table_schema = {schema}
-                               AND o.table_name   = 'installed_object')"
+                               AND o.table_name  IN ('installed_object', 'object_version'))"
     )
 }
 

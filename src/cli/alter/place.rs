@@ -24,7 +24,6 @@ pub(super) struct Server {
 /// A deployment that is registered.
 struct Known {
     name: String,
-    position: Option<u32>,
     host: String,
     port: u16,
     uuid: Option<String>,
@@ -82,18 +81,14 @@ impl Server {
                 self.settings.schema()
             )));
         };
+        // The address that is registered is for others; this process goes where its own settings lead.
+        if let Some(known) = known {
+            return Ok(known.name);
+        }
+        let name = own_name(&self.settings);
         let address = (self.settings.host.as_str(), self.settings.port);
         let labels = serde_json::json!({ LABEL: self.uuid }).to_string();
-        let (name, position) = match known {
-            // Registered by somebody else, or here under the same address.
-            Some(known) if known.uuid.is_none() || (known.host.as_str(), known.port) == address => {
-                return Ok(known.name);
-            }
-            // The driver goes where this command goes.
-            Some(known) => (known.name, known.position),
-            None => (own_name(&self.settings), None),
-        };
-        deployment::register(session, &name, position, address, Some(&labels)).await?;
+        deployment::register(session, &name, None, address, Some(&labels)).await?;
         Ok(name)
     }
 
@@ -114,7 +109,6 @@ impl Server {
         for row in 0..table.rows.len() {
             all.push(Known {
                 name: table.text(row, "deployment"),
-                position: table.whole(row, "position").ok(),
                 host: table.text(row, "host"),
                 port: table.whole(row, "port")?,
                 uuid: serde_json::from_str::<serde_json::Value>(&table.text(row, "labels"))

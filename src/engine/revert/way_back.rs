@@ -157,7 +157,8 @@ pub fn no_former_table(plan: &TablePlan) -> String {
         match plan.way {
             Way::Drop =>
                 "the dropped table stays under its holding name for a while, and RENAME TABLE brings it back",
-            Way::Create | Way::Instant | Way::InPlaceMetadata | Way::Copy =>
+            Way::Create => "the table that it makes stays; DROP TABLE takes it away",
+            Way::Instant | Way::InPlaceMetadata | Way::Copy =>
                 "the opposite change undoes it, but brings back no values that it drops; with FORCE in the statement it is a copy",
         }
     )

@@ -1,11 +1,14 @@
 //! What is done with the tables that the engine leaves on a deployment: found again by their names, taken over, put aside, dropped.
 
+use std::time::{Duration, Instant};
+
 use sqlx::Row;
 use sqlx::mysql::MySqlConnection;
 
 use crate::engine::names::{Artifact, ArtifactKind, CHECKPOINT, Owner};
-use crate::engine::session::{Session, registered};
+use crate::engine::session::{Session, blocker, registered};
 use crate::engine::syntax::{quote, quote_table};
+use crate::engine::table::foreign_key::ForeignKey;
 use crate::engine::{EngineError, fail_point};
 use crate::server_error;
 
@@ -84,7 +87,9 @@ pub(crate) async fn take_over(
     owner: &Owner,
 ) -> Result<(), EngineError> {
     let mut renames = Vec::new();
-    for artifact in of_operation(session, schema, owner).await? {
+    let mut names = Vec::new();
+    let found = of_operation(session, schema, owner).await?;
+    for artifact in &found {
         let ArtifactKind::Working { epoch, rest } = &artifact.kind else {
             continue;
         };
@@ -101,18 +106,74 @@ pub(crate) async fn take_over(
                 artifact.quoted(),
                 quote_table(schema, &owner.artifact(rest))
             ));
+            names.push(artifact.name.as_str());
         }
     }
     if renames.is_empty() {
         return Ok(());
     }
+    let rename = format!("RENAME TABLE {}", renames.join(", "));
+    let doing = "taking over the former driver's tables";
+    beside_parents(session, schema, &names, &rename, doing).await
+}
+
+/// How long another's use of a parent is waited out.
+const LONGEST_WAIT_FOR_PARENTS: Duration = Duration::from_secs(20);
+
+/// Runs a statement on tables of ours. Where keys of theirs point at tables of the application, as those of a trial that was cut short do, it
+/// locks those too, and everybody else would wait behind it: they are waited for without a lock, and for the lock itself only shortly.
+async fn beside_parents(
+    session: &mut Session,
+    schema: &str,
+    names: &[&str],
+    statement: &str,
+    doing: &'static str,
+) -> Result<(), EngineError> {
+    let mut parents = Vec::new();
+    for name in names {
+        let keys = ForeignKey::of_table(session, schema, name).await?;
+        parents.extend(
+            keys.into_iter()
+                .map(|key| (key.parent_schema, key.parent_table)),
+        );
+    }
+    if parents.is_empty() {
+        let done = session.run(statement).await.map(drop);
+        return done.map_err(EngineError::while_doing(doing));
+    }
+    let parents: Vec<(&str, &str)> = parents.iter().map(|(s, t)| (&**s, &**t)).collect();
+    let started = Instant::now();
+    // The server counts whole seconds.
+    let short = Duration::from_secs(1);
+    let failed = || EngineError::while_doing(doing);
     session
-        .run(&format!("RENAME TABLE {}", renames.join(", ")))
+        .set_lock_waits(short, short)
         .await
-        .map(drop)
-        .map_err(EngineError::while_doing(
-            "taking over the former driver's tables",
-        ))
+        .map_err(failed())?;
+    let done = loop {
+        let blockers = blocker::holding(session, &parents, Duration::from_millis(500)).await?;
+        let is_late = started.elapsed() > LONGEST_WAIT_FOR_PARENTS;
+        match blockers.first() {
+            Some(blocker) if is_late => {
+                break Err(EngineError::retryable(format!(
+                    "{doing}: {}",
+                    blocker.describe()
+                )));
+            }
+            Some(_) => {}
+            None => match session.run(statement).await {
+                Err(error) if server_error::number(&error) == Some(1205) && !is_late => {}
+                done => break done.map(drop).map_err(failed()),
+            },
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    let usual = Duration::from_secs(30);
+    session
+        .set_lock_waits(usual, usual)
+        .await
+        .map_err(failed())?;
+    done
 }
 
 /// The holding name of a table that may be dropped `after_seconds` from now, by the server's clock.
@@ -400,12 +461,20 @@ async fn remove(session: &mut Session, artifact: &Artifact) -> Result<(), Engine
         "SET SESSION foreign_key_checks = 1; DROP TABLE IF EXISTS {}",
         artifact.quoted()
     );
-    let dropped = session.run(&drop).await;
+    let names = [artifact.name.as_str()];
+    let dropped = beside_parents(
+        session,
+        &artifact.schema,
+        &names,
+        &drop,
+        "removing what is left",
+    )
+    .await;
     session
         .run("SET SESSION foreign_key_checks = 0")
         .await
         .map_err(doing())?;
-    dropped.map_err(doing())?;
+    dropped?;
     fail_point::at("artifact.remove.after");
     Ok(())
 }

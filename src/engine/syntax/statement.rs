@@ -178,6 +178,8 @@ pub enum StatementError {
          words"
     )]
     UnknownVerb(String),
+    #[error("{0} is no task; {1}")]
+    NoChange(&'static str, &'static str),
     #[error("no table's name was found after {0}")]
     NoTable(&'static str),
     #[error(
@@ -227,6 +229,23 @@ impl Statement {
             && let Some(alter) = cursor.index_statement(&verb)?
         {
             return Ok(Self::Alter(alter));
+        }
+        let no_change = [
+            ("OPTIMIZE", "ALTER TABLE … FORCE rebuilds the table"),
+            (
+                "TRUNCATE",
+                "empty the table by hand, or DROP and CREATE it in an apply",
+            ),
+            (
+                "RENAME",
+                "an apply keeps its tables' names; rename the table by hand",
+            ),
+            ("ANALYZE", "it needs no apply; run it on each server"),
+        ];
+        for (verb, why) in no_change {
+            if cursor.take_words(&[verb]) {
+                return Err(StatementError::NoChange(verb, why));
+            }
         }
         let words = cursor.slice(0..tokens.len().min(2));
         Err(StatementError::UnknownVerb(words.to_owned()))
