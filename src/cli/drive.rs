@@ -50,7 +50,7 @@ pub(super) struct Args {
     /// themselves [default: 45]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
     end_seconds: Option<u16>,
-    /// End when nothing is left to claim, and no revert window is open
+    /// End when nothing is left to claim, and it holds nothing: no swap that waits for a word, no open revert window
     #[arg(long)]
     until_idle: bool,
     /// End at once when standard input is closed: for a parent that must not leave a driver behind
