@@ -248,6 +248,31 @@ async fn bits_of_another_length_are_carried_back() {
     assert_eq!(db.text(rows).await, "1:1:1:1,2:200:200:200");
 }
 
+/// The row that moved would meet its own former self, if it were tried alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_row_that_cannot_go_back_is_named_and_no_other() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE orders (id INT PRIMARY KEY, n SMALLINT, u INT UNIQUE); \
+         INSERT INTO orders VALUES (150, 1, 150), (151, 1, 151), (152, 1, 152)",
+    )
+    .await;
+    let (engine, _lease) = swapped(&db, &["ALTER TABLE orders MODIFY n INT"]).await;
+    let (_ends, window) = open_window();
+    let kept = keep(engine, window);
+    db.run(
+        "BEGIN; UPDATE orders SET id = 5 WHERE id = 150; INSERT INTO orders VALUES (999, 100000, 999); COMMIT",
+    )
+    .await;
+    let ended = tokio::time::timeout(PATIENCE, kept).await;
+    let (engine, outcome) = ended.expect("soon").expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.contains("row id = 999 "), "{why}");
+    engine.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_column_keeps_its_values_in_rows_that_are_updated() {
     let mut db = Deployment::fresh().await;

@@ -536,9 +536,9 @@ async fn a_command_that_is_killed_half_way_has_written_nothing() {
     assert_eq!(stage.states().await, ["cancelled"; 3]);
 }
 
-/// What it has written is there then, and its siblings were not told.
+/// The same of a claim that tells its siblings.
 #[tokio::test]
-async fn a_limit_holds_though_a_claim_was_killed_half_way_and_committed() {
+async fn a_claim_that_is_killed_half_way_has_taken_nothing() {
     let options = r#"{"cutover_policy": "parallel", "max_copies": 1}"#;
     let mut stage = Stage::set(2, options).await;
     let holder = stage.hold_operation(1).await;
@@ -546,7 +546,10 @@ async fn a_limit_holds_though_a_claim_was_killed_half_way_and_committed() {
         .kill_and_commit("CALL operation_claim_copy('first', NULL)")
         .await;
     let_go(holder).await;
+    assert_eq!(stage.states().await, ["pending"; 2]);
+    stage.is_consistent().await;
     let claim = "CALL operation_claim_copy('second', NULL)";
+    assert_ne!(text(&stage.call(claim).await, "lease_token"), "nothing");
     assert_eq!(text(&stage.call(claim).await, "lease_token"), "nothing");
     assert_eq!(stage.states().await, ["running", "pending"]);
     stage.is_consistent().await;

@@ -20,18 +20,22 @@ impl Applier {
         error: EngineError,
     ) -> EngineError {
         let mut suspects: Vec<&Change> = self.pending.values().collect();
+        // A part of a batch may be refused for what the whole is not: a row that has taken over another's value of a unique key meets
+        // that one, which the whole takes away first.
+        let is_that = |refusal: &EngineError| refusal.server_number() == error.server_number();
         let _ = run(connection, "ROLLBACK".into(), "giving up a batch").await;
         while suspects.len() > 1 {
             let second = suspects.split_off(suspects.len() / 2);
             let first = self.refusal(connection, &suspects, transaction).await;
-            if first.is_none() {
+            if !first.is_some_and(|refusal| is_that(&refusal)) {
                 suspects = second;
             }
         }
         let Some(change) = suspects.first() else {
             return error;
         };
-        let Some(refusal) = self.refusal(connection, &suspects, transaction).await else {
+        let refusal = self.refusal(connection, &suspects, transaction).await;
+        let Some(refusal) = refusal.filter(is_that) else {
             // Several together: two rows of one unique value, say.
             return self.in_own_names(error);
         };
