@@ -1,7 +1,7 @@
 //! Places where a test may kill or freeze the driver.
 //!
 //! `LOCKKEEPER_FAIL_AT=cutover.rename.after=abort` ends the process there as `kill -9` would,
-//! `=stop` freezes it as `SIGSTOP` does; a number before the action (`copy.chunk=3:abort`) means the
+//! `=stop` freezes it as `SIGSTOP` does; a number before the action (`copy.chunk.after=3:abort`) means the
 //! third time. Several are separated by commas. Without the variable a place costs one load.
 
 use std::collections::HashMap;
@@ -22,8 +22,8 @@ static ARMED: OnceLock<Option<Mutex<HashMap<String, Armed>>>> = OnceLock::new();
 
 /// Says that the driver is at `step`; returns unless a test armed it.
 ///
-/// Names are `module.statement.before` and `module.statement.after`, around every statement
-/// that changes a deployment.
+/// Names are `module.statement.before` and, where that is another place to die in, `module.statement.after`, around statements that change
+/// a deployment.
 pub fn at(step: &str) {
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("LOCKKEEPER_FAIL_AT").ok()?;

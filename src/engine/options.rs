@@ -316,10 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_guide_has_every_option() {
-        let guide = include_str!("../../docs/changes.md");
+    fn the_page_on_changes_has_every_option() {
+        let page = include_str!("../../docs/changes.md");
         for (name, _) in OPTIONS {
-            assert!(guide.contains(&format!("| `{name}` |")), "{name}");
+            assert!(page.contains(&format!("| `{name}` |")), "{name}");
         }
     }
 }
