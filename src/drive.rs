@@ -123,6 +123,7 @@ pub async fn drive(
         tending: Arc::new(Semaphore::new(1)),
         resting: AtomicUsize::new(0),
         trouble: Mutex::default(),
+        trouble_of_tending: Mutex::default(),
     });
     // Not in the select itself, which would drop it before it is told what is held: its tasks end with it, and let their leases go.
     let working = work_until(&work, shutdown);
@@ -172,9 +173,12 @@ async fn work_until(work: &Arc<Work>, shutdown: CancellationToken) {
             .len()
             .saturating_sub(work.resting.load(Ordering::Acquire));
         let has_room = busy < work.options.concurrency;
-        let claimed = if has_room { work.claim().await } else { None };
+        let asked = match has_room {
+            true => work.claim().await,
+            false => Asked::Nothing,
+        };
         // What is parked is caught up by who has nothing better to do, one at a time.
-        let is_idle = claimed.is_none() && has_room && !work.options.until_idle;
+        let is_idle = matches!(asked, Asked::Nothing) && has_room && !work.options.until_idle;
         if is_idle && let Ok(permit) = Arc::clone(&work.tending).try_acquire_owned() {
             let (work, shutdown) = (Arc::clone(work), shutdown.clone());
             running.spawn(async move {
@@ -186,16 +190,16 @@ async fn work_until(work: &Arc<Work>, shutdown: CancellationToken) {
                 }
             });
         }
-        match claimed {
-            Some(claim) => {
+        match asked {
+            Asked::Claimed(claim) => {
                 let work = Arc::clone(work);
                 running.spawn(async move {
                     operation::execute(&work, claim).await;
                     work.ended.notify_one();
                 });
             }
-            None if work.options.until_idle && running.is_empty() => break,
-            None => {
+            Asked::Nothing if work.options.until_idle && running.is_empty() => break,
+            Asked::Nothing | Asked::Unanswered => {
                 tokio::select! {
                     () = tokio::time::sleep(work.poll_wait()) => {}
                     () = work.ended.notified() => {}
@@ -242,6 +246,15 @@ struct Work {
     resting: AtomicUsize,
     /// With claims.
     trouble: Mutex<Trouble>,
+    trouble_of_tending: Mutex<Trouble>,
+}
+
+/// What came of asking for work.
+enum Asked {
+    Claimed(Claim),
+    Nothing,
+    /// There may be work.
+    Unanswered,
 }
 
 /// A task that waits for others, perhaps for hours: it counts for nothing, or those that it waits for might find no room.
@@ -263,15 +276,23 @@ impl Drop for Resting<'_> {
 
 impl Work {
     /// Swaps first: they are short, and siblings wait for them.
-    async fn claim(&self) -> Option<Claim> {
-        let claimed = self.try_claim().await;
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match claimed {
+    async fn claim(&self) -> Asked {
+        self.heard(&self.trouble, self.try_claim().await)
+    }
+
+    /// Tells of the trouble that was had in asking, and of its end.
+    fn heard(
+        &self,
+        trouble: &Mutex<Trouble>,
+        answer: Result<Option<Claim>, ControlError>,
+    ) -> Asked {
+        let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
             Ok(claim) => {
                 if let Some(seconds) = trouble.end() {
                     warn!(seconds, "claims are answered again");
                 }
-                claim
+                claim.map_or(Asked::Nothing, Asked::Claimed)
             }
             Err(error) => {
                 metrics::control_error();
@@ -281,7 +302,7 @@ impl Work {
                         "no claim; it is asked again until it is answered"
                     );
                 }
-                None
+                Asked::Unanswered
             }
         }
     }
@@ -303,11 +324,13 @@ impl Work {
         self.sessions.call(claim).await
     }
 
-    async fn claim_tending(&self) -> Result<Option<Claim>, ControlError> {
+    async fn claim_tending(&self) -> Asked {
         let (driver, scope) = (&self.options.name, &self.options.scope);
-        self.sessions
+        let answer = self
+            .sessions
             .call(async |session| control::operation_tend(session, driver, scope).await)
-            .await
+            .await;
+        self.heard(&self.trouble_of_tending, answer)
     }
 
     // Spread, so that a crowd of drivers that were started together does not ask together.

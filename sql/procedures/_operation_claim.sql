@@ -47,21 +47,22 @@ BEGIN
 
     -- Two checks, each in a few words where all is as usual: is it a name, without anything that JSON escapes and without DEL; is the
     -- clock the server's own? The checks proper follow only if not: their regular expression, which the server compiles at each
-    -- call, takes as long as a statement.
+    -- call, takes as long as a statement. COLLATE: DEL is nothing at all to most collations, and found in every name.
     IF (    CHAR_LENGTH(in_driver) BETWEEN 1 AND 64
-        AND JSON_QUOTE(in_driver) = CONCAT('"', TRIM(in_driver), '"')
-        AND LOCATE(CHAR(127 USING utf8mb4), in_driver) = 0
+        AND JSON_QUOTE(in_driver) = CONCAT('"', TRIM(in_driver), '"') COLLATE utf8mb4_0900_bin
+        AND LOCATE(CHAR(127 USING utf8mb4), in_driver COLLATE utf8mb4_0900_bin) = 0
         AND SYSDATE() = NOW()) IS NOT TRUE THEN
         CALL _name_check('driver name', in_driver, 64);
         CALL _own_transaction();
     END IF;
-    -- A plain list of names is taken as it is: to fit it against its shape (the limits stand in _json_shape) costs more than a claim.
-    -- Whatever else there is, is read and checked: no scope at all is what NULL alone means.
-    IF REGEXP_LIKE(CAST(in_scope AS CHAR), '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z', 'c') THEN
-        SET v_deployments = JSON_EXTRACT(in_scope, '$.deployments');
-    END IF;
-    IF in_scope IS NOT NULL AND v_deployments IS NULL THEN
-        CALL _scope_read(in_scope, v_deployments);
+    -- No scope at all is what NULL alone means. A plain list of names is taken as it is: to fit it against its shape (the limits
+    -- stand in _json_shape) costs more than a claim. Whatever else there is, is read and checked.
+    IF in_scope IS NOT NULL THEN
+        IF REGEXP_LIKE(CAST(in_scope AS CHAR), '^\\{"deployments": \\["[^"\\\\]{1,64}"(, "[^"\\\\]{1,64}"){0,999}\\]\\}\\z', 'c') THEN
+            SET v_deployments = JSON_EXTRACT(in_scope, '$.deployments');
+        ELSE
+            CALL _scope_read(in_scope, v_deployments);
+        END IF;
     END IF;
     REPEAT
         SET v_is_victim = FALSE;

@@ -214,6 +214,9 @@ pub struct DeploymentSettings {
     pub place: String,
 }
 
+/// Where a password comes from: one of these.
+const CREDENTIALS: [&str; 3] = ["password", "password_file", "credentials_command"];
+
 /// What one source says: values by the keys of [`OPTIONS`].
 #[derive(Clone, Default)]
 pub struct Layer {
@@ -271,19 +274,26 @@ impl Layer {
         )
     }
 
-    /// Without what an upper layer takes the meaning from: the authority under a mode that checks nothing, and such a mode
-    /// under an authority.
+    /// Without what an upper layer takes the meaning from: the authority under a mode that checks nothing, such a mode under an
+    /// authority, and another source of the password.
     #[must_use]
-    fn without_tls_void_by(mut self, upper: &Self) -> Self {
-        let void = match (upper.tls(), self.tls()) {
-            ((Some(mode), false), (_, true)) if !mode.checks() => "ssl_ca",
-            ((None, true), (Some(mode), _)) if !mode.checks() => "ssl_mode",
-            _ => return self,
+    fn without_void_by(mut self, upper: &Self) -> Self {
+        let mut void = match (upper.tls(), self.tls()) {
+            ((Some(mode), false), (_, true)) if !mode.checks() => vec!["ssl_ca"],
+            ((None, true), (Some(mode), _)) if !mode.checks() => vec!["ssl_mode"],
+            _ => Vec::new(),
         };
+        if CREDENTIALS.iter().any(|key| upper.says_of_deployments(key)) {
+            void.extend(CREDENTIALS);
+        }
         if let Some(Value::Dict(_, table)) = self.values.get_mut("deployment") {
-            table.remove(void);
+            table.retain(|key, _| !void.contains(&key.as_str()));
         }
         self
+    }
+
+    fn says_of_deployments(&self, key: &str) -> bool {
+        matches!(self.values.get("deployment"), Some(Value::Dict(_, table)) if table.contains_key(key))
     }
 }
 
@@ -320,10 +330,8 @@ impl Settings {
     }
 
     fn of(flags: Layer, environment: Layer, file: Layer) -> Result<Self, ConfigError> {
-        let file = file
-            .without_tls_void_by(&environment)
-            .without_tls_void_by(&flags);
-        let environment = environment.without_tls_void_by(&flags);
+        let file = file.without_void_by(&environment).without_void_by(&flags);
+        let environment = environment.without_void_by(&flags);
         let figment = Figment::new().merge(file).merge(environment).merge(flags);
         let mut settings: Self = figment.extract().map_err(refused)?;
         settings.deployment.place = place(&figment, "deployment", None);

@@ -69,6 +69,18 @@ fn a_mode_and_an_authority_that_void_each_other_do_not_come_together_from_two_so
 }
 
 #[test]
+fn a_source_of_the_password_beats_another_one_of_a_lower_source() {
+    let file = || Layer::named("file").with("deployment.password_file", Some("/of/the/file"));
+    let environment = Layer::named("environment").with("deployment.password", Some("its"));
+    let settings = Settings::of(Layer::named("flags"), environment, file()).expect("good");
+    assert!(settings.deployment.password.is_some());
+    assert_eq!(settings.deployment.password_file, None);
+    let both = file().with("deployment.password", Some("its"));
+    let refused = Settings::of(Layer::named("flags"), Layer::named("environment"), both);
+    assert!(refused.is_err(), "two in one place");
+}
+
+#[test]
 fn numbers_and_addresses_within_their_bounds_are_taken() {
     for number in [1, 1000] {
         let settings = file(&format!("concurrency = {number}\n")).expect("good");

@@ -107,7 +107,10 @@ impl Execution<'_> {
             }
             // What nobody will resume is taken away, once the control database knows: who comes after that finds no trace of why.
             Ok(State::Failed) => {
-                give_up(engine).await;
+                if let Some(engine) = &mut engine {
+                    give_up(engine).await;
+                }
+                close(engine).await;
                 Ended::Failed
             }
             Ok(_) => {
@@ -172,11 +175,10 @@ pub(super) async fn put_aside(engine: &mut Engine) {
     }
 }
 
-async fn give_up(engine: Option<Engine>) {
-    let Some(mut engine) = engine else { return };
+/// Takes away what nobody will resume.
+pub(super) async fn give_up(engine: &mut Engine) {
     engine.lease_has_ended();
     if let Err(error) = engine.give_up().await {
         warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
     }
-    engine.close().await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, error, error_span, info, warn};
 
-use super::failure::{Failure, put_aside};
+use super::failure::{self, Failure};
 use super::heart::Lease;
 use super::metrics;
 use super::{Resting, Work};
@@ -183,9 +183,7 @@ impl Execution<'_> {
                     // "Cancelled" would say that nothing was changed. Told first: who comes after a clean-up finds no trace of it.
                     let message = format!("the cancel came too late for all of it: {what}");
                     self.report_failure(&message, false).await?;
-                    if let Err(error) = engine.give_up().await {
-                        warn!(%error, "artifacts are left; `lockkeeper doctor` lists them");
-                    }
+                    failure::give_up(engine).await;
                     return Ok(Next::End(Ended::Failed));
                 }
                 engine.remove_artifacts().await?;
@@ -347,7 +345,7 @@ impl Execution<'_> {
                 Ok(Next::Phase(Phase::Window))
             }
             Ok(next) => {
-                put_aside(engine).await;
+                failure::put_aside(engine).await;
                 Ok(next)
             }
             Err(failure) => Err(failure),

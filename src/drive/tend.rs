@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error_span, warn};
 
-use super::Work;
 use super::operation::open_engine;
 use super::session::Sessions;
+use super::{Asked, Work};
 use crate::control::{self, Claim, ControlError};
 use crate::engine::{EngineError, LeaseHolder, LeaseLost, ON_HOLD, Orders, Progress};
 
@@ -108,13 +108,8 @@ impl LeaseHolder for Tending {
 
 /// Catches one parked operation up, if one waits for it; whether there was one.
 pub(super) async fn tend_one(work: &Work, shutdown: CancellationToken) -> bool {
-    let claim = match work.claim_tending().await {
-        Ok(Some(claim)) => claim,
-        Ok(None) => return false,
-        Err(error) => {
-            warn!(error = &error as &dyn std::error::Error, "nothing to tend");
-            return false;
-        }
+    let Asked::Claimed(claim) = work.claim_tending().await else {
+        return false;
     };
     let span = error_span!(
         "tend",
