@@ -24,7 +24,7 @@ BEGIN
       FROM _apply_command AS c
      WHERE c.apply_id = in_apply_id;
     IF v_can_release IS NOT TRUE THEN
-        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ': no failure holds anything back for a release; ', _possible(in_apply_id)));
+        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing that a release lets go on; ', _possible(in_apply_id)));
     END IF;
 
     CALL _request_record(in_apply_id, NULL, 'release', NULL, in_reason, in_request_id);

@@ -31,7 +31,7 @@ BEGIN
         CALL _command_refuse_while_pending(in_apply_id, 'start', 'stop,cancel');
         SELECT c.can_start INTO v_can_start FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
         IF v_can_start IS NOT TRUE THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing stopped and no retry to start; ', _possible(in_apply_id)));
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing to start; ', _possible(in_apply_id)));
         END IF;
 
         CALL _request_record(in_apply_id, NULL, 'start', NULL, in_reason, in_request_id);

@@ -43,17 +43,17 @@ BEGIN
            SET a.is_stopped        = TRUE,
                a.is_cutover_opened = FALSE
          WHERE a.apply_id = in_apply_id;
-
-        OPEN c_unleased;
-        halt: LOOP
-            FETCH c_unleased INTO v_operation_id;
-            IF v_is_done THEN
-                LEAVE halt;
-            END IF;
-            CALL _operation_move(v_operation_id, 'stopped', USER(), COALESCE(in_reason, 'apply_stop'), FALSE, NULL, NULL);
-        END LOOP;
-        CLOSE c_unleased;
-        CALL _apply_refresh(in_apply_id, USER());
     END IF;
+    -- Also where the stop is asked for again: a driver may have lost its lease since.
+    OPEN c_unleased;
+    halt: LOOP
+        FETCH c_unleased INTO v_operation_id;
+        IF v_is_done THEN
+            LEAVE halt;
+        END IF;
+        CALL _operation_move(v_operation_id, 'stopped', USER(), COALESCE(in_reason, 'apply_stop'), FALSE, NULL, NULL);
+    END LOOP;
+    CLOSE c_unleased;
+    CALL _apply_refresh(in_apply_id, USER());
     RETURN in_request_id;
 END

@@ -22,15 +22,10 @@ BEGIN
 
     -- Also where it is asked again.
     IF in_state <> 'cutting_over' THEN
-        SELECT MAX(g.directive), MAX(g.sentence)
+        SELECT g.declared_directive, g.sentence
           INTO v_directive, v_sentence
-          FROM (SELECT h.declared_directive AS directive,
-                       _gate_sentence(h.gate, h.cause, b.deployment, b.state) AS sentence
-                  FROM _operation_gate AS h
-                  LEFT JOIN _sibling   AS b
-                    ON b.apply_id = h.apply_id
-                   AND b.position = h.blocker_position
-                 WHERE h.operation_id = in_operation_id) AS g;
+          FROM _operation_blocker AS g
+         WHERE g.operation_id = in_operation_id;
         IF NOT (v_directive <=> 'cutover') THEN
             CALL _move_refuse(in_operation_id, in_state, COALESCE(v_sentence, 'only an operation on hold begins its cutover'));
         END IF;

@@ -38,8 +38,6 @@ BEGIN
     END IF;
     UPDATE operation_live AS l
        SET l.error             = NULL,
-           -- The way back begins with a budget of its own.
-           l.attempt           = IF(v_window_seconds > 0, 0, l.attempt),
            l.revert_until      = v_revert_until,
            l.revert_request_id = v_revert_id
      WHERE l.operation_id = in_operation_id;

@@ -29,7 +29,7 @@ BEGIN
             ON a.apply_id = g.apply_id
           JOIN _sibling        AS b
             ON b.apply_id = g.apply_id
-           AND b.position = a.copy_for_good_position
+           AND b.position = a.for_good_position
          WHERE g.apply_id = in_apply_id
            AND g.state    = 'pending'
            AND g.is_for_good

@@ -23,7 +23,7 @@ BEGIN
         SELECT l.operation_id INTO v_locked_id FROM operation_live AS l WHERE l.operation_id = in_operation_id FOR UPDATE SKIP LOCKED;
     END IF;
     -- Somebody may have asked for the cutover meanwhile.
-    SELECT MAX(d.timeout_seconds) INTO v_timeout_seconds FROM _deferral_overdue AS d WHERE d.operation_id = v_locked_id;
+    SELECT MAX(d.timeout_seconds) INTO v_timeout_seconds FROM _deferral AS d WHERE d.operation_id = v_locked_id AND d.is_over;
     IF v_timeout_seconds IS NOT NULL THEN
         CALL _operation_advance(v_apply_id, in_operation_id, 'cancelling', 'lockkeeper',
                                 CONCAT('no cutover was asked for in ', v_timeout_seconds, ' s (defer_timeout_seconds)'),

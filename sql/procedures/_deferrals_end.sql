@@ -27,8 +27,9 @@ BEGIN
           JOIN operation_live AS l
             ON l.operation_id = beat.operation_id
            AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin
-          JOIN _deferral_overdue AS d
+          JOIN _deferral AS d
             ON d.operation_id = l.operation_id
+           AND d.is_over
          WHERE l.operation_id > v_operation_id;
         COMMIT AND NO CHAIN NO RELEASE;
         IF v_operation_id IS NULL THEN

@@ -43,6 +43,8 @@ BEGIN
            -- A kept lease that ran out before is to be found again: a claim has offered the operation in its former state.
            l.lease_check_at     = LEAST(l.lease_check_at, l.lease_expires_at),
            l.start_request_id   = NULL,
+           -- A clean-up, a window and a way back each have a budget of their own.
+           l.attempt            = IF(in_to_state IN ('cancelling', 'revert_window', 'reverting'), 0, l.attempt),
            l.directive          = 'none',
            -- What it waited for was of its former state.
            l.progress           = JSON_REMOVE(l.progress, '$.throttled_by'),

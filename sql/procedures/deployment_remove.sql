@@ -1,8 +1,9 @@
 -- Procedure: deployment_remove
 --
 -- Removes a deployment that no unsettled apply uses; what was done on it stays in the history. Answers deployment, position.
--- Where nothing else is in the way, clean-ups there that have failed more than twice are given up first: a server that is gone for good
--- would hold its apply, and the apply its tables, for ever. Such an operation is failed, and what it has left on the server stays there.
+-- A server that is gone for good would hold its apply, and the apply its tables, for ever. So where nothing else of the apply goes on,
+-- what has failed there more than twice is given up first: a clean-up and a way back are failed, a revert window is completed. What
+-- is left on the server stays there. Of several such servers each is removed in turn, and again, once the last has let the apply settle.
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50501. Example: CALL deployment_remove('cell-1');
 CREATE PROCEDURE deployment_remove (IN in_name LONGTEXT CHARACTER SET utf8mb4)
@@ -20,13 +21,13 @@ BEGIN
             RESIGNAL;
         END;
 
-        -- A call that is refused gives nothing up.
+        -- Nothing is given up for as long as anything else goes on.
         START TRANSACTION READ WRITE;
         CALL _deployment_refuse_used(in_name, TRUE);
         COMMIT AND NO CHAIN NO RELEASE;
     END;
     CALL _own_transaction();
-    CALL _clean_ups_give_up(in_name);
+    CALL _hopeless_give_up(in_name);
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION

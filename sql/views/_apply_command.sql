@@ -30,8 +30,8 @@ SELECT g.apply_id,
                        OR (s.state = 'cutting_over' AND a.is_stopped), 1, NULL))                           AS startable,
               COUNT(IF(s.can_cancel, 1, NULL))                                                             AS cancellable,
               -- Nothing else is in its way.
-              COUNT(IF(o.state = 'waiting_for_cutover' AND o.cause = 'defer', 1, NULL))                    AS deferred,
-              COUNT(IF(s.position > g.pause_position AND s.gate_now IS NOT NULL, 1, NULL))                 AS held_back,
+              COUNT(IF(o.state = 'waiting_for_cutover' AND o.cause = 'defer' AND d.is_over IS NOT TRUE, 1, NULL)) AS deferred,
+              COUNT(IF(o.is_held_back, 1, NULL))                                                           AS held_back,
               -- One that has run out is closed, though its driver has not settled it yet.
               COUNT(IF(o.is_window_open, 1, NULL))                                                         AS open_windows
          FROM _sibling             AS s
@@ -39,5 +39,7 @@ SELECT g.apply_id,
            ON l.operation_id = s.operation_id
          LEFT JOIN _operation_gate AS o
            ON o.operation_id = s.operation_id
+         LEFT JOIN _deferral       AS d
+           ON d.operation_id = s.operation_id
         WHERE s.apply_id = a.apply_id
        ) AS now

@@ -8,7 +8,7 @@ CREATE OR REPLACE
 VIEW _apply_gate (
     apply_id, operations, cutover_policy, max_copies, defer_cutover, is_cutover_opened, revert_scope,
     stop_request_id, cancel_request_id, revert_request_id,
-    copy_blocker_position, cutover_blocker_position, copy_for_good_position, cutover_for_good_position, first_copy_ahead_position,
+    copy_blocker_position, cutover_blocker_position, for_good_position, first_copy_ahead_position,
     pause_position, first_running_position, next_revert_position, next_swap_position, running_operations, is_swapping,
     first_revert_position, windows_end_at
 ) AS
@@ -24,15 +24,14 @@ SELECT a.apply_id,
        revert_request.request_id,
        sibling.copy_blocker_position,
        sibling.cutover_blocker_position,
-       sibling.copy_for_good_position,
-       sibling.cutover_for_good_position,
+       sibling.for_good_position,
        -- all_parked holds the first swap only; a lone operation has nobody to wait for.
        IF(a.cutover_gate = 'all_parked' AND a.operations > 1 AND NOT sibling.has_swapped, sibling.first_copy_ahead_position, NULL),
        sibling.pause_position,
        sibling.first_running_position,
        sibling.next_revert_position,
        -- Swaps go in order: the first that is under way or ahead is next. None comes behind a sibling that blocks for good.
-       IF(sibling.first_swap_ahead_position > sibling.cutover_for_good_position, NULL, sibling.first_swap_ahead_position),
+       IF(sibling.first_swap_ahead_position > sibling.for_good_position, NULL, sibling.first_swap_ahead_position),
        sibling.running_operations,
        sibling.is_swapping,
        sibling.first_revert_position,
@@ -47,10 +46,8 @@ SELECT a.apply_id,
   JOIN LATERAL (
        SELECT MIN(IF(copy_rule.gate    IS NOT NULL, s.position, NULL)) AS copy_blocker_position,
               MIN(IF(cutover_rule.gate IS NOT NULL, s.position, NULL)) AS cutover_blocker_position,
-              MIN(IF(copy_rule.is_for_good    AND NOT (s.state = 'failed' AND a.on_failure = 'pause'), s.position, NULL))
-                  AS copy_for_good_position,
-              MIN(IF(cutover_rule.is_for_good AND NOT (s.state = 'failed' AND a.on_failure = 'pause'), s.position, NULL))
-                  AS cutover_for_good_position,
+              -- What shuts the one gate for good shuts the other, too. A failure that pauses may be released.
+              MIN(IF(cutover_rule.is_for_good AND NOT s.is_pausing, s.position, NULL)) AS for_good_position,
               MIN(IF(s.has_copy_ahead, s.position, NULL))                                             AS first_copy_ahead_position,
               MIN(IF(s.is_pausing, s.position, NULL))                                                 AS pause_position,
               MIN(IF(s.state = 'running', s.position, NULL))                                          AS first_running_position,

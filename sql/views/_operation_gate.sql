@@ -5,13 +5,15 @@
 -- and directive; operation_blocked shows the cause; consistency compares. Nobody else decides.
 --
 -- window_ends_at  until when a person may decide to revert; NULL where nobody may, or where that depends on a swap to come
+-- is_for_good   nothing that can still happen opens the gate
+-- is_held_back  a failure keeps the gate shut that a release exempts
 -- cause  NULL (open), 'cancel', 'stop', 'revert' (a request closes it), 'order' (an earlier sibling), 'all_parked' (any
 --        sibling), 'max_copies', 'not_due' (without a slot besides; with one only the time is in the way, and no gate), 'defer'
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _operation_gate (
-    operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, cause, blocker_position, is_for_good,
-    recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_open, window_ends_at
+    operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, waits_for, cause, blocker_position, is_for_good,
+    is_held_back, recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_open, window_ends_at
 ) AS
 SELECT judged.operation_id,
        judged.apply_id,
@@ -21,6 +23,7 @@ SELECT judged.operation_id,
        judged.is_held,
        judged.lease_token,
        judged.gate,
+       judged.waits_for,
        judged.cause,
        CASE judged.cause
            WHEN 'order'      THEN IF(judged.gate = 'copy', judged.copy_blocker_position, judged.cutover_blocker_position)
@@ -28,13 +31,15 @@ SELECT judged.operation_id,
            WHEN 'max_copies' THEN judged.first_running_position
            WHEN 'revert'     THEN judged.first_revert_position
        END,
-       (judged.position > IF(judged.gate = 'copy', judged.copy_for_good_position, judged.cutover_for_good_position)) IS TRUE,
+       (judged.position > judged.for_good_position) IS TRUE,
+       (    judged.gate IS NOT NULL
+        AND judged.position > judged.pause_position
+        AND (judged.position > judged.for_good_position) IS NOT TRUE) IS TRUE,
        judged.claim,
        CASE
            -- Whether a lease ran out is for the clock to say, not for a gate: see operation_claimable.
            WHEN judged.lease_token IS NOT NULL                                            THEN NULL
-           WHEN judged.state IN ('pending', 'failed_retryable', 'stopped')                THEN IF(judged.cause IS NULL, 'copy', NULL)
-           WHEN judged.state = 'waiting_for_cutover' AND NOT judged.is_held               THEN IF(judged.cause IS NULL, 'cutover', NULL)
+           WHEN judged.waits_for   IS NOT NULL                                            THEN IF(judged.cause IS NULL, judged.waits_for, NULL)
            ELSE _recovery_claim(judged.state)
        END,
        judged.directive,
@@ -63,19 +68,19 @@ SELECT judged.operation_id,
   FROM (
        SELECT l.operation_id, l.apply_id, l.position, l.deployment, l.state, l.is_held, l.lease_token, l.claim, l.directive,
               l.next_attempt_at, l.skip_request_id, l.revert_request_id, l.revert_until,
-              g.stop_request_id, g.copy_blocker_position, g.cutover_blocker_position, g.copy_for_good_position,
-              g.cutover_for_good_position, g.first_copy_ahead_position, g.first_running_position, g.next_revert_position,
+              g.stop_request_id, g.copy_blocker_position, g.cutover_blocker_position, g.for_good_position, g.pause_position,
+              g.first_copy_ahead_position, g.first_running_position, g.next_revert_position,
               g.is_swapping, g.revert_scope, g.next_swap_position, g.first_revert_position, g.windows_end_at,
               -- A copy that has begun is ungated: its next gate is that of the cutover.
-              s.gate_now AS gate,
+              s.gate_now AS gate, s.waits_for,
               CASE
                   WHEN s.gate_now IS NULL                                                            THEN NULL
                   WHEN g.cancel_request_id IS NOT NULL                                               THEN 'cancel'
                   WHEN g.stop_request_id   IS NOT NULL                                               THEN 'stop'
-                  WHEN l.state = 'stopped' AND (l.start_request_id IS NULL OR l.stopped_from <> 'running') THEN 'stop'
-                  WHEN l.state IN ('failed_retryable', 'stopped', 'pending')
-                   AND s.gate_now = 'copy' AND l.position > g.copy_blocker_position                  THEN 'order'
-                  WHEN l.state IN ('failed_retryable', 'stopped', 'pending')                         THEN
+                  WHEN l.state = 'stopped' AND s.waits_for IS NULL                                   THEN 'stop'
+                  WHEN s.waits_for = 'copy'
+                   AND s.gate_now  = 'copy' AND l.position > g.copy_blocker_position                 THEN 'order'
+                  WHEN s.waits_for = 'copy'                                                          THEN
                        -- A retry has to wait for its time first, whoever has the slot then.
                        IF(g.running_operations >= g.max_copies,
                           IF(l.next_attempt_at > UTC_TIMESTAMP(6), 'not_due', 'max_copies'), NULL)

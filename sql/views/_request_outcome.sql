@@ -51,7 +51,7 @@ SELECT ended.request_id,
                           WHEN bound.state IN ('revert_window', 'reverting', 'completed', 'reverted') THEN 'done'
                           WHEN bound.state IN ('failed', 'cancelled', 'cancelling', 'stopped') THEN 'moot'
                           -- Its swap never comes behind a sibling that blocks for good.
-                          WHEN bound.position > g.cutover_for_good_position         THEN 'moot'
+                          WHEN bound.position > g.for_good_position                 THEN 'moot'
                       END
                   -- One that could not be carried out was refused before: see _window_close_requests.
                   WHEN 'revert'      THEN IF(now.can_revert = 0, 'done', NULL)

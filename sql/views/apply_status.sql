@@ -38,7 +38,7 @@ SELECT a.apply_id,
                                                                            WHEN n.moving_swaps   > 0 THEN 'cutting_over'
                                                                            ELSE 'revert_window'
                                                                        END
-           WHEN n.last_waiting_position > n.pause_position        THEN 'paused'
+           WHEN g.held_back > 0                                   THEN 'paused'
            WHEN n.stopped > 0                                     THEN 'stopped'
            WHEN n.waiting > 0 AND a.defer_cutover                 THEN 'waiting_for_cutover'
            ELSE 'halted'
@@ -64,17 +64,13 @@ SELECT a.apply_id,
        a.throttle_level,
        a.note,
        (SELECT o.deployment
-          FROM _apply_gate AS g
+          FROM _apply_gate AS t
           JOIN operation   AS o
-            ON o.apply_id = g.apply_id
-           AND o.position = g.next_swap_position
-         WHERE g.apply_id = a.apply_id),
+            ON o.apply_id = t.apply_id
+           AND o.position = t.next_swap_position
+         WHERE t.apply_id = a.apply_id),
        -- One on hold has a lease, and goes nowhere.
-       n.moving - (SELECT COUNT(*)
-                     FROM _operation_gate AS h
-                    WHERE h.apply_id = a.apply_id
-                      AND h.is_held
-                      AND h.cause IS NOT NULL),
+       n.moving - g.held,
        a.cutover_gate,
        a.max_copies,
        a.defer_timeout_seconds,
@@ -97,8 +93,6 @@ SELECT a.apply_id,
               COUNT(IF(s.is_moving AND s.state = 'failed_retryable', 1, NULL))                    AS moving_retries,
               COUNT(IF(s.is_moving AND s.state = 'waiting_for_cutover', 1, NULL))                 AS moving_waits,
               COUNT(IF(s.is_moving AND s.state = 'cutting_over', 1, NULL))                        AS moving_swaps,
-              MIN(IF(s.is_pausing, s.position, NULL))                                             AS pause_position,
-              MAX(IF(s.gate_now IS NOT NULL, s.position, NULL))                                   AS last_waiting_position,
               ROUND(AVG(p.percent), 1)                                                            AS percent,
               MAX(p.seconds_left)                                                                 AS seconds_left
          FROM _operation_progress AS p
@@ -106,3 +100,9 @@ SELECT a.apply_id,
            ON s.operation_id = p.operation_id
         WHERE p.apply_id = a.apply_id
        ) AS n
+  JOIN LATERAL (
+       SELECT COUNT(IF(o.is_held_back, 1, NULL))                     AS held_back,
+              COUNT(IF(o.is_held AND o.cause IS NOT NULL, 1, NULL))  AS held
+         FROM _operation_gate AS o
+        WHERE o.apply_id = a.apply_id
+       ) AS g

@@ -1,6 +1,6 @@
 -- View: deployment_status
 --
--- Every deployment. state: `busy` while an operation that has begun is not settled, `waiting` while one is pending, else
+-- Every deployment. state: `busy` while an operation that has begun is not settled, `waiting` while one has not begun, else
 -- `idle`. installation: what names our artifacts on it. Times in UTC.
 CREATE OR REPLACE
     SQL SECURITY DEFINER
@@ -26,8 +26,9 @@ SELECT d.deployment,
   JOIN installation AS i
     ON i.only_row = 1
   JOIN LATERAL (
-       SELECT COUNT(IF(l.state = 'pending', 1, NULL))  AS pending,
-              COUNT(IF(l.state <> 'pending', 1, NULL)) AS begun,
+       -- What a stop keeps from its beginning has not begun.
+       SELECT COUNT(IF(l.started_at IS NULL, 1, NULL)) AS pending,
+              COUNT(l.started_at)                      AS begun,
               COUNT(l.lease_token)                     AS running
          FROM operation_live AS l
         WHERE l.deployment = d.deployment

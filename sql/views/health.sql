@@ -52,29 +52,36 @@ SELECT 'error' COLLATE utf8mb4_0900_bin,
 UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', g.operation_id, ' on ', g.deployment),
-       CONCAT('it is on hold behind ', b.deployment, ', which is in state ', b.state),
-       IF(b.is_pausing, CONCAT('CALL apply_release(', g.apply_id, ', ''why'') to go on, or CALL apply_cancel(', g.apply_id, ', ''why'')'),
+       CONCAT('it waits behind ', g.blocker_deployment, ', which is in state ', g.blocker_state),
+       IF(g.blocker_is_pausing, CONCAT('CALL apply_release(', g.apply_id, ', ''why'') to go on, or CALL apply_cancel(', g.apply_id, ', ''why'')'),
           CONCAT('CALL apply_cancel(', g.apply_id, ', ''why'') to clean up what waits behind it')),
        g.apply_id
-  -- Its driver waits, so that the apply's state does not tell that nobody will ever let it swap.
-  FROM _operation_gate AS g
-  JOIN _sibling        AS b
-    ON b.apply_id = g.apply_id
-   AND b.position = g.blocker_position
+  -- A hold and an open window have drivers, so that the apply's state does not tell that somebody has to act: see above.
+  FROM (SELECT o.operation_id, o.apply_id, o.deployment, o.is_held, o.blocker_deployment, o.blocker_state, o.blocker_is_pausing,
+               o.position = MIN(o.position) OVER (PARTITION BY o.apply_id, o.is_held) AS is_first
+          FROM _operation_blocker AS o
+         WHERE o.cause = 'order'
+           AND o.blocker_is_lost
+           AND (o.is_held OR o.lease_token IS NULL)) AS g
+  JOIN apply_status AS a
+    ON a.apply_id = g.apply_id
+   AND a.state NOT IN ('paused', 'halted')
  WHERE g.is_held
-   AND b.is_lost
+    OR g.is_first
 UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', p.operation_id, ' on ', p.deployment),
        CONCAT('failed ', p.attempt, ' times: ', p.error),
        CONCAT('mend the cause',
-              IF(l.state = 'cancelling', CONCAT(', or give the clean-up up, where the server is gone: CALL deployment_remove(', QUOTE(p.deployment), ')'), ''),
+              IF(s.is_hopeless, CONCAT(', or give it up, where the server is gone: CALL deployment_remove(', QUOTE(p.deployment), ')'), ''),
               '; it is tried again at ', p.next_attempt_at,
               IF(l.state = 'failed_retryable', CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), '')),
        p.apply_id
   FROM _operation_progress AS p
   JOIN operation_live      AS l
     ON l.operation_id = p.operation_id
+  JOIN _sibling            AS s
+    ON s.operation_id = p.operation_id
  WHERE l.attempt > 2
    AND l.next_attempt_at IS NOT NULL
 UNION ALL

@@ -10,17 +10,11 @@ SELECT g.operation_id,
        g.deployment,
        g.state,
        -- A retry or a restart is a copy again, though the gate after it is that of the cutover.
-       IF(g.state = 'waiting_for_cutover', 'cutover', 'copy') COLLATE utf8mb4_0900_bin,
-       b.operation_id,
-       _gate_sentence(g.gate, COALESCE(g.cause, 'not_due'), b.deployment, b.state) COLLATE utf8mb4_0900_bin
-  FROM _operation_gate AS g
-  JOIN operation_live  AS l
+       g.waits_for COLLATE utf8mb4_0900_bin,
+       g.blocker_operation_id,
+       COALESCE(g.sentence, _gate_sentence(g.gate, 'not_due', NULL, NULL)) COLLATE utf8mb4_0900_bin
+  FROM _operation_blocker AS g
+  JOIN operation_live     AS l
     ON l.operation_id = g.operation_id
-  LEFT JOIN _sibling   AS b
-    ON b.apply_id = g.apply_id
-   AND b.position = g.blocker_position
- WHERE l.lease_token IS NULL
-   AND (   (g.state IN ('pending', 'failed_retryable'))
-        OR (g.state = 'waiting_for_cutover' AND NOT g.is_held)
-        OR (g.state = 'stopped' AND l.start_request_id IS NOT NULL))
+ WHERE g.waits_for IS NOT NULL
    AND (l.claim IS NULL OR l.claimable_at > UTC_TIMESTAMP(6))

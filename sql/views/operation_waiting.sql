@@ -26,11 +26,9 @@ SELECT w.operation_id,
                               IF(g.is_window_open AND g.window_ends_at IS NOT NULL,
                                  CONCAT(' It can be reverted until ', CAST(g.window_ends_at AS DATETIME), ' UTC.'), ''))
                   -- One on hold keeps its lease, and has a gate before it all the same.
-                  WHEN g.lease_token IS NULL OR (g.is_held AND g.cause IS NOT NULL)
-                  THEN CONCAT(_gate_sentence(g.gate, COALESCE(g.cause, 'not_due'), b.deployment, b.state),
-                              IF(g.cause = 'defer' AND g.is_held,
-                                 COALESCE(CONCAT(' It is given up at ', CAST(l.held_at + INTERVAL a.defer_timeout_seconds SECOND AS DATETIME),
-                                                 ' UTC.'), ''), ''))
+                  WHEN g.lease_token IS NULL OR (g.is_held AND g.cause IS NOT NULL AND g.declared_directive = 'none')
+                  THEN CONCAT(COALESCE(g.sentence, _gate_sentence(g.gate, 'not_due', NULL, NULL)),
+                              COALESCE(CONCAT(' It is given up at ', CAST(d.given_up_at AS DATETIME), ' UTC.'), ''))
                   WHEN g.declared_directive <> 'none'
                   THEN CONCAT('Its driver ', s.driver, ', last heard from ', s.heartbeat_age_seconds, ' s ago, is told: ',
                               g.declared_directive, '.', COALESCE(CONCAT(' It waits: ', p.throttled_by, '.'), ''))
@@ -48,19 +46,16 @@ SELECT w.operation_id,
                               IF(s.heartbeat_age_seconds > 10,
                                  CONCAT(' Its driver ', s.driver, ' was last heard from ', s.heartbeat_age_seconds, ' s ago.'), ''))
               END COLLATE utf8mb4_0900_bin AS reason
-         FROM _operation_gate          AS g
+         FROM _operation_blocker       AS g
          JOIN _operation_progress      AS p
            ON p.operation_id = g.operation_id
          JOIN operation_live           AS l
            ON l.operation_id = g.operation_id
-         JOIN apply                    AS a
-           ON a.apply_id = g.apply_id
          LEFT JOIN lease_status        AS s
            ON s.operation_id = g.operation_id
          LEFT JOIN operation_claimable AS c
            ON c.operation_id = g.operation_id
-         LEFT JOIN _sibling            AS b
-           ON b.apply_id = g.apply_id
-          AND b.position = g.blocker_position
+         LEFT JOIN _deferral           AS d
+           ON d.operation_id = g.operation_id
        ) AS w
  WHERE w.reason IS NOT NULL

@@ -394,3 +394,34 @@ async fn the_oldest_claimable_operation_goes_first() {
         );
     }
 }
+
+/// A claim is one seek and one move; each check that it calls a procedure for costs as much as a statement.
+#[tokio::test]
+async fn a_claim_takes_the_short_way() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let mut session = fleet.session().await;
+    let called = "SELECT CONCAT(p.OBJECT_NAME, ' ', p.COUNT_STAR)
+                    FROM performance_schema.events_statements_summary_by_program AS p
+                   WHERE p.OBJECT_SCHEMA = DATABASE()
+                     AND p.OBJECT_TYPE = 'PROCEDURE'
+                     AND p.COUNT_STAR > 0
+                   ORDER BY p.OBJECT_NAME";
+    let before = session.texts(called, &[]).await;
+    let claim = session.claim_copy("db7-4711").await.unwrap();
+    assert_eq!(claim.expect("claimable").operation, apply.operations[0]);
+    let after = session.texts(called, &[]).await;
+    let names = |counts: &[String]| {
+        let names = counts.iter().filter_map(|count| count.split_once(' '));
+        names.map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
+    let changed: Vec<String> = after
+        .into_iter()
+        .filter(|one| !before.contains(one))
+        .collect();
+    assert_eq!(
+        names(&changed),
+        ["_claim_take", "_operation_claim", "operation_claim_copy"],
+        "{changed:?}"
+    );
+}

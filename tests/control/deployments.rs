@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::control::{Fleet, arguments};
+use crate::support::control::{Claim, Fleet, arguments};
 
 /// Case 6.
 #[tokio::test]
@@ -50,6 +50,96 @@ async fn a_clean_up_that_fails_again_and_again_is_given_up_with_its_deployment()
     fleet.call("deployment_remove", arguments!["d1"]).await;
     assert_eq!(fleet.states(&apply).await, ["failed"]);
     assert_eq!(fleet.apply_state(&apply).await, "failed");
+}
+
+async fn fails_again_and_again(fleet: &Fleet, mut claim: Claim, state: &str) {
+    for attempt in 1..=3 {
+        assert_eq!(fleet.fail_for_now(&claim).await, state, "{attempt}");
+        if attempt < 3 {
+            fleet.age(claim.operation, 600).await;
+            let again = fleet.claim_cutover_on(&claim.deployment).await;
+            claim = match again {
+                Some(claim) => claim,
+                None => fleet
+                    .claim_copy_on(&claim.deployment)
+                    .await
+                    .expect("it is tried again"),
+            };
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_servers_that_are_gone_do_not_keep_each_other() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet.submit(json!({"cutover_policy": "parallel"})).await;
+    let [o1, o2] = apply.all();
+    let claims = [fleet.run(o1).await, fleet.run(o2).await];
+    fleet.cancel(&apply).await;
+    for claim in claims {
+        fails_again_and_again(&fleet, claim, "cancelling").await;
+    }
+    let refusal = fleet
+        .refuses(50501, "deployment_remove", arguments!["d1"])
+        .await;
+    assert!(refusal.message.contains("not done with d2"), "{refusal:?}");
+    assert_eq!(fleet.states(&apply).await, ["failed", "cancelling"]);
+    fleet.call("deployment_remove", arguments!["d2"]).await;
+    assert_eq!(fleet.states(&apply).await, ["failed", "failed"]);
+    fleet.call("deployment_remove", arguments!["d1"]).await;
+}
+
+/// Failures of the copy are none of the clean-up: nobody has tried that yet.
+#[tokio::test]
+async fn a_clean_up_that_nobody_has_tried_is_not_given_up() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({})).await;
+    let operation = apply.operations[0];
+    for _ in 0..3 {
+        let claim = fleet.run(operation).await;
+        fleet.fail_for_now(&claim).await;
+        fleet.age(operation, 600).await;
+    }
+    fleet.cancel(&apply).await;
+    fleet
+        .refuses(50501, "deployment_remove", arguments!["d1"])
+        .await;
+    assert_eq!(fleet.states(&apply).await, ["cancelling"]);
+}
+
+/// The change is in use where it has swapped; what was to be taken back was not.
+#[tokio::test]
+async fn a_server_that_is_gone_after_its_swap_is_given_up_with_its_deployment() {
+    for (asks_back, end) in [(false, "completed"), (true, "failed")] {
+        let fleet = Fleet::of(2).await;
+        let apply = fleet.submit(json!({"revert_window_seconds": 86400})).await;
+        let [o1, o2] = apply.all();
+        let claim = fleet.cut_over(o1).await;
+        fleet.swapped(&claim).await;
+        let mut state = "revert_window";
+        if asks_back {
+            fleet.begin_revert(&apply, &claim).await;
+            state = "reverting";
+        }
+        fails_again_and_again(&fleet, claim, state).await;
+        fleet
+            .refuses(50501, "deployment_remove", arguments!["d1"])
+            .await;
+        assert_eq!(fleet.states(&apply).await[1], "pending", "d2 waits for it");
+        fleet.cancel(&apply).await;
+        assert_eq!(fleet.state(o2).await, "cancelled");
+        fleet.call("deployment_remove", arguments!["d1"]).await;
+        assert_eq!(fleet.states(&apply).await, [end, "cancelled"]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_stop_keeps_from_its_beginning_makes_no_deployment_busy() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({})).await;
+    fleet.stop(&apply).await;
+    let state = "SELECT d.state FROM deployment_status AS d";
+    assert_eq!(fleet.sql().await.texts(state, &[]).await, ["waiting"]);
 }
 
 /// It would open gates: what a call that is refused must not do.

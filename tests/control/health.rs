@@ -245,11 +245,35 @@ async fn health_names_who_is_on_hold_behind_a_failure() {
         let found = fleet.sql().await.texts(problems, &[]).await;
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
-            found[0].starts_with("it is on hold behind d1, which is in state failed")
+            found[0].starts_with("it waits behind d1, which is in state failed")
                 && found[0].contains(remedy),
             "{found:?}"
         );
     }
+}
+
+/// The window's driver beats, too, and under this scope for as long as no swap comes.
+#[tokio::test]
+async fn health_names_who_waits_behind_a_failure_beside_an_open_window() {
+    let fleet = Fleet::of(4).await;
+    let apply = fleet
+        .submit(json!({"cutover_policy": "barrier", "on_failure": "pause", "revert_window_seconds": 600, "revert_scope": "apply"}))
+        .await;
+    let [o1, o2, _, _] = apply.all();
+    fleet.park(o1).await;
+    fleet.swap(o1).await;
+    fleet.fail_operation(o2).await;
+    assert_eq!(fleet.apply_state(&apply).await, "running_degraded");
+    let problems = "SELECT CONCAT_WS(' | ', h.subject, h.problem, h.remedy) FROM health AS h";
+    let found = fleet.sql().await.texts(problems, &[]).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("on d3 | it waits behind d2, which is in state failed")
+            && found[0].contains("apply_release"),
+        "{found:?}"
+    );
+    fleet.release_pause(&apply).await;
+    assert!(fleet.sql().await.texts(problems, &[]).await.is_empty());
 }
 
 /// Whoever looks at one apply alone asks for its lines.
@@ -295,7 +319,7 @@ async fn every_line_of_health_has_the_apply_that_it_is_about() {
 
     for (problem, apply) in [
         ("it is halted%", &halted),
-        ("it is on hold%", &on_hold),
+        ("it waits behind%", &on_hold),
         ("failed 3 times%", &retried),
         ("stop has been pending%", &stopping),
         ("its driver%", &silent),

@@ -127,6 +127,31 @@ async fn a_pause_can_be_released_while_others_still_run() {
 }
 
 /// Case 56.
+/// Behind what was reverted nothing ever goes on, whatever else is released.
+#[tokio::test]
+async fn a_pause_behind_what_blocks_for_good_is_a_halt() {
+    let fleet = Fleet::of(3).await;
+    let apply = fleet
+        .submit(json!({"cutover_policy": "parallel", "on_failure": "pause", "revert_window_seconds": 600}))
+        .await;
+    let [o1, o2, o3] = apply.all();
+    for operation in [o1, o3] {
+        fleet.park(operation).await;
+    }
+    let copying = fleet.run(o2).await;
+    let window = fleet.swap(o1).await;
+    fleet.go_back(&apply, &window).await;
+    fleet.fail_for_good(&copying).await;
+    assert_eq!(fleet.apply_state(&apply).await, "halted");
+    let refusal = fleet.try_release_pause(&apply).await.expect_err("in vain");
+    assert!(
+        refusal
+            .message
+            .contains("possible: apply_stop, apply_cancel"),
+        "{refusal:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_release_of_what_no_failure_holds_back_is_refused() {
     let fleet = Fleet::of(2).await;

@@ -500,6 +500,26 @@ async fn a_start_is_refused_while_a_stop_is_pending() {
 }
 
 /// SPEC.md section 6: a stop makes a pending start moot.
+/// The driver was there when the stop was asked for first, and is known to be gone now.
+#[tokio::test]
+async fn a_stop_that_is_asked_for_again_stops_what_has_lost_its_driver_since() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [operation] = apply.all();
+    fleet.run(operation).await;
+    assert_eq!(fleet.stop(&apply).await.status, "pending");
+    fleet
+        .call(
+            "operation_release_lease",
+            arguments![operation, "it is gone"],
+        )
+        .await;
+    assert_eq!(fleet.states(&apply).await, ["running"]);
+    let again = fleet.stop(&apply).await;
+    assert_eq!(fleet.states(&apply).await, ["stopped"]);
+    assert_eq!(fleet.request_status(&again).await, "done");
+}
+
 #[tokio::test]
 async fn a_stop_makes_a_pending_start_moot() {
     let fleet = Fleet::of(1).await;

@@ -218,3 +218,31 @@ async fn what_is_swapped_says_until_when_it_can_be_reverted_and_what_is_cancelle
     let told = fleet.waiting(w2).await.expect("its driver is told");
     assert!(told.ends_with(" s ago, is told: cancel."), "{told}");
 }
+
+/// Its driver is told to stop; a start would be refused meanwhile.
+#[tokio::test]
+async fn one_on_hold_that_is_to_stop_says_so() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({"defer_cutover": true})).await;
+    let [operation] = apply.all();
+    fleet.hold(operation).await;
+    fleet.stop(&apply).await;
+    let waiting = fleet.waiting(operation).await.expect("a reason");
+    assert!(waiting.contains("is told: stop"), "{waiting}");
+}
+
+/// The clock of a deferral runs whatever keeps it from its turn.
+#[tokio::test]
+async fn a_hold_that_is_not_its_turn_says_when_it_is_given_up() {
+    let fleet = Fleet::of(2).await;
+    let apply = fleet
+        .submit(json!({"cutover_policy": "parallel", "defer_cutover": true, "defer_timeout_seconds": 900}))
+        .await;
+    let [_, o2] = apply.all();
+    fleet.hold(o2).await;
+    let waiting = fleet.waiting(o2).await.expect("a reason");
+    assert!(
+        waiting.contains("waits for d1") && waiting.contains("It is given up at"),
+        "{waiting}"
+    );
+}

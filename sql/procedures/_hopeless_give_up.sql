@@ -1,16 +1,17 @@
--- Procedure: _clean_ups_give_up
+-- Procedure: _hopeless_give_up
 --
--- Ends the hopeless clean-ups on a deployment, as `failed`.
+-- Ends what is hopeless on a deployment: a clean-up and a way back as `failed`, a revert window as `completed`, for the change is in use.
 --
 -- Owns its transactions; the first is prepared by the caller: see _own_transaction.
-CREATE PROCEDURE _clean_ups_give_up (IN in_deployment LONGTEXT CHARACTER SET utf8mb4)
-    COMMENT 'Ends clean-ups that fail again and again.'
+CREATE PROCEDURE _hopeless_give_up (IN in_deployment LONGTEXT CHARACTER SET utf8mb4)
+    COMMENT 'Ends what waits for a server that is gone.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
     DECLARE v_apply_id     BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED DEFAULT 0;
-    DECLARE v_is_unclaimed BOOLEAN;
+    DECLARE v_state        VARCHAR(32);
+    DECLARE v_is_hopeless  BOOLEAN;
     DECLARE EXIT HANDLER FOR SQLEXCEPTION
     BEGIN
         ROLLBACK AND NO CHAIN NO RELEASE;
@@ -34,14 +35,16 @@ BEGIN
         -- The apply's row first, as ever.
         SELECT o.apply_id INTO v_apply_id FROM operation AS o WHERE o.operation_id = v_operation_id;
         SELECT a.apply_id INTO v_apply_id FROM apply AS a WHERE a.apply_id = v_apply_id FOR UPDATE;
-        SELECT COUNT(*)
-          INTO v_is_unclaimed
-          FROM (SELECT l.state, l.lease_token FROM operation_live AS l WHERE l.operation_id = v_operation_id FOR UPDATE) AS h
-         WHERE h.state       = 'cancelling'
-           AND h.lease_token IS NULL;
-        IF v_is_unclaimed THEN
-            CALL _operation_advance(v_apply_id, v_operation_id, 'failed', USER(),
-                                    'deployment_remove: the clean-up is given up, what was left there stays', FALSE, NULL, NULL);
+        SELECT MAX(l.state) INTO v_state FROM operation_live AS l WHERE l.operation_id = v_operation_id FOR UPDATE;
+        -- A driver may have taken it meanwhile, or ended it.
+        SELECT s.is_hopeless INTO v_is_hopeless FROM _sibling AS s WHERE s.operation_id = v_operation_id;
+        IF v_is_hopeless THEN
+            IF v_state <> 'cancelling' THEN
+                CALL _window_close_requests(v_operation_id, 'the deployment is removed', USER());
+            END IF;
+            CALL _operation_advance(v_apply_id, v_operation_id, IF(v_state = 'revert_window', 'completed', 'failed'), USER(),
+                                    CONCAT('deployment_remove: given up in state ', v_state, ', what was left there stays'),
+                                    FALSE, NULL, NULL);
         END IF;
         COMMIT AND NO CHAIN NO RELEASE;
         CALL _own_transaction();
