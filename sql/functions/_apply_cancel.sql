@@ -1,8 +1,7 @@
 -- Function: _apply_cancel
 --
 -- What apply_cancel writes, when it has locked its apply and looked for a pending request. Answers the request's id.
--- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
--- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+-- One statement, and said to be deterministic: ARCHITECTURE.md says why.
 CREATE FUNCTION _apply_cancel (
     in_apply_id   BIGINT UNSIGNED,
     in_request_id BIGINT UNSIGNED,

@@ -1,8 +1,7 @@
 -- Function: _apply_submit
 --
 -- What apply_submit writes, when its arguments are read and it is let in. Answers the apply's id.
--- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
--- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+-- One statement, and said to be deterministic: ARCHITECTURE.md says why.
 CREATE FUNCTION _apply_submit (
     in_name        VARCHAR(64) CHARACTER SET utf8mb4,
     in_sha256      CHAR(64),

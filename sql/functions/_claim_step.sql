@@ -1,8 +1,7 @@
 -- Function: _claim_step
 --
 -- What a claim under its apply's lock writes: the lease, and what that means for the siblings. Answers TRUE.
--- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
--- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+-- One statement, and said to be deterministic: ARCHITECTURE.md says why.
 --
 -- in_…  as _claim_take has them
 CREATE FUNCTION _claim_step (

@@ -1,8 +1,7 @@
 -- Function: _deployment_stored
 --
 -- What deployment_register writes, under the intake lock. Answers TRUE.
--- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
--- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+-- One statement, and said to be deterministic: ARCHITECTURE.md says why.
 CREATE FUNCTION _deployment_stored (
     in_name     VARCHAR(64)  CHARACTER SET utf8mb4,
     in_position INT UNSIGNED,

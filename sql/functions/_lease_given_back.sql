@@ -1,8 +1,7 @@
 -- Function: _lease_given_back
 --
 -- Takes a lease out of its operation's row, logs it, and stores which claim the operation is for now. Answers TRUE.
--- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
--- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+-- One statement, and said to be deterministic: ARCHITECTURE.md says why.
 --
 -- in_…  as _lease_return has them
 CREATE FUNCTION _lease_given_back (

@@ -1,8 +1,7 @@
 -- Function: _operation_step
 --
 -- Moves one operation, and stores what that means for its siblings. Answers TRUE.
--- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
--- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+-- One statement, and said to be deterministic: ARCHITECTURE.md says why.
 --
 -- in_…  as _operation_move has them
 CREATE FUNCTION _operation_step (

@@ -1,8 +1,7 @@
 -- Function: _operation_stopped
 --
 -- What operation_stopped writes, when it has locked its operation. Answers the state that comes of it.
--- A function, so that it is one statement: of one that is killed the server undoes all, and no handler of ours would run.
--- Said to be deterministic, which it is not: with the binary log on the server takes no other function that writes.
+-- One statement, and said to be deterministic: ARCHITECTURE.md says why.
 --
 -- in_state  the operation's, which is under the caller's lock
 CREATE FUNCTION _operation_stopped (
