@@ -15,7 +15,6 @@ CREATE FUNCTION _apply_cancel (
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_gate         VARCHAR(8);
-    DECLARE v_can_cancel   BOOLEAN;
     DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
     DECLARE c_unswapped CURSOR FOR
         SELECT s.operation_id, s.gate_now
@@ -26,13 +25,9 @@ BEGIN
     DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
 
     IF in_request_id IS NULL THEN
-        SELECT c.can_cancel INTO v_can_cancel FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
-        IF v_can_cancel IS NOT TRUE THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to cancel, all has swapped or ended; ',
-                                       _possible(in_apply_id)));
-        END IF;
+        CALL _command_check(in_apply_id, 'cancel', 'has nothing left to cancel, all has swapped or ended');
 
-        CALL _request_supersede(in_apply_id, 'stop,start,cutover', 'cancel');
+        CALL _request_supersede(in_apply_id, 'cancel');
         CALL _request_record(in_apply_id, NULL, 'cancel', NULL, in_reason, in_request_id);
 
         OPEN c_unswapped;

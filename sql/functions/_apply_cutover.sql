@@ -49,7 +49,7 @@ BEGIN
     END IF;
 
     IF in_request_id IS NULL THEN
-        CALL _command_refuse_while_pending(in_apply_id, 'cutover', 'stop,cancel,revert');
+        CALL _command_check(in_apply_id, 'cutover', NULL);
         SELECT a.defer_cutover INTO v_is_deferred FROM apply AS a WHERE a.apply_id = in_apply_id;
         IF NOT v_is_deferred THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' does not defer its cutover; its swaps go by themselves, in order ',

@@ -13,18 +13,10 @@ CREATE FUNCTION _apply_release (
     MODIFIES SQL DATA
     SQL SECURITY DEFINER
 BEGIN
-    DECLARE v_can_release BOOLEAN;
-    DECLARE v_held_back   INT UNSIGNED;
+    DECLARE v_held_back INT UNSIGNED;
 
-    CALL _command_refuse_while_pending(in_apply_id, 'release', 'stop,cancel');
-
-    SELECT c.can_release, c.held_back
-      INTO v_can_release, v_held_back
-      FROM _apply_command AS c
-     WHERE c.apply_id = in_apply_id;
-    IF v_can_release IS NOT TRUE THEN
-        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing that a release lets go on; ', _possible(in_apply_id)));
-    END IF;
+    CALL _command_check(in_apply_id, 'release', 'has nothing that a release lets go on');
+    SELECT c.operations INTO v_held_back FROM _apply_command AS c WHERE c.apply_id = in_apply_id AND c.command = 'release';
 
     CALL _request_record(in_apply_id, NULL, 'release', NULL, in_reason, in_request_id);
     UPDATE apply AS a

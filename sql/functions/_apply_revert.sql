@@ -17,7 +17,6 @@ BEGIN
     DECLARE v_deployments JSON;
     DECLARE v_is_some     BOOLEAN;
     DECLARE v_chosen      JSON;
-    DECLARE v_count       INT UNSIGNED;
     DECLARE v_trouble     VARCHAR(160) CHARACTER SET utf8mb4;
 
     -- A NULL option is the default, all: merging a patch takes it out.
@@ -32,7 +31,7 @@ BEGIN
         CALL _refuse(50501, v_trouble);
     END IF;
     IF in_request_id IS NULL THEN
-        CALL _command_refuse_while_pending(in_apply_id, 'revert', 'skip_revert');
+        CALL _command_check(in_apply_id, 'revert', 'has no open revert window, or no more');
     END IF;
 
     -- Everybody who is in the way, in order; the first is named. One that has run out is closed, though its driver has not settled it yet.
@@ -45,8 +44,7 @@ BEGIN
            LEFT JOIN _operation_gate AS g
              ON g.operation_id = s.operation_id
           WHERE s.apply_id = in_apply_id)
-    SELECT COUNT(IF(c.is_window_open, 1, NULL)),
-           JSON_ARRAYAGG(IF(c.is_chosen, c.deployment, NULL)),
+    SELECT JSON_ARRAYAGG(IF(c.is_chosen, c.deployment, NULL)),
            SUBSTRING(MIN(CONCAT(LPAD(c.position, 10, '0'),
                CASE
                    -- Asked for more than is pending: not a repetition, and what is left out would stay as it is.
@@ -61,12 +59,10 @@ BEGIN
                    WHEN NOT c.is_chosen AND c.state = 'revert_window' AND c.position > earliest.position
                    THEN CONCAT(c.deployment, ' swapped later and goes back first; add it, or end its window (apply_skip_revert)')
                END)), 11)
-      INTO v_count, v_chosen, v_trouble
+      INTO v_chosen, v_trouble
       FROM chosen AS c
       JOIN (SELECT MIN(f.position) AS position FROM chosen AS f WHERE f.is_chosen AND f.is_window_open) AS earliest;
-    IF in_request_id IS NULL AND v_count = 0 THEN
-        CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window, or no more; ', _possible(in_apply_id)));
-    ELSEIF v_trouble IS NOT NULL THEN
+    IF v_trouble IS NOT NULL THEN
         CALL _refuse(50501, v_trouble);
     END IF;
 

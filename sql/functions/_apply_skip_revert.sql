@@ -13,14 +13,8 @@ CREATE FUNCTION _apply_skip_revert (
     MODIFIES SQL DATA
     SQL SECURITY DEFINER
 BEGIN
-    DECLARE v_can_skip BOOLEAN;
-
     IF in_request_id IS NULL THEN
-        CALL _command_refuse_while_pending(in_apply_id, 'skip_revert', 'revert');
-        SELECT c.can_skip_revert INTO v_can_skip FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
-        IF v_can_skip IS NOT TRUE THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no open revert window, or no more; ', _possible(in_apply_id)));
-        END IF;
+        CALL _command_check(in_apply_id, 'skip_revert', 'has no open revert window, or no more');
 
         CALL _request_record(in_apply_id, NULL, 'skip_revert', NULL, in_reason, in_request_id);
     END IF;

@@ -15,7 +15,6 @@ CREATE FUNCTION _apply_start (
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
     DECLARE v_from         VARCHAR(16);
-    DECLARE v_can_start    BOOLEAN;
     DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
     DECLARE c_stopped CURSOR FOR
         SELECT l.operation_id, l.stopped_from
@@ -27,11 +26,7 @@ BEGIN
     DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
 
     IF in_request_id IS NULL THEN
-        CALL _command_refuse_while_pending(in_apply_id, 'start', 'stop,cancel');
-        SELECT c.can_start INTO v_can_start FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
-        IF v_can_start IS NOT TRUE THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing to start; ', _possible(in_apply_id)));
-        END IF;
+        CALL _command_check(in_apply_id, 'start', 'has nothing to start');
 
         CALL _request_record(in_apply_id, NULL, 'start', NULL, in_reason, in_request_id);
         UPDATE apply AS a

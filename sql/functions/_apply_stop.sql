@@ -14,7 +14,6 @@ CREATE FUNCTION _apply_stop (
     SQL SECURITY DEFINER
 BEGIN
     DECLARE v_operation_id BIGINT UNSIGNED;
-    DECLARE v_can_stop     BOOLEAN;
     DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
     DECLARE c_unleased CURSOR FOR
         SELECT l.operation_id
@@ -29,13 +28,9 @@ BEGIN
     DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_is_done = TRUE;
 
     IF in_request_id IS NULL THEN
-        CALL _command_refuse_while_pending(in_apply_id, 'stop', 'cancel');
-        SELECT c.can_stop INTO v_can_stop FROM _apply_command AS c WHERE c.apply_id = in_apply_id;
-        IF v_can_stop IS NOT TRUE THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has nothing left to stop; ', _possible(in_apply_id)));
-        END IF;
+        CALL _command_check(in_apply_id, 'stop', 'has nothing left to stop');
 
-        CALL _request_supersede(in_apply_id, 'start,cutover', 'stop');
+        CALL _request_supersede(in_apply_id, 'stop');
         CALL _request_record(in_apply_id, NULL, 'stop', NULL, in_reason, in_request_id);
         -- The latch outlives the request: a swap that fails after the stop is done does not start again by itself.
         UPDATE apply AS a

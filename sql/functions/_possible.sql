@@ -8,12 +8,13 @@ CREATE FUNCTION _possible (in_apply_id BIGINT UNSIGNED)
     READS SQL DATA
     SQL SECURITY DEFINER
 RETURN COALESCE((SELECT CONCAT('possible: ', NULLIF(CONCAT_WS(', ',
-                                                              IF(c.can_stop,        'apply_stop',        NULL),
-                                                              IF(c.can_start,       'apply_start',       NULL),
-                                                              IF(c.can_cancel,      'apply_cancel',      NULL),
-                                                              IF(c.can_cutover,     'apply_cutover',     NULL),
-                                                              IF(c.can_release,     'apply_release',     NULL),
-                                                              IF(c.can_revert,      'apply_revert',      NULL),
-                                                              IF(c.can_skip_revert, 'apply_skip_revert', NULL)), ''))
+                                                              MAX(IF(c.command = 'stop',        'apply_stop',        NULL)),
+                                                              MAX(IF(c.command = 'start',       'apply_start',       NULL)),
+                                                              MAX(IF(c.command = 'cancel',      'apply_cancel',      NULL)),
+                                                              MAX(IF(c.command = 'cutover',     'apply_cutover',     NULL)),
+                                                              MAX(IF(c.command = 'release',     'apply_release',     NULL)),
+                                                              MAX(IF(c.command = 'revert',      'apply_revert',      NULL)),
+                                                              MAX(IF(c.command = 'skip_revert', 'apply_skip_revert', NULL))), ''))
                    FROM _apply_command AS c
-                  WHERE c.apply_id = in_apply_id), 'wait until it is settled')
+                  WHERE c.apply_id = in_apply_id
+                    AND c.is_taken), 'wait until it is settled')
