@@ -116,8 +116,17 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     if asks && !is_repeated {
         confirm(&args, &statements, &places, &options).await?;
     }
-    let submitted = submit(&mut session, &args, statements, options).await?;
-    tell(global, &mut session, &submitted, looked.as_deref()).await
+    let submitted = ask::unless_interrupted(
+        submit(&mut session, &args, statements, options),
+        "it is not known whether it was submitted; `lockkeeper status` shows it",
+    )
+    .await?;
+    let apply = submitted.apply;
+    ask::unless_interrupted(
+        tell(global, &mut session, &submitted, looked.as_deref()),
+        &format!("apply {apply} is submitted; `lockkeeper status {apply}` shows how far it is"),
+    )
+    .await
 }
 
 /// Where the change goes, in the order that was asked for.
