@@ -439,3 +439,36 @@ async fn what_else_is_under_way_on_the_server_is_told() {
     let told = "Apply 2 of this server is not settled either";
     assert!(out(&output).contains(told), "{}", out(&output));
 }
+
+/// What the driver does after the end of a change holds up neither its end nor what is said of it.
+#[tokio::test]
+async fn a_completed_change_is_told_of_while_a_former_table_is_being_dropped() {
+    let mut shop = Shop::new().await;
+    done(&run(shop.alter(&["--yes", "--json", WIDEN])).await);
+    let ours = shop.tables_of_ours().await;
+    let held = ours.iter().find(|name| !name.ends_with("_fence"));
+    let held = held.expect("the former table");
+    // Due for years.
+    let (name, _) = held.rsplit_once('_').expect("a moment at its end");
+    let due = format!("{name}_20200101000000");
+    let mut reader = shop.database.connect().await;
+    for statement in [
+        format!("RENAME TABLE {0}.{held} TO {0}.{due}", shop.schema),
+        format!("LOCK TABLES {}.{due} READ", shop.schema),
+    ] {
+        support::run(&mut reader, statement).await;
+    }
+    let output = run(shop.alter(&["--yes", "ALTER TABLE orders ADD COLUMN x INT"])).await;
+    assert_eq!(code(&output), 0, "{}{}", out(&output), err(&output));
+    assert!(
+        out(&output).contains("Apply 2 is completed."),
+        "{}",
+        out(&output)
+    );
+    assert!(
+        !err(&output).contains("did not let the change end"),
+        "{}",
+        err(&output)
+    );
+    support::run(&mut reader, "UNLOCK TABLES".to_owned()).await;
+}
