@@ -252,6 +252,80 @@ async fn two_at_once_are_one_apply_and_the_second_looks_on() {
     assert_eq!(shop.column_type().await, "bigint");
 }
 
+/// Who looks on takes over for good: a third one looks on in its turn, and takes nothing away from it.
+#[tokio::test]
+async fn who_takes_over_is_known_to_the_next_one() {
+    let mut shop = Shop::new().await;
+    let first = shop.spawn(&["--yes", "--throttle", "10", WIDEN], &[]);
+    let driver = "SELECT COUNT(*) FROM lease_status AS l";
+    shop.until(driver, "1").await;
+    let mut second = shop.spawn(&["--yes", "--json", WIDEN], &[]);
+    let mut said = BufReader::new(second.stderr.take().expect("piped")).lines();
+    until_it_says(&mut said, "Another `lockkeeper alter` works on it").await;
+    signal(&first, Signal::INT);
+    let ended = first.wait_with_output().await.expect("its end");
+    assert_eq!(code(&ended), 130, "{}", err(&ended));
+    until_it_says(&mut said, "this one goes on with it").await;
+    let mut third = shop.spawn(&["--yes", "--json", WIDEN], &[]);
+    let mut told = BufReader::new(third.stderr.take().expect("piped")).lines();
+    until_it_says(&mut told, "Another `lockkeeper alter` works on it").await;
+    let faster = run(shop.lockkeeper(&["throttle", "1", "0"])).await;
+    assert_eq!(code(&faster), 0);
+    let (second, third, ..) = tokio::join!(
+        second.wait_with_output(),
+        third.wait_with_output(),
+        rest(&mut said),
+        rest(&mut told)
+    );
+    for output in [second, third] {
+        assert_eq!(done(&output.expect("its end"))["apply_id"], 1);
+    }
+    let taken = "SELECT COUNT(*) FROM event_log AS e WHERE e.event = 'lease_taken'";
+    assert_eq!(shop.ask(taken).await.as_deref(), Some("0"));
+    assert_eq!(shop.column_type().await, "bigint");
+}
+
+/// The lock goes with its session, and is taken again with the next one.
+#[tokio::test]
+async fn a_lost_session_does_not_hide_who_works_on_it() {
+    let mut shop = Shop::new().await;
+    let first = shop.spawn(&["--yes", "--throttle", "10", WIDEN], &[]);
+    let driver = "SELECT COUNT(*) FROM lease_status AS l";
+    shop.until(driver, "1").await;
+    // Of this test: others may share the server.
+    let holder = format!(
+        "SELECT t.PROCESSLIST_ID
+           FROM performance_schema.metadata_locks AS l
+           JOIN performance_schema.threads        AS t
+             ON t.THREAD_ID = l.OWNER_THREAD_ID
+          WHERE l.OBJECT_TYPE = 'USER LEVEL LOCK'
+            AND l.OBJECT_NAME LIKE 'lockkeeper:alter:%'
+            AND t.PROCESSLIST_DB = '{}'",
+        shop.database.schema()
+    );
+    let lost = shop.ask(&holder).await.expect("who has the lock");
+    support::run(&mut shop.session, format!("KILL {lost}")).await;
+    let other = format!("SELECT ({holder}) <> {lost}");
+    shop.until(&other, "1").await;
+
+    let mut second = shop.spawn(&["--yes", WIDEN], &[]);
+    let mut said = BufReader::new(second.stdout.take().expect("piped")).lines();
+    until_it_says(&mut said, "Another `lockkeeper alter` works on it").await;
+    let faster = run(shop.lockkeeper(&["throttle", "1", "0"])).await;
+    assert_eq!(code(&faster), 0);
+    let (first, second, _) = tokio::join!(
+        first.wait_with_output(),
+        second.wait_with_output(),
+        rest(&mut said)
+    );
+    for output in [first, second] {
+        let output = output.expect("its end");
+        assert_eq!(code(&output), 0, "{}", err(&output));
+    }
+    let taken = "SELECT COUNT(*) FROM event_log AS e WHERE e.event = 'lease_taken'";
+    assert_eq!(shop.ask(taken).await.as_deref(), Some("0"));
+}
+
 #[tokio::test]
 async fn what_stands_in_the_way_is_said_and_leaves_nothing_behind() {
     let mut shop = Shop::new().await;

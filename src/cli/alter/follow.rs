@@ -62,6 +62,7 @@ pub(super) async fn run(
         session: Some(session),
         state: String::new(),
         is_over: false,
+        is_alone,
         silent_since: None,
     };
     let ended = until_it_ends(&mut looking, &mut screen, driver, end, late.as_mut()).await;
@@ -72,9 +73,9 @@ pub(super) async fn run(
             .map_err(|error| CliError::drive(&settings, error))?,
         // Of the change nothing is left to do: the driver drops what is due, which the next one on this server tries again.
         Ended::Late if looking.is_over => {}
-        Ended::Late => return unfinished(job, is_alone).await,
+        Ended::Late => return unfinished(job, looking.is_alone).await,
     }
-    let is_over = looking.is_over;
+    let (is_over, is_alone) = (looking.is_over, looking.is_alone);
     let telling = async {
         let mut session = looking.answering().await?;
         outcome::tell(job, &mut session, is_alone).await
@@ -92,7 +93,7 @@ async fn begin(job: &Job<'_>, session: &mut Session, screen: &Screen) -> Result<
         "Apply {} is {verb} on {}. Ctrl-C interrupts it; the same command resumes it.",
         job.apply, job.deployment
     ));
-    let is_alone = is_alone(session, job.apply).await?;
+    let is_alone = is_alone(session, job.apply, LOCK_SECONDS).await?;
     if !is_alone {
         screen.note(
             "Another `lockkeeper alter` works on it; this one looks on, and takes over if that one ends.",
@@ -226,11 +227,15 @@ pub(super) async fn looks_on(session: &mut Session, apply: u64) -> Result<bool, 
     Ok(answer.is(0, "of_another"))
 }
 
-/// Whether no other `alter` works on this apply: a lock of this session, which goes with it.
-async fn is_alone(session: &mut Session, apply: u64) -> Result<bool, CliError> {
+/// Whether no other `alter` works on this apply: a lock of this session, which goes with it. Asked for at each look: a session may
+/// have been lost, and another `alter` may have ended.
+async fn is_alone(session: &mut Session, apply: u64, wait_seconds: u64) -> Result<bool, CliError> {
     let lock = lock_of(session, apply);
+    // Who has it already would get it once more, and hold it as often.
     let answer = session
-        .read(format!("SELECT GET_LOCK('{lock}', {LOCK_SECONDS}) AS got"))
+        .read(format!(
+            "SELECT IF(IS_USED_LOCK('{lock}') <=> CONNECTION_ID(), 1, GET_LOCK('{lock}', {wait_seconds})) AS got"
+        ))
         .await?;
     Ok(answer.is(0, "got"))
 }
@@ -285,6 +290,8 @@ struct Looking<'a> {
     state: String,
     /// The apply is settled.
     is_over: bool,
+    /// No other `alter` works on it, or none since the other one has ended.
+    is_alone: bool,
     silent_since: Option<Instant>,
 }
 
@@ -295,8 +302,14 @@ impl Looking<'_> {
         let read = tokio::time::timeout(ANSWER_LIMIT, self.read()).await;
         let silent = || CliError::failed("the server does not answer");
         match read.unwrap_or_else(|_| Err(silent())) {
-            Ok((operation, is_settled)) => {
+            Ok((operation, is_settled, has_lock)) => {
                 self.silent_since = None;
+                // Its lease runs out by itself: it may have lost its session only.
+                if has_lock && !self.is_alone {
+                    self.is_alone = true;
+                    screen
+                        .note("The other `lockkeeper alter` has ended; this one goes on with it.");
+                }
                 screen.show(&operation);
                 if operation.state != self.state {
                     if let Some(hint) = hint(&operation.state, self.job.apply) {
@@ -338,7 +351,8 @@ impl Looking<'_> {
         Session::open(self.job.global).await
     }
 
-    async fn read(&mut self) -> Result<(Operation, bool), CliError> {
+    /// The operation, whether the apply is settled, and whether this is the `alter` that works on it.
+    async fn read(&mut self) -> Result<(Operation, bool, bool), CliError> {
         let session = match &mut self.session {
             Some(session) => session,
             None => self.session.insert(Session::open(self.job.global).await?),
@@ -351,7 +365,9 @@ impl Looking<'_> {
         let operation = operations.into_iter().next().ok_or_else(|| {
             CliError::failed(format!("apply {} is gone from the views", self.job.apply))
         })?;
-        Ok((operation, is_settled))
+        // Where all is done, nobody takes over.
+        let has_lock = !is_settled && is_alone(session, self.job.apply, 0).await?;
+        Ok((operation, is_settled, has_lock))
     }
 }
 
