@@ -606,6 +606,10 @@ async fn what_is_not_understood_exits_with_two() {
         &[&submit[..], &["--revert-window", "31536001"]].concat(),
         // It would mean nothing.
         &[&submit[..], &["--defer-timeout", "60"]].concat(),
+        &["doctor", "--schema", "shop"],
+        &["doctor", "--deployment-user", "driver"],
+        &["doctor", "--all", "--deployment", "a"],
+        &["status", "1", "-n", "5"],
         &["throttle", "1", "11"],
         &["deployment", "add", "a", "b:c"],
         &["deployment", "add", "a", "b", "--label", "c"],

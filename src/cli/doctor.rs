@@ -8,16 +8,25 @@ use super::{CliError, Global, checkup, output, registration, rest};
 use crate::install::{self, Difference, InstallError};
 use crate::server_error;
 
+/// What is said of the deployments means nothing where none is looked at.
+const LOOKED_AT: &str = "looked_at";
+
 #[derive(Debug, clap::Args)]
+#[command(
+    group = clap::ArgGroup::new(LOOKED_AT),
+    mut_arg("deployment_user", |flag| flag.requires(LOOKED_AT)),
+    mut_arg("deployment_ssl_mode", |flag| flag.requires(LOOKED_AT)),
+    mut_arg("deployment_ssl_ca", |flag| flag.requires(LOOKED_AT))
+)]
 pub(super) struct Args {
     /// Look at this deployment instead, from here: settings, privileges, replicas, leftovers; may be repeated
-    #[arg(long = "deployment", value_name = "NAME")]
+    #[arg(long = "deployment", value_name = "NAME", group = LOOKED_AT)]
     deployments: Vec<String>,
     /// Look at all deployments
-    #[arg(long, conflicts_with = "deployments")]
+    #[arg(long, group = LOOKED_AT)]
     all: bool,
     /// Check the privileges on this schema; may be repeated [default: all that the account sees]
-    #[arg(long = "schema", value_name = "NAME")]
+    #[arg(long = "schema", value_name = "NAME", requires = LOOKED_AT)]
     schemas: Vec<String>,
     #[command(flatten)]
     access: AccessFlags,
