@@ -129,6 +129,11 @@ async fn a_newcomer_installs_registers_submits_and_looks() {
     let moved = json(&done(&database, &moves("db2.example:3307")));
     let warning = moved["warnings"][0].as_str().unwrap_or_default();
     assert!(warning.contains("is not done with apply 1"), "{moved}");
+    let v6 = run(&database, &["deployment", "add", "us-1", "[::1]:3307"]);
+    assert!(v6.out.contains("us-1 is [::1]:3307"), "{}", v6.out);
+    let back = run(&database, &moves("db2.example:3307")[..4]);
+    let command = "`lockkeeper deployment add us-1 '[::1]:3307'`";
+    assert!(back.err.contains(command), "{}", back.err);
     let status = json(&done(&database, &["status", "notes", "--json"]));
     assert_eq!(status["throttle_level"], 3);
     assert_eq!(
