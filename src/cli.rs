@@ -276,7 +276,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Events(args) => events::run(global, args).await,
         Command::Doctor(args) => doctor::run(global, args).await,
         Command::Sandbox(args) => sandbox::run(global, args).await,
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => demo::run(global, args).await,
         Command::Docs(command) => docs::run(command),
         Command::Bench(command) => bench::run(global, command).await,
         Command::Completions { shell } => {

@@ -611,6 +611,8 @@ async fn what_is_not_understood_exits_with_two() {
         &[&submit[..], &["--revert-window", "31536001"]].concat(),
         // It would mean nothing.
         &[&submit[..], &["--defer-timeout", "60"]].concat(),
+        // Nothing in it is for programs.
+        &["demo", "--json"],
         &["doctor", "--schema", "shop"],
         &["doctor", "--deployment-user", "driver"],
         &["doctor", "--all", "--deployment", "a"],
