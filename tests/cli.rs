@@ -4,6 +4,7 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use support::{TestDatabase, one};
 
 fn lockkeeper(arguments: &[&str]) -> Command {
@@ -485,6 +486,37 @@ async fn wait_ends_when_an_apply_is_over_or_needs_somebody() {
     );
     assert_eq!(done(&database, &["wait", "two"]), "Apply 2 is completed.\n");
     assert!(refused(&database, 1, &["wait", "three"]).contains("there is no apply named 'three'"));
+}
+
+/// As `history_purge` does it while the control server is out of reach of `wait`.
+#[tokio::test]
+async fn wait_ends_when_its_apply_is_gone() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let database = database_with_deployments(1).await;
+    done(
+        &database,
+        &["submit", "--schema", "shop", "-e", ALTER, "-y"],
+    );
+    let mut command = lockkeeper(&["wait", "1", "--timeout", "60"]);
+    command
+        .env("LOCKKEEPER_URL", database.url())
+        .stderr(Stdio::piped());
+    let mut waiting = command.spawn().expect("the program runs");
+    let mut said = BufReader::new(waiting.stderr.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("UTF-8");
+    assert!(line.contains("d0: pending"), "{line}");
+    let pid = Pid::from_raw(i32::try_from(waiting.id()).expect("an id")).expect("it runs");
+    kill_process(pid, Signal::STOP).expect("stopped");
+    done(&database, &["cancel", "1"]);
+    let mut session = database.connect().await;
+    support::run(&mut session, "CALL history_purge(0, 100)").await;
+    kill_process(pid, Signal::CONT).expect("goes on");
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("UTF-8");
+    let code = waiting.wait().expect("its end").code();
+    assert_eq!(code, Some(1), "{rest}");
+    assert!(rest.contains("there is no apply 1"), "{rest}");
 }
 
 /// Four of six have the change, the fifth fails, and the sixth never starts.

@@ -8,7 +8,7 @@ use sqlx::mysql::MySqlConnection;
 use super::answer::Table;
 use super::{CliError, Global, output};
 use crate::config::ConnectionSettings;
-use crate::progress::{self, Operation};
+use crate::progress::{self, Operation, Stand};
 
 pub(super) struct Session {
     settings: ConnectionSettings,
@@ -96,6 +96,13 @@ impl Session {
     /// The deployments of an apply, in their order.
     pub async fn operations(&mut self, apply: u64) -> Result<Vec<Operation>, CliError> {
         progress::operations(&mut self.connection, apply)
+            .await
+            .map_err(|error| CliError::database(&self.settings, &error))
+    }
+
+    /// How an apply stands; none where there is no such apply.
+    pub async fn stand(&mut self, apply: u64) -> Result<Option<Stand>, CliError> {
+        progress::apply(&mut self.connection, apply)
             .await
             .map_err(|error| CliError::database(&self.settings, &error))
     }

@@ -62,13 +62,16 @@ impl Watch<'_> {
     }
 
     async fn is_over(&self, control: &mut MySqlConnection) -> anyhow::Result<bool> {
-        let (state, error, is_finished) = progress::apply(control, self.apply_id).await?;
-        let stands_still = ["halted", "paused", "stopped"].contains(&state.as_str());
-        if is_finished && state == "completed" {
+        let stand = progress::apply(control, self.apply_id).await?;
+        let Some(stand) = stand else {
+            bail!("apply {} is gone from the views", self.apply_id);
+        };
+        if stand.is_over && stand.state == "completed" {
             return Ok(true);
         }
-        if is_finished || stands_still {
-            bail!("the apply is {state}: {}", error.unwrap_or_default());
+        if stand.is_over || stand.moving == 0 {
+            let error = stand.error.unwrap_or_default();
+            bail!("the apply is {}: {error}", stand.state);
         }
         Ok(false)
     }

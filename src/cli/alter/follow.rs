@@ -8,14 +8,14 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::super::connect::{PATIENCE, Parameter, Session, literal};
+use super::super::connect::{PATIENCE, Parameter, Session, literal, no_apply};
 use super::super::drive::CONCURRENCY;
 use super::super::{CliError, Global, log};
 use super::outcome;
 use super::screen::Screen;
 use crate::config::Access;
 use crate::drive::{self, DriveError, DriveOptions};
-use crate::progress::{self, Operation};
+use crate::progress::Operation;
 
 const LOOK: Duration = Duration::from_millis(500);
 /// A look that takes longer is given up, and its session with it.
@@ -358,13 +358,11 @@ impl Looking<'_> {
             None => self.session.insert(Session::open(self.job.global).await?),
         };
         let operations = session.operations(self.job.apply).await?;
-        let settings = session.settings().clone();
-        let (_, _, is_settled) = progress::apply(session.connection(), self.job.apply)
-            .await
-            .map_err(|error| CliError::database(&settings, &error))?;
-        let operation = operations.into_iter().next().ok_or_else(|| {
-            CliError::failed(format!("apply {} is gone from the views", self.job.apply))
-        })?;
+        let stand = session.stand(self.job.apply).await?;
+        let (Some(operation), Some(stand)) = (operations.into_iter().next(), stand) else {
+            return Err(no_apply(self.job.apply));
+        };
+        let is_settled = stand.is_over;
         // Where all is done, nobody takes over.
         let has_lock = !is_settled && is_alone(session, self.job.apply, 0).await?;
         Ok((operation, is_settled, has_lock))
