@@ -54,7 +54,7 @@ impl Session {
         &mut self.connection
     }
 
-    /// A SELECT on views. Texts that come from a user are never part of `query`; see [`literal`].
+    /// A SELECT on views. Texts that come from a user are never part of `query`; see [`hex_literal`].
     pub async fn read(&mut self, query: String) -> Result<Table, CliError> {
         let rows = sqlx::raw_sql(AssertSqlSafe(query))
             .fetch_all(&mut self.connection)
@@ -145,7 +145,7 @@ impl Session {
         let named = self
             .read(format!(
                 "SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = {}",
-                literal(apply)
+                hex_literal(apply)
             ))
             .await?;
         let named: Vec<u64> = (0..named.rows.len())
@@ -178,6 +178,6 @@ pub(super) fn no_apply(id: u64) -> CliError {
 }
 
 /// A text as SQL that means the same under every sql_mode.
-pub(super) fn literal(text: &str) -> String {
+pub(super) fn hex_literal(text: &str) -> String {
     format!("_utf8mb4 X'{}'", hex::encode(text))
 }

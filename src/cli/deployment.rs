@@ -59,7 +59,7 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
     let before = session
         .read(format!(
             "SELECT d.host, d.port, d.labels FROM deployment_status AS d WHERE d.deployment = {}",
-            super::connect::literal(&args.name)
+            super::connect::hex_literal(&args.name)
         ))
         .await?;
     // As its place: what isn't said stays as it was.
@@ -124,7 +124,7 @@ pub(super) async fn register(
         Some(position) => u64::from(position),
         // The server holds a position for one deployment: two adds at once cannot both get it.
         None => {
-            let name = super::connect::literal(name);
+            let name = super::connect::hex_literal(name);
             session
                 .read(format!(
                     "SELECT COALESCE(MAX(CASE WHEN d.deployment = {name} THEN d.position END),

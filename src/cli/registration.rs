@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::connect::{Session, literal};
+use super::connect::{Session, hex_literal};
 use super::deployment::address_text;
 use super::{CliError, Global};
 use crate::config::Layer;
@@ -69,8 +69,8 @@ pub(super) async fn look_at(
                 AND d.deployment <> {}
               ORDER BY d.position
               LIMIT 1",
-            literal(host),
-            literal(name)
+            hex_literal(host),
+            hex_literal(name)
         ))
         .await?;
     let address = address_text(host, port);
@@ -91,7 +91,7 @@ pub(super) async fn unfinished(
               WHERE o.deployment = {}
                 AND o.completed_at IS NULL
               ORDER BY o.apply_id",
-            literal(name)
+            hex_literal(name)
         ))
         .await?;
     let applies: Vec<String> = (0..table.rows.len())

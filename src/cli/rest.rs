@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::CliError;
 use super::answer::Table;
-use super::connect::{Session, literal};
+use super::connect::{Session, hex_literal};
 use super::status::statements;
 use crate::preflight::Change;
 use crate::text::shell_quoted;
@@ -110,7 +110,7 @@ pub(super) async fn failed_lately(session: &mut Session) -> Result<Vec<Rest>, Cl
                     AND a.schema_name = {}
                   LIMIT 1",
                 table.text(row, "apply_id"),
-                literal(&table.text(row, "schema_name"))
+                hex_literal(&table.text(row, "schema_name"))
             ))
             .await?;
         if later.rows.is_empty() {
@@ -158,7 +158,7 @@ async fn latest_of_same_change(
                 AND a.schema_name = {}
               ORDER BY a.apply_id DESC",
             latest.saturating_sub(APPLIES),
-            literal(&change.schema)
+            hex_literal(&change.schema)
         ))
         .await?;
     for row in 0..applies.rows.len() {

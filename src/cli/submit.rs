@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::access::AccessFlags;
 use super::answer::Table;
-use super::connect::{Parameter, Session, literal};
+use super::connect::{Parameter, Session, hex_literal};
 use super::statements::{check, split};
 use super::{CliError, Global, ask, output, plan};
 use crate::preflight::{Change, Examination, Place};
@@ -287,7 +287,7 @@ async fn is_known(session: &mut Session, name: Option<&str>) -> Result<bool, Cli
     let known = session
         .read(format!(
             "SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = {}",
-            literal(name)
+            hex_literal(name)
         ))
         .await?;
     Ok(!known.rows.is_empty())

@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::super::connect::{PATIENCE, Parameter, Session, literal, no_apply};
+use super::super::connect::{PATIENCE, Parameter, Session, hex_literal, no_apply};
 use super::super::drive::CONCURRENCY;
 use super::super::{CliError, Global, log};
 use super::outcome;
@@ -273,7 +273,7 @@ async fn others(session: &mut Session, job: &Job<'_>) -> Result<Option<String>, 
                 AND o.apply_id    <> {}
                 AND o.completed_at IS NULL
               ORDER BY o.apply_id",
-            literal(job.deployment),
+            hex_literal(job.deployment),
             job.apply
         ))
         .await?;
