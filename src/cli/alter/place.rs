@@ -1,6 +1,5 @@
 //! The one server: what is on it, the control schema, its name as a deployment.
 
-
 use super::super::connect::Session;
 use super::super::{CliError, deployment, output};
 use crate::config::ConnectionSettings;
