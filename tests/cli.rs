@@ -5,31 +5,12 @@ mod support;
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{TestDatabase, one};
+use support::{Answer, TestDatabase, answer, one};
 
 fn lockkeeper(arguments: &[&str]) -> Command {
     let mut command = support::program();
     command.args(arguments).stdin(Stdio::null());
     command
-}
-
-struct Answer {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn answer(mut command: Command) -> Answer {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the program runs");
-    Answer {
-        code: status.code().expect("an exit code"),
-        out: String::from_utf8(stdout).expect("UTF-8"),
-        err: String::from_utf8(stderr).expect("UTF-8"),
-    }
 }
 
 fn run(database: &TestDatabase, arguments: &[&str]) -> Answer {

@@ -10,7 +10,7 @@ use lockkeeper::preflight::{self, Change, Place, Severity};
 use lockkeeper::server::{Server, ServerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::mysql::MySqlConnection;
-use support::{TestDatabase, one, run};
+use support::{Answer, TestDatabase, one, run};
 
 fn lockkeeper(database: &TestDatabase, arguments: &[&str]) -> (i32, String, String) {
     lockkeeper_with(database, arguments, &[])
@@ -21,19 +21,14 @@ fn lockkeeper_with(
     arguments: &[&str],
     environment: &[(&str, &str)],
 ) -> (i32, String, String) {
-    let output = support::program()
+    let mut command = support::program();
+    command
         .args(arguments)
         .env("LOCKKEEPER_URL", database.url())
         .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program runs");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code().expect("an exit code"),
-        text(output.stdout),
-        text(output.stderr),
-    )
+        .stdin(Stdio::null());
+    let Answer { code, out, err } = support::answer(command);
+    (code, out, err)
 }
 
 fn place(deployment: &str, settings: &ConnectionSettings) -> Place {
