@@ -7,8 +7,8 @@ mod answer;
 mod ask;
 mod bench;
 mod checkup;
+mod commands;
 mod connect;
-mod control;
 mod demo;
 mod deployment;
 mod docs;
@@ -144,21 +144,21 @@ enum Command {
     /// Why an apply doesn't move, deployment by deployment
     Why(why::Args),
     /// Stop an apply; `start` resumes it
-    Stop(control::Target),
+    Stop(commands::Target),
     /// Resume a stopped apply
-    Start(control::Target),
+    Start(commands::Target),
     /// Give an apply up and remove what it left behind
-    Cancel(control::Target),
+    Cancel(commands::Target),
     /// Let a deferred swap go ahead
-    Cutover(control::Cutover),
+    Cutover(commands::Cutover),
     /// Let the siblings of a failed operation go on
-    Release(control::Target),
+    Release(commands::Target),
     /// Swap back while the revert window is open
-    Revert(control::Revert),
+    Revert(commands::Revert),
     /// End the revert window early and keep the change
-    SkipRevert(control::Target),
+    SkipRevert(commands::Target),
     /// Slow an apply down
-    Throttle(control::Throttle),
+    Throttle(commands::Throttle),
     /// What happened, in order
     Events(events::Args),
     /// What is wrong and what to do about it
@@ -265,18 +265,18 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Watch(args) => watch::run(global, args).await,
         Command::Wait(args) => wait::run(global, args).await,
         Command::Why(args) => why::run(global, args).await,
-        Command::Stop(args) => control::plain(global, "apply_stop", args).await,
-        Command::Start(args) => control::plain(global, "apply_start", args).await,
-        Command::Cancel(args) => control::plain(global, "apply_cancel", args).await,
-        Command::Release(args) => control::plain(global, "apply_release", args).await,
-        Command::SkipRevert(args) => control::plain(global, "apply_skip_revert", args).await,
-        Command::Cutover(args) => control::cutover(global, args).await,
-        Command::Revert(args) => control::revert(global, args).await,
-        Command::Throttle(args) => control::throttle(global, args).await,
+        Command::Stop(args) => commands::plain(global, "apply_stop", args).await,
+        Command::Start(args) => commands::plain(global, "apply_start", args).await,
+        Command::Cancel(args) => commands::plain(global, "apply_cancel", args).await,
+        Command::Release(args) => commands::plain(global, "apply_release", args).await,
+        Command::SkipRevert(args) => commands::plain(global, "apply_skip_revert", args).await,
+        Command::Cutover(args) => commands::cutover(global, args).await,
+        Command::Revert(args) => commands::revert(global, args).await,
+        Command::Throttle(args) => commands::throttle(global, args).await,
         Command::Events(args) => events::run(global, args).await,
         Command::Doctor(args) => doctor::run(global, args).await,
         Command::Sandbox(args) => sandbox::run(global, args).await,
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => demo::run(global, args).await,
         Command::Docs(command) => docs::run(command),
         Command::Bench(command) => bench::run(global, command).await,
         Command::Completions { shell } => {

@@ -3,10 +3,10 @@
 
 mod drivers;
 mod keep;
-mod plan;
 mod report;
 mod screen;
 mod servers;
+mod sizes;
 mod stage;
 
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::load::{self, Change, Running, Traffic};
 
 use drivers::Drivers;
-use plan::Plan;
 use report::{Outcome, Report};
 use screen::Screen;
 use servers::Fleet;
+use sizes::Sizes;
 use stage::Watch;
 
 /// How the demo is run.
@@ -42,33 +42,33 @@ pub struct Interrupted;
 /// What was lost, or out of order, or did not come to an end in time.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut terminated = signal(SignalKind::terminate()).context("signals")?;
-    let plan = Plan::default();
+    let sizes = Sizes::default();
     // Dropping the rollout takes everything down: sessions, drivers, servers and their folders.
     tokio::select! {
-        outcome = rollout(&plan, options) => outcome,
+        outcome = rollout(&sizes, options) => outcome,
         _ = tokio::signal::ctrl_c() => Err(Interrupted.into()),
         _ = terminated.recv() => Err(Interrupted.into()),
     }
 }
 
-async fn rollout(plan: &Plan, options: Options) -> anyhow::Result<()> {
+async fn rollout(sizes: &Sizes, options: Options) -> anyhow::Result<()> {
     let start = Instant::now();
     let screen = Screen::new();
     screen.step("Starting a control server and three deployments");
-    let fleet = Fleet::start(plan).await?;
+    let fleet = Fleet::start(sizes).await?;
     screen.step(&format!(
         "Filling {} rows into an orders table on each of them",
-        report::grouped(plan.rows)
+        report::grouped(sizes.rows)
     ));
-    let before = fleet.fill(plan).await?;
+    let before = fleet.fill(sizes).await?;
 
     screen.step(&format!(
         "Live traffic: {} writes a second on each deployment",
-        plan.writes_per_second
+        sizes.writes_per_second
     ));
-    let traffic = start_traffic(&fleet, plan).await?;
+    let traffic = start_traffic(&fleet, sizes).await?;
     // What writes wait for without any change under way.
-    tokio::time::sleep(plan.quiet).await;
+    tokio::time::sleep(sizes.quiet).await;
 
     let change = load::widen_orders();
     screen.step(&format!(
@@ -77,13 +77,13 @@ async fn rollout(plan: &Plan, options: Options) -> anyhow::Result<()> {
     ));
     let counters = traffic.iter().map(Running::counters);
     counters.for_each(|counters| counters.forget_longest());
-    let apply_id = fleet.submit(&change, plan).await?;
+    let apply_id = fleet.submit(&change, sizes).await?;
     let mut drivers = Drivers::new(&fleet)?;
     drivers.start_one()?;
     drivers.start_one()?;
     let ended = Watch {
         fleet: &fleet,
-        plan,
+        sizes,
         screen: &screen,
         traffic: &traffic,
         apply_id,
@@ -91,7 +91,7 @@ async fn rollout(plan: &Plan, options: Options) -> anyhow::Result<()> {
     .until_settled(&mut drivers)
     .await;
     // Writers see the new tables for a while, and no driver any more.
-    tokio::time::sleep(plan.after).await;
+    tokio::time::sleep(sizes.after).await;
     let records = stop_traffic(traffic).await?;
     drivers.end().await;
     screen.finish();
@@ -115,7 +115,7 @@ async fn rollout(plan: &Plan, options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start_traffic(fleet: &Fleet, plan: &Plan) -> anyhow::Result<Vec<Running>> {
+async fn start_traffic(fleet: &Fleet, sizes: &Sizes) -> anyhow::Result<Vec<Running>> {
     let starts = fleet
         .deployments
         .iter()
@@ -123,9 +123,9 @@ async fn start_traffic(fleet: &Fleet, plan: &Plan) -> anyhow::Result<Vec<Running
         .map(|(at, deployment)| {
             Traffic {
                 settings: deployment.application.clone(),
-                rows: plan.rows,
-                writers: plan.writers,
-                writes_per_second: plan.writes_per_second,
+                rows: sizes.rows,
+                writers: sizes.writers,
+                writes_per_second: sizes.writes_per_second,
                 seed: rand::random::<u32>() as u64 + at as u64,
             }
             .start()

@@ -2,6 +2,7 @@
 //!
 //! It decides nothing about order. What may happen next is what a call answers; a state only selects the work that it stands for.
 
+pub(crate) mod child;
 mod failure;
 mod heart;
 pub mod metrics;

@@ -25,7 +25,7 @@ pub use print::print;
 pub use privileges::role_name;
 pub use reference::reference;
 pub use set::Kind;
-pub use version::{API_VERSION, PROGRAM_VERSION, SchemaState, check_for_drive};
+pub use version::{API_VERSION, PROGRAM_VERSION, check_for_drive};
 
 /// What an installation did.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -5,5 +5,5 @@ mod rows;
 mod words;
 
 pub(crate) use bars::{AboveBars, bars, style};
-pub(crate) use rows::{Operation, apply, operations};
+pub(crate) use rows::{Operation, Stand, apply, operations};
 pub(crate) use words::{Names, in_words, phase};

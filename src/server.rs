@@ -19,7 +19,7 @@ mod supervisor;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::ConnectionSettings;
+use crate::config::{ConnectionSettings, Credentials, Secret, Tls};
 
 use container::ContainerServer;
 use process::ProcessServer;
@@ -206,3 +206,12 @@ impl Server {
 const START_DEADLINE: Duration = Duration::from_secs(120);
 /// How often a waiting caller looks again.
 const POLL: Duration = Duration::from_millis(25);
+
+/// The administrator of a server of ours on this machine.
+fn root(port: u16, password: &Secret) -> ConnectionSettings {
+    let credentials = Credentials {
+        user: "root".to_owned(),
+        password: password.clone(),
+    };
+    ConnectionSettings::for_deployment("127.0.0.1", port, credentials, Tls::default())
+}

@@ -66,6 +66,17 @@ fn words(text: &str, most: usize) -> Vec<String> {
     words
 }
 
+/// An argument as a shell takes it, in a command to copy.
+pub(crate) fn shell_quoted(argument: &str) -> String {
+    let is_plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./:=@,%+".contains(character);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
+}
+
 /// A time that people read at a glance, in at most six characters.
 pub(crate) fn duration(seconds: f64) -> String {
     match seconds.max(0.0) {
@@ -103,7 +114,7 @@ pub(crate) fn golden(name: &str, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{amount, duration, folded};
+    use super::{amount, duration, folded, shell_quoted};
 
     #[test]
     fn times_and_amounts_fit_their_columns() {
@@ -134,5 +145,12 @@ mod tests {
             ["or see", "  `why 1`,", "  or", "  `a b c d e", "  f` then"]
         );
         assert_eq!(folded("", Some(10), "- ", "  "), ["- "]);
+    }
+
+    #[test]
+    fn a_shell_reads_an_argument_back_as_it_was() {
+        assert_eq!(shell_quoted("--schema"), "--schema");
+        assert_eq!(shell_quoted("COMMENT 'x'"), r"'COMMENT '\''x'\'''");
+        assert_eq!(shell_quoted(""), "''");
     }
 }

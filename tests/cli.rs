@@ -4,31 +4,13 @@ mod support;
 
 use std::process::{Command, Output, Stdio};
 
-use support::{TestDatabase, one};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Answer, TestDatabase, answer, one};
 
 fn lockkeeper(arguments: &[&str]) -> Command {
     let mut command = support::program();
     command.args(arguments).stdin(Stdio::null());
     command
-}
-
-struct Answer {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn answer(mut command: Command) -> Answer {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the program runs");
-    Answer {
-        code: status.code().expect("an exit code"),
-        out: String::from_utf8(stdout).expect("UTF-8"),
-        err: String::from_utf8(stderr).expect("UTF-8"),
-    }
 }
 
 fn run(database: &TestDatabase, arguments: &[&str]) -> Answer {
@@ -129,6 +111,11 @@ async fn a_newcomer_installs_registers_submits_and_looks() {
     let moved = json(&done(&database, &moves("db2.example:3307")));
     let warning = moved["warnings"][0].as_str().unwrap_or_default();
     assert!(warning.contains("is not done with apply 1"), "{moved}");
+    let v6 = run(&database, &["deployment", "add", "us-1", "[::1]:3307"]);
+    assert!(v6.out.contains("us-1 is [::1]:3307"), "{}", v6.out);
+    let back = run(&database, &moves("db2.example:3307")[..4]);
+    let command = "`lockkeeper deployment add us-1 '[::1]:3307'`";
+    assert!(back.err.contains(command), "{}", back.err);
     let status = json(&done(&database, &["status", "notes", "--json"]));
     assert_eq!(status["throttle_level"], 3);
     assert_eq!(
@@ -482,6 +469,37 @@ async fn wait_ends_when_an_apply_is_over_or_needs_somebody() {
     assert!(refused(&database, 1, &["wait", "three"]).contains("there is no apply named 'three'"));
 }
 
+/// As `history_purge` does it while the control server is out of reach of `wait`.
+#[tokio::test]
+async fn wait_ends_when_its_apply_is_gone() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let database = database_with_deployments(1).await;
+    done(
+        &database,
+        &["submit", "--schema", "shop", "-e", ALTER, "-y"],
+    );
+    let mut command = lockkeeper(&["wait", "1", "--timeout", "60"]);
+    command
+        .env("LOCKKEEPER_URL", database.url())
+        .stderr(Stdio::piped());
+    let mut waiting = command.spawn().expect("the program runs");
+    let mut said = BufReader::new(waiting.stderr.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("UTF-8");
+    assert!(line.contains("d0: pending"), "{line}");
+    let pid = Pid::from_raw(i32::try_from(waiting.id()).expect("an id")).expect("it runs");
+    kill_process(pid, Signal::STOP).expect("stopped");
+    done(&database, &["cancel", "1"]);
+    let mut session = database.connect().await;
+    support::run(&mut session, "CALL history_purge(0, 100)").await;
+    kill_process(pid, Signal::CONT).expect("goes on");
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("UTF-8");
+    let code = waiting.wait().expect("its end").code();
+    assert_eq!(code, Some(1), "{rest}");
+    assert!(rest.contains("there is no apply 1"), "{rest}");
+}
+
 /// Four of six have the change, the fifth fails, and the sixth never starts.
 #[tokio::test]
 async fn a_rollout_that_ended_half_way_is_told_of_by_doctor_watch_and_why() {
@@ -606,6 +624,12 @@ async fn what_is_not_understood_exits_with_two() {
         &[&submit[..], &["--revert-window", "31536001"]].concat(),
         // It would mean nothing.
         &[&submit[..], &["--defer-timeout", "60"]].concat(),
+        // Nothing in it is for programs.
+        &["demo", "--json"],
+        &["doctor", "--schema", "shop"],
+        &["doctor", "--deployment-user", "driver"],
+        &["doctor", "--all", "--deployment", "a"],
+        &["status", "1", "-n", "5"],
         &["throttle", "1", "11"],
         &["deployment", "add", "a", "b:c"],
         &["deployment", "add", "a", "b", "--label", "c"],

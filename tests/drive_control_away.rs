@@ -5,7 +5,7 @@
 mod deployment;
 mod support;
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use deployment::Deployment;
@@ -13,42 +13,29 @@ use lockkeeper::config::ConnectionSettings;
 use lockkeeper::server::{Server, ServerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
-use support::{PATIENCE, eventually};
+use support::{PATIENCE, Running, eventually};
 
 const ROWS: u32 = 30_000;
 
-/// Ends with the test, however that ends.
-struct Driver(Child);
-
-impl Driver {
-    fn start(control: &ConnectionSettings, db: &Deployment, log: &tempfile::NamedTempFile) -> Self {
-        let driver = support::program()
-            .args(["drive", "--end-seconds", "5"])
-            .env("LOCKKEEPER_URL", control.url().expose())
-            .env("LOCKKEEPER_DEPLOYMENT_USER", &db.settings.credentials.user)
-            .env(
-                "LOCKKEEPER_DEPLOYMENT_PASSWORD",
-                db.settings.credentials.password.expose(),
-            )
-            .stderr(Stdio::from(log.reopen().expect("the file")))
-            .spawn()
-            .expect("the program runs");
-        Self(driver)
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn driver(control: &ConnectionSettings, db: &Deployment, log: &tempfile::NamedTempFile) -> Running {
+    let driver = support::program()
+        .args(["drive", "--end-seconds", "5"])
+        .env("LOCKKEEPER_URL", control.url().expose())
+        .env("LOCKKEEPER_DEPLOYMENT_USER", &db.settings.credentials.user)
+        .env(
+            "LOCKKEEPER_DEPLOYMENT_PASSWORD",
+            db.settings.credentials.password.expose(),
+        )
+        .stderr(Stdio::from(log.reopen().expect("the file")))
+        .spawn();
+    Running(driver.expect("the program runs"))
 }
 
 struct Stage {
     control: Server,
     schema: ConnectionSettings,
     db: Deployment,
-    driver: Driver,
+    driver: Running,
     /// What the driver has written.
     log: tempfile::NamedTempFile,
 }
@@ -95,7 +82,7 @@ impl Stage {
                 .expect("prepared");
         }
         let log = tempfile::NamedTempFile::new().expect("a file");
-        let driver = Driver::start(&schema, &db, &log);
+        let driver = driver(&schema, &db, &log);
         let mut stage = Self {
             control,
             schema,
@@ -304,7 +291,7 @@ impl Stage {
             .execute("CALL operation_release_lease(1, 'a test')")
             .await
             .expect("released");
-        self.driver = Driver::start(&self.schema, &self.db, &self.log);
+        self.driver = driver(&self.schema, &self.db, &self.log);
     }
 
     /// Its exit code, and what it said.

@@ -6,7 +6,7 @@ mod family;
 mod support;
 
 use deployment::{Deployment, copied, swap};
-use family::Families;
+use family::{Families, all_keys};
 use futures_util::StreamExt as _;
 use lockkeeper::engine::{Directive, ErrorKind, Job, Outcome};
 use lockkeeper::server::{Server, ServerOptions};
@@ -24,15 +24,6 @@ async fn more(families: &Families, number: u64) {
         families.count() > before + number
     })
     .await;
-}
-
-/// All foreign keys of the schema, by table.
-async fn all_keys(db: &mut Deployment) -> String {
-    db.text(
-        "SELECT GROUP_CONCAT(TABLE_NAME, '.', CONSTRAINT_NAME ORDER BY TABLE_NAME, CONSTRAINT_NAME) \
-           FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()",
-    )
-    .await
 }
 
 const ALL_KEYS: &str = "child.child_ibfk_1,child.child_ibfk_2,child.child_to_u,\

@@ -8,7 +8,7 @@ mod support;
 
 use deployment::Deployment;
 use driver_process::{dies_at, ends};
-use family::Families;
+use family::{Families, all_keys};
 use lockkeeper::engine::Outcome;
 
 const CHANGE: &str = "ALTER TABLE child MODIFY note VARCHAR(300) NULL";
@@ -34,15 +34,6 @@ async fn child() {
 async fn is_killed_at(db: &mut Deployment, epoch: u64, step: &str) {
     dies_at(db, epoch, step).await;
     assert_eq!(guarded(db).await, "3", "{step}");
-}
-
-/// All foreign keys of the schema, by table.
-async fn all_keys(db: &mut Deployment) -> String {
-    db.text(
-        "SELECT GROUP_CONCAT(TABLE_NAME, '.', CONSTRAINT_NAME ORDER BY TABLE_NAME, CONSTRAINT_NAME) \
-           FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()",
-    )
-    .await
 }
 
 /// How many keys the table in use has, whatever their names.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use lockkeeper::config::{Access, ConnectionSettings, Credentials, Secret};
 use lockkeeper::preflight::{self, Change, Place, Severity};
 use lockkeeper::server::{Server, ServerOptions};
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::mysql::MySqlConnection;
-use support::{TestDatabase, one, run};
+use support::{Answer, TestDatabase, one, run};
 
 fn lockkeeper(database: &TestDatabase, arguments: &[&str]) -> (i32, String, String) {
     lockkeeper_with(database, arguments, &[])
@@ -20,19 +21,14 @@ fn lockkeeper_with(
     arguments: &[&str],
     environment: &[(&str, &str)],
 ) -> (i32, String, String) {
-    let output = support::program()
+    let mut command = support::program();
+    command
         .args(arguments)
         .env("LOCKKEEPER_URL", database.url())
         .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program runs");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    (
-        output.status.code().expect("an exit code"),
-        text(output.stdout),
-        text(output.stderr),
-    )
+        .stdin(Stdio::null());
+    let Answer { code, out, err } = support::answer(command);
+    (code, out, err)
 }
 
 fn place(deployment: &str, settings: &ConnectionSettings) -> Place {
@@ -684,4 +680,51 @@ async fn a_deployment_with_a_wrong_password_has_a_next_step() {
         "{out}"
     );
     assert!(!format!("{out}{said}").contains("hunter2"), "{out}{said}");
+}
+
+/// A server whose disk is full, or that hangs, answers no submit. The look has listened for Ctrl-C until then.
+#[tokio::test]
+async fn an_interrupt_ends_a_submit_that_the_control_database_does_not_answer() {
+    let database = TestDatabase::fresh().await;
+    database.register_deployments(1).await;
+    let schema = fresh_schema();
+    let mut here = shop(database.settings(), &schema, "INT").await;
+    let mut held = database.connect().await;
+    run(
+        &mut held,
+        "START TRANSACTION; SELECT 1 FROM installation FOR UPDATE",
+    )
+    .await;
+    let child = support::program()
+        .args(["submit", "--schema", &schema, "--yes", "-e"])
+        .arg("ALTER TABLE orders MODIFY total BIGINT")
+        .env("LOCKKEEPER_URL", database.url())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let waiting = format!(
+        "SELECT COUNT(*) FROM performance_schema.data_locks AS l
+          WHERE l.OBJECT_SCHEMA = '{}' AND l.LOCK_STATUS = 'WAITING'",
+        database.schema()
+    );
+    support::eventually("the call waits", support::PATIENCE, async || {
+        one::<i64>(&mut here, &waiting).await > 0
+    })
+    .await;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("it runs"), Signal::INT).expect("a signal");
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output());
+    let output = tokio::time::timeout(Duration::from_secs(30), output).await;
+    let output = output.expect("an answer to Ctrl-C").expect("ran");
+    let output = output.expect("its end");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(
+        said.contains("it is not known whether it was submitted"),
+        "{said}"
+    );
+    run(&mut held, "ROLLBACK").await;
+    run(&mut here, format!("DROP DATABASE {schema}")).await;
 }

@@ -24,46 +24,69 @@ use super::report::Figure;
 /// How much to measure.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Numbers of operations, 95 % of them history
-    #[arg(long, value_delimiter = ',', default_values_t = [100, 10_000, 100_000, 1_000_000])]
-    pub sizes: Vec<u64>,
+    /// Numbers of operations, 95 % of them history [default: 100,10000,100000,1000000]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..))]
+    pub sizes: Option<Vec<u64>>,
     /// Numbers of sessions that claim side by side
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32], value_parser = clap::value_parser!(u32).range(1..))]
     pub claimers: Vec<u32>,
-    /// Calls of each kind for a latency
-    #[arg(long, default_value_t = 1000)]
-    pub samples: u32,
-    /// Claims of all sessions together, for a rate
-    #[arg(long, default_value_t = 4000)]
-    pub burst: u64,
-    /// How long a snapshot is held open before the polls that have to pass it
-    #[arg(long, default_value_t = 60)]
-    pub snapshot_seconds: u64,
+    /// Calls of each kind for a latency [default: 1000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: Option<u32>,
+    /// Claims of all sessions together, for a rate [default: 4000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub burst: Option<u64>,
+    /// How long a snapshot is held open before the polls that have to pass it [default: 60]
+    #[arg(long)]
+    pub snapshot_seconds: Option<u64>,
     /// Leases that are kept alive by 8 drivers
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(8..))]
     pub leases: u64,
-    /// Races of a stop with a claim
-    #[arg(long, default_value_t = 10_000)]
-    pub races: u64,
-    /// Claims of 16 sessions, none of which may come away empty
-    #[arg(long, default_value_t = 100_000)]
-    pub tries: u64,
+    /// Races of a stop with a claim [default: 10000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub races: Option<u64>,
+    /// Claims of 16 sessions, none of which may come away empty [default: 100000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(16..))]
+    pub tries: Option<u64>,
     /// Small numbers, for a first look
     #[arg(long)]
     pub quick: bool,
 }
 
-impl Options {
-    fn sized(mut self) -> Self {
-        if self.quick {
-            self.sizes = vec![100, 10_000];
-            self.samples = 300;
-            self.burst = 1500;
-            self.snapshot_seconds = 2;
-            self.races = 300;
-            self.tries = 3000;
+/// What is measured: as it was asked for, else as `--quick` has it, or not.
+#[derive(Clone, Debug)]
+struct Amounts {
+    sizes: Vec<u64>,
+    claimers: Vec<u32>,
+    samples: u32,
+    burst: u64,
+    snapshot_seconds: u64,
+    leases: u64,
+    races: u64,
+    tries: u64,
+}
+
+impl From<Options> for Amounts {
+    fn from(asked: Options) -> Self {
+        fn or<T>(asked: Option<T>, is_quick: bool, quick: T, usual: T) -> T {
+            asked.unwrap_or(if is_quick { quick } else { usual })
         }
-        self
+        let quick = asked.quick;
+        Self {
+            sizes: or(
+                asked.sizes,
+                quick,
+                vec![100, 10_000],
+                vec![100, 10_000, 100_000, 1_000_000],
+            ),
+            claimers: asked.claimers,
+            samples: or(asked.samples, quick, 300, 1000),
+            burst: or(asked.burst, quick, 1500, 4000),
+            snapshot_seconds: or(asked.snapshot_seconds, quick, 2, 60),
+            leases: asked.leases,
+            races: or(asked.races, quick, 300, 10_000),
+            tries: or(asked.tries, quick, 3000, 100_000),
+        }
     }
 }
 
@@ -76,7 +99,7 @@ pub async fn run(
     options: Options,
     mut shown: impl FnMut(&Figure),
 ) -> Result<Vec<Figure>, BenchError> {
-    let options = options.sized();
+    let amounts = Amounts::from(options);
     let server = Server::named_or_start(
         ServerOptions::durable("bench")
             .flag("--innodb-buffer-pool-size=1G")
@@ -88,20 +111,20 @@ pub async fn run(
         shown(&figure);
         figures.push(figure);
     };
-    for &size in &options.sizes {
+    for &size in &amounts.sizes {
         let bench = Bench::prepare(&server, size).await?;
-        phases::latency(&bench, &options, &mut note).await?;
-        phases::empty_polls(&bench, &options, &mut note).await?;
-        phases::rates(&bench, &options, &mut note).await?;
-        if Some(&size) == options.sizes.last() {
-            phases::heartbeats(&bench, &options, &mut note).await?;
-            phases::polls_past_a_snapshot(&bench, &options, &mut note).await?;
+        phases::latency(&bench, &amounts, &mut note).await?;
+        phases::empty_polls(&bench, &amounts, &mut note).await?;
+        phases::rates(&bench, &amounts, &mut note).await?;
+        if Some(&size) == amounts.sizes.last() {
+            phases::heartbeats(&bench, &amounts, &mut note).await?;
+            phases::polls_past_a_snapshot(&bench, &amounts, &mut note).await?;
         }
         bench.remove().await?;
     }
     let bench = Bench::prepare(&server, 100).await?;
-    promises::stop_against_claim(&bench, &options, &mut note).await?;
-    promises::nobody_goes_away_empty(&bench, &options, &mut note).await?;
+    promises::stop_against_claim(&bench, &amounts, &mut note).await?;
+    promises::nobody_goes_away_empty(&bench, &amounts, &mut note).await?;
     bench.remove().await?;
     Ok(figures)
 }
@@ -147,3 +170,20 @@ impl Bench {
 
 /// Takes part in no lock: gives the purge of old row versions a moment, as between two polls of a driver.
 const BREATH: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::{Amounts, Options};
+
+    #[test]
+    fn what_was_asked_for_holds_in_a_first_look_too() {
+        let command = Options::augment_args(clap::Command::new("claims"));
+        let asked = ["claims", "--quick", "--sizes", "1000000"];
+        let matches = command.try_get_matches_from(asked).expect("understood");
+        let options = Options::from_arg_matches(&matches).expect("options");
+        let amounts = Amounts::from(options);
+        assert_eq!((amounts.sizes, amounts.samples), (vec![1_000_000], 300));
+    }
+}

@@ -1,17 +1,17 @@
 //! One driver with many operations at once: what it holds in memory, what its heartbeats cost, how fairly it shares.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use sqlx::Row as _;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin};
 
 use super::error::BenchError;
 use super::process;
 use super::report::Figure;
 use crate::config::{ConnectionSettings, Credentials, DEFAULT_SCHEMA, Secret};
+use crate::drive::child;
 use crate::install;
 use crate::server::{Server, ServerOptions};
 
@@ -221,26 +221,9 @@ impl Fleet {
 
     fn drive(&self) -> Result<Driver, BenchError> {
         let failed = BenchError::process("a driver");
-        let mut command = Command::new(std::env::current_exe().map_err(&failed)?);
-        // What the user has set for drivers of their own does not hold for this one.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("LOCKKEEPER_") {
-                command.env_remove(name);
-            }
-        }
-        let mut child = command
-            .args(["drive", "--end-with-input", "--concurrency"])
-            .arg(self.operations.to_string())
-            .env("LOCKKEEPER_URL", self.control.url().expose())
-            .env("LOCKKEEPER_DEPLOYMENT_USER", &self.account.user)
-            .env(
-                "LOCKKEEPER_DEPLOYMENT_PASSWORD",
-                self.account.password.expose(),
-            )
-            .env("LOCKKEEPER_CONFIG", "/dev/null")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
+        let mut child = child::command(&self.control, &self.account)
+            .map_err(&failed)?
+            .args(["--concurrency", &self.operations.to_string()])
             .spawn()
             .map_err(&failed)?;
         Ok(Driver {

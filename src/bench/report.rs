@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// One measured number.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Figure {
     /// What it was measured on: how many operations (0 where their number plays no part), or which table.
     pub on: String,
@@ -13,7 +15,8 @@ pub struct Figure {
     pub target: Option<Target>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     AtMost(f64),
     AtLeast(f64),
@@ -88,5 +91,14 @@ mod tests {
         assert!(Figure::new("x", "x", 3.0, "rows").at_most(3.0).holds());
         assert!(!Figure::new("x", "x", 3.1, "rows").at_most(3.0).holds());
         assert!(!Figure::new("x", "x", 0.64, "").at_least(0.65).holds());
+    }
+
+    #[test]
+    fn a_program_reads_a_figure_with_its_target() {
+        let figure = Figure::new("x", "rate", 3.5, "rows/s").at_least(3.0);
+        let object = serde_json::json!({
+            "on": "x", "what": "rate", "value": 3.5, "unit": "rows/s", "target": {"at_least": 3.0},
+        });
+        assert_eq!(serde_json::json!(figure), object);
     }
 }

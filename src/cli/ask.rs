@@ -56,3 +56,19 @@ pub(super) async fn confirm(question: &str, otherwise: &str) -> Result<(), CliEr
         }
     }
 }
+
+/// Does it, unless Ctrl-C comes first. Needed behind every other place that listens for Ctrl-C: from the first of them on, the
+/// signal ends nothing by itself any more, and a server that hangs would hold the command for ever.
+///
+/// # Errors
+///
+/// `otherwise` at Ctrl-C.
+pub(super) async fn unless_interrupted<T>(
+    doing: impl Future<Output = Result<T, CliError>>,
+    otherwise: &str,
+) -> Result<T, CliError> {
+    tokio::select! {
+        done = doing => done,
+        _ = tokio::signal::ctrl_c() => Err(CliError::interrupted(otherwise)),
+    }
+}

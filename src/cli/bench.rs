@@ -24,15 +24,22 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<(), CliErro
              filled and emptied with LOCKKEEPER_TEST_URL",
         ));
     }
+    // Standard output is for the one answer of --json.
+    let line = if global.json {
+        output::note
+    } else {
+        output::line
+    };
     let figures = match command {
-        Command::Claims(options) => {
-            claims::run(options, |figure| output::line(&figure.to_string())).await
-        }
-        Command::Engine(options) => engine::run(options, output::line).await,
-        Command::Fleet(options) => fleet::run(options, output::line).await,
+        Command::Claims(options) => claims::run(options, |figure| line(&figure.to_string())).await,
+        Command::Engine(options) => engine::run(options, line).await,
+        Command::Fleet(options) => fleet::run(options, line).await,
         Command::Change => return engine::serve().await.map_err(CliError::failed),
     };
     let figures = figures.map_err(CliError::failed)?;
+    if global.json {
+        output::json(&serde_json::json!(figures));
+    }
     let missed = figures.iter().filter(|figure| !figure.holds()).count();
     let of = figures.len();
     match missed {

@@ -1,6 +1,7 @@
 //! `doctor --deployment`: the state of deployments, from here.
 
 use futures_util::future::join_all;
+use serde::Serialize;
 use serde_json::json;
 
 use super::access::AccessFlags;
@@ -18,11 +19,59 @@ pub(super) struct Asked<'a> {
     pub access: &'a AccessFlags,
 }
 
+/// What is said of one deployment.
+#[derive(Debug, Serialize)]
+struct Found {
+    deployment: String,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Findings(Vec<Finding>),
+    Unreachable(String),
+}
+
+impl Found {
+    fn is_well(&self) -> bool {
+        match &self.what {
+            What::Findings(findings) => !findings
+                .iter()
+                .any(|one| matches!(one.severity, Severity::Warning | Severity::Error)),
+            What::Unreachable(_) => false,
+        }
+    }
+}
+
 pub(super) async fn run(
     global: &Global,
     session: &mut Session,
     asked: Asked<'_>,
 ) -> Result<(), CliError> {
+    let all = look(global, session, &asked).await?;
+    if global.json {
+        output::json(&json!(all));
+    } else {
+        let width = width_of(&std::io::stdout());
+        for found in &all {
+            output::write(&text(found, width));
+        }
+    }
+    if all.iter().all(Found::is_well) {
+        Ok(())
+    } else {
+        Err(CliError::failed("something is wrong; see above"))
+    }
+}
+
+/// What is wrong with the registration first, then the deployments in their order.
+async fn look(
+    global: &Global,
+    session: &mut Session,
+    asked: &Asked<'_>,
+) -> Result<Vec<Found>, CliError> {
     let places = plan::places(session, asked.deployments).await?;
     let access = plan::access(global, session, asked.access)?;
     let known = Known::read(session).await?;
@@ -36,70 +85,54 @@ pub(super) async fn run(
     let (checkups, servers) = tokio::join!(join_all(checkups), join_all(servers));
     let names = places.iter().map(|place| place.deployment.clone());
     let servers: Vec<(String, Option<String>)> = names.zip(servers).collect();
-    let mut is_well = true;
-    let mut answer = Vec::new();
     let remarks = registration::look(global, session).await?;
     // A name that only the configuration has is no deployment that could be asked for.
     let is_asked = |name: &String| asked.deployments.is_empty() || asked.deployments.contains(name);
-    for remark in remarks.iter().filter(|one| is_asked(&one.deployment)) {
-        is_well = false;
-        let finding = Finding {
-            severity: Severity::Warning,
-            subject: "registration",
-            finding: remark.problem.clone(),
-            remedy: remark.remedy.clone(),
-        };
-        let findings = [finding];
-        if !global.json {
-            let width = width_of(&std::io::stdout());
-            output::write(&text(&remark.deployment, &findings, width));
-        }
-        answer.push(json!({"deployment": remark.deployment, "findings": findings}));
-    }
+    let misregistered = remarks.iter().filter(|one| is_asked(&one.deployment));
+    let mut all: Vec<Found> = misregistered
+        .map(|remark| Found {
+            deployment: remark.deployment.clone(),
+            what: What::Findings(vec![Finding {
+                severity: Severity::Warning,
+                subject: "registration",
+                finding: remark.problem.clone(),
+                remedy: remark.remedy.clone(),
+            }]),
+        })
+        .collect();
     for (at, (place, checkup)) in places.iter().zip(checkups).enumerate() {
-        match checkup {
+        let what = match checkup {
             Ok(mut findings) => {
                 let is_told = remarks.iter().any(|one| one.deployment == place.deployment);
                 if !is_told {
                     let server = servers[at].1.as_deref();
                     findings.extend(preflight::twin(&place.deployment, server, &servers[..at]));
                 }
-                is_well &= !findings
-                    .iter()
-                    .any(|one| matches!(one.severity, Severity::Warning | Severity::Error));
-                if !global.json {
-                    let width = width_of(&std::io::stdout());
-                    output::write(&text(&place.deployment, &findings, width));
-                }
-                answer.push(json!({"deployment": place.deployment, "findings": findings}));
+                What::Findings(findings)
             }
-            Err(error) => {
-                is_well = false;
-                if !global.json {
-                    output::line(&place.deployment);
-                    output::fold("  error    ", REST, &format!("unreachable: {error}"));
-                }
-                answer.push(
-                    json!({"deployment": place.deployment, "unreachable": error.to_string()}),
-                );
-            }
-        }
+            Err(error) => What::Unreachable(error.to_string()),
+        };
+        all.push(Found {
+            deployment: place.deployment.clone(),
+            what,
+        });
     }
-    if global.json {
-        output::json(&json!(answer));
-    }
-    if is_well {
-        Ok(())
-    } else {
-        Err(CliError::failed("something is wrong; see above"))
-    }
+    Ok(all)
 }
 
 /// Below the text of a finding.
 const REST: &str = "           ";
 
-fn text(deployment: &str, findings: &[Finding], width: Option<usize>) -> String {
-    let mut lines = vec![deployment.to_owned()];
+fn text(found: &Found, width: Option<usize>) -> String {
+    let mut lines = vec![found.deployment.clone()];
+    let findings = match &found.what {
+        What::Findings(findings) => &findings[..],
+        What::Unreachable(why) => {
+            let what = format!("unreachable: {why}");
+            lines.extend(folded(&what, width, "  error    ", REST));
+            &[]
+        }
+    };
     for one in findings {
         let mark = match one.severity {
             Severity::Good => "  ok       ",
@@ -192,7 +225,7 @@ mod tests {
             finding: finding.to_owned(),
             remedy: remedy.to_owned(),
         };
-        let findings = [
+        let findings = vec![
             found(Severity::Good, "version", "8.4.6", ""),
             found(
                 Severity::Error,
@@ -221,11 +254,15 @@ mod tests {
                 "end it, or KILL 41 if nobody needs it",
             ),
         ];
-        let shown = text("eu-1", &findings, Some(80));
+        let found = Found {
+            deployment: "eu-1".to_owned(),
+            what: What::Findings(findings),
+        };
+        let shown = text(&found, Some(80));
         let longest = shown.lines().map(|line| line.chars().count()).max();
         assert!(longest <= Some(80), "{shown}");
         golden("doctor-80.txt", &shown);
-        let whole = text("eu-1", &findings, None);
+        let whole = text(&found, None);
         assert_eq!(whole.lines().count(), 1 + 5 + 3, "a line each: {whole}");
     }
 }

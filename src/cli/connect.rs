@@ -8,7 +8,7 @@ use sqlx::mysql::MySqlConnection;
 use super::answer::Table;
 use super::{CliError, Global, output};
 use crate::config::ConnectionSettings;
-use crate::progress::{self, Operation};
+use crate::progress::{self, Operation, Stand};
 
 pub(super) struct Session {
     settings: ConnectionSettings,
@@ -54,7 +54,7 @@ impl Session {
         &mut self.connection
     }
 
-    /// A SELECT on views. Texts that come from a user are never part of `query`; see [`literal`].
+    /// A SELECT on views. Texts that come from a user are never part of `query`; see [`hex_literal`].
     pub async fn read(&mut self, query: String) -> Result<Table, CliError> {
         let rows = sqlx::raw_sql(AssertSqlSafe(query))
             .fetch_all(&mut self.connection)
@@ -100,6 +100,13 @@ impl Session {
             .map_err(|error| CliError::database(&self.settings, &error))
     }
 
+    /// How an apply stands; none where there is no such apply.
+    pub async fn stand(&mut self, apply: u64) -> Result<Option<Stand>, CliError> {
+        progress::apply(&mut self.connection, apply)
+            .await
+            .map_err(|error| CliError::database(&self.settings, &error))
+    }
+
     /// [`Session::apply_id`], for a read that would show nothing of an apply that isn't there.
     pub async fn existing_apply(&mut self, apply: &str) -> Result<u64, CliError> {
         let id = self.apply_id(apply).await?;
@@ -138,7 +145,7 @@ impl Session {
         let named = self
             .read(format!(
                 "SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = {}",
-                literal(apply)
+                hex_literal(apply)
             ))
             .await?;
         let named: Vec<u64> = (0..named.rows.len())
@@ -171,6 +178,6 @@ pub(super) fn no_apply(id: u64) -> CliError {
 }
 
 /// A text as SQL that means the same under every sql_mode.
-pub(super) fn literal(text: &str) -> String {
+pub(super) fn hex_literal(text: &str) -> String {
     format!("_utf8mb4 X'{}'", hex::encode(text))
 }

@@ -1,6 +1,6 @@
 //! `demo`: a whole rollout on servers of its own.
 
-use super::CliError;
+use super::{CliError, Global};
 use crate::demo::{self, Options};
 
 #[derive(Debug, clap::Args)]
@@ -10,7 +10,12 @@ pub(super) struct Args {
     keep: bool,
 }
 
-pub(super) async fn run(args: Args) -> Result<(), CliError> {
+pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
+    if global.json {
+        return Err(CliError::usage(
+            "demo is to be looked at, and has no answer for programs; leave --json out",
+        ));
+    }
     let ended = demo::run(Options { keep: args.keep }).await;
     ended.map_err(|error| match error.downcast_ref::<demo::Interrupted>() {
         Some(interrupted) => CliError::interrupted(interrupted),

@@ -58,8 +58,8 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
     let mut session = Session::open(global).await?;
     let before = session
         .read(format!(
-            "SELECT CONCAT(d.host, ':', d.port) AS address, d.labels FROM deployment_status AS d WHERE d.deployment = {}",
-            super::connect::literal(&args.name)
+            "SELECT d.host, d.port, d.labels FROM deployment_status AS d WHERE d.deployment = {}",
+            super::connect::hex_literal(&args.name)
         ))
         .await?;
     // As its place: what isn't said stays as it was.
@@ -78,11 +78,14 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
     .await?;
     let mut remarks = Vec::new();
     remarks.extend(registration::look_at(&mut session, &args.name, &host, port).await?);
-    let address = format!("{host}:{port}");
-    let was = before.first_text("address");
-    let is_moved = !before.rows.is_empty() && was != address;
-    if is_moved {
-        remarks.extend(registration::unfinished(&mut session, &args.name, &was).await?);
+    let was = match before.rows.is_empty() {
+        true => None,
+        false => Some((before.first_text("host"), before.whole(0, "port")?)),
+    };
+    let moved_from = was.filter(|was| *was != (host.clone(), port));
+    if let Some((host, port)) = &moved_from {
+        let was = (host.as_str(), *port);
+        remarks.extend(registration::unfinished(&mut session, &args.name, was).await?);
     }
     if global.json {
         let mut object = answer.first_json();
@@ -96,13 +99,13 @@ async fn add(global: &Global, args: Add) -> Result<(), CliError> {
             ));
         }
         // A second `add` of a name is how one moves, and how two are mixed up.
-        let moved = match is_moved {
-            true => format!(", and no longer {was}"),
-            false => String::new(),
-        };
+        let moved = moved_from.map_or_else(String::new, |(host, port)| {
+            format!(", and no longer {}", address_text(&host, port))
+        });
         output::line(&format!(
-            "Deployment {} is {address}{moved}, at position {}.",
+            "Deployment {} is {}{moved}, at position {}.",
             answer.first_text("deployment"),
+            address_text(&host, port),
             answer.first_text("position")
         ));
     }
@@ -121,7 +124,7 @@ pub(super) async fn register(
         Some(position) => u64::from(position),
         // The server holds a position for one deployment: two adds at once cannot both get it.
         None => {
-            let name = super::connect::literal(name);
+            let name = super::connect::hex_literal(name);
             session
                 .read(format!(
                     "SELECT COALESCE(MAX(CASE WHEN d.deployment = {name} THEN d.position END),
@@ -203,6 +206,14 @@ fn address(text: &str) -> Result<(String, u16), CliError> {
     Ok((host.to_owned(), port))
 }
 
+/// An address as [`address`] takes it.
+pub(super) fn address_text(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
 /// Labels as they are written, an object of what they say.
 pub(super) fn labels(pairs: &[String]) -> Result<Value, CliError> {
     let pairs = pairs.iter().map(|pair| match pair.split_once('=') {
@@ -216,7 +227,7 @@ pub(super) fn labels(pairs: &[String]) -> Result<Value, CliError> {
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use super::{address, address_text};
 
     #[test]
     fn an_address_is_a_host_with_or_without_port() {
@@ -224,6 +235,10 @@ mod tests {
         assert_eq!(good("db1"), ("db1".to_owned(), 3306));
         assert_eq!(good("db1:3307"), ("db1".to_owned(), 3307));
         assert_eq!(good("[::1]:3307"), ("::1".to_owned(), 3307));
+        for text in ["db1:3307", "[::1]:3307"] {
+            let (host, port) = good(text);
+            assert_eq!(address_text(&host, port), text, "said as it is taken");
+        }
         assert!(
             [
                 "db1:x",

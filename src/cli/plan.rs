@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::access::AccessFlags;
 use super::connect::Session;
 use super::rest::{self, Rest};
-use super::{CliError, Global, output};
+use super::{CliError, Global, ask, output};
 use crate::config::Access;
 use crate::preflight::{self, Change, Drift, Examination, Place};
 use crate::text::folded;
@@ -84,7 +84,8 @@ pub(super) async fn show(
     if !is_refused && drifts.is_empty() {
         return Ok(examinations);
     }
-    let done = rest::of_same_change(session, change).await?;
+    let done = rest::of_same_change(session, change);
+    let done = ask::unless_interrupted(done, "nothing was submitted").await?;
     let message = next_step(&examinations, &drifts, done.as_ref());
     Err(CliError::failed(message)
         .with("deployments", json!(examinations))

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
-use super::connect::{Session, literal};
+use super::connect::{Session, hex_literal};
+use super::deployment::address_text;
 use super::{CliError, Global};
 use crate::config::Layer;
+use crate::text::shell_quoted;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Remark {
@@ -16,15 +18,17 @@ pub(super) struct Remark {
 pub(super) async fn look(global: &Global, session: &mut Session) -> Result<Vec<Remark>, CliError> {
     let table = session
         .read(
-            "SELECT d.deployment, LOWER(CONCAT(d.host, ':', d.port)) AS address
+            "SELECT d.deployment, LOWER(d.host) AS host, d.port
                FROM deployment_status AS d
               ORDER BY d.position, d.deployment"
                 .to_owned(),
         )
         .await?;
-    let registered: Vec<(String, String)> = (0..table.rows.len())
-        .map(|row| (table.text(row, "deployment"), table.text(row, "address")))
-        .collect();
+    let mut registered: Vec<(String, String)> = Vec::new();
+    for row in 0..table.rows.len() {
+        let address = address_text(&table.text(row, "host"), table.whole(row, "port")?);
+        registered.push((table.text(row, "deployment"), address));
+    }
     let mut remarks: Vec<Remark> = Vec::new();
     for (at, (name, address)) in registered.iter().enumerate() {
         if let Some((first, _)) = registered[..at].iter().find(|(_, other)| other == address) {
@@ -39,7 +43,8 @@ pub(super) async fn look(global: &Global, session: &mut Session) -> Result<Vec<R
                     "the configuration has [deployments.{name}], and no deployment has that name: nobody uses it"
                 ),
                 remedy: format!(
-                    "correct the name, or `lockkeeper deployment add {name} HOST:PORT`"
+                    "correct the name, or `lockkeeper deployment add {} HOST:PORT`",
+                    shell_quoted(&name)
                 ),
                 deployment: name,
             });
@@ -64,11 +69,11 @@ pub(super) async fn look_at(
                 AND d.deployment <> {}
               ORDER BY d.position
               LIMIT 1",
-            literal(host),
-            literal(name)
+            hex_literal(host),
+            hex_literal(name)
         ))
         .await?;
-    let address = format!("{host}:{port}");
+    let address = address_text(host, port);
     Ok((!table.rows.is_empty())
         .then(|| same_address(name, &table.first_text("deployment"), &address)))
 }
@@ -77,7 +82,7 @@ pub(super) async fn look_at(
 pub(super) async fn unfinished(
     session: &mut Session,
     name: &str,
-    was: &str,
+    was: (&str, u16),
 ) -> Result<Option<Remark>, CliError> {
     let table = session
         .read(format!(
@@ -86,7 +91,7 @@ pub(super) async fn unfinished(
               WHERE o.deployment = {}
                 AND o.completed_at IS NULL
               ORDER BY o.apply_id",
-            literal(name)
+            hex_literal(name)
         ))
         .await?;
     let applies: Vec<String> = (0..table.rows.len())
@@ -99,7 +104,11 @@ pub(super) async fn unfinished(
              replica too, refuses what was being copied",
             applies.join(", ")
         ),
-        remedy: format!("if it is another: `lockkeeper deployment add {name} {was}` until the apply has ended, or `lockkeeper cancel`"),
+        remedy: format!(
+            "if it is another: `lockkeeper deployment add {} {}` until the apply has ended, or `lockkeeper cancel`",
+            shell_quoted(name),
+            shell_quoted(&address_text(was.0, was.1))
+        ),
     }))
 }
 
@@ -111,7 +120,8 @@ fn same_address(name: &str, first: &str, address: &str) -> Remark {
         ),
         remedy: format!(
             "correct the address of the one that has moved: `lockkeeper deployment add NAME ADDRESS`; only if both are \
-                         the same server: `lockkeeper deployment remove {name}`"
+             the same server: `lockkeeper deployment remove {}`",
+            shell_quoted(name)
         ),
     }
 }

@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::CliError;
 use super::answer::Table;
-use super::connect::{Session, literal};
+use super::connect::{Session, hex_literal};
 use super::status::statements;
 use crate::preflight::Change;
+use crate::text::shell_quoted;
 
 /// A failure stays in `doctor` for so long, unless a later apply of its schema follows.
 const DAYS: u32 = 1;
@@ -65,7 +66,9 @@ impl Rest {
 /// `--flag a --flag b`; of very many only the first.
 pub(super) fn flags(flag: &str, names: &[&str]) -> String {
     let shown = names.iter().take(FLAGS);
-    let mut words: Vec<String> = shown.map(|name| format!("{flag} {name}")).collect();
+    let mut words: Vec<String> = shown
+        .map(|name| format!("{flag} {}", shell_quoted(name)))
+        .collect();
     if names.len() > FLAGS {
         words.push(format!("… and {} more", names.len() - FLAGS));
     }
@@ -107,7 +110,7 @@ pub(super) async fn failed_lately(session: &mut Session) -> Result<Vec<Rest>, Cl
                     AND a.schema_name = {}
                   LIMIT 1",
                 table.text(row, "apply_id"),
-                literal(&table.text(row, "schema_name"))
+                hex_literal(&table.text(row, "schema_name"))
             ))
             .await?;
         if later.rows.is_empty() {
@@ -155,7 +158,7 @@ async fn latest_of_same_change(
                 AND a.schema_name = {}
               ORDER BY a.apply_id DESC",
             latest.saturating_sub(APPLIES),
-            literal(&change.schema)
+            hex_literal(&change.schema)
         ))
         .await?;
     for row in 0..applies.rows.len() {
@@ -207,6 +210,10 @@ mod tests {
         assert_eq!(
             flags("--deployment", &names[..2]),
             "--deployment c0 --deployment c1"
+        );
+        assert_eq!(
+            flags("--deployment", &["my cell"]),
+            "--deployment 'my cell'"
         );
         assert!(flags("--deployment", &names).ends_with("--deployment c39 … and 2 more"));
     }

@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// One apply with its deployments: its id or its name [default: all applies]
     apply: Option<String>,
     /// How many of the latest applies to show
-    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short = 'n', default_value_t = 20, conflicts_with = "apply", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::access::AccessFlags;
-use super::connect::{Parameter, Session, literal};
+use super::answer::Table;
+use super::connect::{Parameter, Session, hex_literal};
 use super::statements::{check, split};
 use super::{CliError, Global, ask, output, plan};
-use crate::preflight::{Change, Place};
+use crate::preflight::{Change, Examination, Place};
 use crate::text::width_of;
 
 /// Bounds of the server's, in `sql/functions/_json_shape.sql`: said here before anybody has waited for a look.
@@ -83,16 +84,54 @@ pub(super) struct Args {
     yes: bool,
 }
 
+impl Args {
+    fn asks(&self) -> bool {
+        !self.yes && !self.dry_run
+    }
+}
+
 pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     // The last of these is asked first: nothing is read or connected to in vain.
-    let asks = !args.yes && !args.dry_run;
+    let asks = args.asks();
     if asks {
         ask::need_terminal()?;
     }
     let statements = statements(&args)?;
     let options = options(&args)?;
     let mut session = Session::open(global).await?;
-    let mut places = plan::places(&mut session, &args.deployments).await?;
+    let places = places(&mut session, &args).await?;
+    // The same request again is the same apply: the servers, which may have the change by now, are not looked at anew.
+    let is_repeated = !args.dry_run && is_known(&mut session, args.name.as_deref()).await?;
+    let mut looked = None;
+    if !args.no_preflight && !is_repeated {
+        looked = Some(look(global, &mut session, &args, &statements, &places).await?);
+    }
+    if args.dry_run {
+        if global.json {
+            output::json(&json!(looked));
+        }
+        output::note("Nothing was submitted.");
+        return Ok(());
+    }
+    if asks && !is_repeated {
+        confirm(&args, &statements, &places, &options).await?;
+    }
+    let submitted = ask::unless_interrupted(
+        submit(&mut session, &args, statements, options),
+        "it is not known whether it was submitted; `lockkeeper status` shows it",
+    )
+    .await?;
+    let apply = submitted.apply;
+    ask::unless_interrupted(
+        tell(global, &mut session, &submitted, looked.as_deref()),
+        &format!("apply {apply} is submitted; `lockkeeper status {apply}` shows how far it is"),
+    )
+    .await
+}
+
+/// Where the change goes, in the order that was asked for.
+async fn places(session: &mut Session, args: &Args) -> Result<Vec<Place>, CliError> {
+    let mut places = plan::places(session, &args.deployments).await?;
     if !args.deployments.is_empty() {
         let asked = |place: &Place| {
             args.deployments
@@ -109,43 +148,55 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
             names.join(", ")
         )));
     }
-    // The same request again is the same apply: the servers, which may have the change by now, are not looked at anew.
-    let is_repeated = !args.dry_run && is_known(&mut session, args.name.as_deref()).await?;
-    let mut looked_at = None;
-    if !args.no_preflight && !is_repeated {
-        let access = plan::access(global, &session, &args.access)?;
-        let change = Change {
-            schema: args.schema.clone(),
-            statements: statements.clone(),
-            engine: engine(args.engine.as_deref())?.unwrap_or_default(),
-        };
-        let to = output::To::of_plan(args.dry_run, global);
-        let to = (asks || !global.json).then_some(to);
-        let looked = plan::show(
-            &mut session,
-            &places,
-            &access,
-            &change,
-            &args.accept_drift,
-            to,
-        )
-        .await?;
-        looked_at = Some((plan::not_looked_at(&looked), plan::without_room(&looked)));
-        if let Some(to) = to {
-            let has_revert_window = args.revert_window.is_some_and(|seconds| seconds > 0);
-            to.write(&plan::notes(&looked, has_revert_window, to.width()));
-        }
-        if args.dry_run {
-            if global.json {
-                output::json(&json!(looked));
-            }
-            output::note("Nothing was submitted.");
-            return Ok(());
-        }
+    Ok(places)
+}
+
+/// Looks at the deployments and says what it saw.
+///
+/// # Errors
+///
+/// What stands in the way of the change.
+async fn look(
+    global: &Global,
+    session: &mut Session,
+    args: &Args,
+    statements: &[String],
+    places: &[Place],
+) -> Result<Vec<Examination>, CliError> {
+    let access = plan::access(global, session, &args.access)?;
+    let change = Change {
+        schema: args.schema.clone(),
+        statements: statements.to_vec(),
+        engine: engine(args.engine.as_deref())?.unwrap_or_default(),
+    };
+    // With --json, whoever isn't asked has it in the answer.
+    let is_shown = args.asks() || !global.json;
+    let to = is_shown.then_some(output::To::of_plan(args.dry_run, global));
+    let accepted = &args.accept_drift;
+    let looked = plan::show(session, places, &access, &change, accepted, to).await?;
+    if let Some(to) = to {
+        let has_revert_window = args.revert_window.is_some_and(|seconds| seconds > 0);
+        to.write(&plan::notes(&looked, has_revert_window, to.width()));
     }
-    if asks && !is_repeated {
-        confirm(&args, &statements, &places, &options).await?;
-    }
+    Ok(looked)
+}
+
+/// What has become of it.
+struct Submitted {
+    apply: u64,
+    /// The row of the call.
+    answer: Table,
+    state: String,
+    /// The same request had been submitted before.
+    was_there: bool,
+}
+
+async fn submit(
+    session: &mut Session,
+    args: &Args,
+    statements: Vec<String>,
+    options: Map<String, Value>,
+) -> Result<Submitted, CliError> {
     let options = (!options.is_empty()).then(|| Value::Object(options).to_string());
     let statements = Value::from(statements).to_string();
     let latest = session.latest_apply().await?.unwrap_or_default();
@@ -160,16 +211,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         )
         .await?;
     let apply: u64 = answer.whole(0, "apply_id")?;
-    let state = session
+    let now = session
         .read(format!(
             "SELECT a.state, a.finished_at IS NOT NULL AS is_over FROM apply_status AS a WHERE a.apply_id = {apply}"
         ))
         .await?;
     let was_there = apply <= latest;
-    let state_now = state.first_text("state");
-    if was_there && state.is(0, "is_over") && state_now != "completed" {
+    let state = now.first_text("state");
+    if was_there && now.is(0, "is_over") && state != "completed" {
         return Err(CliError::failed(format!(
-            "'{}' is apply {apply} already, the same change, and it is {state_now}; nothing was submitted; choose another name",
+            "'{}' is apply {apply} already, the same change, and it is {state}; nothing was submitted; choose another name",
             answer.first_text("apply_name")
         )));
     }
@@ -179,33 +230,53 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         let parameters = [Parameter::Number(apply), level, reason];
         session.call("apply_throttle", &parameters).await?;
     }
+    Ok(Submitted {
+        apply,
+        answer,
+        state,
+        was_there,
+    })
+}
+
+/// `looked`: what was seen of the deployments, if they were looked at.
+async fn tell(
+    global: &Global,
+    session: &mut Session,
+    submitted: &Submitted,
+    looked: Option<&[Examination]>,
+) -> Result<(), CliError> {
+    let Submitted {
+        apply,
+        answer,
+        state,
+        was_there,
+    } = submitted;
     if global.json {
         let mut object = answer.first_json();
-        object["state"] = state_now.into();
-        object["was_there"] = was_there.into();
-        if let Some((not_looked_at, without_room)) = looked_at {
-            object["not_looked_at"] = not_looked_at;
-            object["without_room"] = without_room;
+        object["state"] = state.as_str().into();
+        object["was_there"] = (*was_there).into();
+        if let Some(looked) = looked {
+            object["not_looked_at"] = plan::not_looked_at(looked);
+            object["without_room"] = plan::without_room(looked);
         }
         output::json(&object);
-    } else {
-        let count = answer.first_text("operations");
-        let deployments = match count.as_str() {
-            "1" => "deployment",
-            _ => "deployments",
-        };
-        let how = match was_there {
-            true => format!("was submitted before, and is {state_now}"),
-            false => "is submitted".to_owned(),
-        };
-        let said = format!(
-            "Apply {apply} ({}) {how}, for {count} {deployments}; `lockkeeper status {apply}` shows how far it is.",
-            answer.first_text("apply_name"),
-        );
-        output::fold("", "", &said);
-        session.tell_if_no_driver().await?;
+        return Ok(());
     }
-    Ok(())
+    let count = answer.first_text("operations");
+    let deployments = match count.as_str() {
+        "1" => "deployment",
+        _ => "deployments",
+    };
+    let how = match was_there {
+        true => format!("was submitted before, and is {state}"),
+        false => "is submitted".to_owned(),
+    };
+    let said = format!(
+        "Apply {apply} ({}) {how}, for {count} {deployments}; `lockkeeper status {apply}` shows how far it is.",
+        answer.first_text("apply_name"),
+    );
+    output::fold("", "", &said);
+    session.tell_if_no_driver().await
 }
 
 /// Whether an apply has that name.
@@ -216,7 +287,7 @@ async fn is_known(session: &mut Session, name: Option<&str>) -> Result<bool, Cli
     let known = session
         .read(format!(
             "SELECT a.apply_id FROM apply_status AS a WHERE a.apply_name = {}",
-            literal(name)
+            hex_literal(name)
         ))
         .await?;
     Ok(!known.rows.is_empty())

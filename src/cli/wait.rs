@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::connect::{PATIENCE, Session};
+use super::connect::{PATIENCE, Session, no_apply};
 use super::submit::LONGEST_SECONDS;
 use super::{CliError, Global, output, status};
+use crate::progress::Stand;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -16,15 +17,6 @@ pub(super) struct Args {
 }
 
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What ended the wait.
-struct Stand {
-    state: String,
-    error: String,
-    is_over: bool,
-    /// Of its operations.
-    moving: String,
-}
 
 /// Exit code 0 is "every deployment has the change".
 pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
@@ -52,18 +44,16 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     if global.json {
         output::json(&status::object(waiting.session().await?, apply).await?);
     }
-    let Stand { state, error, .. } = stand;
+    let state = stand.state;
     if !stand.is_over {
         return Err(CliError::failed(format!(
             "apply {apply} is {state}: nothing of it moves until somebody acts; `lockkeeper why {apply}` says what is waited for"
         )));
     }
     if state != "completed" {
-        let because = if error.is_empty() {
-            String::new()
-        } else {
-            format!(": {error}")
-        };
+        let because = stand
+            .error
+            .map_or_else(String::new, |error| format!(": {error}"));
         return Err(CliError::failed(format!(
             "apply {apply} is {state}{because}; see `lockkeeper why {apply}`"
         )));
@@ -99,8 +89,10 @@ impl Waiting<'_> {
                 Err(_) => Err(CliError::silent(&self.global.settings()?, PATIENCE)),
             };
             match looked {
-                Ok(stand) if stand.is_over || stand.moving == "0" => return Ok(stand),
-                Ok(_) => self.is_silent = false,
+                // Purged while the server was away, say.
+                Ok(None) => return Err(no_apply(self.apply)),
+                Ok(Some(stand)) if stand.is_over || stand.moving == 0 => return Ok(stand),
+                Ok(Some(_)) => self.is_silent = false,
                 // A failover is over soon; who does not want to wait for it has said so.
                 Err(error) => {
                     self.session = None;
@@ -113,23 +105,12 @@ impl Waiting<'_> {
         }
     }
 
-    /// Tells of each deployment that has another state than before.
-    async fn look(&mut self) -> Result<Stand, CliError> {
+    /// Tells of each deployment that has another state than before. None where there is no such apply any more.
+    async fn look(&mut self) -> Result<Option<Stand>, CliError> {
         let apply = self.apply;
         let session = self.session().await?;
         let operations = session.operations(apply).await?;
-        let table = session
-            .read(format!(
-                "SELECT a.state, a.error, a.finished_at IS NOT NULL AS is_over, a.moving
-                   FROM apply_status AS a
-                  WHERE a.apply_id = {apply}"
-            ))
-            .await?;
-        if table.rows.is_empty() {
-            return Err(CliError::failed(format!(
-                "apply {apply} is gone from the views"
-            )));
-        }
+        let stand = session.stand(apply).await?;
         self.told.resize(operations.len(), String::new());
         for (operation, told) in operations.iter().zip(&mut self.told) {
             if operation.state != *told {
@@ -141,11 +122,6 @@ impl Waiting<'_> {
                 told.clone_from(&operation.state);
             }
         }
-        Ok(Stand {
-            state: table.first_text("state"),
-            error: table.first_text("error"),
-            is_over: table.is(0, "is_over"),
-            moving: table.first_text("moving"),
-        })
+        Ok(stand)
     }
 }

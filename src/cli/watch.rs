@@ -11,7 +11,7 @@ use super::connect::{PATIENCE, Parameter, Session};
 use super::{CliError, Global, output};
 use crate::text;
 use fleet::Fleet;
-use keys::{Command, Keys, Wish};
+use keys::{Call, Keys, Wish};
 use screen::View;
 use terminal::{Input, Terminal};
 
@@ -109,12 +109,12 @@ async fn live(
                     keys.say_not_up_to_date(&error);
                 }
             },
-            Wish::Call(command, apply) => {
-                let called = call(global, &mut session, command, apply);
+            Wish::Call(asked, apply) => {
+                let called = call(global, &mut session, asked, apply);
                 let Some(answer) = terminal.unless_interrupted(called).await else {
                     return Err(CliError::failed(format!(
                         "the answer to {} was not waited for; `lockkeeper events {apply}` shows whether it was taken",
-                        command.procedure()
+                        asked.procedure()
                     )));
                 };
                 keys.say(answer.unwrap_or_else(|error| error.to_string()));
@@ -163,16 +163,16 @@ async fn look(
 async fn call(
     global: &Global,
     session: &mut Option<Session>,
-    command: Command,
+    call: Call,
     apply: u64,
 ) -> Result<String, CliError> {
     let session = open(global, session).await?;
     let mut parameters = vec![Parameter::Number(apply)];
-    if command.has_options() {
+    if call.has_options() {
         parameters.push(Parameter::Text(None));
     }
     parameters.push(Parameter::Text(Some("lockkeeper watch")));
-    let answer = session.call(command.procedure(), &parameters).await?;
+    let answer = session.call(call.procedure(), &parameters).await?;
     Ok(format!(
         "{}: {}. {}",
         answer.first_text("command"),

@@ -2,16 +2,16 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin};
 
 use super::servers::Fleet;
 use crate::config::{ConnectionSettings, Credentials};
+use crate::drive::child;
 
 /// How long a driver may take to give its leases back.
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -48,37 +48,19 @@ impl Drivers {
         })
     }
 
-    /// Starts the next driver. Passwords go through its environment: a command line shows in the process list.
+    /// Starts the next driver.
     pub fn start_one(&mut self) -> anyhow::Result<String> {
         self.started += 1;
         let name = format!("driver-{}", self.started);
         let log = File::create(self.log(&name)).context("a driver's log")?;
-        let mut command = Command::new(std::env::current_exe().context("this program's own file")?);
-        // What the user has set for drivers of their own does not hold for these.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("LOCKKEEPER_") {
-                command.env_remove(name);
-            }
-        }
+        let command = child::command(&self.control, &self.account);
+        let mut command = command.context("this program's own file")?;
         command
-            .args(["drive", "--name", &name, "--concurrency", "2"])
-            .arg("--end-with-input")
-            .env("LOCKKEEPER_URL", self.control.url().expose())
-            .env("LOCKKEEPER_DEPLOYMENT_USER", &self.account.user)
-            .env(
-                "LOCKKEEPER_DEPLOYMENT_PASSWORD",
-                self.account.password.expose(),
-            )
+            .args(["--name", &name, "--concurrency", "2"])
             .env("LOCKKEEPER_LOG", "lockkeeper=info")
-            // The user's own configuration is not meant for these.
-            .env("LOCKKEEPER_CONFIG", "/dev/null")
-            // It ends when this is closed, which the kernel does, whatever we die of.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
             .stderr(log)
             // A terminal's Ctrl-C is for us; we end it in order.
-            .process_group(0)
-            .kill_on_drop(true);
+            .process_group(0);
         let mut child = command.spawn().context("starting a driver")?;
         self.running.push(Driver {
             name: name.clone(),

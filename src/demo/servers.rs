@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection};
 
-use super::plan::Plan;
+use super::sizes::Sizes;
 use crate::config::{ConnectionSettings, Credentials, DEFAULT_SCHEMA, Secret};
 use crate::install;
 use crate::load::{self, Before, Change};
@@ -38,7 +38,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// Servers, accounts, the control plane, the deployments' registration.
-    pub async fn start(plan: &Plan) -> anyhow::Result<Self> {
+    pub async fn start(sizes: &Sizes) -> anyhow::Result<Self> {
         let driver = account(DRIVER);
         let application = account(APPLICATION);
         let control = async {
@@ -49,7 +49,7 @@ impl Fleet {
                 .context("installing the control plane")?;
             Ok::<_, anyhow::Error>((server, settings))
         };
-        let deployments = (1..=plan.deployments)
+        let deployments = (1..=sizes.deployments)
             .map(|number| Deployment::start(format!("cell-{number}"), &driver, &application));
         let ((control_server, control), deployments) =
             tokio::try_join!(control, futures_util::future::try_join_all(deployments))?;
@@ -60,17 +60,17 @@ impl Fleet {
             driver,
         };
         fleet
-            .register(plan)
+            .register(sizes)
             .await
             .context("registering the deployments")?;
         Ok(fleet)
     }
 
-    async fn register(&self, plan: &Plan) -> anyhow::Result<()> {
+    async fn register(&self, sizes: &Sizes) -> anyhow::Result<()> {
         let mut session = self.control.connect().await?;
         for (name, value) in [
-            ("lease_ttl_seconds", plan.lease_ttl_seconds),
-            ("poll_seconds", plan.poll_seconds),
+            ("lease_ttl_seconds", sizes.lease_ttl_seconds),
+            ("poll_seconds", sizes.poll_seconds),
         ] {
             sqlx::query("CALL setting_set(?, ?)")
                 .bind(name)
@@ -91,11 +91,11 @@ impl Fleet {
     }
 
     /// The table and its rows on all deployments, and a digest of them.
-    pub async fn fill(&self, plan: &Plan) -> anyhow::Result<Vec<Before>> {
+    pub async fn fill(&self, sizes: &Sizes) -> anyhow::Result<Vec<Before>> {
         let fills = self.deployments.iter().map(|deployment| async move {
             let mut session = deployment.administrator.connect().await?;
             session.execute(load::create_table()).await?;
-            load::fill(&mut session, plan.rows).await?;
+            load::fill(&mut session, sizes.rows).await?;
             session.execute("ANALYZE TABLE orders").await?;
             let before = Before::take(&mut session, SCHEMA).await?;
             load::until_written_out(&mut session).await?;
@@ -105,7 +105,7 @@ impl Fleet {
     }
 
     /// Asks for the change on all deployments; answers the apply.
-    pub async fn submit(&self, change: &Change, plan: &Plan) -> anyhow::Result<u64> {
+    pub async fn submit(&self, change: &Change, sizes: &Sizes) -> anyhow::Result<u64> {
         let options = serde_json::json!({
             "name": "demo",
             "cutover_policy": "barrier",
@@ -124,7 +124,7 @@ impl Fleet {
         let apply_id: u64 = sqlx::Row::try_get(row, "apply_id")?;
         sqlx::query("CALL apply_throttle(?, ?, 'there should be something to see')")
             .bind(apply_id)
-            .bind(plan.throttle_level)
+            .bind(sizes.throttle_level)
             .execute(&mut session)
             .await
             .context("throttling the change")?;

@@ -7,15 +7,15 @@ use sqlx::MySqlConnection;
 
 use super::LOOK;
 use super::drivers::Drivers;
-use super::plan::Plan;
 use super::screen::Screen;
 use super::servers::Fleet;
+use super::sizes::Sizes;
 use crate::load::Running;
 use crate::progress::{self, Operation};
 
 pub(super) struct Watch<'a> {
     pub fleet: &'a Fleet,
-    pub plan: &'a Plan,
+    pub sizes: &'a Sizes,
     pub screen: &'a Screen,
     pub traffic: &'a [Running],
     pub apply_id: u64,
@@ -52,23 +52,26 @@ impl Watch<'_> {
             if let Some(ended) = drivers.ended() {
                 bail!("{ended}");
             }
-            if start.elapsed() > self.plan.deadline {
+            if start.elapsed() > self.sizes.deadline {
                 bail!(
                     "the rollout was not over after {} s",
-                    self.plan.deadline.as_secs()
+                    self.sizes.deadline.as_secs()
                 );
             }
         }
     }
 
     async fn is_over(&self, control: &mut MySqlConnection) -> anyhow::Result<bool> {
-        let (state, error, is_finished) = progress::apply(control, self.apply_id).await?;
-        let stands_still = ["halted", "paused", "stopped"].contains(&state.as_str());
-        if is_finished && state == "completed" {
+        let stand = progress::apply(control, self.apply_id).await?;
+        let Some(stand) = stand else {
+            bail!("apply {} is gone from the views", self.apply_id);
+        };
+        if stand.is_over && stand.state == "completed" {
             return Ok(true);
         }
-        if is_finished || stands_still {
-            bail!("the apply is {state}: {}", error.unwrap_or_default());
+        if stand.is_over || stand.moving == 0 {
+            let error = stand.error.unwrap_or_default();
+            bail!("the apply is {}: {error}", stand.state);
         }
         Ok(false)
     }
@@ -83,7 +86,7 @@ impl Watch<'_> {
             Kill::Pending => {
                 let victim = operations.iter().find_map(|operation| {
                     let is_copying = operation.phase.as_deref() == Some("copy")
-                        && (self.plan.kill_at_percent..100.0).contains(&operation.percent);
+                        && (self.sizes.kill_at_percent..100.0).contains(&operation.percent);
                     operation
                         .driver
                         .as_ref()
@@ -100,7 +103,7 @@ impl Watch<'_> {
                 ));
                 Ok(Kill::Done { at: Instant::now() })
             }
-            Kill::Done { at } if at.elapsed() >= self.plan.replace_after => {
+            Kill::Done { at } if at.elapsed() >= self.sizes.replace_after => {
                 let name = drivers.start_one()?;
                 self.screen.note(&format!("started {name} in its place"));
                 Ok(Kill::Replaced)

@@ -4,6 +4,7 @@ use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection};
 
 use super::error::InstallError;
 use super::migrate::HISTORY_TABLE;
+use crate::engine::syntax::quote;
 
 /// Each routine keeps the sql_mode and character set of the session that created it.
 pub(super) const SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,\
@@ -100,20 +101,20 @@ pub(super) async fn create_schema(
                     collation: found,
                 });
             }
-            let quoted = quoted(schema);
+            let schema = quote(schema);
             let statement = format!(
-                "ALTER DATABASE {quoted} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}"
+                "ALTER DATABASE {schema} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}"
             );
             run(session, statement).await?;
         }
     }
-    run(session, format!("USE {}", quoted(schema))).await
+    run(session, format!("USE {}", quote(schema))).await
 }
 
 pub(super) fn create_schema_statement(schema: &str) -> String {
-    let quoted = quoted(schema);
+    let schema = quote(schema);
     format!(
-        "CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}"
+        "CREATE DATABASE IF NOT EXISTS {schema} CHARACTER SET {CHARACTER_SET} COLLATE {COLLATION}"
     )
 }
 
@@ -187,12 +188,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-pub(super) fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
 /// A text literal under [`SQL_MODE`].
-pub(super) fn literal(text: &str) -> String {
+pub(super) fn text_literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 

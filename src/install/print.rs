@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::database::{
-    create_schema_statement, literal, lock_name, of_somebody_else, quoted, session_settings,
+    create_schema_statement, lock_name, of_somebody_else, session_settings, text_literal,
 };
 use super::error::InstallError;
 use super::migrate::{HISTORY_TABLE, migrations};
@@ -11,6 +11,7 @@ use super::objects::record_statement;
 use super::privileges::{create_role_statement, grant_statements, record_grants_statement};
 use super::set::{Kind, UNLOCK_STATEMENT, objects};
 use super::version::{API_VERSION, PROGRAM_VERSION};
+use crate::engine::syntax::quote;
 
 /// What `install` would run on an empty server. Running it again, or on an older schema, is fine.
 pub fn print(schema: &str) -> Result<String, InstallError> {
@@ -30,11 +31,11 @@ pub fn print(schema: &str) -> Result<String, InstallError> {
         out,
         &format!(
             "SELECT GET_LOCK({}, 300) AS got_lock",
-            literal(&lock_name(schema))
+            text_literal(&lock_name(schema))
         ),
     );
     add(out, &create_schema_statement(schema));
-    add(out, &format!("USE {}", quoted(schema)));
+    add(out, &format!("USE {}", quote(schema)));
     out.push_str(&guard(schema)?);
 
     writeln!(out, "\n-- Tables.").expect("text");
@@ -115,7 +116,7 @@ pub fn print(schema: &str) -> Result<String, InstallError> {
         out,
         &format!(
             "SELECT RELEASE_LOCK({}) AS released_lock",
-            literal(&lock_name(schema))
+            text_literal(&lock_name(schema))
         ),
     );
     Ok(text)
@@ -124,8 +125,8 @@ pub fn print(schema: &str) -> Result<String, InstallError> {
 /// Refuses, before anything is changed, where somebody else installs or a newer program has installed.
 fn guard(schema: &str) -> Result<String, InstallError> {
     let known = migrations()?.last().map_or(0, |last| last.version());
-    let lock = literal(&lock_name(schema));
-    let foreign = of_somebody_else(&literal(schema));
+    let lock = text_literal(&lock_name(schema));
+    let foreign = of_somebody_else(&text_literal(schema));
     let numbers = |of: &dyn Fn(u8) -> String| (1..=3).map(of).collect::<Vec<_>>().join(", ");
     let installed =
         numbers(&|nth| format!("COALESCE(REGEXP_SUBSTR(o.version, '[0-9]+', 1, {nth}), 0) + 0"));

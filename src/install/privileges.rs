@@ -6,10 +6,11 @@ use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 
 use super::Report;
-use super::database::{literal, quoted, run, short_digest};
+use super::database::{run, short_digest, text_literal};
 use super::error::InstallError;
 use super::objects::record_statement;
 use super::set::Kind;
+use crate::engine::syntax::quote;
 use crate::server_error;
 
 const GRANTS: &str = include_str!("../../sql/grants.sql");
@@ -35,7 +36,7 @@ impl Grant {
         } else {
             ""
         };
-        format!("ON {kind}{}.{}", quoted(schema), quoted(self.object))
+        format!("ON {kind}{}.{}", quote(schema), quote(self.object))
     }
 
     fn statement(&self, schema: &str) -> String {
@@ -54,7 +55,7 @@ impl Grant {
 }
 
 fn account(schema: &str, role: &str) -> String {
-    format!("{}@'%'", literal(&role_name(schema, role)))
+    format!("{}@'%'", text_literal(&role_name(schema, role)))
 }
 
 /// `<schema>_<role>`; a long schema name is cut and told apart by a digest.

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 use super::error::InstallError;
+use crate::engine::syntax::quote;
 
 mod embedded {
     use super::Kind;
@@ -120,7 +121,7 @@ impl Object {
         match self.kind {
             Kind::Trigger => after_on()
                 .nth(1)
-                .map(|table| format!("LOCK TABLES {} WRITE", super::database::quoted(table))),
+                .map(|table| format!("LOCK TABLES {} WRITE", quote(table))),
             Kind::Function | Kind::View | Kind::Procedure | Kind::Data => None,
         }
     }
@@ -132,7 +133,7 @@ pub(super) fn drop_statement(kind: Kind, name: &str) -> Option<String> {
     Some(format!(
         "DROP {} IF EXISTS {}",
         kind.keyword()?,
-        super::database::quoted(name)
+        quote(name)
     ))
 }
 

@@ -18,7 +18,7 @@ impl LoadError {
     }
 }
 
-/// A name in backticks.
+/// A name in backticks. Not the engine's function: the load shares nothing with what it checks.
 pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }

@@ -76,19 +76,37 @@ fn read(row: &MySqlRow) -> Result<Operation, sqlx::Error> {
     })
 }
 
-/// The apply's state, and its error if it has one.
+/// How an apply stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stand {
+    pub state: String,
+    /// That of its first failed operation.
+    pub error: Option<String>,
+    /// Every operation is settled.
+    pub is_over: bool,
+    /// How many of its operations move; where none does, and it is not over, somebody has to act.
+    pub moving: u64,
+}
+
+/// None where there is no such apply.
 pub(crate) async fn apply(
     control: &mut MySqlConnection,
     apply_id: u64,
-) -> Result<(String, Option<String>, bool), sqlx::Error> {
+) -> Result<Option<Stand>, sqlx::Error> {
     let row = sqlx::raw_sql(AssertSqlSafe(format!(
-        "SELECT a.state, a.error, a.finished_at IS NOT NULL AS is_finished FROM apply_status AS a WHERE a.apply_id = {apply_id}"
+        "SELECT a.state, a.error, a.finished_at IS NOT NULL AS is_over, CAST(a.moving AS UNSIGNED) AS moving
+           FROM apply_status AS a
+          WHERE a.apply_id = {apply_id}"
     )))
-    .fetch_one(control)
+    .fetch_optional(control)
     .await?;
-    Ok((
-        row.try_get("state")?,
-        row.try_get("error")?,
-        row.try_get::<i64, _>("is_finished")? == 1,
-    ))
+    let stand = |row: MySqlRow| {
+        Ok(Stand {
+            state: row.try_get("state")?,
+            error: row.try_get("error")?,
+            is_over: row.try_get::<i64, _>("is_over")? == 1,
+            moving: row.try_get("moving")?,
+        })
+    };
+    row.map(stand).transpose()
 }

@@ -15,8 +15,8 @@ use super::find::blocking;
 use super::options::ServerOptions;
 use super::process::{account_statements, free_port};
 use super::supervisor::stand_by;
-use super::{POLL, START_DEADLINE};
-use crate::config::{ConnectionSettings, Credentials, Secret, Tls};
+use super::{POLL, START_DEADLINE, root};
+use crate::config::{ConnectionSettings, Secret};
 
 /// Names the image to run.
 const IMAGE_VARIABLE: &str = "LOCKKEEPER_MYSQL_IMAGE";
@@ -155,11 +155,7 @@ impl ContainerServer {
     }
 
     pub(super) fn administrator(&self) -> ConnectionSettings {
-        let credentials = Credentials {
-            user: "root".to_owned(),
-            password: self.password.clone(),
-        };
-        ConnectionSettings::for_deployment("127.0.0.1", self.port, credentials, Tls::default())
+        root(self.port, &self.password)
     }
 
     pub(super) async fn kill(&self) -> Result<(), ServerError> {

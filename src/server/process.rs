@@ -15,8 +15,8 @@ use super::options::ServerOptions;
 use super::packages::last_lines;
 use super::program::{Program, option};
 use super::supervisor::{Lifeline, Run, run_of};
-use super::{POLL, START_DEADLINE};
-use crate::config::{ConnectionSettings, Credentials, Secret, Tls};
+use super::{POLL, START_DEADLINE, root};
+use crate::config::{ConnectionSettings, Secret};
 
 /// A socket's path is stored in 108 bytes, 104 on some systems.
 const LONGEST_SOCKET: usize = 100;
@@ -162,11 +162,7 @@ impl ProcessServer {
     }
 
     pub(super) fn administrator(&self) -> ConnectionSettings {
-        let credentials = Credentials {
-            user: "root".to_owned(),
-            password: self.password.clone(),
-        };
-        ConnectionSettings::for_deployment("127.0.0.1", self.port, credentials, Tls::default())
+        root(self.port, &self.password)
     }
 
     pub(super) fn folder(&self) -> &Path {

@@ -252,6 +252,80 @@ async fn two_at_once_are_one_apply_and_the_second_looks_on() {
     assert_eq!(shop.column_type().await, "bigint");
 }
 
+/// Who looks on takes over for good: a third one looks on in its turn, and takes nothing away from it.
+#[tokio::test]
+async fn who_takes_over_is_known_to_the_next_one() {
+    let mut shop = Shop::new().await;
+    let first = shop.spawn(&["--yes", "--throttle", "10", WIDEN], &[]);
+    let driver = "SELECT COUNT(*) FROM lease_status AS l";
+    shop.until(driver, "1").await;
+    let mut second = shop.spawn(&["--yes", "--json", WIDEN], &[]);
+    let mut said = BufReader::new(second.stderr.take().expect("piped")).lines();
+    until_it_says(&mut said, "Another `lockkeeper alter` works on it").await;
+    signal(&first, Signal::INT);
+    let ended = first.wait_with_output().await.expect("its end");
+    assert_eq!(code(&ended), 130, "{}", err(&ended));
+    until_it_says(&mut said, "this one goes on with it").await;
+    let mut third = shop.spawn(&["--yes", "--json", WIDEN], &[]);
+    let mut told = BufReader::new(third.stderr.take().expect("piped")).lines();
+    until_it_says(&mut told, "Another `lockkeeper alter` works on it").await;
+    let faster = run(shop.lockkeeper(&["throttle", "1", "0"])).await;
+    assert_eq!(code(&faster), 0);
+    let (second, third, ..) = tokio::join!(
+        second.wait_with_output(),
+        third.wait_with_output(),
+        rest(&mut said),
+        rest(&mut told)
+    );
+    for output in [second, third] {
+        assert_eq!(done(&output.expect("its end"))["apply_id"], 1);
+    }
+    let taken = "SELECT COUNT(*) FROM event_log AS e WHERE e.event = 'lease_taken'";
+    assert_eq!(shop.ask(taken).await.as_deref(), Some("0"));
+    assert_eq!(shop.column_type().await, "bigint");
+}
+
+/// The lock goes with its session, and is taken again with the next one.
+#[tokio::test]
+async fn a_lost_session_does_not_hide_who_works_on_it() {
+    let mut shop = Shop::new().await;
+    let first = shop.spawn(&["--yes", "--throttle", "10", WIDEN], &[]);
+    let driver = "SELECT COUNT(*) FROM lease_status AS l";
+    shop.until(driver, "1").await;
+    // Of this test: others may share the server.
+    let holder = format!(
+        "SELECT t.PROCESSLIST_ID
+           FROM performance_schema.metadata_locks AS l
+           JOIN performance_schema.threads        AS t
+             ON t.THREAD_ID = l.OWNER_THREAD_ID
+          WHERE l.OBJECT_TYPE = 'USER LEVEL LOCK'
+            AND l.OBJECT_NAME LIKE 'lockkeeper:alter:%'
+            AND t.PROCESSLIST_DB = '{}'",
+        shop.database.schema()
+    );
+    let lost = shop.ask(&holder).await.expect("who has the lock");
+    support::run(&mut shop.session, format!("KILL {lost}")).await;
+    let other = format!("SELECT ({holder}) <> {lost}");
+    shop.until(&other, "1").await;
+
+    let mut second = shop.spawn(&["--yes", WIDEN], &[]);
+    let mut said = BufReader::new(second.stdout.take().expect("piped")).lines();
+    until_it_says(&mut said, "Another `lockkeeper alter` works on it").await;
+    let faster = run(shop.lockkeeper(&["throttle", "1", "0"])).await;
+    assert_eq!(code(&faster), 0);
+    let (first, second, _) = tokio::join!(
+        first.wait_with_output(),
+        second.wait_with_output(),
+        rest(&mut said)
+    );
+    for output in [first, second] {
+        let output = output.expect("its end");
+        assert_eq!(code(&output), 0, "{}", err(&output));
+    }
+    let taken = "SELECT COUNT(*) FROM event_log AS e WHERE e.event = 'lease_taken'";
+    assert_eq!(shop.ask(taken).await.as_deref(), Some("0"));
+}
+
 #[tokio::test]
 async fn what_stands_in_the_way_is_said_and_leaves_nothing_behind() {
     let mut shop = Shop::new().await;
@@ -438,4 +512,37 @@ async fn what_else_is_under_way_on_the_server_is_told() {
     assert_eq!(code(&output), 0, "{}{}", out(&output), err(&output));
     let told = "Apply 2 of this server is not settled either";
     assert!(out(&output).contains(told), "{}", out(&output));
+}
+
+/// What the driver does after the end of a change holds up neither its end nor what is said of it.
+#[tokio::test]
+async fn a_completed_change_is_told_of_while_a_former_table_is_being_dropped() {
+    let mut shop = Shop::new().await;
+    done(&run(shop.alter(&["--yes", "--json", WIDEN])).await);
+    let ours = shop.tables_of_ours().await;
+    let held = ours.iter().find(|name| !name.ends_with("_fence"));
+    let held = held.expect("the former table");
+    // Due for years.
+    let (name, _) = held.rsplit_once('_').expect("a moment at its end");
+    let due = format!("{name}_20200101000000");
+    let mut reader = shop.database.connect().await;
+    for statement in [
+        format!("RENAME TABLE {0}.{held} TO {0}.{due}", shop.schema),
+        format!("LOCK TABLES {}.{due} READ", shop.schema),
+    ] {
+        support::run(&mut reader, statement).await;
+    }
+    let output = run(shop.alter(&["--yes", "ALTER TABLE orders ADD COLUMN x INT"])).await;
+    assert_eq!(code(&output), 0, "{}{}", out(&output), err(&output));
+    assert!(
+        out(&output).contains("Apply 2 is completed."),
+        "{}",
+        out(&output)
+    );
+    assert!(
+        !err(&output).contains("did not let the change end"),
+        "{}",
+        err(&output)
+    );
+    support::run(&mut reader, "UNLOCK TABLES".to_owned()).await;
 }

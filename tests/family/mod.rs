@@ -43,6 +43,15 @@ pub async fn create(db: &mut Deployment) {
     .await;
 }
 
+/// All foreign keys of the schema, by table.
+pub async fn all_keys(db: &mut Deployment) -> String {
+    db.text(
+        "SELECT GROUP_CONCAT(TABLE_NAME, '.', CONSTRAINT_NAME ORDER BY TABLE_NAME, CONSTRAINT_NAME) \
+           FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = DATABASE()",
+    )
+    .await
+}
+
 /// The keys of the child, as the server shows them.
 pub async fn keys(db: &mut Deployment) -> Vec<String> {
     keys_of(db, "child").await

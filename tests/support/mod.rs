@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 
 pub use clean_up::clean_up;
 pub use database::TestDatabase;
-pub use program::{program, without_settings};
+pub use program::{Answer, Running, answer, program, without_settings};
 pub use query::{column, one, run};
 pub use seed::seed;
 pub use wait::{PATIENCE, eventually};

@@ -1,6 +1,6 @@
 //! The program as somebody without settings has it.
 
-use std::process::Command;
+use std::process::{Child, Command, Output};
 
 use lockkeeper::config;
 
@@ -18,4 +18,34 @@ pub fn without_settings(command: &mut Command) -> &mut Command {
         command.env_remove(variable);
     }
     command.env("XDG_CONFIG_HOME", "/nonexistent")
+}
+
+/// What a command has come to.
+pub struct Answer {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+pub fn answer(mut command: Command) -> Answer {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the program runs");
+    Answer {
+        code: status.code().expect("an exit code"),
+        out: String::from_utf8(stdout).expect("UTF-8"),
+        err: String::from_utf8(stderr).expect("UTF-8"),
+    }
+}
+
+/// Ends with the test, however that ends.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::task::JoinSet;
 
 use super::measure::{Counters, Times};
-use super::{BREATH, Bench, BenchError, Options, data};
+use super::{Amounts, BREATH, Bench, BenchError, data};
 use crate::bench::report::Figure;
 
 const CLAIM: &str = "CALL operation_claim_copy('driver-1', NULL)";
@@ -18,14 +18,14 @@ const EMPTY: &str = "CALL empty_call()";
 /// One claimer: the claim, the floor and the plain form in turns, each claimed operation put back before the next turn.
 pub(super) async fn latency(
     bench: &Bench,
-    options: &Options,
+    amounts: &Amounts,
     note: &mut impl FnMut(Figure),
 ) -> Result<(), BenchError> {
     let mut session = bench.connect().await?;
     let mut helper = bench.connect().await?;
     helper.execute("SET sql_log_bin = 0").await?;
     let (mut floor, mut claim, mut moved, mut plain) = <(Times, Times, Times, Times)>::default();
-    for number in 0..options.samples {
+    for number in 0..amounts.samples {
         let row = u64::from(number) % 50_000;
         floor.call_with(&mut session, FLOOR, row).await?;
         if let Some(id) = claim.call(&mut session, CLAIM).await? {
@@ -101,7 +101,7 @@ fn middle(mut counts: Vec<u64>) -> f64 {
 /// Polls that find nothing, in an index full of what is not for them.
 pub(super) async fn empty_polls(
     bench: &Bench,
-    options: &Options,
+    amounts: &Amounts,
     note: &mut impl FnMut(Figure),
 ) -> Result<(), BenchError> {
     let mut session = bench.connect().await?;
@@ -122,7 +122,7 @@ pub(super) async fn empty_polls(
     ];
     for (what, poll) in polls {
         let (mut nothing, mut times) = (Times::default(), Times::default());
-        for _ in 0..options.samples {
+        for _ in 0..amounts.samples {
             nothing.call(&mut session, EMPTY).await?;
             times.call(&mut session, poll).await?;
         }
@@ -158,16 +158,16 @@ pub(super) async fn empty_polls(
 /// Claims a second of several sessions, against the floor's commits of as many, in turns.
 pub(super) async fn rates(
     bench: &Bench,
-    options: &Options,
+    amounts: &Amounts,
     note: &mut impl FnMut(Figure),
 ) -> Result<(), BenchError> {
-    for &claimers in &options.claimers {
+    for &claimers in &amounts.claimers {
         let (mut floor, mut claims) = (Vec::new(), Vec::new());
         for _ in 0..3 {
-            floor.push(rate(bench, options, claimers, false).await?);
-            data::queue(&mut bench.connect().await?, options.burst).await?;
+            floor.push(rate(bench, amounts, claimers, false).await?);
+            data::queue(&mut bench.connect().await?, amounts.burst).await?;
             tokio::time::sleep(BREATH).await;
-            claims.push(rate(bench, options, claimers, true).await?);
+            claims.push(rate(bench, amounts, claimers, true).await?);
         }
         let (floor, claims) = (middle_rate(floor), middle_rate(claims));
         let size = bench.size;
@@ -205,11 +205,11 @@ fn middle_rate(mut rates: Vec<f64>) -> f64 {
 
 async fn rate(
     bench: &Bench,
-    options: &Options,
+    amounts: &Amounts,
     claimers: u32,
     claims: bool,
 ) -> Result<f64, BenchError> {
-    let each = options.burst / u64::from(claimers);
+    let each = amounts.burst / u64::from(claimers);
     let mut tasks = JoinSet::new();
     let sessions = bench.sessions(claimers).await?;
     let start = Instant::now();
@@ -235,11 +235,11 @@ async fn rate(
 /// Eight drivers that keep many leases alive, each with one call for all of its own.
 pub(super) async fn heartbeats(
     bench: &Bench,
-    options: &Options,
+    amounts: &Amounts,
     note: &mut impl FnMut(Figure),
 ) -> Result<(), BenchError> {
     let mut session = bench.connect().await?;
-    data::queue(&mut session, options.leases).await?;
+    data::queue(&mut session, amounts.leases).await?;
     session.execute("SET SESSION sql_log_bin = 1").await?;
     let lease = format!(
         "UPDATE operation_live AS l
@@ -250,7 +250,7 @@ pub(super) async fn heartbeats(
           WHERE l.claim = 'copy' AND l.lease_token IS NULL
           ORDER BY l.operation_id DESC
           LIMIT {}",
-        options.leases
+        amounts.leases
     );
     session.execute(AssertSqlSafe(lease)).await?;
     let mut beats = Vec::new();
@@ -283,7 +283,7 @@ pub(super) async fn heartbeats(
     let size = bench.size;
     note(Figure::new(
         0,
-        format!("one beat for {} leases", options.leases / 8),
+        format!("one beat for {} leases", amounts.leases / 8),
         times.median(),
         "ms",
     ));
@@ -292,7 +292,7 @@ pub(super) async fn heartbeats(
     note(
         Figure::new(
             size,
-            format!("commits to keep {} leases alive", options.leases),
+            format!("commits to keep {} leases alive", amounts.leases),
             commits,
             "/s",
         )
@@ -304,7 +304,7 @@ pub(super) async fn heartbeats(
 /// Empty polls while somebody keeps a snapshot open, and claims go on meanwhile.
 pub(super) async fn polls_past_a_snapshot(
     bench: &Bench,
-    options: &Options,
+    amounts: &Amounts,
     note: &mut impl FnMut(Figure),
 ) -> Result<(), BenchError> {
     let mut session = bench.connect().await?;
@@ -319,14 +319,14 @@ pub(super) async fn polls_past_a_snapshot(
     let start = Instant::now();
     let mut moved = 0_u32;
     let mut interval = tokio::time::interval(Duration::from_millis(100));
-    while start.elapsed() < Duration::from_secs(options.snapshot_seconds) {
+    while start.elapsed() < Duration::from_secs(amounts.snapshot_seconds) {
         data::queue(&mut bench.connect().await?, 1).await?;
         Times::default().call(&mut session, CLAIM).await?;
         moved += 1;
         interval.tick().await;
     }
     let (mut nothing, mut times) = (Times::default(), Times::default());
-    for _ in 0..options.samples {
+    for _ in 0..amounts.samples {
         nothing.call(&mut session, EMPTY).await?;
         times.call(&mut session, CLAIM).await?;
     }

@@ -8,7 +8,7 @@ use sqlx::mysql::MySqlConnection;
 use tokio::task::JoinSet;
 
 use super::measure::Times;
-use super::{Bench, BenchError, Options, data};
+use super::{Amounts, Bench, BenchError, data};
 use crate::bench::report::Figure;
 
 const CLAIM: &str = "CALL operation_claim_copy('driver-1', NULL)";
@@ -16,14 +16,14 @@ const CLAIM: &str = "CALL operation_claim_copy('driver-1', NULL)";
 /// A claim and a stop of the same apply at the same moment: once the stop has returned, nothing may start.
 pub(super) async fn stop_against_claim(
     bench: &Bench,
-    options: &Options,
+    amounts: &Amounts,
     note: &mut impl FnMut(Figure),
 ) -> Result<(), BenchError> {
     let mut claimer = bench.connect().await?;
     let mut operator = bench.connect().await?;
     while Times::default().call(&mut claimer, CLAIM).await?.is_some() {}
     // Twice as many as races: a claim that comes too late takes the next one.
-    data::queue(&mut operator, options.races * 2).await?;
+    data::queue(&mut operator, amounts.races * 2).await?;
     let applies: Vec<(u64, u64)> = sqlx::query_as(
         "SELECT l.apply_id, l.operation_id FROM operation_live AS l WHERE l.claim = 'copy' ORDER BY l.claimable_at",
     )
@@ -33,7 +33,7 @@ pub(super) async fn stop_against_claim(
     let mut taken = HashSet::new();
     let mut races = 0;
     for (apply, operation) in applies {
-        if taken.contains(&operation) || races == options.races {
+        if taken.contains(&operation) || races == amounts.races {
             continue;
         }
         races += 1;
@@ -91,16 +91,16 @@ async fn state(session: &mut MySqlConnection, operation: u64) -> Result<String, 
 /// Sixteen claimers at once, with more free operations than claimers all the time.
 pub(super) async fn nobody_goes_away_empty(
     bench: &Bench,
-    options: &Options,
+    amounts: &Amounts,
     note: &mut impl FnMut(Figure),
 ) -> Result<(), BenchError> {
     const CLAIMERS: u32 = 16;
     data::queue(
         &mut bench.connect().await?,
-        options.tries + u64::from(CLAIMERS),
+        amounts.tries + u64::from(CLAIMERS),
     )
     .await?;
-    let each = options.tries / u64::from(CLAIMERS);
+    let each = amounts.tries / u64::from(CLAIMERS);
     let mut tasks = JoinSet::new();
     for mut session in bench.sessions(CLAIMERS).await? {
         tasks.spawn(async move {

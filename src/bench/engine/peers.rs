@@ -45,7 +45,7 @@ pub(super) async fn change(peer: Way, bench: &Bench, what: &str) -> Result<(), B
             .args(["--ssl", "--ssl-allow-insecure"])
             // As fast as it goes: its defaults are 1000 and 10.
             .args(["--chunk-size=10000", "--dml-batch-size=100"]),
-        _ => command
+        Way::PtOsc => command
             .arg(format!("--alter={what}"))
             .args(["--execute", "--no-check-replication-filters"])
             // It looks for replicas by a statement that 8.4 has no more, and cannot read EXPLAIN's tree, 9.7's default: it
@@ -58,6 +58,12 @@ pub(super) async fn change(peer: Way, bench: &Bench, what: &str) -> Result<(), B
             .args(["--chunk-time=1", "--max-load=Threads_running=1000"])
             .arg("--critical-load=Threads_running=10000")
             .arg(format!("F={file},h={host},P={port},D={schema},t={CHANGED}")),
+        Way::Lockkeeper | Way::Floor | Way::Inplace | Way::Copy => {
+            return Err(BenchError::Tool(format!(
+                "{} is no other tool",
+                peer.name()
+            )));
+        }
     };
     let output = command
         .stdin(Stdio::null())

@@ -82,12 +82,13 @@ pub(super) async fn change(
             changed = Some(change::in_child(&bench.settings, operation, &statement).await?);
         }
         Way::Floor => tables::floor(bench, shape, rows).await?,
-        Way::Inplace | Way::Copy => {
-            let statement = match way {
-                Way::Copy => format!("{statement}, ALGORITHM=COPY"),
-                _ => format!("ALTER TABLE {CHANGED} FORCE, ALGORITHM=INPLACE, LOCK=NONE"),
-            };
-            run(&mut bench.session().await?, &statement).await?;
+        Way::Inplace => {
+            let rebuild = format!("ALTER TABLE {CHANGED} FORCE, ALGORITHM=INPLACE, LOCK=NONE");
+            run(&mut bench.session().await?, &rebuild).await?;
+        }
+        Way::Copy => {
+            let copy = format!("{statement}, ALGORITHM=COPY");
+            run(&mut bench.session().await?, &copy).await?;
         }
         Way::GhOst | Way::PtOsc => peers::change(way, bench, widen).await?,
     }

@@ -10,6 +10,7 @@ use crate::engine::names::{Artifact, ArtifactKind, moment};
 use crate::engine::state::artifact;
 use crate::engine::syntax::quote;
 use crate::install::role_name;
+use crate::text::shell_quoted;
 
 /// Says it on standard output. `was_alone`: no other `alter` worked on it when this one began.
 ///
@@ -62,7 +63,7 @@ pub(super) async fn tell(
             "{stands}\n{left}To resume it:  {}\n{hold}To {command} it:  lockkeeper {command} {apply}{ours} && lockkeeper drive \
              --until-idle --deployment {}{theirs}{ours}",
             again(job),
-            quoted(job.deployment)
+            shell_quoted(job.deployment)
         );
         return Err(CliError::interrupted(next));
     }
@@ -279,7 +280,7 @@ fn again(job: &Job<'_>) -> String {
         } else if argument.starts_with("--url=") {
             format!("--url={}", masked(job))
         } else {
-            quoted(&argument)
+            shell_quoted(&argument)
         };
         let _ = write!(line, " {shown}");
     }
@@ -293,7 +294,11 @@ fn common_flags(job: &Job<'_>) -> String {
         let _ = write!(flags, " --url {}", masked(job));
     }
     if let Some(path) = &job.global.config {
-        let _ = write!(flags, " --config {}", quoted(&path.display().to_string()));
+        let _ = write!(
+            flags,
+            " --config {}",
+            shell_quoted(&path.display().to_string())
+        );
     }
     flags
 }
@@ -301,7 +306,7 @@ fn common_flags(job: &Job<'_>) -> String {
 fn masked(job: &Job<'_>) -> String {
     let shown = |mut settings: ConnectionSettings| {
         settings.credentials.password = Secret::new("PASSWORD");
-        quoted(settings.url().expose())
+        shell_quoted(settings.url().expose())
     };
     job.global
         .settings()
@@ -327,25 +332,14 @@ fn tls_flags(tls: &Tls) -> String {
     }
     if let Some(authority) = &tls.authority {
         let path = authority.display().to_string();
-        let _ = write!(flags, " --deployment-ssl-ca {}", quoted(&path));
+        let _ = write!(flags, " --deployment-ssl-ca {}", shell_quoted(&path));
     }
     flags
 }
 
-/// An argument as a shell takes it.
-fn quoted(argument: &str) -> String {
-    let is_plain =
-        |character: char| character.is_ascii_alphanumeric() || "-_./:=@,%+".contains(character);
-    if !argument.is_empty() && argument.chars().all(is_plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Tls, TlsMode, quoted, tls_flags};
+    use super::{Tls, TlsMode, tls_flags};
 
     #[test]
     fn a_driver_is_told_how_the_way_to_the_server_is_protected() {
@@ -358,12 +352,5 @@ mod tests {
             tls_flags(&checked.expect("a pair")),
             " --deployment-ssl-mode VERIFY_IDENTITY --deployment-ssl-ca '/etc/our ca.pem'"
         );
-    }
-
-    #[test]
-    fn a_shell_reads_an_argument_back_as_it_was() {
-        assert_eq!(quoted("--schema"), "--schema");
-        assert_eq!(quoted("COMMENT 'x'"), r"'COMMENT '\''x'\'''");
-        assert_eq!(quoted(""), "''");
     }
 }

@@ -1,7 +1,5 @@
 //! The one server: what is on it, the control schema, its name as a deployment.
 
-use sqlx::mysql::MySqlConnection;
-
 use super::super::connect::Session;
 use super::super::{CliError, deployment, output};
 use crate::config::ConnectionSettings;
@@ -150,20 +148,11 @@ async fn installed(settings: &ConnectionSettings) -> Result<Option<Session>, Cli
         }
         Err(error) => return Err(CliError::database(settings, &error)),
     };
-    match check(&mut connection, settings).await {
+    match install::check_for_drive(&mut connection, settings.schema()).await {
         Ok(()) => Ok(Some(Session::of(settings.clone(), connection))),
         Err(InstallError::NotInstalled { .. } | InstallError::SchemaIncomplete { .. }) => Ok(None),
         Err(error) => Err(CliError::install(settings, error)),
     }
-}
-
-async fn check(
-    connection: &mut MySqlConnection,
-    settings: &ConnectionSettings,
-) -> Result<(), InstallError> {
-    install::check_for_drive(connection, settings.schema())
-        .await
-        .map(|_| ())
 }
 
 fn not_allowed_or(settings: &ConnectionSettings, error: InstallError) -> CliError {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::CliError;
-use super::super::connect::{Parameter, Session, literal};
+use super::super::connect::{Parameter, Session, hex_literal};
 use crate::control::{ControlError, ErrorCode};
 use crate::preflight::Change;
 
@@ -42,7 +42,7 @@ impl Request {
 
     /// The apply of the same change that is not settled, if there is one. Also finds the name to submit under.
     pub async fn begun(&mut self, session: &mut Session) -> Result<Option<Begun>, CliError> {
-        let base = literal(&self.base);
+        let base = hex_literal(&self.base);
         let latest = session
             .read(format!(
                 "SELECT a.apply_id, a.apply_name, a.state, a.finished_at IS NULL AS is_open

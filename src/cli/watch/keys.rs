@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum Call {
     Stop,
     Start,
     Cutover,
@@ -13,7 +13,7 @@ pub(super) enum Command {
     Revert,
 }
 
-impl Command {
+impl Call {
     pub fn procedure(self) -> &'static str {
         match self {
             Self::Stop => "apply_stop",
@@ -47,13 +47,13 @@ impl Command {
 pub(super) enum Wish {
     Nothing,
     Look,
-    Call(Command, u64),
+    Call(Call, u64),
     Quit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    Command(Command, u64),
+    Call(Call, u64),
     Quit,
 }
 
@@ -125,7 +125,7 @@ impl Keys {
 
     pub fn message(&self) -> String {
         let question = match self.asked {
-            Some(Asked::Command(command, apply)) => command.question(&self.name(apply)),
+            Some(Asked::Call(call, apply)) => call.question(&self.name(apply)),
             Some(Asked::Quit) => "Quit? The changes go on without this screen. y/n".to_owned(),
             None => return self.said.clone(),
         };
@@ -145,9 +145,9 @@ impl Keys {
         }
         if let Some(asked) = self.asked.take() {
             return match (key.code, asked) {
-                (KeyCode::Char('y' | 'Y'), Asked::Command(command, apply)) => {
+                (KeyCode::Char('y' | 'Y'), Asked::Call(call, apply)) => {
                     self.said = "asking…".to_owned();
-                    Wish::Call(command, apply)
+                    Wish::Call(call, apply)
                 }
                 (KeyCode::Char('y' | 'Y' | 'q'), Asked::Quit) => Wish::Quit,
                 _ => Wish::Nothing,
@@ -155,11 +155,11 @@ impl Keys {
         }
         self.said.clear();
         match key.code {
-            KeyCode::Char('s') => self.ask(Command::Stop),
-            KeyCode::Char('S') => self.ask(Command::Start),
-            KeyCode::Char('c') => self.ask(Command::Cutover),
-            KeyCode::Char('r') => self.ask(Command::Release),
-            KeyCode::Char('R') => self.ask(Command::Revert),
+            KeyCode::Char('s') => self.ask(Call::Stop),
+            KeyCode::Char('S') => self.ask(Call::Start),
+            KeyCode::Char('c') => self.ask(Call::Cutover),
+            KeyCode::Char('r') => self.ask(Call::Release),
+            KeyCode::Char('R') => self.ask(Call::Revert),
             KeyCode::Char('q') | KeyCode::Esc => self.asked = Some(Asked::Quit),
             KeyCode::Up | KeyCode::Char('k') => self.choose(-1),
             KeyCode::Down | KeyCode::Char('j') => self.choose(1),
@@ -170,9 +170,9 @@ impl Keys {
         Wish::Nothing
     }
 
-    fn ask(&mut self, command: Command) {
+    fn ask(&mut self, call: Call) {
         match self.selected {
-            Some(apply) => self.asked = Some(Asked::Command(command, apply)),
+            Some(apply) => self.asked = Some(Asked::Call(call, apply)),
             None => self.said = "There is no apply to act on.".to_owned(),
         }
     }
@@ -224,11 +224,11 @@ mod tests {
             "nothing is asked any more"
         );
         for (key, command) in [
-            ('s', Command::Stop),
-            ('S', Command::Start),
-            ('c', Command::Cutover),
-            ('r', Command::Release),
-            ('R', Command::Revert),
+            ('s', Call::Stop),
+            ('S', Call::Start),
+            ('c', Call::Cutover),
+            ('r', Call::Release),
+            ('R', Call::Revert),
         ] {
             press(&mut keys, key);
             assert_eq!(press(&mut keys, 'y'), Wish::Call(command, 7));
@@ -242,7 +242,7 @@ mod tests {
         press(&mut keys, 'c');
         // Another apply takes its place on the screen meanwhile.
         keys.see([(9, "c".to_owned()), (7, "b".to_owned())].into_iter());
-        assert_eq!(press(&mut keys, 'y'), Wish::Call(Command::Cutover, 3));
+        assert_eq!(press(&mut keys, 'y'), Wish::Call(Call::Cutover, 3));
     }
 
     #[test]

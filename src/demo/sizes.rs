@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub(super) struct Plan {
+pub(super) struct Sizes {
     pub deployments: usize,
     pub rows: u64,
     pub writers: u32,
@@ -26,7 +26,7 @@ pub(super) struct Plan {
     pub deadline: Duration,
 }
 
-impl Default for Plan {
+impl Default for Sizes {
     fn default() -> Self {
         Self {
             deployments: 3,
