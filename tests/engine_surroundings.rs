@@ -701,6 +701,44 @@ async fn a_table_that_is_emptied_is_noticed_whatever_its_name() {
     }
 }
 
+/// The server writes down what a client sent. To one that says latin1 and sends UTF-8 the table has another name than to the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_emptied_or_written_in_another_character_set_is_noticed() {
+    for (statement, expected) in [
+        ("TRUNCATE `Größe`", "emptied"),
+        ("RENAME TABLE `Größe` TO away", "gone"),
+        (
+            "SET SESSION binlog_format = STATEMENT; INSERT INTO `Größe` VALUES (2, 2)",
+            "binlog_format",
+        ),
+    ] {
+        let mut db = Deployment::fresh().await;
+        db.run("CREATE TABLE `GrÃ¶ÃŸe` (id INT PRIMARY KEY, n INT); INSERT INTO `GrÃ¶ÃŸe` VALUES (1, 1)")
+            .await;
+        let job = db.job(&["ALTER TABLE `GrÃ¶ÃŸe` MODIFY n BIGINT"]);
+        let (mut engine, _lease) = copied(&db, job).await;
+        db.run(&format!("SET NAMES latin1; {statement}")).await;
+        let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
+        let error = kept.expect("within seconds").expect_err(statement);
+        engine.close().await;
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+        assert!(error.message().contains(expected), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_emptied_past_the_binlog_is_not_swapped() {
+    let mut db = filled(None).await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    db.run("SET SESSION sql_log_bin = 0; TRUNCATE orders").await;
+    let error = engine.cut_over().await.expect_err("other rows");
+    engine.close().await;
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("emptied"), "{error}");
+    assert_eq!(db.text("SELECT COUNT(*) FROM orders").await, "0");
+    assert_eq!(db.column_type("orders", "id").await, "int");
+}
+
 /// Its definition is the same before and after.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_emptied_while_the_swap_waits_for_its_lock_is_not_swapped() {
