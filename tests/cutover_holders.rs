@@ -5,11 +5,12 @@ mod support;
 
 use std::time::Duration;
 
-use deployment::Deployment;
+use deployment::{Deployment, TestLease};
 use lockkeeper::engine::session::blocker;
-use lockkeeper::engine::{ErrorKind, Job};
+use lockkeeper::engine::{Engine, ErrorKind, Job};
 use lockkeeper::server::{Server, ServerOptions};
-use sqlx::Executor as _;
+use sqlx::{AssertSqlSafe, Executor as _};
+use support::PATIENCE;
 
 /// Purge holds a table for each row that it removes, without a session, as a prepared XA transaction does whose client is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,4 +102,45 @@ async fn whoever_has_locked_the_whole_server_is_named_and_not_killed() {
     let (engine, _lease) = deployment::copied(&db, next).await;
     deployment::swap(engine).await;
     assert_eq!(db.column_type("t", "n").await, "bigint");
+}
+
+/// Whoever may not see that gives way until the time is up. Its pauses grow longer than a session that holds a lock may be silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drop_waits_for_a_session_that_it_cannot_see() {
+    let server = Server::start(ServerOptions::relaxed("holders")).await;
+    let server = server.expect("a private server");
+    let mut db = Deployment::on(server.administrator().clone()).await;
+    let (schema, user) = (&db.schema, format!("u{}", db.installation));
+    let password = db.settings.credentials.password.expose();
+    let account = format!(
+        "CREATE TABLE t (id INT PRIMARY KEY); CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'; \
+         GRANT REPLICATION SLAVE, REPLICATION CLIENT, PROCESS ON *.* TO `{user}`@`%`; \
+         GRANT ALL ON `{schema}`.* TO `{user}`@`%`"
+    );
+    let uses = format!("BEGIN; SELECT COUNT(*) FROM `{schema}`.t");
+    db.run(&account).await;
+    let mut target = db.target();
+    target.user = user;
+    let job = db.job(&["DROP TABLE t"]);
+    let mut engine = Engine::open(target, job, TestLease::held())
+        .await
+        .expect("the engine");
+    deployment::copy(&mut engine).await;
+    let mut reader = db.settings.connect().await.expect("a session");
+    reader
+        .execute(AssertSqlSafe(uses))
+        .await
+        .expect("it is read");
+    let dropped = tokio::spawn(async move { (engine.cut_over().await, engine) });
+    let asked = "SELECT COUNT_STAR >= 7 FROM performance_schema.events_statements_summary_global_by_event_name \
+                  WHERE EVENT_NAME = 'statement/sql/lock_tables'";
+    support::eventually("it gives way again and again", PATIENCE, async || {
+        dropped.is_finished() || db.text(asked).await == "1"
+    })
+    .await;
+    reader.execute("COMMIT").await.expect("the end");
+    let (dropped, engine) = dropped.await.expect("the cutover");
+    dropped.expect("it had its turn");
+    engine.close().await;
+    assert!(!db.tables().await.contains("t"));
 }
