@@ -200,6 +200,32 @@ async fn a_server_without_gtids_is_followed() {
     change_and_compare(&mut db, WRITES).await;
 }
 
+/// Whoever is to go on where a former driver was may find a server that was restarted with other settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_gtids_must_keep_its_commits_in_order_until_the_end() {
+    let server = private(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).await;
+    let mut db = filled(Some(&server)).await;
+    db.run(MORE).await;
+    let job = db.job(&[CHANGE]);
+    let copying = half_copied(&mut db, job.clone(), 3_000).await;
+    copying.lease.order(Orders {
+        shutdown: true,
+        ..Orders::default()
+    });
+    let (engine, outcome) = copying.ended().await;
+    assert_eq!(outcome.expect("in mid-copy"), Outcome::Interrupted);
+    engine.close().await;
+    db.run("SET GLOBAL binlog_order_commits = OFF").await;
+    is_refused(&db, &job, 2, "binlog_order_commits is off").await;
+    db.run("SET GLOBAL binlog_order_commits = ON").await;
+    let job = Job {
+        lease_epoch: 3,
+        ..job
+    };
+    let (engine, _lease) = copied(&db, job).await;
+    swapped_alike(&mut db, engine, CONTENT).await;
+}
+
 /// Cases 64 and 80: nobody else is there, and the server's own limits are absurd.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_server_with_absurd_limits_is_no_obstacle() {
