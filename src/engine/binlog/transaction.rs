@@ -262,17 +262,15 @@ impl Assembler {
     }
 
     fn begin(&mut self, event: &Event) -> Result<(), Trouble> {
-        let anonymous = event.header().event_type_raw() == kind::ANONYMOUS_GTID;
         self.begins_anew();
         self.gtid = None;
-        if anonymous {
-            return Ok(());
-        }
         let gtid: GtidEvent = event
             .read_event()
             .map_err(|e| Trouble::Malformed(Malformed::new(e.to_string())))?;
-        let tag = gtid.tag().map(ToString::to_string).unwrap_or_default();
-        self.gtid = Some(Gtid::new(gtid.sid(), &tag, gtid.gno()));
+        if event.header().event_type_raw() != kind::ANONYMOUS_GTID {
+            let tag = gtid.tag().map(ToString::to_string).unwrap_or_default();
+            self.gtid = Some(Gtid::new(gtid.sid(), &tag, gtid.gno()));
+        }
         self.committed_at = gtid.immediate_commit_timestamp();
         self.in_group = self.committed_at > 0;
         Ok(())
