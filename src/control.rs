@@ -6,6 +6,8 @@ mod answer;
 mod error;
 mod heartbeat;
 
+use std::time::Instant;
+
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -96,12 +98,13 @@ async fn claim(
     driver: &DriverName,
     scope: &Scope,
 ) -> Result<Option<Claim>, ControlError> {
+    let asked = Instant::now();
     let rows = sqlx::query(AssertSqlSafe(format!("CALL {procedure}(?, ?)")))
         .bind(&driver.0)
         .bind(scope)
         .fetch_all(connection)
         .await?;
-    rows.first().map(Claim::read).transpose()
+    rows.first().map(|row| Claim::read(row, asked)).transpose()
 }
 
 /// The copy is verified: what now?

@@ -3,13 +3,15 @@
 mod deployment;
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use deployment::Deployment;
+use deployment::{Deployment, TestLease};
 use lockkeeper::engine::session::blocker;
-use lockkeeper::engine::{ErrorKind, Job};
+use lockkeeper::engine::{Engine, ErrorKind, Job};
 use lockkeeper::server::{Server, ServerOptions};
 use sqlx::Executor as _;
+use support::PATIENCE;
 
 /// Purge holds a table for each row that it removes, without a session, as a prepared XA transaction does whose client is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,4 +103,76 @@ async fn whoever_has_locked_the_whole_server_is_named_and_not_killed() {
     let (engine, _lease) = deployment::copied(&db, next).await;
     deployment::swap(engine).await;
     assert_eq!(db.column_type("t", "n").await, "bigint");
+}
+
+/// An engine whose account has no SELECT on performance_schema.
+async fn copied_unseeing(db: &mut Deployment, statement: &str) -> (Engine, Arc<TestLease>) {
+    let (schema, user) = (&db.schema, format!("u{}", db.installation));
+    let password = db.settings.credentials.password.expose();
+    let account = format!(
+        "CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'; \
+         GRANT REPLICATION SLAVE, REPLICATION CLIENT, PROCESS ON *.* TO `{user}`@`%`; \
+         GRANT ALL ON `{schema}`.* TO `{user}`@`%`"
+    );
+    db.run(&account).await;
+    let mut target = db.target();
+    target.user = user;
+    let lease = TestLease::held();
+    let mut engine = Engine::open(target, db.job(&[statement]), lease.clone())
+        .await
+        .expect("the engine");
+    deployment::copy(&mut engine).await;
+    (engine, lease)
+}
+
+/// Whoever may not see that gives way until the time is up. Its pauses grow longer than a session that holds a lock may be silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drop_waits_for_a_session_that_it_cannot_see() {
+    let server = Server::start(ServerOptions::relaxed("holders")).await;
+    let server = server.expect("a private server");
+    let mut db = Deployment::on(server.administrator().clone()).await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)").await;
+    let (mut engine, _lease) = copied_unseeing(&mut db, "DROP TABLE t").await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut reader = settings.connect().await.expect("a session");
+    let uses = "BEGIN; SELECT COUNT(*) FROM t";
+    reader.execute(uses).await.expect("it is read");
+    let dropped = tokio::spawn(async move { (engine.cut_over().await, engine) });
+    let asked = "SELECT COUNT_STAR >= 7 FROM performance_schema.events_statements_summary_global_by_event_name \
+                  WHERE EVENT_NAME = 'statement/sql/lock_tables'";
+    support::eventually("it gives way again and again", PATIENCE, async || {
+        dropped.is_finished() || db.text(asked).await == "1"
+    })
+    .await;
+    reader.execute("COMMIT").await.expect("the end");
+    let (dropped, engine) = dropped.await.expect("the cutover");
+    dropped.expect("it had its turn");
+    engine.close().await;
+    assert!(!db.tables().await.contains("t"));
+}
+
+/// Its lock on the definition lets LOCK TABLES pass.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_gives_way_to_a_handler_that_keeps_only_its_rename_out() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let change = "ALTER TABLE t MODIFY n BIGINT";
+    let (mut engine, lease) = copied_unseeing(&mut db, change).await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut reader = settings.connect().await.expect("a session");
+    reader.execute("HANDLER t OPEN").await.expect("a handler");
+    let swapped = tokio::spawn(async move { (engine.cut_over().await, engine) });
+    support::eventually("it gives way", PATIENCE, async || {
+        let reason = lease.progress().throttled_by;
+        swapped.is_finished() || reason.is_some_and(|reason| reason.contains("RENAME"))
+    })
+    .await;
+    db.run("INSERT INTO t VALUES (2, 2)").await;
+    reader.execute("HANDLER t CLOSE").await.expect("the end");
+    let (swapped, engine) = swapped.await.expect("the cutover");
+    assert!(swapped.expect("the swap").gave_way > 0);
+    engine.close().await;
+    assert_eq!(db.column_type("t", "n").await, "bigint");
+    assert_eq!(db.text("SELECT SUM(n) FROM t").await, "3");
 }

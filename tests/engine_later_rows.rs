@@ -234,3 +234,67 @@ async fn values_of_the_new_primary_key_may_move_between_rows() {
     let expected: Vec<String> = codes.iter().map(i64::to_string).collect();
     assert_eq!(found, expected.join(","));
 }
+
+/// A chunk reads its rows at one moment and writes them at another: what was applied in between is newer than they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_moves_past_a_chunk_that_is_slow_stays_with_its_new_row() {
+    let mut db = Deployment::fresh().await;
+    db.run(
+        "CREATE TABLE s (id INT PRIMARY KEY, n INT); INSERT INTO s VALUES (1, 1); \
+         CREATE TABLE t (id INT PRIMARY KEY, code BIGINT NOT NULL); \
+         CREATE TABLE gate (shut INT); INSERT INTO gate VALUES (1); \
+         SET SESSION cte_max_recursion_depth = 5000; \
+         INSERT INTO t WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 4000) \
+         SELECT i, i FROM n",
+    )
+    .await;
+    let query = format!("SELECT shut FROM `{}`.gate", db.schema);
+    let change =
+        "ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (code), ADD UNIQUE KEY by_id (id)";
+    let job = Job {
+        options: json!({ "throttle": { "query": query }, "copy_threads": 1 }),
+        ..db.job(&["ALTER TABLE s MODIFY n BIGINT", change])
+    };
+    let (mut engine, lease) = deployment::open(&db, job).await;
+    let copy = tokio::spawn(async move { (engine.copy().await, engine) });
+    support::eventually("nothing is copied yet", PATIENCE, async || {
+        lease.progress().throttled_by.is_some()
+    })
+    .await;
+    let shadows = format!(
+        "SELECT GROUP_CONCAT(CAST(c.TABLE_NAME AS CHAR) ORDER BY c.COLUMN_NAME DESC) FROM information_schema.COLUMNS AS c \
+          WHERE c.TABLE_SCHEMA = '{}' AND c.TABLE_NAME LIKE '\\_lk\\_%\\_new' AND c.COLUMN_NAME IN ('n', 'code')",
+        db.schema
+    );
+    let shadows = db.text(&shadows).await;
+    let (of_s, of_t) = shadows.split_once(',').expect("two tables");
+    // The second chunk waits for its first row, its snapshot taken.
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut other = settings.connect().await.expect("a session");
+    let hold = format!("BEGIN; INSERT INTO `{of_t}` (id, code) VALUES (2001, 2001)");
+    other.execute(AssertSqlSafe(hold)).await.expect("a lock");
+    db.run("UPDATE gate SET shut = 0").await;
+    let waits = format!(
+        "SELECT COUNT(*) FROM performance_schema.data_locks AS l \
+          WHERE l.LOCK_STATUS = 'WAITING' AND l.OBJECT_NAME = '{of_t}'"
+    );
+    support::eventually("the chunk waits", PATIENCE, async || {
+        db.text(&waits).await == "1"
+    })
+    .await;
+    db.run(
+        "UPDATE t SET code = 9000 WHERE id = 3000; UPDATE t SET code = 3000 WHERE id = 100; UPDATE s SET n = 2",
+    )
+    .await;
+    let applied = format!("SELECT n FROM `{of_s}`");
+    support::eventually("changes are applied beside it", PATIENCE, async || {
+        db.text(&applied).await == "2"
+    })
+    .await;
+    other.execute("ROLLBACK").await.expect("the lock goes");
+    let (copied, engine) = copy.await.expect("no row is missing");
+    assert_eq!(copied.expect("the copy"), Outcome::Verified);
+    swap(engine).await;
+    let codes = "SELECT GROUP_CONCAT(code ORDER BY id) FROM t WHERE id IN (100, 3000)";
+    assert_eq!(db.text(codes).await, "3000,9000");
+}

@@ -68,6 +68,40 @@ async fn a_statement_that_reaches_the_table_by_another_name_stops_the_change() {
     }
 }
 
+/// Its event is not like that of other statements.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_loaded_by_a_statement_stops_the_change_if_it_is_into_the_table() {
+    let options = ServerOptions::relaxed("statements").flag("--secure-file-priv=");
+    let server = Server::start(options).await.expect("a server");
+    let mut db = Deployment::on(server.administrator().clone()).await;
+    db.run(TABLES).await;
+    db.run("CREATE VIEW seen AS SELECT id, n FROM orders; SELECT 9000, 1 INTO OUTFILE 'rows.txt'")
+        .await;
+    for (into, stops) in [("orders", true), ("seen", true), ("other", false)] {
+        let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+        db.run(&format!(
+            "SET SESSION binlog_format = STATEMENT; LOAD DATA INFILE 'rows.txt' INTO TABLE {into}; \
+             SET SESSION binlog_format = ROW"
+        ))
+        .await;
+        let swapped = tokio::time::timeout(PATIENCE, engine.cut_over()).await;
+        match swapped.expect("within seconds") {
+            Ok(_) => {
+                assert!(!stops, "{into}");
+                engine.finish().await.expect("the end");
+            }
+            Err(error) => {
+                assert!(stops, "{into}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+                assert!(error.message().contains("binlog_format"), "{error}");
+                engine.remove_artifacts().await.expect("removed");
+                db.run("DELETE FROM orders WHERE id = 9000").await;
+            }
+        }
+        engine.close().await;
+    }
+}
+
 /// Each of these is a group, or several, of its own kind.
 const GROUPS: [&str; 11] = [
     "INSERT INTO old_engine VALUES (1, 1), (2, 2)",

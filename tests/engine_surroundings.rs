@@ -200,6 +200,32 @@ async fn a_server_without_gtids_is_followed() {
     change_and_compare(&mut db, WRITES).await;
 }
 
+/// Whoever is to go on where a former driver was may find a server that was restarted with other settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_gtids_must_keep_its_commits_in_order_until_the_end() {
+    let server = private(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).await;
+    let mut db = filled(Some(&server)).await;
+    db.run(MORE).await;
+    let job = db.job(&[CHANGE]);
+    let copying = half_copied(&mut db, job.clone(), 3_000).await;
+    copying.lease.order(Orders {
+        shutdown: true,
+        ..Orders::default()
+    });
+    let (engine, outcome) = copying.ended().await;
+    assert_eq!(outcome.expect("in mid-copy"), Outcome::Interrupted);
+    engine.close().await;
+    db.run("SET GLOBAL binlog_order_commits = OFF").await;
+    is_refused(&db, &job, 2, "binlog_order_commits is off").await;
+    db.run("SET GLOBAL binlog_order_commits = ON").await;
+    let job = Job {
+        lease_epoch: 3,
+        ..job
+    };
+    let (engine, _lease) = copied(&db, job).await;
+    swapped_alike(&mut db, engine, CONTENT).await;
+}
+
 /// Cases 64 and 80: nobody else is there, and the server's own limits are absurd.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_server_with_absurd_limits_is_no_obstacle() {
@@ -699,6 +725,44 @@ async fn a_table_that_is_emptied_is_noticed_whatever_its_name() {
         assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
         assert!(error.message().contains("emptied"), "{error}");
     }
+}
+
+/// The server writes down what a client sent. To one that says latin1 and sends UTF-8 the table has another name than to the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_emptied_or_written_in_another_character_set_is_noticed() {
+    for (statement, expected) in [
+        ("TRUNCATE `Größe`", "emptied"),
+        ("RENAME TABLE `Größe` TO away", "gone"),
+        (
+            "SET SESSION binlog_format = STATEMENT; INSERT INTO `Größe` VALUES (2, 2)",
+            "binlog_format",
+        ),
+    ] {
+        let mut db = Deployment::fresh().await;
+        db.run("CREATE TABLE `GrÃ¶ÃŸe` (id INT PRIMARY KEY, n INT); INSERT INTO `GrÃ¶ÃŸe` VALUES (1, 1)")
+            .await;
+        let job = db.job(&["ALTER TABLE `GrÃ¶ÃŸe` MODIFY n BIGINT"]);
+        let (mut engine, _lease) = copied(&db, job).await;
+        db.run(&format!("SET NAMES latin1; {statement}")).await;
+        let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
+        let error = kept.expect("within seconds").expect_err(statement);
+        engine.close().await;
+        assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+        assert!(error.message().contains(expected), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_emptied_past_the_binlog_is_not_swapped() {
+    let mut db = filled(None).await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    db.run("SET SESSION sql_log_bin = 0; TRUNCATE orders").await;
+    let error = engine.cut_over().await.expect_err("other rows");
+    engine.close().await;
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("emptied"), "{error}");
+    assert_eq!(db.text("SELECT COUNT(*) FROM orders").await, "0");
+    assert_eq!(db.column_type("orders", "id").await, "int");
 }
 
 /// Its definition is the same before and after.

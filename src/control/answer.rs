@@ -1,7 +1,7 @@
 //! What the procedures answer, as types.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use sqlx::Row as _;
@@ -105,6 +105,8 @@ pub struct Task {
 #[derive(Debug, Clone)]
 pub struct Claim {
     pub operation_id: OperationId,
+    /// Before that the lease has not begun.
+    pub asked: Instant,
     pub apply_id: u64,
     pub deployment: String,
     pub host: String,
@@ -121,9 +123,10 @@ pub struct Claim {
 }
 
 impl Claim {
-    pub(super) fn read(row: &MySqlRow) -> Result<Self, ControlError> {
+    pub(super) fn read(row: &MySqlRow, asked: Instant) -> Result<Self, ControlError> {
         Ok(Self {
             operation_id: OperationId(row.try_get("operation_id")?),
+            asked,
             apply_id: row.try_get("apply_id")?,
             deployment: row.try_get("deployment")?,
             host: row.try_get("host")?,

@@ -32,7 +32,7 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(500);
 struct Held {
     deployment: String,
     token: LeaseToken,
-    /// When the last beat that came through was sent: by the control database's clock the lease began no earlier.
+    /// When the last beat that came through was sent, or the claim: by the control database's clock the lease began no earlier.
     confirmed: Instant,
     progress: Option<Progress>,
     checkpoint: Option<serde_json::Value>,
@@ -107,12 +107,14 @@ impl Heart {
         }
     }
 
-    /// Beats for an operation from now on.
+    /// Beats for an operation from now on, which was claimed by a call that was sent at `asked`: its answer may have been long
+    /// on its way.
     pub(super) fn hold(
         &self,
         operation: OperationId,
         deployment: &str,
         token: LeaseToken,
+        asked: Instant,
     ) -> Arc<Lease> {
         let first = Orders {
             shutdown: self.shutdown.is_cancelled(),
@@ -125,7 +127,7 @@ impl Heart {
             Held {
                 deployment: deployment.to_owned(),
                 token,
-                confirmed: Instant::now(),
+                confirmed: asked,
                 progress: None,
                 checkpoint: None,
                 orders,
@@ -307,14 +309,14 @@ impl Beating {
                         "no heartbeat; copies go on while their leases last, no swap starts"
                     );
                 }
-                self.give_up_what_ran_out();
+                give_up_what_ran_out(&self.leases, self.ttl);
                 Err(LeaseLost(error.to_string()))
             }
             Err(_) => {
                 metrics::beat(began.elapsed(), "unanswered");
                 self.session = None;
                 self.keep_checkpoints(beats);
-                self.give_up_what_ran_out();
+                give_up_what_ran_out(&self.leases, self.ttl);
                 let lost = LeaseLost("the control database is silent".to_owned());
                 if self.trouble.is_news(&lost) {
                     // The next beat need not wait for it.
@@ -375,20 +377,6 @@ impl Beating {
             .unwrap_or(self.ttl)
     }
 
-    /// Whoever asks may have such a lease by now, and nobody can be asked who: it is no longer ours.
-    fn give_up_what_ran_out(&self) {
-        for (operation, held) in locked(&self.leases).iter() {
-            let is_over = held.confirmed.elapsed() >= self.ttl;
-            if is_over && !held.orders.borrow().lost {
-                error!(
-                    operation = operation.0,
-                    "no heartbeat for as long as the lease lasts; it is given up"
-                );
-                held.orders.send_modify(|orders| orders.lost = true);
-            }
-        }
-    }
-
     fn tell(&self, beats: &[Beat], answers: &[BeatAnswer], asked: Instant) {
         let mut leases = locked(&self.leases);
         for answer in answers {
@@ -420,6 +408,50 @@ impl Beating {
     }
 }
 
+/// Whoever asks may have such a lease by now, and nobody can be asked who: it is no longer ours.
+fn give_up_what_ran_out(leases: &Leases, ttl: Duration) {
+    for (operation, held) in locked(leases).iter() {
+        let is_over = held.confirmed.elapsed() >= ttl;
+        if is_over && !held.orders.borrow().lost {
+            error!(
+                operation = operation.0,
+                "no heartbeat for as long as the lease lasts; it is given up"
+            );
+            held.orders.send_modify(|orders| orders.lost = true);
+        }
+    }
+}
+
 fn locked(leases: &Leases) -> std::sync::MutexGuard<'_, BTreeMap<OperationId, Held>> {
     leases.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_runs_out_by_the_moment_at_which_it_was_asked_for() {
+        let (nudges, _nudged) = mpsc::unbounded_channel();
+        let heart = Heart {
+            leases: Leases::default(),
+            nudges,
+            shutdown: CancellationToken::new(),
+            ended: Arc::default(),
+            thread: Mutex::default(),
+        };
+        let ttl = Duration::from_secs(60);
+        let now = Instant::now();
+        // The answer of the second one came a minute late.
+        let claimed = [
+            (1, now),
+            (2, now.checked_sub(ttl).expect("a minute of uptime")),
+        ];
+        let leases = claimed.map(|(operation, asked)| {
+            let token = LeaseToken(format!("token {operation}"));
+            heart.hold(OperationId(operation), "d", token, asked)
+        });
+        give_up_what_ran_out(&heart.leases, ttl);
+        assert_eq!(leases.map(|lease| lease.is_lost()), [false, true]);
+    }
 }

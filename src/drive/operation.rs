@@ -56,9 +56,10 @@ pub(super) async fn execute(work: &Arc<Work>, claim: Claim) {
     let operation = claim.operation_id;
     async {
         info!(state = ?claim.state, "claimed");
+        let token = claim.lease_token.clone();
         let lease = work
             .heart
-            .hold(operation, &claim.deployment, claim.lease_token.clone());
+            .hold(operation, &claim.deployment, token, claim.asked);
         // Dropped by a panic, too: nobody may keep a lease alive for what nobody works on.
         let _guard = LeaseGuard {
             work,

@@ -81,7 +81,7 @@ pub struct TableCopy {
     insert: String,
     /// What follows it.
     insert_tail: String,
-    /// Whether the driver can compare keys: see [`super::stream::routing`].
+    /// Whether chunks go on each at its own pace, not in rounds: see [`super::stream::routing`].
     ordered: bool,
     left: Mutex<Left>,
     chunk_rows: AtomicU64,
@@ -105,20 +105,20 @@ impl TableCopy {
             shadow,
             key,
         } = plan.copied()?;
-        let Some(layout) = &context.layouts[table] else {
+        if context.layouts[table].is_none() {
             return Err(EngineError::permanent(
                 "a table that is not copied has no row images",
             ));
-        };
+        }
         let columns = KeyColumns::new(original, &key.source, &key.source_index);
         let name = |t: &TableDefinition, i: usize| quote(&t.columns[i].name);
         let verb = match context.routing.values_meet(table) {
-            // A change is on its way that tells what became of the other row.
+            // A change is on its way that tells what became of the other row, as the table goes in rounds.
             true => "REPLACE",
             false => "INSERT",
         };
         let insert = from_original(plan, original, shadow, verb, &shadow.quoted(), &columns);
-        let ordered = layout.ordered();
+        let ordered = context.routing.is_ordered(table);
         // Where changes are applied ahead of the copy, a row may be there already.
         let insert_tail = match ordered || verb == "REPLACE" {
             true => String::new(),
@@ -265,7 +265,10 @@ impl TableCopy {
 
     /// From here on changes in the chunk's range are held.
     fn begin(&self, chunk: Chunk) -> Result<Begun, EngineError> {
-        let range = self.range(&chunk.from, &chunk.to);
+        let range = match self.ordered {
+            true => self.range(&chunk.from, &chunk.to),
+            false => None,
+        };
         if self.ordered && range.is_none() {
             return Err(EngineError::permanent(
                 "a key of the table could not be compared",

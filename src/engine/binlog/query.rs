@@ -7,8 +7,19 @@ use crate::engine::syntax::token::{Dialect, Token, TokenKind, tokens};
 /// A query event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query<'a> {
+    /// In UTF-8, whatever the text is in.
     pub schema: &'a [u8],
     pub text: &'a [u8],
+    pub spelling: Spelling,
+}
+
+/// How a statement's text spells names. The server writes most statements down as the client sent them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// As UTF-8 does.
+    Readable,
+    /// In another character set: what is no ASCII is spelled with other bytes.
+    Foreign,
 }
 
 /// What a query is to the stream.
@@ -37,18 +48,66 @@ pub enum Meaning {
 
 /// Reads the body of a query event.
 pub fn read(data: &[u8]) -> Result<Query<'_>, Malformed> {
+    read_behind(data, 0)
+}
+
+/// Reads the body of the event of a `LOAD DATA`, which has the numbers of its file before the rest.
+pub fn read_load(data: &[u8]) -> Result<Query<'_>, Malformed> {
+    read_behind(data, 13)
+}
+
+fn read_behind(data: &[u8], more_numbers: usize) -> Result<Query<'_>, Malformed> {
     let mut c = Cursor::new(data);
     c.bytes(8)?;
     let schema_length = usize::from(c.u8()?);
     c.bytes(2)?;
     let status_length = usize::from(c.u16()?);
-    c.bytes(status_length)?;
+    c.bytes(more_numbers)?;
+    let status = c.bytes(status_length)?;
     let schema = c.bytes(schema_length)?;
     c.bytes(1)?;
+    let text = c.rest();
+    let is_readable = match client_collation(status) {
+        // Every character set that a client may have spells ASCII as ASCII.
+        _ if text.is_ascii() => true,
+        Some(collation) => is_read_as_utf8(collation),
+        None => std::str::from_utf8(text).is_ok(),
+    };
+    let spelling = match is_readable {
+        true => Spelling::Readable,
+        false => Spelling::Foreign,
+    };
     Ok(Query {
         schema,
-        text: c.rest(),
+        text,
+        spelling,
     })
+}
+
+/// The number of `character_set_client`, out of what the event says of the session. What comes before it is passed over by its length.
+fn client_collation(status: &[u8]) -> Option<u16> {
+    let mut c = Cursor::new(status);
+    loop {
+        let length = match c.u8().ok()? {
+            // Flags.
+            0 => 4,
+            // sql_mode.
+            1 => 8,
+            // The catalog.
+            6 => usize::from(c.u8().ok()?),
+            // The steps of AUTO_INCREMENT.
+            3 => 4,
+            4 => return c.u16().ok(),
+            // Nothing else is written before it.
+            _ => return None,
+        };
+        c.bytes(length).ok()?;
+    }
+}
+
+/// Of ascii, binary, utf8mb3 and utf8mb4: all numbers past a byte are of the latter.
+fn is_read_as_utf8(collation: u16) -> bool {
+    matches!(collation, 11 | 65 | 63 | 33 | 76 | 83 | 192..=215 | 223 | 45 | 46 | 224..=247 | 255..)
 }
 
 impl Query<'_> {
@@ -99,10 +158,13 @@ impl Query<'_> {
     /// it in whatever role, but a table of another schema than the session's is named with its own.
     pub fn mentions(&self, schema: &str, table: &str) -> bool {
         let default = String::from_utf8_lossy(self.schema).to_lowercase();
-        // In another character set the schema's name may be spelled with other bytes.
-        let unreadable = || std::str::from_utf8(self.text).is_err();
-        (default == schema.to_lowercase() || self.names(schema) || unreadable())
-            && self.names(table)
+        (default == schema.to_lowercase() || self.may_name(schema)) && self.may_name(table)
+    }
+
+    /// Whether the text has `name` as a whole word, or may have it in a spelling that can't be read here.
+    pub fn may_name(&self, name: &str) -> bool {
+        let is_hidden = self.spelling == Spelling::Foreign && !name.is_ascii();
+        is_hidden || self.names(name)
     }
 
     /// Whether the statement gives `schema`.`table` another name, takes its rows away, or gives it others: those of another table,
@@ -196,8 +258,8 @@ impl Query<'_> {
         !is_a_swap && own.any(|token| self.takes_away(schema, &token.value))
     }
 
-    /// Whether the text has `name` as a whole word.
-    pub fn names(&self, name: &str) -> bool {
+    /// Whether the text, read as UTF-8, has `name` as a whole word.
+    fn names(&self, name: &str) -> bool {
         let text = String::from_utf8_lossy(self.text).to_lowercase();
         let name = name.to_lowercase();
         let quoted = name.replace('`', "``");
@@ -280,12 +342,16 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use super::*;
 
-    fn meaning(text: &str) -> Meaning {
+    fn query<'a>(schema: &'a str, text: &'a str) -> Query<'a> {
         Query {
-            schema: b"s",
+            schema: schema.as_bytes(),
             text: text.as_bytes(),
+            spelling: Spelling::Readable,
         }
-        .meaning()
+    }
+
+    fn meaning(text: &str) -> Meaning {
+        query("s", text).meaning()
     }
 
     #[test]
@@ -323,9 +389,7 @@ mod tests {
             ("DELETE FROM b", false),
             ("INSERT INTO `a`.`b`", false),
         ] {
-            let text = text.as_bytes();
-            let schema = b"s";
-            assert_eq!(Query { schema, text }.empties_one_table(), known);
+            assert_eq!(query("s", text).empties_one_table(), known);
         }
     }
 
@@ -368,20 +432,14 @@ mod tests {
             ),
             ("DROP TABLE other.orders", false),
         ] {
-            let query = Query {
-                schema: b"shop",
-                text: text.as_bytes(),
-            };
+            let query = query("shop", text);
             assert_eq!(query.takes_away("shop", "orders"), taken, "{text}");
         }
     }
 
     #[test]
     fn a_name_is_found_as_a_whole_word_only() {
-        let q = |text: &'static str| Query {
-            schema: b"S",
-            text: text.as_bytes(),
-        };
+        let q = |text: &'static str| query("S", text);
         assert!(q("ALTER TABLE `Orders` ADD a INT").mentions("s", "orders"));
         assert!(!q("ALTER TABLE `_lk_1_orders` ADD a INT").mentions("s", "orders"));
         assert!(q("RENAME TABLE a.orders TO b").mentions("a", "orders"));
@@ -389,10 +447,68 @@ mod tests {
 
     #[test]
     fn a_table_of_the_same_name_in_another_schema_is_another_table() {
-        let text = "ALTER TABLE orders ADD a INT".as_bytes();
+        let text = "ALTER TABLE orders ADD a INT";
         for (schema, mentioned) in [("shop", true), ("other", false), ("", false)] {
-            let schema = schema.as_bytes();
-            assert_eq!(Query { schema, text }.mentions("shop", "orders"), mentioned);
+            assert_eq!(query(schema, text).mentions("shop", "orders"), mentioned);
         }
+    }
+
+    /// As the server writes it; `collation` is that of the client.
+    fn body(collation: Option<u16>, more_numbers: usize, schema: &str, text: &[u8]) -> Vec<u8> {
+        let mut status = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        status.extend(b"\x06\x03std\x03\x02\0\x01\0");
+        if let Some(collation) = collation {
+            status.push(4);
+            status.extend(collation.to_le_bytes());
+            status.extend([8, 0, 8, 0]);
+        }
+        status.extend(b"\x05\x06SYSTEM\x0c\x01s\0");
+        let mut body = vec![0; 8];
+        body.push(u8::try_from(schema.len()).unwrap());
+        body.extend([0, 0]);
+        body.extend(u16::try_from(status.len()).unwrap().to_le_bytes());
+        body.extend(vec![0xff; more_numbers]);
+        body.extend(status);
+        body.extend(schema.as_bytes());
+        body.push(0);
+        body.extend(text);
+        body
+    }
+
+    #[test]
+    fn a_name_may_be_in_a_text_of_another_character_set_in_whatever_spelling() {
+        const LATIN1: u16 = 8;
+        const GBK: u16 = 28;
+        let latin1 = b"TRUNCATE gr\xf6\xdfe".as_slice();
+        for (collation, text, table, mentioned) in [
+            (Some(LATIN1), latin1, "größe", true),
+            (Some(LATIN1), "TRUNCATE größe".as_bytes(), "grÃ¶ÃŸe", true),
+            (Some(GBK), "TRUNCATE größe".as_bytes(), "gr枚脽e", true),
+            (None, latin1, "größe", true),
+            // What is ASCII is so everywhere.
+            (Some(LATIN1), b"TRUNCATE orders", "größe", false),
+            (Some(LATIN1), latin1, "orders", false),
+            (
+                Some(LATIN1),
+                b"INSERT orders VALUES ('\xf6')",
+                "orders",
+                true,
+            ),
+            // utf8mb4, of 8.0 and before, and bytes that are no character of it.
+            (Some(255), "TRUNCATE größe".as_bytes(), "größe", true),
+            (Some(45), "TRUNCATE grüße".as_bytes(), "größe", false),
+            (Some(255), b"DO _binary'\xff'", "größe", false),
+        ] {
+            let body = body(collation, 0, "shop", text);
+            let query = read(&body).unwrap();
+            assert_eq!((query.schema, query.text), (b"shop".as_slice(), text));
+            assert_eq!(query.mentions("shop", table), mentioned, "{query:?}");
+            assert!(!query.mentions("other", table), "{query:?}");
+        }
+        let body = body(Some(LATIN1), 13, "Läden", latin1);
+        let query = read_load(&body).unwrap();
+        assert_eq!(query.text, latin1);
+        assert!(query.mentions("läden", "größe"));
+        assert!(query.mentions("Größen", "größe"));
     }
 }

@@ -9,15 +9,26 @@ use std::sync::Arc;
 
 use sqlx::mysql::MySqlConnection;
 
-use super::query::Query;
+use super::query::{Query, Spelling};
 use super::rows::RowLayout;
 use crate::engine::{EngineError, Target, session};
 
 /// A statement of the binlog that changes data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    pub schema: Vec<u8>,
-    pub text: Vec<u8>,
+    schema: Vec<u8>,
+    text: Vec<u8>,
+    spelling: Spelling,
+}
+
+impl Statement {
+    pub fn of(query: &Query<'_>) -> Self {
+        Self {
+            schema: query.schema.to_owned(),
+            text: query.text.to_owned(),
+            spelling: query.spelling,
+        }
+    }
 }
 
 /// Something that is executed when its name is used.
@@ -78,6 +89,7 @@ impl Referrers {
         let query = Query {
             schema: &statement.schema,
             text: &statement.text,
+            spelling: statement.spelling,
         };
         match first_named(&query, &self.known) {
             None => Ok(()),
@@ -95,11 +107,9 @@ impl Referrers {
 }
 
 fn first_named<'a>(query: &Query<'_>, names: &'a Names) -> Option<&'a Name> {
-    // Of LOAD DATA it is not known in which schema it was executed.
-    let anywhere = query.schema.is_empty();
     names
         .iter()
-        .find(|(schema, name)| query.mentions(schema, name) || (anywhere && query.names(name)))
+        .find(|(schema, name)| query.mentions(schema, name))
 }
 
 /// All names whose use may end at one of `watched`, those among them.
@@ -114,6 +124,7 @@ fn reaching(watched: &Names, referrers: &[Referrer], parents: &[(Name, Name)]) -
                     let query = Query {
                         schema: referrer.schema.as_bytes(),
                         text: text.as_bytes(),
+                        spelling: Spelling::Readable,
                     };
                     first_named(&query, &found).is_some()
                 }

@@ -230,19 +230,13 @@ impl Assembler {
                         .into(),
                 ));
             }
-            // Its text stands behind other numbers than that of a query; the words are looked for in all of it.
             kind::EXECUTE_LOAD_QUERY => {
-                let query = query::Query {
-                    schema: b"",
-                    text: data,
-                };
-                if self.watched().any(|l| query.names(l.table())) {
+                let query = query::read_load(data).map_err(Trouble::Malformed)?;
+                let mut watched = self.watched();
+                if watched.any(|l| query.mentions(l.schema(), l.table())) {
                     return Err(statement_format(b"LOAD DATA"));
                 }
-                return Ok(Step::Statement(Statement {
-                    schema: Vec::new(),
-                    text: data.to_owned(),
-                }));
+                return Ok(Step::Statement(Statement::of(&query)));
             }
             // They tell replicas what a statement needs; the statement itself follows.
             kind::INTVAR
@@ -268,17 +262,15 @@ impl Assembler {
     }
 
     fn begin(&mut self, event: &Event) -> Result<(), Trouble> {
-        let anonymous = event.header().event_type_raw() == kind::ANONYMOUS_GTID;
         self.begins_anew();
         self.gtid = None;
-        if anonymous {
-            return Ok(());
-        }
         let gtid: GtidEvent = event
             .read_event()
             .map_err(|e| Trouble::Malformed(Malformed::new(e.to_string())))?;
-        let tag = gtid.tag().map(ToString::to_string).unwrap_or_default();
-        self.gtid = Some(Gtid::new(gtid.sid(), &tag, gtid.gno()));
+        if event.header().event_type_raw() != kind::ANONYMOUS_GTID {
+            let tag = gtid.tag().map(ToString::to_string).unwrap_or_default();
+            self.gtid = Some(Gtid::new(gtid.sid(), &tag, gtid.gno()));
+        }
         self.committed_at = gtid.immediate_commit_timestamp();
         self.in_group = self.committed_at > 0;
         Ok(())
@@ -362,10 +354,7 @@ impl Assembler {
             Meaning::RollbackTo => Ok(Step::More),
             Meaning::Data if named() => Err(statement_format(query.text)),
             Meaning::Data if query.empties_one_table() => Ok(Step::More),
-            Meaning::Data => Ok(Step::Statement(Statement {
-                schema: query.schema.to_owned(),
-                text: query.text.to_owned(),
-            })),
+            Meaning::Data => Ok(Step::Statement(Statement::of(&query))),
             Meaning::Temporary if self.begun => Ok(Step::More),
             Meaning::Temporary => self.end(Fate::Committed, None),
             // DDL ends the transaction before it, so this is something that this version doesn't know,

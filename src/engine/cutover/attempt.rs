@@ -22,6 +22,7 @@ use crate::engine::stream::drain::{Drain, with_prepared};
 use crate::engine::syntax::quote_table;
 use crate::engine::table::foreign_key;
 use crate::engine::{EngineError, ErrorKind, Swapped};
+use crate::server_error;
 
 /// The longest pause between two attempts.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
@@ -238,9 +239,23 @@ impl Cutover<'_> {
             }
             Err(UnderLock::Rename(error)) => {
                 drop(pinned);
-                self.after_lost_rename(id, record, direction, &error)
+                let has_swapped = self
+                    .after_lost_rename(id, record, direction, &error)
                     .await?;
-                Ok(Attempt::Done(locked_at.elapsed()))
+                if has_swapped {
+                    return Ok(Attempt::Done(locked_at.elapsed()));
+                }
+                match server_error::number(&error) {
+                    // A HANDLER lets LOCK TABLES pass and not a RENAME; or it was a deadlock, or somebody's KILL QUERY.
+                    Some(1205 | 1213 | 1317) => Ok(Attempt::GaveWay(format!(
+                        "the RENAME was not let in ({})",
+                        server_error::story(&error)
+                    ))),
+                    Some(_) | None => Err(EngineError::retryable(format!(
+                        "the swap did not take place: {}",
+                        server_error::story(&error)
+                    ))),
+                }
             }
         }
     }
@@ -268,14 +283,14 @@ impl Cutover<'_> {
     }
 
     /// The answer to RENAME was lost, or was an error: make sure that its session is gone, then
-    /// look at the tables.
+    /// look at the tables. Whether it took place.
     async fn after_lost_rename(
         &self,
         id: u64,
         record: &SwapRecord,
         direction: Direction,
         error: &sqlx::Error,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         tracing::warn!(%error, "RENAME was not answered with success; the tables are looked at");
         let unknown = |error: EngineError| match error.kind() {
             ErrorKind::LeaseLost => error,
@@ -304,11 +319,9 @@ impl Cutover<'_> {
         session.close().await;
         match (outcome, direction) {
             (SwapOutcome::Swapped, Direction::Forward)
-            | (SwapOutcome::NotSwapped, Direction::Back) => Ok(()),
+            | (SwapOutcome::NotSwapped, Direction::Back) => Ok(true),
             (SwapOutcome::NotSwapped, Direction::Forward)
-            | (SwapOutcome::Swapped, Direction::Back) => Err(EngineError::retryable(format!(
-                "the swap did not take place: {error}"
-            ))),
+            | (SwapOutcome::Swapped, Direction::Back) => Ok(false),
             (SwapOutcome::Unknown(why), _) => Err(EngineError::SwapUnknown(why)),
         }
     }

@@ -26,6 +26,9 @@ use crate::engine::table::{TablePlan, Way, catalog, create_text};
 use crate::engine::{EngineError, ErrorKind, Operation, Progress, fail_point, plan};
 use crate::server_error;
 
+/// How long a session of ours may be silent that holds no lock, as from its beginning.
+const PATIENT: &str = "SET SESSION wait_timeout = 86400";
+
 pub(crate) struct Step<'a> {
     pub operation: &'a Operation,
     pub plan: &'a TablePlan,
@@ -350,6 +353,13 @@ impl Step<'_> {
         );
         let id = session.id();
         if let Err(error) = unless_it_waits(limit, helper, id, session.run(&lock)).await {
+            // It holds nothing, and pauses for longer than that. One that was interrupted is not used again.
+            if server_error::number(&error).is_some_and(|number| number != 1317) {
+                session
+                    .run(PATIENT)
+                    .await
+                    .map_err(EngineError::while_doing("giving way to others"))?;
+            }
             return Ok(Err(error));
         }
         let looked = self.refuse_what_came(helper).await;
@@ -357,13 +367,13 @@ impl Step<'_> {
             Ok(()) => format!("{rename}; "),
             Err(_) => String::new(),
         };
-        let unlock = "UNLOCK TABLES; SET SESSION wait_timeout = 86400";
+        let unlock = format!("UNLOCK TABLES; {PATIENT}");
         let answer = session.run(&format!("{rename}{unlock}")).await.map(drop);
         if let Err(error) = &answer
             && server_error::number(error).is_some()
         {
             // A statement that is refused keeps those behind it from being executed.
-            let unlocked = session.run(unlock).await;
+            let unlocked = session.run(&unlock).await;
             unlocked.map_err(EngineError::while_doing("unlocking a table"))?;
         }
         looked.map(|()| answer)

@@ -184,6 +184,7 @@ impl Engine {
         if head.plans.iter().any(|plan| plan.way == Way::Copy) {
             // It may have been restarted with others.
             check_binlog(control).await?;
+            check_order(control, found.position.gtid_set.is_some()).await?;
             check_filters(control, &self.operation.job.schema_name).await?;
             check_position(control, &found.position).await?;
         }

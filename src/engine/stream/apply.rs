@@ -1,6 +1,7 @@
 //! The applier: takes the stream, keeps the last image of each key, and writes them to the
 //! shadow in batches, together with the position that they lead to.
 
+mod clock;
 mod flush;
 mod refused;
 mod texts;
@@ -9,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sqlx::MySqlConnection;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +30,7 @@ use crate::engine::session::{Session, Sessions};
 use crate::engine::state::checkpoint::{Store, run};
 use crate::engine::table::TablePlan;
 use crate::engine::throttle::concurrency::Concurrency;
+use clock::ServerClock;
 pub(crate) use flush::DUPLICATE;
 use flush::{Transaction, prepare};
 
@@ -100,6 +102,8 @@ pub struct Applier {
     /// Since then something came that is not our own.
     others_came: bool,
     committed_at: u64,
+    /// As the session was opened that is written on.
+    clock: Option<ServerClock>,
     first_pending: Option<Instant>,
     last_store: Instant,
     status: watch::Sender<Applied>,
@@ -158,6 +162,7 @@ impl Applier {
             stored: routed,
             others_came: false,
             committed_at: 0,
+            clock: None,
             first_pending: None,
             last_store: Instant::now(),
             status,
@@ -383,14 +388,11 @@ impl Applier {
     }
 
     fn lag(&self) -> Duration {
-        // Nothing has come yet.
-        if self.committed_at == 0 {
-            return Duration::ZERO;
+        match &self.clock {
+            Some(clock) if self.committed_at > 0 => clock.since(self.committed_at, Instant::now()),
+            // Nothing has come yet, or nothing was written.
+            Some(_) | None => Duration::ZERO,
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        now.saturating_sub(Duration::from_micros(self.committed_at))
     }
 
     /// Prepares `connection` for [`Applier::drain`].

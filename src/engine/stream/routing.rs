@@ -31,6 +31,15 @@
 //! A batch from before the round may meet the chunk's rows in turn: it takes them away and puts its
 //! own there, and is written again where such a row came between the two.
 //!
+//! # Values that go from one row to another
+//!
+//! Where the target keeps another unique key than the one that rows go by, a row that is written takes
+//! its values from whatever row has them, and that one's next image must still be to come. Within a
+//! range that is so, and not between two: a chunk's snapshot may be older than what was applied
+//! beside it, and what its row takes away then nothing brings back. So such a table goes in rounds as
+//! well, whatever its keys. All that is in the target when a round begins is in its snapshots, so a
+//! chunk's row takes the place of one that the stream brought.
+//!
 //! # Crash
 //!
 //! A chunk's rows and the record that it is done are one transaction. The position that is stored with applied
@@ -81,6 +90,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct TableRanges {
+    /// Ranges are judged each by its own; else the table goes in rounds.
     ordered: bool,
     /// The target keeps another unique key than the one that rows go by.
     stays_unique: bool,
@@ -89,7 +99,7 @@ struct TableRanges {
     /// Copied ranges, sorted and joined; after the first bound, up to and including the second.
     copied: Vec<Range>,
     flights: Vec<Flight>,
-    /// Held until the round is over, where keys cannot be compared.
+    /// Held until the round is over.
     round: Held,
 }
 
@@ -178,7 +188,7 @@ impl TableRanges {
 }
 
 impl Routing {
-    /// One entry a table: whether its keys can be compared here.
+    /// One entry a table: whether its keys can be compared here, and each range be judged by its own.
     pub fn new(ordered: impl IntoIterator<Item = bool>) -> Self {
         let tables = ordered
             .into_iter()
@@ -257,7 +267,7 @@ impl Routing {
         apply
     }
 
-    /// A chunk begins. `range` is `None` where keys cannot be compared.
+    /// A chunk begins. `range` is `None` where the table goes in rounds.
     ///
     /// Its snapshot may be taken once what is returned is visible; tell by [`Routing::seen`].
     pub fn begin(&self, table: usize, range: Option<Range>) -> (FlightId, Unseen) {
@@ -320,15 +330,22 @@ impl Routing {
         released
     }
 
-    /// Whether a chunk may bring the very row that a change is bringing: only where keys cannot be
-    /// compared, as changes go ahead of the copy there.
+    /// Whether a chunk may bring the very row that a change is bringing: only in rounds, as changes go
+    /// ahead of the copy there.
     pub fn chunks_meet_changes(&self) -> bool {
         self.lock().tables.iter().any(|t| !t.ordered && !t.complete)
     }
 
-    /// The target keeps another unique key: see [`Routing::values_meet`].
+    /// The target keeps another unique key: see [`Routing::values_meet`]. Such a table goes in rounds.
     pub fn stays_unique(&self, table: usize) {
-        self.lock().tables[table].stays_unique = true;
+        let mut inner = self.lock();
+        inner.tables[table].stays_unique = true;
+        inner.tables[table].ordered = false;
+    }
+
+    /// Whether chunks go on each at its own pace, not in rounds.
+    pub fn is_ordered(&self, table: usize) -> bool {
+        self.lock().tables[table].ordered
     }
 
     /// Whether a row that is written may take a value of a unique key from another row. The change that took it away from

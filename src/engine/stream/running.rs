@@ -22,7 +22,7 @@ use crate::engine::conversion::staging::{Extras, Staging};
 use crate::engine::session::{Session, end_session};
 use crate::engine::state::checkpoint::run;
 use crate::engine::table::original::check_original;
-use crate::engine::table::{Way, dependents};
+use crate::engine::table::{Way, dependents, storage};
 use crate::engine::throttle::{self, adaptive};
 
 /// An applier that is to stop may write its batch for so long. One that waits for a lock, or for a server whose disk is full,
@@ -303,6 +303,21 @@ impl SwapDrain<'_> {
         }
         self.applier.catch_up(&target, helper).await
     }
+
+    /// Has somebody emptied an original, or replaced it? The stream need not tell: a session may keep out of the binlog what it
+    /// does. Not under the lock: the server looks through all of its tables for a number.
+    async fn refuse_others(&mut self) -> Result<(), EngineError> {
+        let helper = self.helper.get_mut();
+        for index in self.context.copied() {
+            if let Some(original) = &self.context.plans[index].original {
+                let now = storage::storage_ids(helper, &original.schema, &original.name).await?;
+                if now != original.storage_ids {
+                    check_original(helper, original, "before its swap").await?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Drain for SwapDrain<'_> {
@@ -313,6 +328,7 @@ impl Drain for SwapDrain<'_> {
         Box::pin(async move {
             self.target = None;
             self.applier.prepare(session).await?;
+            self.refuse_others().await?;
             // Twice: the second round is short, so that little is left for the lock.
             self.catch_up().await?;
             self.catch_up().await

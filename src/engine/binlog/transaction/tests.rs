@@ -75,6 +75,28 @@ fn a_payload_that_is_cut_off_is_an_error() {
     }
 }
 
+/// Also where the server numbers no transactions: how far behind a copy is, is told by that.
+#[test]
+fn a_transaction_has_the_time_of_its_commit_not_that_of_its_first_statement() {
+    const COMMITTED_AT: u64 = 1_700_000_000_123_456;
+    let mut body = vec![0; 1 + 16 + 8];
+    body.extend([2; 17]); // logical clocks
+    body.extend(&COMMITTED_AT.to_le_bytes()[..7]);
+    body.push(90); // the transaction's length
+    body.extend(80_400_u32.to_le_bytes());
+    for (event_type, is_numbered) in [(kind::GTID, true), (kind::ANONYMOUS_GTID, false)] {
+        let mut assembler = assembler();
+        step(&mut assembler, &event(event_type, &body)).unwrap();
+        step(&mut assembler, &query("BEGIN")).unwrap();
+        let end = step(&mut assembler, &event(kind::XID, &[0; 8])).unwrap();
+        let Step::End(ended, _) = end else {
+            panic!("{end:?}")
+        };
+        assert_eq!(ended.committed_at, COMMITTED_AT);
+        assert_eq!(ended.gtid.is_some(), is_numbered);
+    }
+}
+
 #[test]
 fn what_is_not_understood_ends_no_transaction() {
     let mut assembler = assembler();

@@ -7,6 +7,7 @@ use sqlx::MySqlConnection;
 use tokio::time::Instant;
 
 use super::Applier;
+use super::clock::ServerClock;
 use crate::engine::conversion::staging::Staging;
 use crate::engine::error::ErrorKind;
 use crate::engine::session::{Session, end_session};
@@ -36,6 +37,7 @@ impl Applier {
                     }
                     prepare(session.connection(), &self.staging).await?;
                     self.longest_statement = longest_statement(&mut session).await?;
+                    self.clock = Some(ServerClock::read(&mut session).await?);
                     session
                 }
             };
