@@ -377,7 +377,8 @@ async fn a_chunk_under_a_large_prefix_reads_no_more_than_its_rows() {
     // Verification looks for ends of its own.
     for (statement, most) in [("INSERT INTO", 30_000), ("SELECT%OFFSET", 2 * 30_000)] {
         let chunks = number(db.text(&of(statement, "COUNT_STAR")).await);
-        assert!(chunks > 20, "{statement}: {chunks} times");
+        // Were they to read all that have the prefix, three would be over the limit.
+        assert!(chunks > 3, "{statement}: {chunks} times");
         let read = number(db.text(&of(statement, "SUM_ROWS_EXAMINED")).await);
         assert!(read >= 20_000, "{statement}: not all is counted: {read}");
         assert!(read <= most, "{statement}: {read} rows were read");
