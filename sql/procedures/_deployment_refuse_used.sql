@@ -3,7 +3,8 @@
 -- Refuses to remove a deployment that there is none of, or that an unsettled apply uses. Takes the intake's lock: no apply comes
 -- between the look and the caller's end.
 --
--- in_but_hopeless  TRUE: an apply of which only what is hopeless is left, wherever, does not count
+-- in_but_hopeless  TRUE: an apply of which only what is hopeless is left, wherever, does not count, nor what is to go back and waits for
+--                  that: it swapped earlier
 CREATE PROCEDURE _deployment_refuse_used (IN in_name LONGTEXT CHARACTER SET utf8mb4, IN in_but_hopeless BOOLEAN)
     COMMENT 'Refuses to remove a deployment that is used.'
     SQL SECURITY DEFINER
@@ -31,7 +32,13 @@ BEGIN
                                                   JOIN _sibling       AS s
                                                     ON s.operation_id = l.operation_id
                                                  WHERE l.apply_id = a.apply_id
-                                                   AND NOT s.is_hopeless));
+                                                   AND NOT s.is_hopeless
+                                                   AND NOT (    l.revert_request_id IS NOT NULL
+                                                            AND EXISTS (SELECT 1
+                                                                          FROM _sibling AS later
+                                                                         WHERE later.apply_id = l.apply_id
+                                                                           AND later.position > l.position
+                                                                           AND later.is_hopeless))));
     IF v_apply_id IS NOT NULL THEN
         SELECT MIN(l.deployment)
           INTO v_others

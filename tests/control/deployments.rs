@@ -133,6 +133,40 @@ async fn a_server_that_is_gone_after_its_swap_is_given_up_with_its_deployment() 
     }
 }
 
+/// What swapped earlier would wait for it with its own way back, and nothing else can be asked meanwhile.
+#[tokio::test]
+async fn a_server_that_is_gone_keeps_no_other_from_going_back() {
+    for has_begun in [false, true] {
+        let fleet = Fleet::of(2).await;
+        let apply = fleet
+            .submit(json!({"cutover_policy": "parallel", "revert_scope": "apply", "revert_window_seconds": 86400}))
+            .await;
+        let [o1, o2] = apply.all();
+        let first = fleet.cut_over(o1).await;
+        fleet.swapped(&first).await;
+        let second = fleet.cut_over(o2).await;
+        fleet.swapped(&second).await;
+        let revert = fleet.revert(&apply).await;
+        let mut state = "revert_window";
+        if has_begun {
+            fleet.report("operation_begin_revert", &second).await;
+            state = "reverting";
+        }
+        fails_again_and_again(&fleet, second, state).await;
+        fleet
+            .refuses(50501, "deployment_remove", arguments!["d1"])
+            .await;
+        fleet
+            .refuses(50501, "deployment_remove", arguments!["d2"])
+            .await;
+        assert_eq!(fleet.request_status(&revert).await, "refused");
+        fleet.go_back(&apply, &first).await;
+        let end = if has_begun { "failed" } else { "completed" };
+        assert_eq!(fleet.states(&apply).await, ["reverted", end]);
+        fleet.call("deployment_remove", arguments!["d2"]).await;
+    }
+}
+
 #[tokio::test]
 async fn what_a_stop_keeps_from_its_beginning_makes_no_deployment_busy() {
     let fleet = Fleet::of(1).await;

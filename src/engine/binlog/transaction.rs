@@ -14,7 +14,7 @@ use super::capture::{Ended, Fate};
 use super::cursor::{Cursor, Malformed};
 use super::gtid::Gtid;
 use super::guard::Guard;
-use super::query::{self, Meaning};
+use super::query::{self, Meaning, Spelling};
 use super::referrers::Statement;
 use super::rows::{self, Change, RowLayout, RowsKind};
 use super::table_map::TableMap;
@@ -234,7 +234,7 @@ impl Assembler {
                 let query = query::read_load(data).map_err(Trouble::Malformed)?;
                 let mut watched = self.watched();
                 if watched.any(|l| query.mentions(l.schema(), l.table())) {
-                    return Err(statement_format(b"LOAD DATA"));
+                    return Err(statement_format(b"LOAD DATA", query.spelling));
                 }
                 return Ok(Step::Statement(Statement::of(&query)));
             }
@@ -352,7 +352,7 @@ impl Assembler {
             )),
             Meaning::Rollback => self.end(Fate::Committed, None),
             Meaning::RollbackTo => Ok(Step::More),
-            Meaning::Data if named() => Err(statement_format(query.text)),
+            Meaning::Data if named() => Err(statement_format(query.text, query.spelling)),
             Meaning::Data if query.empties_one_table() => Ok(Step::More),
             Meaning::Data => Ok(Step::Statement(Statement::of(&query))),
             Meaning::Temporary if self.begun => Ok(Step::More),
@@ -456,12 +456,16 @@ enum Trouble {
 }
 
 /// Of the statement no more than what it is: its values are the application's, and nobody else's.
-fn statement_format(text: &[u8]) -> Trouble {
+fn statement_format(text: &[u8], spelling: Spelling) -> Trouble {
     let text = String::from_utf8_lossy(text);
     let words: Vec<&str> = text.split_whitespace().take(2).collect();
     let words: String = words.join(" ").chars().take(80).collect();
+    let how = match spelling {
+        Spelling::Readable => "changed",
+        Spelling::Foreign => "may have changed (in a character set that hides the table's name)",
+    };
     Trouble::Refused(format!(
-        "a session changed the table with a statement in the binlog ('{words} …'), not with rows; \
+        "a session {how} the table with a statement in the binlog ('{words} …'), not with rows; \
          sessions must not set binlog_format while the table is changed"
     ))
 }
