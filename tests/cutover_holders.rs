@@ -154,18 +154,26 @@ async fn a_drop_waits_for_a_session_that_it_cannot_see() {
 /// Its lock on the definition lets LOCK TABLES pass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_gives_way_to_a_handler_that_keeps_only_its_rename_out() {
+    gives_way_to_a_handler(false, "RENAME").await;
+    gives_way_to_a_handler(true, "has held LOCK TABLES, or a HANDLER,").await;
+}
+
+async fn gives_way_to_a_handler(sees: bool, told: &str) {
     let mut db = Deployment::fresh().await;
     db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
         .await;
     let change = "ALTER TABLE t MODIFY n BIGINT";
-    let (mut engine, lease) = copied_unseeing(&mut db, change).await;
+    let (mut engine, lease) = match sees {
+        true => deployment::copied(&db, db.job(&[change])).await,
+        false => copied_unseeing(&mut db, change).await,
+    };
     let settings = db.settings.clone().with_schema(&db.schema);
     let mut reader = settings.connect().await.expect("a session");
     reader.execute("HANDLER t OPEN").await.expect("a handler");
     let swapped = tokio::spawn(async move { (engine.cut_over().await, engine) });
     support::eventually("it gives way", PATIENCE, async || {
         let reason = lease.progress().throttled_by;
-        swapped.is_finished() || reason.is_some_and(|reason| reason.contains("RENAME"))
+        swapped.is_finished() || reason.is_some_and(|reason| reason.contains(told))
     })
     .await;
     db.run("INSERT INTO t VALUES (2, 2)").await;

@@ -98,7 +98,7 @@ pub async fn holding(
     let statement = format!(
         "SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_USER, ''), COALESCE(t.PROCESSLIST_COMMAND, ''), \
                 CAST(MAX(COALESCE(IF(e.STATE = 'ACTIVE', e.TIMER_WAIT DIV 1000000, NULL), t.PROCESSLIST_TIME * 1000000, 0)) AS UNSIGNED), \
-                MAX(l.LOCK_DURATION = 'EXPLICIT' OR l.LOCK_TYPE IN ('SHARED_READ_ONLY', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE', 'EXCLUSIVE')), \
+                MAX(l.LOCK_DURATION = 'EXPLICIT'), \
                 COALESCE(MAX(t.TYPE = 'BACKGROUND' OR t.NAME LIKE '%slave%' OR t.NAME LIKE '%replica%'), 0), \
                 COALESCE(MAX(e.STATE = 'ACTIVE' AND e.XID_FORMAT_ID IS NOT NULL), 0), \
                 CAST(COALESCE(MAX(t.PROCESSLIST_INFO), '') AS CHAR), \
@@ -108,7 +108,8 @@ pub async fn holding(
                 (SELECT COUNT(*) FROM performance_schema.metadata_locks AS u \
                   WHERE u.OWNER_THREAD_ID = l.OWNER_THREAD_ID AND u.OBJECT_TYPE = 'USER LEVEL LOCK'), \
                 COALESCE(MAX({IS_DETACHED}), 0), \
-                MAX(l.OBJECT_TYPE = 'BACKUP LOCK'), MAX(l.OBJECT_TYPE = 'GLOBAL') \
+                MAX(l.OBJECT_TYPE = 'BACKUP LOCK'), MAX(l.OBJECT_TYPE = 'GLOBAL'), \
+                MAX(l.LOCK_TYPE IN ('SHARED_READ_ONLY', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE', 'EXCLUSIVE')) \
            FROM performance_schema.metadata_locks AS l \
            LEFT JOIN performance_schema.threads AS t ON t.THREAD_ID = l.OWNER_THREAD_ID \
            LEFT JOIN performance_schema.events_transactions_current AS e \
@@ -163,10 +164,12 @@ fn read(row: &sqlx::mysql::MySqlRow) -> Result<Blocker, sqlx::Error> {
     .to_lowercase();
     let named_locks = flag(10)?;
     let is_detached = id.is_none() || flag(11)?;
-    let holds = match (flag(12)?, flag(13)?) {
-        (true, _) => Some("LOCK INSTANCE FOR BACKUP"),
-        (_, true) => Some("FLUSH TABLES WITH READ LOCK"),
-        _ if explicit => Some("LOCK TABLES"),
+    let holds = match (flag(12)?, flag(13)?, flag(14)?) {
+        (true, ..) => Some("LOCK INSTANCE FOR BACKUP"),
+        (_, true, _) => Some("FLUSH TABLES WITH READ LOCK"),
+        (.., true) => Some("LOCK TABLES"),
+        // Of what a trigger reaches, or of a table that is read row by row.
+        _ if explicit => Some("LOCK TABLES, or a HANDLER,"),
         _ => None,
     };
     let protected = if is_detached || xa {
