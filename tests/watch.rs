@@ -60,7 +60,7 @@ async fn each_key_reaches_its_procedure_and_what_that_says_is_shown() {
     watch.shows("▶ 1 orders-note  pending").await;
     for (keys, answer) in [
         ("cy", "does not defer its cutover"),
-        ("ry", "a release lets go on"),
+        ("ry", "has nothing to release"),
         ("Ry", "has no open revert window"),
     ] {
         watch.press(keys);

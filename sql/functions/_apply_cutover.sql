@@ -53,10 +53,10 @@ BEGIN
         SELECT a.defer_cutover INTO v_is_deferred FROM apply AS a WHERE a.apply_id = in_apply_id;
         IF NOT v_is_deferred THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' does not defer its cutover; its swaps go by themselves, in order ',
-                                       '(see operation_blocked)'));
+                                       '(see operation_waiting)'));
         END IF;
         IF in_is_all AND NOT v_may_come THEN
-            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no swap before it that can ever start (see operation_blocked); ',
+            CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no swap before it that can ever start (see operation_waiting); ',
                                        'possible: apply_cancel'));
         ELSEIF v_operation_id IS NULL THEN
             CALL _refuse(50501, CONCAT('no operation of apply ', in_apply_id, ' has a swap before it any more; see operation_status'));

@@ -15,7 +15,7 @@ CREATE FUNCTION _apply_release (
 BEGIN
     DECLARE v_held_back INT UNSIGNED;
 
-    CALL _command_check(in_apply_id, 'release', 'has nothing that a release lets go on');
+    CALL _command_check(in_apply_id, 'release', 'has nothing to release');
     SELECT c.operations INTO v_held_back FROM _apply_command AS c WHERE c.apply_id = in_apply_id AND c.command = 'release';
 
     CALL _request_record(in_apply_id, NULL, 'release', NULL, in_reason, in_request_id);

@@ -14,7 +14,7 @@ SELECT g.apply_id,
            WHEN g.state = 'waiting_for_cutover' AND (g.cause IS NULL OR g.cause = 'defer') THEN NULL
            WHEN g.cause = 'all_parked'                                     THEN '; ask when all have parked'
            WHEN g.cause = 'order' AND g.blocker_state = 'revert_window'    THEN '; ask when its window is over, or end that: apply_skip_revert'
-           WHEN g.cause = 'order' AND g.blocker_is_lost                    THEN ' and holds the others back; see operation_blocked'
+           WHEN g.cause = 'order' AND g.blocker_is_lost                    THEN ' and holds the others back; see operation_waiting'
            ELSE '; ask when it waits for its cutover'
        END,
        NOT g.is_for_good

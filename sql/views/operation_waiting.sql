@@ -22,7 +22,7 @@ SELECT w.operation_id,
                               ' s ago; any driver may take it over.')
                   WHEN c.claim IS NOT NULL
                   THEN CONCAT('Any driver may claim its ', _claim_words(c.claim, c.state), ' now',
-                              IF(g.declared_directive IN ('revert', 'skip_revert'), CONCAT(', and is told: ', g.declared_directive), ''), '.',
+                              IF(g.declared_directive IN ('stop', 'revert', 'skip_revert'), CONCAT(', and is told: ', g.declared_directive), ''), '.',
                               IF(g.is_window_open AND g.window_ends_at IS NOT NULL,
                                  CONCAT(' It can be reverted until ', CAST(g.window_ends_at AS DATETIME), ' UTC.'), ''))
                   -- One on hold keeps its lease, and has a gate before it all the same.

@@ -246,3 +246,16 @@ async fn a_hold_that_is_not_its_turn_says_when_it_is_given_up() {
         "{waiting}"
     );
 }
+
+#[tokio::test]
+async fn one_that_is_claimed_only_to_be_stopped_says_so() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(Value::Null).await;
+    let [operation] = apply.all();
+    let claim = fleet.run(operation).await;
+    fleet.stop(&apply).await;
+    fleet.release(&claim).await;
+    assert_eq!(fleet.state(operation).await, "running");
+    let waiting = fleet.waiting(operation).await.expect("a reason");
+    assert!(waiting.contains("is told: stop"), "{waiting}");
+}
