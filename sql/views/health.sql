@@ -65,6 +65,8 @@ SELECT 'error' COLLATE utf8mb4_0900_bin,
            AND (o.is_held OR o.lease_token IS NULL)) AS g
   JOIN apply_status AS a
     ON a.apply_id = g.apply_id
+   -- Said for the index: none of those is over.
+   AND a.finished_at IS NULL
    AND a.state NOT IN ('paused', 'halted')
  WHERE g.is_held
     OR g.is_first
