@@ -5,7 +5,7 @@
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _operation_blocker (
-    operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, waits_for, cause, is_for_good, recorded_claim,
+    operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, waits_for, cause, is_for_good,
     declared_directive, is_window_open, window_ends_at,
     blocker_operation_id, blocker_deployment, blocker_state, blocker_is_lost, blocker_is_pausing, sentence
 ) AS
@@ -20,7 +20,6 @@ SELECT g.operation_id,
        g.waits_for,
        g.cause,
        g.is_for_good,
-       g.recorded_claim,
        g.declared_directive,
        g.is_window_open,
        g.window_ends_at,
