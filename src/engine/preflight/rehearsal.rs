@@ -8,8 +8,6 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use sqlx::Row;
-
 use crate::engine::EngineError;
 use crate::engine::conversion::insert::{Rows, examples, from_original};
 use crate::engine::conversion::types::same_type;
@@ -243,20 +241,10 @@ async fn rehearse(
             );
             return Ok(());
         }
-        let end = format!(
-            "SELECT {} FROM {} FORCE INDEX ({}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {}",
-            key.select(),
-            original.quoted(),
-            key.index(),
-            key.between(from.as_deref(), None),
-            key.order(),
-            BATCH - 1
-        );
+        let end = key.end_of_range(&original.quoted(), from.as_deref(), BATCH);
         let rows = session.rows(&end).await.map_err(doing())?;
-        let to = rows.first().and_then(|row| {
-            let values = (0..row.len()).map(|at| row.try_get_unchecked::<String, _>(at).ok());
-            key.texts(values.collect::<Option<_>>()?)
-        });
+        let to = rows.first().map(|row| key.read(row));
+        let to = to.transpose().map_err(doing())?;
         let condition = key.between(from.as_deref(), to.as_deref());
         let batch = Rows {
             original,
