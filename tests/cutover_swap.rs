@@ -180,7 +180,7 @@ async fn clean_up(session: &mut Session, schema: &str, owner: &Owner) {
     artifact::hold_tables(session, schema, owner, "_old", 0)
         .await
         .unwrap();
-    artifact::remove_working(session, schema, owner, |_| false)
+    artifact::remove_working(session, schema, owner)
         .await
         .unwrap();
     artifact::remove_due(session, &owner.installation)

@@ -121,7 +121,7 @@ async fn look(
             examination.planned.push(planned);
         }
     }
-    artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
+    artifact::remove_working(&mut session, &job.schema_name, &owner)
         .await
         .map_err(unreachable_by)?;
     session.close().await;

@@ -77,12 +77,7 @@ impl Cutover<'_> {
             drain.prepare(pinned.connection()).await?;
             tracing::debug!(took = ?began.elapsed(), "caught up before the lock");
             // No swap begins without a fresh yes.
-            self.operation
-                .sessions
-                .lease()
-                .confirm()
-                .await
-                .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
+            self.operation.sessions.confirm().await?;
             let reason = match self
                 .attempt(helper, pinned, drain, record, &names, direction)
                 .await?

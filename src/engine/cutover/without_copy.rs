@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::lock::{ANSWER_MARGIN, blocked_by, unless_it_waits};
-use super::swap;
 use crate::engine::context::lease_is_lost;
 use crate::engine::preflight::triggers;
 use crate::engine::session::user::UserSettings;
@@ -22,7 +21,7 @@ use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::dependents;
 use crate::engine::table::foreign_key::{self, ForeignKey};
 use crate::engine::table::surroundings::Surroundings;
-use crate::engine::table::{TablePlan, Way, catalog, create_text};
+use crate::engine::table::{TablePlan, Way, catalog, create_text, storage};
 use crate::engine::{EngineError, ErrorKind, Operation, Progress, fail_point, plan};
 use crate::server_error;
 
@@ -247,7 +246,7 @@ impl Step<'_> {
         let statement = match (self.plan.way, &self.plan.executable) {
             (Way::Drop, _) => {
                 let table = self.table()?;
-                if !swap::exists(session, self.schema(), &table).await? {
+                if !storage::exists(session, self.schema(), &table).await? {
                     return Ok(());
                 }
                 let holding = artifact::holding_name(
@@ -275,12 +274,7 @@ impl Step<'_> {
         let started = Instant::now();
         let mut attempts = 0u32;
         loop {
-            self.operation
-                .sessions
-                .lease()
-                .confirm()
-                .await
-                .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
+            self.operation.sessions.confirm().await?;
             self.operation.fence.check(session).await?;
             self.refuse_what_came(session).await?;
             if let Some(reason) = self.blocked_by(&mut helper).await? {

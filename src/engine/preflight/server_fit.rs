@@ -142,14 +142,7 @@ pub(crate) async fn check_order(session: &mut Session, gtid: bool) -> Result<(),
 /// Permanent if rows of the schema, or what others do to its tables, may be missing there.
 pub(crate) async fn check_filters(session: &mut Session, schema: &str) -> Result<(), EngineError> {
     let doing = || EngineError::while_doing("asking what the binlog lacks");
-    let rows = match session.rows("SHOW BINARY LOG STATUS").await {
-        Ok(rows) => rows,
-        // Before 8.2 the statement has another name.
-        Err(error) if server_error::number(&error) == Some(1064) => {
-            session.rows("SHOW MASTER STATUS").await.map_err(doing())?
-        }
-        Err(error) => return Err(doing()(error)),
-    };
+    let rows = session.binlog_status().await.map_err(doing())?;
     let list = |at: usize| -> Result<String, EngineError> {
         let row = rows.first();
         let text: Option<String> = row
