@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use sqlx::Row as _;
 use tokio::sync::watch;
 
 use super::{Finding, Place, Unreachable, room, twins, unreachable_by};
@@ -13,7 +12,6 @@ use crate::engine::names::Owner;
 use crate::engine::session::Session;
 use crate::engine::session::user::UserSettings;
 use crate::engine::state::artifact;
-use crate::engine::syntax::quote_table;
 use crate::engine::table::storage::bytes_on_disk;
 use crate::engine::table::{TablePlan, Way, catalog};
 use crate::engine::{
@@ -32,7 +30,7 @@ pub struct Change {
 }
 
 /// What a look at a deployment came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Examination {
     pub deployment: String,
     /// Nothing else is known where this is set.
@@ -76,15 +74,7 @@ pub struct TableText {
 pub async fn examine(place: &Place, access: &Access, change: &Change) -> Examination {
     let mut examination = Examination {
         deployment: place.deployment.clone(),
-        unreachable: None,
-        refusal: None,
-        planned: Vec::new(),
-        room: None,
-        warnings: Vec::new(),
-        revert_warnings: Vec::new(),
-        address: None,
-        server: None,
-        tables: Vec::new(),
+        ..Examination::default()
     };
     if let Err(error) = look(place, access, change, &mut examination).await {
         examination.unreachable = Some(error.to_string());
@@ -165,31 +155,14 @@ async fn plans(
     let user = UserSettings::of(session, job).await?;
     for (_, statement) in plan::parse(job, &user.sql_mode)? {
         let table = statement.table().table.clone();
-        let create = create_text(session, &job.schema_name, &table).await?;
+        let create = match catalog::create_statement(session, &job.schema_name, &table).await {
+            // No right to see it: the engine says so, and what to do.
+            Err(error) if error.cause().is_some_and(server_error::is_denied) => None,
+            create => create?,
+        };
         examination.tables.push(TableText { table, create });
     }
     preflight::plan(session, job, owner).await
-}
-
-async fn create_text(
-    session: &mut Session,
-    schema: &str,
-    table: &str,
-) -> Result<Option<String>, EngineError> {
-    let quoted = quote_table(schema, table);
-    match session.rows(&format!("SHOW CREATE TABLE {quoted}")).await {
-        Ok(rows) => Ok(rows
-            .first()
-            .and_then(|row| row.try_get_unchecked::<String, _>(1).ok())),
-        // No such schema, no such table, no right to see it: the engine says which, and what to do.
-        Err(error)
-            if server_error::is_denied(&error)
-                || matches!(server_error::number(&error), Some(1049 | 1146)) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(EngineError::while_doing(format!("reading {quoted}"))(error)),
-    }
 }
 
 async fn planned(session: &mut Session, plan: &TablePlan) -> Result<Planned, EngineError> {
