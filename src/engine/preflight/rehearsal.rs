@@ -17,7 +17,7 @@ use crate::engine::syntax::create_text::{CreateText, Element, ElementKind};
 use crate::engine::syntax::token::{Dialect, tokens};
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::key_range::KeyColumns;
-use crate::engine::table::{Column, DataType, KeyKind, TableDefinition, TablePlan, Way};
+use crate::engine::table::{Column, Copied, DataType, KeyKind, TableDefinition, TablePlan};
 
 /// How long rows are tried, at most.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -38,11 +38,11 @@ pub(crate) async fn check(
     owner: &Owner,
     plan: &TablePlan,
 ) -> Result<(), EngineError> {
-    let (Way::Copy, Some(original), Some(shadow), Some(key)) =
-        (plan.way, &plan.original, &plan.shadow, &plan.key)
-    else {
-        return Ok(());
-    };
+    let Copied {
+        original,
+        shadow,
+        key,
+    } = plan.copied()?;
     let copy_key = &key.target_index;
     let key = KeyColumns::new(original, &key.source, &key.source_index);
     let was = original.text()?;

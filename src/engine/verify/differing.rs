@@ -12,7 +12,7 @@ use crate::engine::session::Session;
 use crate::engine::state::checkpoint::run;
 use crate::engine::stream::apply;
 use crate::engine::syntax::quote;
-use crate::engine::table::TableDefinition;
+use crate::engine::table::Copied;
 use crate::engine::table::key_range::KeyColumns;
 use crate::server_error;
 
@@ -78,11 +78,7 @@ impl TableVerify {
         let doing = "comparing a row under a lock";
         let text = from_map_key(key);
         let plan = &self.context.plans[self.table];
-        let original = plan
-            .original
-            .as_ref()
-            .map(TableDefinition::quoted)
-            .unwrap_or_default();
+        let original = plan.copied()?.original.quoted();
         let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN";
         run(session.connection(), begin.into(), doing).await?;
         let lock = format!(
@@ -136,9 +132,9 @@ impl TableVerify {
     pub async fn repair(&self, different: &[Different]) -> Result<(), Halt> {
         let doing = "repairing a row of the copy";
         let plan = &self.context.plans[self.table];
-        let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
-            return Ok(());
-        };
+        let Copied {
+            original, shadow, ..
+        } = plan.copied()?;
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for carried in &plan.carried {
             let (source, target) = (
