@@ -7,11 +7,10 @@ use super::rows::{KeyPart, any_of, describe, differing, from_map_key};
 use super::{Different, Found, MOST_DIFFERENT, TableVerify};
 use crate::engine::EngineError;
 use crate::engine::context::Halt;
-use crate::engine::conversion::types::as_altered;
+use crate::engine::conversion::insert::from_original;
 use crate::engine::session::Session;
 use crate::engine::state::checkpoint::run;
 use crate::engine::stream::apply;
-use crate::engine::syntax::quote;
 use crate::engine::table::Copied;
 use crate::engine::table::key_range::KeyColumns;
 use crate::server_error;
@@ -135,28 +134,20 @@ impl TableVerify {
         let Copied {
             original, shadow, ..
         } = plan.copied()?;
-        let (mut from, mut to) = (Vec::new(), Vec::new());
-        for carried in &plan.carried {
-            let (source, target) = (
-                &original.columns[carried.source],
-                &shadow.columns[carried.target],
-            );
-            from.push(as_altered(&quote(&source.name), source, target));
-            to.push(quote(&target.name));
-        }
-        let (from, to) = (from.join(", "), to.join(", "));
+        let key = &self.original.key;
+        let insert = from_original(plan, original, shadow, "INSERT", &shadow.quoted(), key);
         let mut session = self.context.sessions.open().await?;
         // Their changes that are still on their way would meet them.
         self.place
             .wait_until_applied(&mut session, &self.context)
             .await?;
         for row in different {
-            let here = self.original.key.is(&row.key);
+            let here = key.is(&row.key);
             let there = self.shadow.key.is(&row.key);
             let sql = format!(
                 "BEGIN; DO (SELECT COUNT(*) FROM {o} WHERE {here} FOR SHARE); \
                  DELETE FROM {s} WHERE {there}; \
-                 INSERT INTO {s} ({to}) SELECT {from} FROM {o} WHERE {here}; {mark}; COMMIT",
+                 {insert}{here}; {mark}; COMMIT",
                 o = original.quoted(),
                 s = shadow.quoted(),
                 mark = self.context.store.mark()?,
