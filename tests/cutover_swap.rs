@@ -46,6 +46,16 @@ impl Drain for CopyAll {
         Vec::new()
     }
 
+    fn prepared(&self) -> Option<(String, Duration)> {
+        None
+    }
+
+    fn yields(&self, _reason: &str) {}
+
+    fn gather<'a>(&'a mut self, _deadline: Instant) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn drain<'a>(
         &'a mut self,
         session: &'a mut MySqlConnection,

@@ -220,8 +220,6 @@ impl LeaseHolder for Nobody {
 
     fn report(&self, _: Progress) {}
 
-    fn record_checkpoint(&self, _: serde_json::Value) {}
-
     fn confirm(&self) -> BoxFuture<'_, Result<(), LeaseLost>> {
         Box::pin(async { Ok(()) })
     }
