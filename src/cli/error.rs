@@ -203,7 +203,7 @@ impl CliError {
                     "{host}:{port} wants the password over a protected connection; use ssl-mode=REQUIRED in the address"
                 ))
             }
-            other => Self::failed(format!("{host}:{port}: {other}")),
+            other => Self::failed(format!("{host}:{port}: {}", server_error::story(other))),
         }
     }
 }

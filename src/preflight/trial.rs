@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 use tokio::sync::watch;
 
-use super::{Finding, Place, Unreachable, room, twins, unreachable_by};
+use super::{Finding, NotLookedAt, Place, not_looked_at, room, twins};
 use crate::config::Access;
 use crate::engine::names::Owner;
 use crate::engine::session::Session;
@@ -86,8 +86,10 @@ pub async fn examine(place: &Place, access: &Access, change: &Change) -> Examina
         server: None,
         tables: Vec::new(),
     };
-    if let Err(error) = look(place, access, change, &mut examination).await {
-        examination.unreachable = Some(error.to_string());
+    match look(place, access, change, &mut examination).await {
+        Ok(()) => {}
+        Err(NotLookedAt::Unreachable(why)) => examination.unreachable = Some(why),
+        Err(NotLookedAt::Unsupported(server)) => examination.refusal = Some(server.to_string()),
     }
     examination
 }
@@ -97,13 +99,13 @@ async fn look(
     access: &Access,
     change: &Change,
     examination: &mut Examination,
-) -> Result<(), Unreachable> {
+) -> Result<(), NotLookedAt> {
     let (mut session, owner) = place.session(access).await?;
     examination.server = twins::identity(&mut session).await;
     let mut job = change.job(&owner);
     job.schema_name = catalog::schema_name(&mut session, &job.schema_name)
         .await
-        .map_err(unreachable_by)?;
+        .map_err(not_looked_at)?;
     // Of one that was killed: nobody else looks for it.
     if let Err(error) = artifact::remove_abandoned(&mut session, &job.schema_name, &owner).await {
         tracing::info!(%error, "what an earlier preflight left stays for now");
@@ -117,13 +119,13 @@ async fn look(
             .extend(rivals(&mut session, &job, &owner, plans).await?);
         examination.revert_warnings = revert_warnings(plans);
         for plan in plans {
-            let planned = planned(&mut session, plan).await.map_err(unreachable_by)?;
+            let planned = planned(&mut session, plan).await.map_err(not_looked_at)?;
             examination.planned.push(planned);
         }
     }
     artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
         .await
-        .map_err(unreachable_by)?;
+        .map_err(not_looked_at)?;
     session.close().await;
     examination.refusal = answer.err().map(|refusal| refusal.message());
     Ok(())
@@ -135,7 +137,7 @@ async fn rivals(
     job: &Job,
     owner: &Owner,
     plans: &[TablePlan],
-) -> Result<Vec<String>, Unreachable> {
+) -> Result<Vec<String>, NotLookedAt> {
     let tables: Vec<&str> = plans
         .iter()
         .filter_map(|plan| plan.original.as_ref())
@@ -144,7 +146,7 @@ async fn rivals(
     let found =
         artifact::copied_by_others(session, &job.schema_name, &owner.installation, &tables).await;
     Ok(found
-        .map_err(unreachable_by)?
+        .map_err(not_looked_at)?
         .iter()
         .map(|(table, artifact)| {
             format!(

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use super::CONNECT_LIMIT;
 use crate::config::watch_connections;
 use crate::engine::{EngineError, Target};
-use crate::server_error;
+use crate::{server_error, server_version};
 
 /// Strict, so that nothing is cut silently; a zero stays a zero; dates that an application was
 /// allowed to store can be stored again.
@@ -99,9 +99,10 @@ const OPTIONAL_SETTINGS: [&str; 7] = [
 async fn set_up(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     let settings =
         format!("{SETTINGS}, sql_mode = '{OUR_SQL_MODE}', time_zone = '{OUR_TIME_ZONE}'");
-    sqlx::raw_sql(AssertSqlSafe(settings))
-        .execute(&mut *connection)
-        .await?;
+    let set = sqlx::raw_sql(AssertSqlSafe(settings));
+    if let Err(error) = set.execute(&mut *connection).await {
+        return Err(server_version::why_unsettled(connection, error).await);
+    }
     for setting in OPTIONAL_SETTINGS {
         let result = sqlx::raw_sql(AssertSqlSafe(format!("SET SESSION {setting}")))
             .execute(&mut *connection)
