@@ -717,6 +717,18 @@ async fn a_database_that_cannot_be_used_says_the_next_step_and_never_the_passwor
 }
 
 #[tokio::test]
+async fn a_schema_of_another_version_is_told_as_such() {
+    let database = TestDatabase::fresh().await;
+    let older = "CREATE OR REPLACE VIEW deployment_status AS SELECT 1 AS deployment";
+    support::run(&mut database.connect().await, older).await;
+    let said = refused(&database, 1, &["deployment", "list"]);
+    assert!(
+        said.contains("Unknown column") && said.contains("by another lockkeeper than this one"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn a_driver_that_logs_json_ends_with_a_line_of_json() {
     let database = TestDatabase::bare().await;
     let arguments = ["drive", "--log-format", "json"];

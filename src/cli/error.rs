@@ -172,6 +172,11 @@ impl CliError {
                     role_name(schema, "driver"),
                     role_name(schema, "reader"),
                 ),
+                // A view without a column, a procedure with other parameters.
+                1054 | 1318 => format!(
+                    "schema {schema} was installed by another lockkeeper than this one; run `lockkeeper install` with the \
+                     newer of both"
+                ),
                 1040 => {
                     "all connections are in use; try again, or raise max_connections".to_owned()
                 }
