@@ -217,7 +217,9 @@ impl ConnectionSettings {
             .timezone(Some("+00:00".to_owned()))
             .pipes_as_concat(false)
             .no_engine_substitution(false)
-            .ssl_mode(self.tls.mode.into());
+            .ssl_mode(self.tls.mode.into())
+            // Each one that is slow would be a warning with its SQL.
+            .disable_statement_logging();
         if let Some(schema) = &self.schema {
             options = options.database(schema);
         }
