@@ -89,6 +89,14 @@ impl CliError {
         self
     }
 
+    /// Whether the server answered, and will answer the same again. While `install` replaces routines, a view lacks one (1356), and
+    /// somebody its right to call one (1370).
+    pub(super) fn is_for_good(&self) -> bool {
+        self.code.is_some_and(|code| {
+            !server_error::may_pass(code) && !matches!(code, 1305 | 1356 | 1370)
+        })
+    }
+
     /// The ones that `--help` lists.
     pub(super) fn exit_code(&self) -> u8 {
         match self.how {
