@@ -94,7 +94,9 @@ UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', w.operation_id, ' on ', w.deployment),
        CONCAT('it waits: ', w.reason),
-       CONCAT('is the server up, and reached from where its driver runs? lockkeeper doctor --deployment ', w.deployment),
+       CONCAT('is the server up, and reached from where its driver runs? lockkeeper doctor --deployment ''',
+              -- As a shell takes a name with an apostrophe.
+              REPLACE(w.deployment, '''', '''"''"'''), ''''),
        w.apply_id
   FROM (SELECT l.operation_id, l.apply_id, l.deployment, l.progress->>'$.throttled_by' AS reason
           FROM operation_live AS l
@@ -105,7 +107,8 @@ UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', w.operation_id, ' on ', w.deployment),
        CONCAT('it may have swapped: ', w.reason),
-       CONCAT('mend what the message says, drivers look again and again; the tables: lockkeeper doctor --deployment ', w.deployment),
+       CONCAT('mend what the message says, drivers look again and again; the tables: lockkeeper doctor --deployment ''',
+              REPLACE(w.deployment, '''', '''"''"'''), ''''),
        w.apply_id
   FROM (SELECT l.operation_id, l.apply_id, l.deployment, l.progress->>'$.throttled_by' AS reason
           FROM operation_live AS l

@@ -58,7 +58,7 @@ async fn health_tells_of_a_deployment_that_does_not_answer_its_driver() {
         assert!(
             found
                 .iter()
-                .all(|line| line.contains(reason) && line.contains("doctor --deployment d1"))
+                .all(|line| line.contains(reason) && line.contains("doctor --deployment 'd1'"))
         );
     }
 }
