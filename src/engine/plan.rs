@@ -177,7 +177,7 @@ impl Planner<'_> {
         self.empty_copy(session, &original, &name, keys).await?;
         let on_trial = on_names_of(alter, &original, None, &name, keys, self.dialect())?;
 
-        if !self.has_room_for_instant(session, table).await? {
+        if !has_room_for_instant(&original) {
             // The server would refuse INSTANT on the table itself, though not on its empty copy.
         } else if self
             .run_as_user(
@@ -317,19 +317,6 @@ impl Planner<'_> {
             .ok_or_else(|| EngineError::table_gone(self.schema, &name))
     }
 
-    /// InnoDB counts the instant changes of a table and refuses one more at its limit. An empty
-    /// copy starts at none.
-    async fn has_room_for_instant(
-        &self,
-        session: &mut Session,
-        table: &str,
-    ) -> Result<bool, EngineError> {
-        let Some(versions) = storage::row_versions(session, self.schema, table).await? else {
-            return Ok(true);
-        };
-        Ok(versions < storage::MAX_ROW_VERSIONS)
-    }
-
     fn missing(&self, table: &str) -> EngineError {
         EngineError::permanent(format!(
             "statement {}: there is no table {}; correct the name, or leave the statement out",
@@ -341,4 +328,11 @@ impl Planner<'_> {
     fn dialect(&self) -> Dialect {
         Dialect::of_sql_mode(&self.user.sql_mode)
     }
+}
+
+/// InnoDB counts the instant changes of a table and refuses one more at its limit. An empty copy starts at none.
+fn has_room_for_instant(original: &TableDefinition) -> bool {
+    original
+        .row_versions
+        .is_none_or(|versions| versions < storage::MAX_ROW_VERSIONS)
 }

@@ -370,15 +370,16 @@ impl Assembler {
                     .any(|l| query.takes_away(l.schema(), l.table())) =>
             {
                 Err(Trouble::Refused(format!(
-                    "the table was renamed, dropped or emptied, or rows of a partition or file exchanged for its own, by somebody \
-                     else ('{}'); submit the change again",
+                    "the table was renamed, dropped or emptied, a column of it dropped, or rows of a partition or file exchanged for \
+                     its own, by somebody else ('{}'); submit the change again",
                     text()
                 )))
             }
             Meaning::Other if self.copy_taken_by(&query).is_some() => {
                 let copy = self.copy_taken_by(&query).unwrap_or_default();
                 Err(Trouble::Refused(format!(
-                    "the table {copy} is gone: somebody dropped or renamed it, or emptied it ('{}'); submit the change again",
+                    "the table {copy} is gone: somebody dropped or renamed it, or emptied it or a column of it ('{}'); submit the \
+                     change again",
                     text()
                 )))
             }
