@@ -15,7 +15,7 @@ use super::syntax::statement::{Action, Alter, Clause, Statement, StatementError}
 use super::syntax::token::Dialect;
 use super::table::foreign_key::{self, ForeignKeys};
 use super::table::storage;
-use super::table::{TableDefinition, TablePlan, Way, catalog};
+use super::table::{Column, Generated, TableDefinition, TablePlan, Way, catalog};
 use super::{EngineError, Job, JobTask};
 use crate::server_error;
 use constraint_names::{in_own_names, on_names_of};
@@ -186,6 +186,7 @@ impl Planner<'_> {
             )
             .await?
             .is_ok()
+            && !self.hides_its_effect(session, alter, &original).await?
         {
             session.drop_table(self.schema, &name).await?;
             let executable = alter.on(self.schema, table, "ALGORITHM=INSTANT");
@@ -214,6 +215,22 @@ impl Planner<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether values go and the definition, that of the trial now, shows nothing of it: then nobody could tell after a crash whether the
+    /// statement was executed, and a second time it would take what was written since. A swap can be told.
+    async fn hides_its_effect(
+        &self,
+        session: &mut Session,
+        alter: &Alter,
+        original: &TableDefinition,
+    ) -> Result<bool, EngineError> {
+        let takes_values = alter.dropped_columns().any(|name| {
+            let is_it = |column: &&Column| column.name.to_lowercase() == name.to_lowercase();
+            let column = original.columns.iter().find(is_it);
+            column.is_some_and(|column| column.generated != Some(Generated::Virtual))
+        });
+        Ok(takes_values && self.shadow(session).await?.columns == original.columns)
     }
 
     /// Makes the altered, empty table one that rows can be copied into.
