@@ -8,6 +8,7 @@ CREATE PROCEDURE _request_answer (IN in_request_id BIGINT UNSIGNED, OUT out_stat
 BEGIN
     DECLARE v_kept INT UNSIGNED;
     DECLARE v_what VARCHAR(64) CHARACTER SET utf8mb4;
+    DECLARE v_note VARCHAR(96) CHARACTER SET utf8mb4;
 
     CALL _function_check(in_request_id IS NOT NULL);
     SELECT r.status,
@@ -17,14 +18,19 @@ BEGIN
                WHEN 'cancel' THEN 'what has swapped or is swapping stays as it is'
                WHEN 'revert' THEN 'what has completed keeps the change'
            END,
+           -- Asked again while its swap is under way: see _apply_cutover.
+           IF(r.command = 'cutover' AND r.status <> 'pending', 'the swap that it let begin is under way', NULL),
            (SELECT COUNT(IF(s.has_swapped AND (s.state = 'completed' OR (r.command = 'cancel' AND s.state <> 'reverted')), 1, NULL))
               FROM _sibling AS s
              WHERE s.apply_id = r.apply_id)
-      INTO out_status, out_message, v_what, v_kept
+      INTO out_status, out_message, v_what, v_note, v_kept
       FROM control_request AS r
      WHERE r.request_id = in_request_id;
 
     IF v_kept > 0 AND v_what IS NOT NULL THEN
         SET out_message = LEFT(CONCAT(out_message, '; ', v_what, ' (', v_kept, ')'), 1024);
+    END IF;
+    IF v_note IS NOT NULL THEN
+        SET out_message = LEFT(CONCAT(out_message, '; ', v_note), 1024);
     END IF;
 END
