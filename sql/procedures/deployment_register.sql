@@ -1,6 +1,7 @@
 -- Procedure: deployment_register
 --
--- Registers a deployment, or updates it if the name is known. Answers deployment, position.
+-- Registers a deployment, or updates it if the name is known. Answers deployment, position. Live operations go to a new address with
+-- their next claim; event_log has that, and who did it.
 --
 -- in_name      1 to 64 characters
 -- in_position  where it stands in the default order of a rollout; held by one deployment
