@@ -81,7 +81,8 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
                            CONCAT('CALL apply_cancel(', p.apply_id, ', ''why'') for what waits behind it, then '), ''),
                         'CALL deployment_remove(', QUOTE(p.deployment), ')'), ''),
               '; it is tried again at ', p.next_attempt_at,
-              IF(l.state = 'failed_retryable', CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), '')),
+              IF((SELECT g.start_makes_due FROM _operation_gate AS g WHERE g.operation_id = p.operation_id),
+                 CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), '')),
        p.apply_id
   FROM _operation_progress AS p
   JOIN operation_live      AS l

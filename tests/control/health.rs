@@ -198,7 +198,8 @@ async fn a_cutover_that_its_driver_does_not_carry_out_is_a_problem() {
         let late = found().await;
         assert_eq!(late.len(), usize::from(!all), "{late:?}");
         assert!(
-            late.iter().all(|line| line.starts_with("warning | cutover has been pending for ")),
+            late.iter()
+                .all(|line| line.starts_with("warning | cutover has been pending for ")),
             "{late:?}"
         );
         fleet.report("operation_begin_cutover", &claim).await;
@@ -219,7 +220,9 @@ async fn a_parked_operation_that_nobody_catches_up_is_a_problem() {
     assert_eq!(found().await, [] as [String; 0]);
     fleet.age(o2, 241).await;
     let late = found().await;
-    let said = format!("warning | operation {o2} on d2 | it is parked, and no driver has caught it up for ");
+    let said = format!(
+        "warning | operation {o2} on d2 | it is parked, and no driver has caught it up for "
+    );
     assert!(late.len() == 1 && late[0].starts_with(&said), "{late:?}");
 
     fleet
@@ -283,6 +286,35 @@ async fn a_clean_up_that_fails_again_and_again_is_a_problem_too() {
         !found[0].contains("apply_start"),
         "a cancel beats it: {found:?}"
     );
+}
+
+/// A revert that is asked for meanwhile would have to wait as long as the window's next attempt.
+#[tokio::test]
+async fn a_start_makes_the_next_attempt_of_a_window_due_and_health_says_so() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({"revert_window_seconds": 86400})).await;
+    let [operation] = apply.all();
+    let mut claim = fleet.swap(operation).await;
+    for _ in 0..2 {
+        assert_eq!(fleet.fail_for_now(&claim).await, "revert_window");
+        claim = fleet.claim_cutover("alpha").await.expect("due at once");
+    }
+    fleet.fail_for_now(&claim).await;
+    // An hour further off, as above.
+    fleet.age(operation, -3600).await;
+    fleet.revert(&apply).await;
+    let waiting = fleet.waiting(operation).await;
+    let said = "The next attempt is not due yet; apply_start makes it due now.";
+    assert_eq!(waiting.as_deref(), Some(said));
+    let remedies = "SELECT h.remedy FROM health AS h";
+    let found = fleet.sql().await.texts(remedies, &[]).await;
+    let call = format!("or now after CALL apply_start({}, 'why')", apply.id);
+    assert!(found.len() == 1 && found[0].contains(&call), "{found:?}");
+
+    assert!(fleet.claim_cutover("beta").await.is_none());
+    fleet.start(&apply).await;
+    let claim = fleet.claim_cutover("beta").await.expect("due now");
+    assert_eq!(fleet.directive(&claim).await, "revert");
 }
 
 /// Its driver beats, so that the apply counts as moving; but no swap comes without a person.
