@@ -18,8 +18,18 @@ BEGIN
                WHEN 'cancel' THEN 'what has swapped or is swapping stays as it is'
                WHEN 'revert' THEN 'what has completed keeps the change'
            END,
-           -- Asked again while its swap is under way: see _apply_cutover.
-           IF(r.command = 'cutover' AND r.status <> 'pending', 'the swap that it let begin is under way', NULL),
+           CASE
+               -- Asked again while its swap is under way: see _apply_cutover.
+               WHEN r.command = 'cutover' AND r.status <> 'pending' THEN 'the swap that it let begin is under way'
+               WHEN r.command = 'stop' AND EXISTS (SELECT 1
+                                                     FROM control_request AS c
+                                                    WHERE c.apply_id    = r.apply_id
+                                                      AND c.command     = 'cutover'
+                                                      AND c.request_id  < r.request_id
+                                                      AND c.outcome     = 'superseded by stop'
+                                                      AND c.resolved_at = r.requested_at)
+               THEN 'the cutover that was pending has ended with it, ask again after the start'
+           END,
            (SELECT COUNT(IF(s.has_swapped AND (s.state = 'completed' OR (r.command = 'cancel' AND s.state <> 'reverted')), 1, NULL))
               FROM _sibling AS s
              WHERE s.apply_id = r.apply_id)
