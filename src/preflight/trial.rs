@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{Finding, Place, Unreachable, room, twins, unreachable_by};
+use super::{Finding, NotLookedAt, Place, not_looked_at, room, twins};
 use crate::config::Access;
 use crate::engine::names::Owner;
 use crate::engine::session::Session;
@@ -76,8 +76,10 @@ pub async fn examine(place: &Place, access: &Access, change: &Change) -> Examina
         deployment: place.deployment.clone(),
         ..Examination::default()
     };
-    if let Err(error) = look(place, access, change, &mut examination).await {
-        examination.unreachable = Some(error.to_string());
+    match look(place, access, change, &mut examination).await {
+        Ok(()) => {}
+        Err(NotLookedAt::Unreachable(why)) => examination.unreachable = Some(why),
+        Err(NotLookedAt::Unsupported(server)) => examination.refusal = Some(server.to_string()),
     }
     examination
 }
@@ -87,13 +89,13 @@ async fn look(
     access: &Access,
     change: &Change,
     examination: &mut Examination,
-) -> Result<(), Unreachable> {
+) -> Result<(), NotLookedAt> {
     let (mut session, owner) = place.session(access).await?;
     examination.server = twins::identity(&mut session).await;
     let mut job = change.job(&owner);
     job.schema_name = catalog::schema_name(&mut session, &job.schema_name)
         .await
-        .map_err(unreachable_by)?;
+        .map_err(not_looked_at)?;
     // Of one that was killed: nobody else looks for it.
     if let Err(error) = artifact::remove_abandoned(&mut session, &job.schema_name, &owner).await {
         tracing::info!(%error, "what an earlier preflight left stays for now");
@@ -107,13 +109,13 @@ async fn look(
             .extend(rivals(&mut session, &job, &owner, plans).await?);
         examination.revert_warnings = revert_warnings(plans);
         for plan in plans {
-            let planned = planned(&mut session, plan).await.map_err(unreachable_by)?;
+            let planned = planned(&mut session, plan).await.map_err(not_looked_at)?;
             examination.planned.push(planned);
         }
     }
     artifact::remove_working(&mut session, &job.schema_name, &owner)
         .await
-        .map_err(unreachable_by)?;
+        .map_err(not_looked_at)?;
     session.close().await;
     examination.refusal = answer.err().map(|refusal| refusal.message());
     Ok(())
@@ -125,7 +127,7 @@ async fn rivals(
     job: &Job,
     owner: &Owner,
     plans: &[TablePlan],
-) -> Result<Vec<String>, Unreachable> {
+) -> Result<Vec<String>, NotLookedAt> {
     let tables: Vec<&str> = plans
         .iter()
         .filter_map(|plan| plan.original.as_ref())
@@ -134,7 +136,7 @@ async fn rivals(
     let found =
         artifact::copied_by_others(session, &job.schema_name, &owner.installation, &tables).await;
     Ok(found
-        .map_err(unreachable_by)?
+        .map_err(not_looked_at)?
         .iter()
         .map(|(table, artifact)| {
             format!(

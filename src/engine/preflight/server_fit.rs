@@ -5,8 +5,7 @@ use sqlx::Row;
 use crate::engine::EngineError;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::session::Session;
-use crate::server_error;
-use crate::server_version::{OLDEST, Version};
+use crate::{server_error, server_version};
 
 /// A variable as text; `None` where the server doesn't know it.
 pub(super) async fn variable(
@@ -54,15 +53,8 @@ pub(super) async fn check_schema(session: &mut Session, schema: &str) -> Result<
 /// A MySQL that is supported, and the primary.
 pub(super) async fn check_server(session: &mut Session) -> Result<(), EngineError> {
     let version = variable(session, "version").await?.unwrap_or_default();
-    if version.to_ascii_lowercase().contains("mariadb") {
-        return Err(EngineError::permanent(format!(
-            "the server is {version}; only MySQL is supported"
-        )));
-    }
-    if Version::of(&version).is_none_or(|version| version < OLDEST) {
-        return Err(EngineError::permanent(format!(
-            "the server is {version}; {OLDEST} is the oldest supported"
-        )));
+    if let Some(unsupported) = server_version::unsupported(&version) {
+        return Err(EngineError::permanent(unsupported.to_string()));
     }
     for name in ["read_only", "super_read_only"] {
         if variable(session, name).await?.as_deref() == Some("1") {

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use super::CONNECT_LIMIT;
 use crate::config::watch_connections;
 use crate::engine::{EngineError, Target};
-use crate::server_error;
+use crate::{server_error, server_version};
 
 /// Strict, so that nothing is cut silently; a zero stays a zero; dates that an application was
 /// allowed to store can be stored again.
@@ -105,9 +105,10 @@ async fn set_up(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         "{SETTINGS}, lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = {lock_wait}, \
          sql_mode = '{OUR_SQL_MODE}', time_zone = '{OUR_TIME_ZONE}'"
     );
-    sqlx::raw_sql(AssertSqlSafe(settings))
-        .execute(&mut *connection)
-        .await?;
+    let set = sqlx::raw_sql(AssertSqlSafe(settings));
+    if let Err(error) = set.execute(&mut *connection).await {
+        return Err(server_version::why_unsettled(connection, error).await);
+    }
     for setting in OPTIONAL_SETTINGS {
         let result = sqlx::raw_sql(AssertSqlSafe(format!("SET SESSION {setting}")))
             .execute(&mut *connection)
