@@ -9,7 +9,7 @@ pub mod room;
 pub mod server_fit;
 pub mod triggers;
 
-use super::names::{Owner, PREFIX, Role};
+use super::names::{Owner, PREFIX};
 use super::options::Options;
 use super::session::Session;
 use super::session::user::UserSettings;
@@ -198,7 +198,7 @@ async fn drop_shadows(
     plans: &[TablePlan],
 ) -> Result<(), EngineError> {
     for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
-        let shadow = owner.table(Role::Shadow(plan.task.position));
+        let shadow = owner.shadow_of(&plan.task);
         session.drop_table(&job.schema_name, &shadow).await?;
     }
     Ok(())

@@ -124,7 +124,9 @@ async fn a_cutover_of_what_is_cutting_over_adds_no_request_after_a_stop_and_a_st
         let again = fleet.cutover(&apply).await;
         assert_eq!(again.request, all.request);
         assert!(
-            again.message.contains("the swap that it let begin is under way"),
+            again
+                .message
+                .contains("the swap that it let begin is under way"),
             "{again:?}"
         );
         if count == 1 {

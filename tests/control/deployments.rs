@@ -230,7 +230,11 @@ async fn an_address_that_changes_under_live_operations_is_logged_with_who_change
     let mut carol = fleet.session_as("carol").await;
     let apply = fleet.submit(Value::Null).await;
     let [o1, _] = apply.all();
-    for (host, port) in [("db1.example", 3301u64), ("moved.example", 3310), ("moved.example", 3310)] {
+    for (host, port) in [
+        ("db1.example", 3301u64),
+        ("moved.example", 3310),
+        ("moved.example", 3310),
+    ] {
         let register = arguments!["d1", 0u64, host, port, Value::Null];
         carol.call("deployment_register", register).await.unwrap();
     }
@@ -242,6 +246,7 @@ async fn an_address_that_changes_under_live_operations_is_logged_with_who_change
         apply.id
     );
     assert_eq!(fleet.sql().await.texts(events, &[]).await, [expected]);
-    let registered = "SELECT LEFT(d.registered_by, 6) FROM deployment_status AS d WHERE d.deployment = 'd1'";
+    let registered =
+        "SELECT LEFT(d.registered_by, 6) FROM deployment_status AS d WHERE d.deployment = 'd1'";
     assert_eq!(fleet.sql().await.texts(registered, &[]).await, ["carol_"]);
 }

@@ -198,7 +198,8 @@ async fn a_cutover_that_its_driver_does_not_carry_out_is_a_problem() {
         let late = found().await;
         assert_eq!(late.len(), usize::from(!all), "{late:?}");
         assert!(
-            late.iter().all(|line| line.starts_with("warning | cutover has been pending for ")),
+            late.iter()
+                .all(|line| line.starts_with("warning | cutover has been pending for ")),
             "{late:?}"
         );
         fleet.report("operation_begin_cutover", &claim).await;
@@ -219,7 +220,9 @@ async fn a_parked_operation_that_nobody_catches_up_is_a_problem() {
     assert_eq!(found().await, [] as [String; 0]);
     fleet.age(o2, 241).await;
     let late = found().await;
-    let said = format!("warning | operation {o2} on d2 | it is parked, and no driver has caught it up for ");
+    let said = format!(
+        "warning | operation {o2} on d2 | it is parked, and no driver has caught it up for "
+    );
     assert!(late.len() == 1 && late[0].starts_with(&said), "{late:?}");
 
     fleet

@@ -378,7 +378,10 @@ async fn a_nul_is_refused_in_statements_and_labels() {
         for sent in [json!([statement]), json!(statement)] {
             let sent = sent.as_str().map_or(sent.to_string(), str::to_owned);
             let refusal = refused(50001, fleet.try_submit(&sent, Value::Null).await);
-            assert!(refusal.message.contains("has a NUL in it; pass "), "{refusal:?}");
+            assert!(
+                refusal.message.contains("has a NUL in it; pass "),
+                "{refusal:?}"
+            );
         }
     }
     for labels in [
