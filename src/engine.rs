@@ -81,7 +81,8 @@ pub struct Orders {
 }
 
 /// A DBA's command to a running operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Directive {
     #[default]
     None,

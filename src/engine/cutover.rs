@@ -10,7 +10,6 @@ pub(super) mod without_copy;
 
 use std::time::Instant;
 
-use super::names::Role;
 use super::session::Session;
 use super::session::user::UserSettings;
 use super::state::fence::{SwapRecord, SwapTable};
@@ -199,18 +198,6 @@ impl<'a> Cutover<'a> {
         handover::settle(session, self.schema(), owner, self.plans, outcome).await
     }
 
-    /// Original and shadow of each copied table, by name.
-    fn pairs(&self) -> Vec<(u32, String, String)> {
-        let owner = self.operation.fence.owner();
-        self.copies()
-            .filter_map(|plan| {
-                let original = plan.original.as_ref()?.name.clone();
-                let shadow = owner.table(Role::Shadow(plan.task.position));
-                Some((plan.task.position, original, shadow))
-            })
-            .collect()
-    }
-
     async fn execute(
         &self,
         session: &mut Session,
@@ -262,12 +249,14 @@ impl<'a> Cutover<'a> {
         record: &mut SwapRecord,
     ) -> Result<(), EngineError> {
         let mut tables = Vec::new();
-        for (position, name, shadow) in self.pairs() {
-            let original_id = storage::table_id(session, self.schema(), &name).await?;
+        for plan in self.copies() {
+            let name = &plan.copied()?.original.name;
+            let shadow = self.operation.fence.owner().shadow_of(&plan.task);
+            let original_id = storage::table_id(session, self.schema(), name).await?;
             let shadow_id = storage::table_id(session, self.schema(), &shadow).await?;
             tables.push(SwapTable {
-                position,
-                name,
+                position: plan.task.position,
+                name: name.clone(),
                 original_id: original_id.unwrap_or(0),
                 shadow_id: shadow_id.unwrap_or(0),
             });
@@ -283,11 +272,7 @@ impl<'a> Cutover<'a> {
     /// The optimizer must not meet an unknown table at the moment of the swap.
     async fn prepare_statistics(&self, session: &mut Session) -> Result<(), EngineError> {
         for plan in self.copies() {
-            let shadow = self
-                .operation
-                .fence
-                .owner()
-                .table(Role::Shadow(plan.task.position));
+            let shadow = self.operation.fence.owner().shadow_of(&plan.task);
             statistics::prepare(session, self.schema(), plan, &shadow).await?;
         }
         Ok(())

@@ -237,7 +237,7 @@ impl Engine {
             for plan in &mut plans {
                 let (schema, name) = live(plan);
                 if let Some(former) = &mut plan.shadow {
-                    former.name = owner.table(Role::Old(plan.task.position));
+                    former.name = owner.old_of(&plan.task);
                 }
                 let Some(original) = &plan.original else {
                     continue;
@@ -344,7 +344,7 @@ impl Engine {
     async fn former_tables_are_there(&mut self, plans: &[TablePlan]) -> Result<(), EngineError> {
         let owner = self.operation.sessions.owner().clone();
         for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
-            let former = owner.table(Role::Old(plan.task.position));
+            let former = owner.old_of(&plan.task);
             if !storage::exists(&mut self.control, &self.operation.job.schema_name, &former).await?
             {
                 return Err(EngineError::permanent(format!(

@@ -150,7 +150,7 @@ impl Cutover<'_> {
                     if let Err(error) = stop {
                         tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
                     }
-                    answered(ANSWER_MARGIN, lock).await
+                    answered(lock).await
                 }
             }
         };
@@ -182,10 +182,9 @@ impl Cutover<'_> {
 
 /// The answer to a statement, or an error where the network keeps it back.
 pub(crate) async fn answered<T>(
-    limit: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(limit, answer)
+    tokio::time::timeout(ANSWER_MARGIN, answer)
         .await
         .unwrap_or_else(|_| Err(no_answer()))
 }

@@ -14,6 +14,9 @@ use crate::server_error;
 /// A successor that cannot read `performance_schema` looks at this many epochs before its own.
 const EPOCHS_LOOKED_AT: u64 = 32;
 
+/// A killed session ends when its statement notices; a long index build may take a while.
+const FORMER_SESSIONS_LIMIT: Duration = Duration::from_secs(60);
+
 /// After a lost connection, how long its session may take to end.
 const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
 
@@ -23,13 +26,9 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Retryable`] if one is still there at the deadline.
-    pub async fn end_former(
-        &self,
-        session: &mut Session,
-        deadline: Duration,
-    ) -> Result<(), EngineError> {
-        let until = Instant::now() + deadline;
+    /// [`EngineError::Retryable`] if one is still there after a minute.
+    pub async fn end_former(&self, session: &mut Session) -> Result<(), EngineError> {
+        let until = Instant::now() + FORMER_SESSIONS_LIMIT;
         loop {
             let former = self.former_sessions(session).await?;
             if former.is_empty() {
