@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
-use super::storage::storage_ids;
+use super::storage::Stored;
 use super::{Column, DataType, Generated, Key, KeyKind, KeyPart, TableDefinition, create_text};
 use crate::engine::EngineError;
 use crate::engine::session::Session;
@@ -82,7 +82,7 @@ pub async fn table(
     let number = |i: usize| size.try_get_unchecked::<Option<u64>, _>(i);
     // As the server spells it: under lower_case_table_names a statement may spell it otherwise.
     let name: String = size.try_get_unchecked(4).map_err(failed(&quoted))?;
-    let storage_ids = storage_ids(session, schema, &name).await?;
+    let stored = Stored::of(session, schema, &name).await?;
     Ok(Some(TableDefinition {
         schema: schema.to_owned(),
         name,
@@ -93,8 +93,9 @@ pub async fn table(
         data_bytes: number(1).map_err(failed(&quoted))?.unwrap_or(0),
         index_bytes: number(2).map_err(failed(&quoted))?.unwrap_or(0),
         auto_increment: number(3).map_err(failed(&quoted))?,
-        table_id: storage_ids.first().copied().unwrap_or(0),
-        storage_ids,
+        table_id: stored.ids.first().copied().unwrap_or(0),
+        storage_ids: stored.ids,
+        row_versions: stored.row_versions,
     }))
 }
 
