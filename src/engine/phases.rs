@@ -53,7 +53,10 @@ impl Engine {
         job.schema_name = catalog::schema_name(&mut control, &job.schema_name).await?;
         let store = Store::new(&job.schema_name, &owner);
         let fence = match Fence::take_over(&sessions, &mut control, &job.schema_name).await {
-            Err(error) if error.cause().is_some_and(server_error::is_denied) => {
+            Err(error)
+                if error.kind() == ErrorKind::Permanent
+                    && error.cause().is_some_and(server_error::is_denied) =>
+            {
                 // With the GRANT to run.
                 privilege::check(&mut control, &job.schema_name, false).await?;
                 return Err(error);
