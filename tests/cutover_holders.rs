@@ -107,18 +107,31 @@ async fn whoever_has_locked_the_whole_server_is_named_and_not_killed() {
 
 /// An engine whose account has no SELECT on performance_schema.
 async fn copied_unseeing(db: &mut Deployment, statement: &str) -> (Engine, Arc<TestLease>) {
+    let job = db.job(&[statement]);
+    copied_with_few_rights(db, job, "").await
+}
+
+/// An engine whose account has what every change needs, and the grants of `more`, which end before their TO.
+async fn copied_with_few_rights(
+    db: &mut Deployment,
+    job: Job,
+    more: &str,
+) -> (Engine, Arc<TestLease>) {
     let (schema, user) = (&db.schema, format!("u{}", db.installation));
     let password = db.settings.credentials.password.expose();
-    let account = format!(
+    let mut account = format!(
         "CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'; \
          GRANT REPLICATION SLAVE, REPLICATION CLIENT, PROCESS ON *.* TO `{user}`@`%`; \
          GRANT ALL ON `{schema}`.* TO `{user}`@`%`"
     );
+    for grant in more.split_terminator(';') {
+        account.push_str(&format!("; {grant} TO `{user}`@`%`"));
+    }
     db.run(&account).await;
     let mut target = db.target();
     target.user = user;
     let lease = TestLease::held();
-    let mut engine = Engine::open(target, db.job(&[statement]), lease.clone())
+    let mut engine = Engine::open(target, job, lease.clone())
         .await
         .expect("the engine");
     deployment::copy(&mut engine).await;
@@ -183,4 +196,33 @@ async fn gives_way_to_a_handler(sees: bool, told: &str) {
     engine.close().await;
     assert_eq!(db.column_type("t", "n").await, "bigint");
     assert_eq!(db.text("SELECT SUM(n) FROM t").await, "3");
+}
+
+/// An administrator's, say. The swap goes through when that one has ended, as it does without the option.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_gives_way_to_a_session_that_its_account_may_not_kill() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 1)")
+        .await;
+    let job = Job {
+        options: serde_json::json!({"cutover_lock_wait_ms": 200, "kill_blockers_after_seconds": 1}),
+        ..db.job(&["ALTER TABLE t MODIFY n BIGINT"])
+    };
+    let more = "GRANT CONNECTION_ADMIN ON *.*; GRANT SELECT ON performance_schema.*";
+    let (mut engine, lease) = copied_with_few_rights(&mut db, job, more).await;
+    let settings = db.settings.clone().with_schema(&db.schema);
+    let mut reader = settings.connect().await.expect("a session");
+    let uses = "BEGIN; SELECT COUNT(*) FROM t";
+    reader.execute(uses).await.expect("it is read");
+    let swapped = tokio::spawn(async move { (engine.cut_over().await, engine) });
+    support::eventually("it gives way", PATIENCE, async || {
+        let reason = lease.progress().throttled_by;
+        swapped.is_finished() || reason.is_some_and(|reason| reason.contains("may not end it"))
+    })
+    .await;
+    reader.execute("COMMIT").await.expect("it is there still");
+    let (swapped, engine) = swapped.await.expect("the cutover");
+    assert!(swapped.expect("the swap").gave_way > 0);
+    engine.close().await;
+    assert_eq!(db.column_type("t", "n").await, "bigint");
 }

@@ -53,7 +53,10 @@ impl Engine {
         job.schema_name = catalog::schema_name(&mut control, &job.schema_name).await?;
         let store = Store::new(&job.schema_name, &owner);
         let fence = match Fence::take_over(&sessions, &mut control, &job.schema_name).await {
-            Err(error) if error.cause().is_some_and(server_error::is_denied) => {
+            Err(error)
+                if error.kind() == ErrorKind::Permanent
+                    && error.cause().is_some_and(server_error::is_denied) =>
+            {
                 // With the GRANT to run.
                 privilege::check(&mut control, &job.schema_name, false).await?;
                 return Err(error);
@@ -167,7 +170,7 @@ impl Engine {
         self.stop_running().await;
         self.phase("cleanup");
         artifact::hold_tables(&mut self.control, &schema, &owner, "_old", hold).await?;
-        artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await
+        artifact::remove_working(&mut self.control, &schema, &owner).await
     }
 
     /// Removes everything that the operation left, the original untouched: a cancel.
@@ -183,9 +186,9 @@ impl Engine {
             let hold = self.operation.options.hold_old_table_seconds;
             self.operation.fence.finish(&mut self.control, hold).await?;
             artifact::hold_tables(&mut self.control, &schema, &owner, "_new", hold).await?;
-            return artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await;
+            return artifact::remove_working(&mut self.control, &schema, &owner).await;
         }
-        artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await?;
+        artifact::remove_working(&mut self.control, &schema, &owner).await?;
         self.operation.fence.remove(&mut self.control).await
     }
 

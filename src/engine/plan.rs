@@ -250,10 +250,17 @@ impl Planner<'_> {
         self.settle_expressions(session, &shadow).await?;
         let shadow = self.shadow(session).await?;
         constraint_names::fit_the_name(&original, &shadow)?;
-        let plan = self.copy(alter, original, shadow)?;
+        let key = mapping::copy_key(&original, &shadow, &carried)?;
         Ok(TablePlan {
+            task: self.task.clone(),
+            way: Way::Copy,
+            original: Some(original),
+            shadow: Some(shadow),
+            carried,
+            key: Some(key),
+            executable: None,
             foreign_keys,
-            ..plan
+            guarded: Vec::new(),
         })
     }
 
@@ -275,27 +282,6 @@ impl Planner<'_> {
             .map_err(EngineError::while_doing(format!(
                 "settling the expressions of {table}"
             )))
-    }
-
-    fn copy(
-        &self,
-        alter: &Alter,
-        original: TableDefinition,
-        shadow: TableDefinition,
-    ) -> Result<TablePlan, EngineError> {
-        let carried = mapping::carried(alter, &original, &shadow)?;
-        let key = mapping::copy_key(&original, &shadow, &carried)?;
-        Ok(TablePlan {
-            task: self.task.clone(),
-            way: Way::Copy,
-            original: Some(original),
-            shadow: Some(shadow),
-            carried,
-            key: Some(key),
-            executable: None,
-            foreign_keys: ForeignKeys::default(),
-            guarded: Vec::new(),
-        })
     }
 
     fn at_cutover(

@@ -127,8 +127,7 @@ impl Query<'_> {
         let mut words = words(self.text).map(|w| w.to_ascii_uppercase());
         let mut next = || words.next().unwrap_or_default();
         match next().as_slice() {
-            b"BEGIN" => Meaning::Begin,
-            b"START" => Meaning::Begin,
+            b"BEGIN" | b"START" => Meaning::Begin,
             b"COMMIT" => Meaning::Commit,
             b"ROLLBACK" => match next().as_slice() {
                 b"TO" => Meaning::RollbackTo,

@@ -3,8 +3,8 @@
 //! A driver that was replaced finds no table of its epoch, and so does one whose tables were dropped by hand.
 //! The fence tells which: it still names this driver only in the second case.
 
-use crate::engine::cutover::swap;
 use crate::engine::table::original::check_original;
+use crate::engine::table::storage;
 use crate::engine::{Engine, EngineError, ErrorKind};
 
 const NO_SUCH_TABLE: u16 = 1146;
@@ -58,7 +58,7 @@ impl Engine {
             .copied()
             .filter_map(|at| context.plans[at].shadow.as_ref())
         {
-            if swap::exists(&mut self.control, &shadow.schema, &shadow.name).await? {
+            if storage::exists(&mut self.control, &shadow.schema, &shadow.name).await? {
                 continue;
             }
             // Whoever took over has raised the fence before it renamed anything.

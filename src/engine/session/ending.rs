@@ -105,11 +105,13 @@ pub async fn kill(session: &mut Session, id: u64) -> Result<(), EngineError> {
         // 1094: there is no such session any more.
         Err(error) if server_error::number(&error) == Some(1094) => Ok(()),
         Err(error) if matches!(server_error::number(&error), Some(1095 | 1227)) => {
-            Err(EngineError::retryable(format!(
-                "session {id} is of a driver with another account, and this one may not end it ({}); give all drivers of a \
-                 deployment one account, or GRANT CONNECTION_ADMIN ON *.* to theirs",
-                server_error::words(&error)
-            )))
+            Err(EngineError::Retryable {
+                message: format!(
+                    "session {id} is of a driver with another account, and this one may not end it; give all drivers of a \
+                     deployment one account, or GRANT CONNECTION_ADMIN ON *.* to theirs"
+                ),
+                source: Some(Box::new(error)),
+            })
         }
         Err(error) => Err(EngineError::while_doing(format!("ending session {id}"))(
             error,

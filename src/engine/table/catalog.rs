@@ -6,10 +6,10 @@ use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
 use super::storage::Stored;
-use super::{Column, DataType, Generated, Key, KeyKind, KeyPart, TableDefinition};
+use super::{Column, DataType, Generated, Key, KeyKind, KeyPart, TableDefinition, create_text};
 use crate::engine::EngineError;
 use crate::engine::session::Session;
-use crate::engine::syntax::create_text::{CreateText, ElementKind};
+use crate::engine::syntax::create_text::ElementKind;
 use crate::engine::syntax::quote_table;
 use crate::engine::syntax::token::{Dialect, TokenKind, tokens};
 use crate::server_error;
@@ -315,8 +315,7 @@ async fn keys(
             .parts
             .push(part);
     }
-    let text = CreateText::parse(create_statement)
-        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE {quoted}: {error}")))?;
+    let text = create_text(create_statement)?;
     // In the order of the server's own text, the primary key first.
     let mut keys = Vec::new();
     for element in text.of_kind(ElementKind::Key) {

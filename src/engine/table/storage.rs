@@ -15,6 +15,26 @@ use crate::server_error;
 const OF_TABLE: &str = "(t.NAME COLLATE utf8mb3_bin LIKE ? ESCAPE '|' \
      OR t.NAME COLLATE utf8mb3_bin LIKE CONCAT(?, '#p#%') ESCAPE '|')";
 
+/// Is there a table of this name? Also under `LOCK TABLES`, and without opening it.
+pub async fn exists(session: &mut Session, schema: &str, name: &str) -> Result<bool, EngineError> {
+    let found: Result<i64, sqlx::Error> = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM information_schema.TABLES AS t \
+          WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME = ?",
+    )
+    .bind(schema)
+    .bind(name)
+    .fetch_one(session.connection())
+    .await;
+    match found {
+        Ok(count) => Ok(count > 0),
+        Err(error) if server_error::number(&error) == Some(1049) => Ok(false),
+        Err(error) => Err(EngineError::while_doing(format!(
+            "looking for {}",
+            quote_table(schema, name)
+        ))(error)),
+    }
+}
+
 /// InnoDB's number of the table: what tells two tables of one name apart. A partitioned table
 /// has that of its oldest partition. `None` where it can't be found out.
 pub async fn table_id(
