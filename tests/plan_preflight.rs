@@ -457,6 +457,22 @@ async fn values_that_do_not_fit_are_found_and_the_column_named() {
 }
 
 #[tokio::test]
+async fn nobody_can_consent_to_losses_in_the_key_that_rows_are_told_apart_by() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (k VARCHAR(9) PRIMARY KEY, c INT); INSERT INTO t VALUES ('a', 1)")
+        .await;
+    let options = serde_json::json!({"allow_lossy": true});
+    let statement = ["ALTER TABLE t MODIFY k CHAR(9)"];
+    assert_eq!(refusal(&mut db, &statement, options.clone()).await, None);
+    db.run("INSERT INTO t VALUES ('b ', 2)").await;
+    let refused = refusal(&mut db, &statement, options).await;
+    assert!(
+        refused.is_some_and(|text| text.contains("column k") && text.contains("told apart by")),
+        "with a trailing space"
+    );
+}
+
+#[tokio::test]
 async fn rows_that_a_unique_key_would_make_equal_are_both_named() {
     let mut db = Deployment::fresh().await;
     for (table, rows, statement, expected) in [
