@@ -117,9 +117,9 @@ impl Execution<'_> {
                     }
                 }
                 Err(error) => {
-                    // What has begun is to be done, as soon as it can be: a right that is missing may come back.
-                    let is_to_be_done = matches!(phase, Phase::Revert | Phase::CleanUp)
-                        && error.kind() == ErrorKind::Permanent;
+                    // What has begun is to be done, as soon as it can be: a right that is missing may come back, or another driver has it.
+                    let has_begun = phase != Phase::Copy || self.claim.is_recovery;
+                    let is_to_be_done = has_begun && error.kind() == ErrorKind::Permanent;
                     let error = match is_to_be_done {
                         true => EngineError::retryable(error.message()),
                         false => error,
@@ -419,6 +419,11 @@ pub(super) async fn open_engine(
             .collect(),
         options: claim.options.get("engine").cloned().unwrap_or_default(),
         revert_window_seconds: claim.revert_window().as_secs(),
+        is_under_way: match first_phase(claim.state) {
+            Some(Phase::Window | Phase::Revert) => true,
+            Some(Phase::Swap) => claim.is_recovery,
+            Some(Phase::Copy | Phase::Hold | Phase::CleanUp) | None => false,
+        },
     };
     Engine::open(target.into(), job, lease).await
 }

@@ -22,6 +22,7 @@ use super::state::checkpoint::{Head, Stage, Store, run};
 use super::state::fence::Fence;
 use super::stream::apply::Pace;
 use super::stream::running::Running;
+use super::syntax::quote_table;
 use super::table::catalog;
 use super::verify::Different;
 pub use start::{revert_warnings, warnings};
@@ -48,9 +49,23 @@ impl Engine {
             operation_id: job.operation_id,
             epoch: job.lease_epoch,
         };
+        let address = format!("{}:{}", target.host, target.port);
         let sessions = Sessions::new(target, owner.clone(), Arc::clone(&lease));
         let mut control = sessions.open().await?;
         job.schema_name = catalog::schema_name(&mut control, &job.schema_name).await?;
+        if job.is_under_way
+            && artifact::of_operation(&mut control, &job.schema_name, &owner)
+                .await?
+                .is_empty()
+        {
+            // Who has no right on the schema is shown no table of it.
+            privilege::check(&mut control, &job.schema_name, false).await?;
+            return Err(EngineError::retryable(format!(
+                "at {address} there is no {}, nor any other table of this operation, which has begun its swap; it is left alone there: \
+                 is that the address of its server? If not, `lockkeeper deployment add`, or CALL deployment_register, puts it right",
+                quote_table(&job.schema_name, &owner.fence())
+            )));
+        }
         let store = Store::new(&job.schema_name, &owner);
         let fence = match Fence::take_over(&sessions, &mut control, &job.schema_name).await {
             Err(error)
