@@ -176,7 +176,13 @@ impl Execution<'_> {
             },
             Phase::Revert => {
                 engine.revert().await?;
-                engine.remove_artifacts().await?;
+                match engine.remove_artifacts().await {
+                    // The tables are back, whatever this account may not do with what is left.
+                    Err(error) if error.kind() == ErrorKind::Permanent => {
+                        warn!(%error, "the changed table is left where it was; `lockkeeper doctor` lists it");
+                    }
+                    removed => removed?,
+                }
                 self.report(Report::Reverted).await
             }
             Phase::CleanUp => {

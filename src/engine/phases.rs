@@ -5,6 +5,7 @@ mod removed;
 mod start;
 mod swap;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::{Instrument as _, info_span};
@@ -221,28 +222,29 @@ impl Engine {
     pub async fn in_force(&mut self) -> Result<Option<String>, EngineError> {
         self.awake().await?;
         let record = self.operation.fence.read_swap(&mut self.control).await?;
-        let Some(record) = record else {
-            return Ok(None);
-        };
         let was_swapped = self.was_swapped().await?;
+        if record.is_none() && !was_swapped {
+            return Ok(None);
+        }
+        let record = record.unwrap_or_default();
         if record.reverting && !was_swapped {
             return Ok(None);
         }
         if self.operation.fence.is_finished(&mut self.control).await? {
             return Ok(Some("all of its statements are in force".to_owned()));
         }
-        let mut numbers: Vec<u32> = Vec::new();
-        if let Some(found) = self.store.read(&mut self.control).await? {
-            let cutover = Cutover::new(&self.operation, &found.head.plans);
-            numbers = cutover.executed(&mut self.control, &record).await?;
-        }
+        let head = self.readable_head().await?;
+        let plans = head.map_or_else(Vec::new, |head| head.plans);
+        let cutover = Cutover::new(&self.operation, &plans);
+        let mut numbers: BTreeSet<u32> = BTreeSet::new();
+        numbers.extend(cutover.executed(&mut self.control, &record).await?);
         if was_swapped {
+            numbers.extend(cutover.copies().map(|plan| plan.task.number()));
             numbers.extend(record.tables.iter().map(|table| table.position + 1));
         }
         if numbers.is_empty() {
             return Ok(None);
         }
-        numbers.sort_unstable();
         let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
         let schema = self.operation.job.schema_name.clone();
         let owner = self.operation.sessions.owner().clone();
