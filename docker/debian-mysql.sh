@@ -26,15 +26,15 @@ keyring() {
     for file in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
         [ -r "$file" ] && { echo "$file"; return; }
     done
-    fail "no Debian archive keyring on this machine; install debian-archive-keyring, or name a server with LOCKKEEPER_TEST_URL"
+    fail "no Debian archive keyring on this machine; install debian-archive-keyring"
 }
 
 unpack() {
     local folder=$1 work uri
-    command -v apt-get >/dev/null || fail "apt-get not found; put mysqld on PATH, or name a server with LOCKKEEPER_TEST_URL"
-    command -v dpkg-deb >/dev/null || fail "dpkg-deb not found; put mysqld on PATH, or name a server with LOCKKEEPER_TEST_URL"
+    command -v apt-get >/dev/null || fail "apt-get not found; put mysqld on PATH"
+    command -v dpkg-deb >/dev/null || fail "dpkg-deb not found; put mysqld on PATH"
     uri=$(mirror)
-    [ -n "$uri" ] || fail "no Debian mirror in this machine's apt sources; name a server with LOCKKEEPER_TEST_URL"
+    [ -n "$uri" ] || fail "no Debian mirror in this machine's apt sources; put mysqld on PATH"
     mkdir -p "$(dirname "$folder")"
     # Unpacked beside its final place and moved there in one step: an interrupted run leaves nothing that looks complete.
     work=$(mktemp -d "$folder.XXXXXX")

@@ -1,6 +1,8 @@
 # The lockkeeper program alone: a driver by default, every other command as an argument.
 #
 #   docker build --file docker/driver.Dockerfile --build-arg LOCKKEEPER_COMMIT=$(git rev-parse --short=12 HEAD) --tag lockkeeper .
+#
+# With `docker run --init`: process 1 of a container is ended by no signal that it doesn't listen for, and only some commands listen.
 FROM rust:1.94-slim-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /build

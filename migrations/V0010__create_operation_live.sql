@@ -4,7 +4,6 @@
 --                       claimable rows only. Stored by _apply_refresh from operation_gate, the one definition.
 -- lease_*               the lease. Heartbeats write no indexed column. lease_check_at is when a claim has to look whether the
 --                       lease ran out; it moves once a lease's length, not once a beat, so that its index stays small.
--- swapping_apply_id     one swap of an apply at a time: a second one violates a unique key.
 -- tend_*                a parked operation is caught up now and then: when next, and the token of whoever does it now.
 -- host … options        what a claim hands out, kept here so that a claim reads this one row.
 -- move_*                who moves the row, and why: written with the state, logged by the trigger.
@@ -55,10 +54,8 @@ CREATE TABLE IF NOT EXISTS operation_live (
     checkpoint         JSON            NULL,
     tasks              JSON            NOT NULL,
     options            JSON            NOT NULL,
-    swapping_apply_id  BIGINT UNSIGNED GENERATED ALWAYS AS (IF(state IN ('cutting_over', 'reverting'), apply_id, NULL)) VIRTUAL,
     PRIMARY KEY (operation_id),
     UNIQUE KEY operation_live_order (apply_id, position),
-    UNIQUE KEY operation_live_swaps_one_at_a_time (swapping_apply_id),
     KEY operation_live_claim (claim, claimable_at, operation_id),
     KEY operation_live_claim_of_deployment (claim, deployment, claimable_at, operation_id),
     KEY operation_live_lease_check (lease_check_at),

@@ -26,8 +26,13 @@ put 600 "$root/packaging/config.toml" etc/lockkeeper/config.toml
 put 644 "$root/README.md" usr/share/doc/lockkeeper/README.md
 put 644 "$root/CHANGELOG.md" usr/share/doc/lockkeeper/CHANGELOG.md
 for page in "$root"/docs/*.md; do
-    put 644 "$page" "usr/share/doc/lockkeeper/$(basename "$page")"
+    put 644 "$page" "usr/share/doc/lockkeeper/docs/$(basename "$page")"
 done
+for example in alerts.yaml grafana/dashboards/lockkeeper.json; do
+    put 644 "$root/docker/$example" "usr/share/doc/lockkeeper/examples/$(basename "$example")"
+done
+# As cargo-deb makes it of license-file.
+put 644 "$root/LICENSE" usr/share/doc/lockkeeper/copyright
 pages=$(mktemp -d)
 trap 'rm -rf "$tree" "$pages"' EXIT
 "$program" docs man "$pages"

@@ -254,7 +254,12 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Drive(args) => args.traces(),
         _ => Layer::default().with("otlp_endpoint", Some("")),
     };
-    let _log = log::Log::start(&global.load(flags)?)?;
+    // These two need no settings: a shell that begins reads its completions, however its user's file is.
+    let settings = match &cli.command {
+        Command::Docs(_) | Command::Completions { .. } => Settings::default(),
+        _ => global.load(flags)?,
+    };
+    let _log = log::Log::start(&settings)?;
     match cli.command {
         Command::Alter(args) => alter::run(global, *args).await,
         Command::Install(args) => install::run(global, args).await,

@@ -20,6 +20,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
 use url::Url;
 
+use crate::server_version;
+
 pub use access::Access;
 pub(crate) use keepalive::watch_connections;
 pub use secret::Secret;
@@ -40,7 +42,10 @@ const SETTINGS: &str = "SET autocommit = 1, sql_safe_updates = 0, sql_select_lim
 /// How each session begins that has no more than [`ConnectionSettings::sqlx`].
 pub(crate) async fn settle(session: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     keepalive::watch_connections();
-    session.execute(SETTINGS).await.map(|_| ())
+    match session.execute(SETTINGS).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(server_version::why_unsettled(session, error).await),
+    }
 }
 
 /// Who connects.
@@ -212,7 +217,9 @@ impl ConnectionSettings {
             .timezone(Some("+00:00".to_owned()))
             .pipes_as_concat(false)
             .no_engine_substitution(false)
-            .ssl_mode(self.tls.mode.into());
+            .ssl_mode(self.tls.mode.into())
+            // Each one that is slow would be a warning with its SQL.
+            .disable_statement_logging();
         if let Some(schema) = &self.schema {
             options = options.database(schema);
         }

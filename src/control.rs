@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::engine::Progress;
 
-pub use answer::{Claim, Decision, LeaseToken, OperationId, Registration, State, Task};
+pub use answer::{Claim, Decision, LeaseToken, OperationId, Registration, State};
 pub use error::{ControlError, ErrorCode};
 pub use heartbeat::{Beat, BeatAnswer, driver_heartbeat};
 
@@ -112,12 +112,10 @@ pub async fn operation_arrive(
     connection: &mut MySqlConnection,
     operation: OperationId,
     token: &LeaseToken,
-    checkpoint: Option<&serde_json::Value>,
 ) -> Result<Decision, ControlError> {
-    let rows = sqlx::query("CALL operation_arrive(?, ?, ?)")
+    let rows = sqlx::query("CALL operation_arrive(?, ?, NULL)")
         .bind(operation.0)
         .bind(&token.0)
-        .bind(checkpoint)
         .fetch_all(connection)
         .await?;
     Decision::read(&only(rows)?)

@@ -17,6 +17,7 @@ mod version;
 use sqlx::Connection as _;
 
 use crate::config::ConnectionSettings;
+use crate::server_version;
 
 pub use database::refuse_foreign;
 pub use doctor::{Difference, Finding, inspect};
@@ -62,6 +63,7 @@ async fn install_alone(
     session: &mut sqlx::MySqlConnection,
 ) -> Result<Report, InstallError> {
     let schema = settings.schema();
+    server_version::check(session).await?;
     database::prepare_session(session).await?;
     database::lock(session, schema).await?;
     database::create_schema(session, schema).await?;

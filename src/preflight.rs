@@ -15,11 +15,14 @@ use crate::engine::EngineError;
 use crate::engine::names::Owner;
 use crate::engine::session::{Session, Sessions};
 use crate::server_error;
+use crate::server_version::{self, Unsupported};
 
 pub use checkup::{Finding, Severity, Whose, checkup};
 pub use drift::{Drift, drift};
 pub use trial::{Change, Examination, Planned, TableText, examine};
 pub use twins::{note_twins, server_of, twin};
+
+use NotLookedAt::Unreachable;
 
 /// Eight hex digits in the names of what a preflight makes on a deployment, and removes again.
 pub const INSTALLATION: &str = "00000000";
@@ -33,13 +36,19 @@ pub struct Place {
     pub port: u16,
 }
 
-/// Why a deployment could not be looked at; a driver elsewhere may still reach it.
+/// Why a deployment could not be looked at.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreachable(String);
+pub enum NotLookedAt {
+    /// A driver elsewhere may still reach it.
+    #[error("{0}")]
+    Unreachable(String),
+    /// From wherever it is reached.
+    #[error("{0}")]
+    Unsupported(Unsupported),
+}
 
 impl Place {
-    async fn settings(&self, access: &Access) -> Result<ConnectionSettings, Unreachable> {
+    async fn settings(&self, access: &Access) -> Result<ConnectionSettings, NotLookedAt> {
         access
             .to(&self.deployment, &self.host, self.port)
             .await
@@ -47,7 +56,7 @@ impl Place {
     }
 
     /// A session as the engine's own, of nobody's operation.
-    async fn session(&self, access: &Access) -> Result<(Session, Owner), Unreachable> {
+    async fn session(&self, access: &Access) -> Result<(Session, Owner), NotLookedAt> {
         let settings = self.settings(access).await?;
         // The engine waits longer for a server than a person at a prompt does.
         tokio::time::timeout(CONNECT_LIMIT, settings.probe())
@@ -65,13 +74,16 @@ impl Place {
             epoch: 1,
         };
         let sessions = Sessions::new(settings.into(), owner.clone(), trial::nobody());
-        let session = sessions.open().await.map_err(unreachable_by)?;
+        let session = sessions.open().await.map_err(not_looked_at)?;
         Ok((session, owner))
     }
 }
 
 /// With the next step, as far as it can be told from here.
-fn refused_by(settings: &ConnectionSettings, error: &sqlx::Error) -> Unreachable {
+fn refused_by(settings: &ConnectionSettings, error: &sqlx::Error) -> NotLookedAt {
+    if let Some(server) = server_version::refused(error) {
+        return NotLookedAt::Unsupported(server.clone());
+    }
     if let Some(why) = tls_refusal(error) {
         return Unreachable(format!(
             "{settings}: no protected connection ({why}); check --deployment-ssl-mode and --deployment-ssl-ca, or ssl_mode \
@@ -95,6 +107,9 @@ fn refused_by(settings: &ConnectionSettings, error: &sqlx::Error) -> Unreachable
     Unreachable(format!("{settings}: {what}; {next}"))
 }
 
-fn unreachable_by(error: EngineError) -> Unreachable {
-    Unreachable(error.message())
+fn not_looked_at(error: EngineError) -> NotLookedAt {
+    match error.cause().and_then(server_version::refused) {
+        Some(server) => NotLookedAt::Unsupported(server.clone()),
+        None => Unreachable(error.message()),
+    }
 }

@@ -72,7 +72,7 @@ impl Server {
     pub async fn named_or_start(options: ServerOptions) -> Result<Self, ServerError> {
         match named()? {
             Some(administrator) => Self::from_named(administrator).await,
-            None => Self::start(options).await,
+            None => Self::start(options).await.map_err(ServerError::or_named),
         }
     }
 
@@ -85,7 +85,7 @@ impl Server {
     ) -> Result<Self, ServerError> {
         match named()? {
             Some(administrator) => Self::from_named(administrator).await,
-            None => match find().await? {
+            None => match find().await.map_err(ServerError::or_named)? {
                 Source::Program(program) => {
                     let server = shared::join_or_start(pointer, &program, &options).await?;
                     Ok(Self::of(Backend::Process(Box::new(server))))
@@ -191,8 +191,16 @@ impl Server {
         }
     }
 
-    /// Lets it run on after this process has ended; whoever reads [`Server::folder`] and [`Server::pid`]
-    /// before can stop it.
+    /// The container that it runs in.
+    pub fn container(&self) -> Option<&str> {
+        match &self.backend {
+            Backend::Container(server) => Some(server.id()),
+            Backend::Named | Backend::Process(_) => None,
+        }
+    }
+
+    /// Lets it run on after this process has ended; whoever reads [`Server::folder`] and [`Server::pid`], or
+    /// [`Server::container`], before can stop it.
     pub fn leave_running(self) {
         match self.backend {
             Backend::Named => {}

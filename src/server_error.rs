@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 
 use sqlx::mysql::MySqlDatabaseError;
 
+use crate::server_version;
+
 /// What to do when the server keeps no more prepared statements (1461).
 pub const MORE_PREPARED: &str = "every program on the server shares that number; raise it with \
     SET GLOBAL max_prepared_stmt_count, or look for one that never closes its statements";
@@ -84,7 +86,9 @@ pub fn words(error: &sqlx::Error) -> String {
 pub fn story(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(broken) => broken_off(broken),
-        other => other.to_string(),
+        other => {
+            server_version::refused(other).map_or_else(|| other.to_string(), ToString::to_string)
+        }
     }
 }
 

@@ -175,7 +175,7 @@ async fn statements_come_from_a_file_or_from_standard_input_too() {
     assert_eq!(answered["operations"], 1);
 
     let missing = ["submit", "--schema", "one", "-f", "/nonexistent.sql", "-y"];
-    let said = refused(&database, 1, &missing);
+    let said = refused(&database, 2, &missing);
     assert!(
         said.contains("/nonexistent.sql: No such file") && said.contains("correct --file"),
         "{said}"
@@ -344,6 +344,12 @@ async fn doctor_tells_of_one_server_under_two_names_and_of_a_name_that_nobody_ha
     );
     let twice = json(&run(&database, &["doctor", "--json"]).out);
     assert_eq!(twice["deployments"][0]["deployment"], "us-1");
+    // Both addresses lead nowhere.
+    let looked = json(&run(&database, &["doctor", "--all", "--json"]).out);
+    assert_eq!(looked.as_array().map(Vec::len), Some(2), "{looked}");
+    assert_eq!(looked[1]["deployment"], "us-1");
+    assert_eq!(looked[1]["findings"][0]["subject"], "registration");
+    assert!(looked[1]["unreachable"].is_string(), "{looked}");
     done(&database, &["deployment", "add", "us-1", "db2.example"]);
     done(&database, &["doctor"]);
 
@@ -472,6 +478,30 @@ async fn wait_ends_when_an_apply_is_over_or_needs_somebody() {
 /// As `history_purge` does it while the control server is out of reach of `wait`.
 #[tokio::test]
 async fn wait_ends_when_its_apply_is_gone() {
+    let (code, said) = wait_out(async |database| {
+        done(database, &["cancel", "1"]);
+        let mut session = database.connect().await;
+        support::run(&mut session, "CALL history_purge(0, 100)").await;
+    })
+    .await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("there is no apply 1"), "{said}");
+}
+
+/// What is answered again in the same way is no failover.
+#[tokio::test]
+async fn wait_ends_when_its_schema_is_gone() {
+    let (code, said) = wait_out(async |database| {
+        let drop = format!("DROP DATABASE `{}`", database.schema());
+        support::run(&mut database.connect().await, drop).await;
+    })
+    .await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("has no (complete) Lockkeeper"), "{said}");
+}
+
+/// What `wait` ends with after something that happens while it doesn't look.
+async fn wait_out(meanwhile: impl AsyncFnOnce(&TestDatabase)) -> (Option<i32>, String) {
     use std::io::{BufRead as _, BufReader, Read as _};
     let database = database_with_deployments(1).await;
     done(
@@ -489,15 +519,11 @@ async fn wait_ends_when_its_apply_is_gone() {
     assert!(line.contains("d0: pending"), "{line}");
     let pid = Pid::from_raw(i32::try_from(waiting.id()).expect("an id")).expect("it runs");
     kill_process(pid, Signal::STOP).expect("stopped");
-    done(&database, &["cancel", "1"]);
-    let mut session = database.connect().await;
-    support::run(&mut session, "CALL history_purge(0, 100)").await;
+    meanwhile(&database).await;
     kill_process(pid, Signal::CONT).expect("goes on");
     let mut rest = String::new();
     said.read_to_string(&mut rest).expect("UTF-8");
-    let code = waiting.wait().expect("its end").code();
-    assert_eq!(code, Some(1), "{rest}");
-    assert!(rest.contains("there is no apply 1"), "{rest}");
+    (waiting.wait().expect("its end").code(), rest)
 }
 
 /// Four of six have the change, the fifth fails, and the sixth never starts.
@@ -644,6 +670,14 @@ async fn what_is_not_understood_exits_with_two() {
 }
 
 #[test]
+fn completions_need_no_settings() {
+    let mut command = lockkeeper(&["completions", "bash"]);
+    command.env("LOCKKEEPER_CONCURRENCY", "0");
+    let answer = answer(command);
+    assert_eq!((answer.code, answer.err.as_str()), (0, ""));
+}
+
+#[test]
 fn a_setting_that_is_refused_is_named_with_its_rule() {
     for (arguments, variable, said) in [
         (
@@ -713,6 +747,18 @@ async fn a_database_that_cannot_be_used_says_the_next_step_and_never_the_passwor
         said.code == 2 && !said.err.contains("hunter2"),
         "{}",
         said.err
+    );
+}
+
+#[tokio::test]
+async fn a_schema_of_another_version_is_told_as_such() {
+    let database = TestDatabase::fresh().await;
+    let older = "CREATE OR REPLACE VIEW deployment_status AS SELECT 1 AS deployment";
+    support::run(&mut database.connect().await, older).await;
+    let said = refused(&database, 1, &["deployment", "list"]);
+    assert!(
+        said.contains("Unknown column") && said.contains("by another lockkeeper than this one"),
+        "{said}"
     );
 }
 

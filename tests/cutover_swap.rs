@@ -46,6 +46,16 @@ impl Drain for CopyAll {
         Vec::new()
     }
 
+    fn prepared(&self) -> Option<(String, Duration)> {
+        None
+    }
+
+    fn yields(&self, _reason: &str) {}
+
+    fn gather<'a>(&'a mut self, _deadline: Instant) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn drain<'a>(
         &'a mut self,
         session: &'a mut MySqlConnection,
@@ -180,7 +190,7 @@ async fn clean_up(session: &mut Session, schema: &str, owner: &Owner) {
     artifact::hold_tables(session, schema, owner, "_old", 0)
         .await
         .unwrap();
-    artifact::remove_working(session, schema, owner, |_| false)
+    artifact::remove_working(session, schema, owner)
         .await
         .unwrap();
     artifact::remove_due(session, &owner.installation)

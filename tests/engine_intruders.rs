@@ -42,11 +42,16 @@ async fn a_row_of_the_copy_that_somebody_changes_after_verification_stops_the_ch
     for write in [
         "UPDATE {copy} SET n = -1 WHERE id = 5",
         "DELETE FROM {copy} WHERE id = 5",
-        "INSERT INTO {copy} VALUES (7000, 1, '')",
+        "INSERT INTO {copy} (id, n) VALUES (7000, 1)",
         "BEGIN; UPDATE orders SET n = 1 WHERE id = 6; UPDATE {copy} SET n = -1 WHERE id = 5; COMMIT",
         "XA START 'x'; UPDATE {copy} SET n = -1 WHERE id = 5; XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x'",
+        // Neither is shown as rows.
+        "SET SESSION binlog_format = 'STATEMENT'; UPDATE {copy} SET n = -1 WHERE id = 5",
+        "SET SESSION binlog_row_value_options = 'PARTIAL_JSON'; UPDATE {copy} SET j = JSON_SET(j, '$.a', 7) WHERE id = 5",
     ] {
         let mut db = filled().await;
+        db.run("ALTER TABLE orders ADD j JSON DEFAULT ('{\"a\": 1}')")
+            .await;
         let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
         let copy = db.ours("_new").await;
         db.run(&write.replace("{copy}", &copy)).await;
@@ -57,13 +62,18 @@ async fn a_row_of_the_copy_that_somebody_changes_after_verification_stops_the_ch
     }
 }
 
-/// An empty copy would go into use.
+/// An empty copy would go into use, or values that somebody has cleared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_that_somebody_empties_or_replaces_after_verification_is_not_swapped_in() {
+async fn a_copy_that_is_no_longer_what_was_verified_is_not_swapped_in() {
     for statement in [
         "TRUNCATE {copy}",
         "RENAME TABLE {copy} TO aside; CREATE TABLE {copy} LIKE aside",
         "CREATE TABLE other LIKE {copy}; DROP TABLE {copy}; RENAME TABLE other TO {copy}",
+        "ALTER TABLE {copy} DROP COLUMN note, ADD COLUMN note VARCHAR(40)",
+        // Of the table itself: no row says that the copy's values are of yesterday, and the definition is what it was.
+        "ALTER TABLE orders DROP COLUMN note, ADD COLUMN note VARCHAR(40), ALGORITHM = INSTANT",
+        "ALTER TABLE orders /*!80029 DROP COLUMN note, ADD COLUMN note VARCHAR(40) */",
+        "SET SESSION sql_log_bin = 0; ALTER TABLE orders DROP COLUMN note, ADD COLUMN note VARCHAR(40)",
     ] {
         // Noticed as it happens, and where no driver was at work.
         for is_resumed in [false, true] {

@@ -10,6 +10,7 @@ use lockkeeper::preflight::{self, Change, Place, Severity};
 use lockkeeper::server::{Server, ServerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::mysql::MySqlConnection;
+use support::terminal::Terminal;
 use support::{Answer, TestDatabase, one, run};
 
 fn lockkeeper(database: &TestDatabase, arguments: &[&str]) -> (i32, String, String) {
@@ -727,4 +728,41 @@ async fn an_interrupt_ends_a_submit_that_the_control_database_does_not_answer() 
     );
     run(&mut held, "ROLLBACK").await;
     run(&mut here, format!("DROP DATABASE {schema}")).await;
+}
+
+/// Nothing but the program itself ends it: Ctrl-C was listened for before.
+#[tokio::test]
+async fn a_second_interrupt_ends_a_look_at_a_server_that_hangs() {
+    let database = TestDatabase::fresh().await;
+    let [other] = support::private_servers(1).await.try_into().expect("one");
+    let address = other.administrator().clone();
+    let mut there = shop(&address, "hangs", "INT").await;
+    // The trial's table has to wait, and nobody sees the session end.
+    run(&mut there, "LOCK INSTANCE FOR BACKUP").await;
+    let register = format!(
+        "CALL deployment_register('hangs', 1, '{}', {}, NULL)",
+        address.host, address.port
+    );
+    run(&mut database.connect().await, register).await;
+    let Credentials { user, password } = &address.credentials;
+    let account = [
+        format!("LOCKKEEPER_DEPLOYMENT_USER={user}"),
+        format!("LOCKKEEPER_DEPLOYMENT_PASSWORD={}", password.expose()),
+    ];
+    let mut submit = vec!["env", &account[0], &account[1]];
+    submit.extend([env!("CARGO_BIN_EXE_lockkeeper"), "submit", "--yes"]);
+    submit.extend(["--schema", "hangs", "-e", "ALTER TABLE orders ADD x INT"]);
+    let mut terminal = Terminal::run(&database, &submit, 80, 24);
+    let waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST AS p
+                    WHERE p.STATE = 'Waiting for backup lock'";
+    support::eventually("the look waits", support::PATIENCE, async || {
+        one::<i64>(&mut there, waiting).await > 0
+    })
+    .await;
+    other.freeze().await.expect("frozen");
+    terminal.press("\u{3}");
+    terminal.says("removing what the look has made").await;
+    terminal.press("\u{3}");
+    assert_eq!(terminal.end().await.code(), Some(130));
+    terminal.says("the next look").await;
 }

@@ -131,3 +131,31 @@ async fn statements_on_standard_input_leave_the_terminal_for_the_answer() {
     let applies: i64 = one(&mut database.connect().await, applies).await;
     assert_eq!(applies, 1);
 }
+
+#[tokio::test]
+async fn a_row_is_one_line_where_there_is_no_terminal() {
+    let (database, mut session, operation, token) = claimed().await;
+    session
+        .execute(AssertSqlSafe(format!(
+            "CALL operation_fail({operation}, '{token}', 'the first line\nthe second', 0)"
+        )))
+        .await
+        .expect("operation_fail");
+    let mut status = support::program();
+    status
+        .args(["status", "1"])
+        .env("LOCKKEEPER_URL", database.url());
+    let answer = support::answer(status);
+    let is_whole = |line: &str| line.contains("the first line the second");
+    assert!(answer.out.lines().any(is_whole), "{}", answer.out);
+}
+
+#[tokio::test]
+async fn a_driver_on_a_terminal_says_that_it_runs() {
+    let database = TestDatabase::fresh().await;
+    let mut terminal = Terminal::start(&database, &["drive", "--until-idle"], 80, 24);
+    assert!(terminal.end().await.success());
+    terminal
+        .says("LOCKKEEPER_LOG=info shows what it does")
+        .await;
+}

@@ -55,6 +55,18 @@ BEGIN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' does not defer its cutover; its swaps go by themselves, in order ',
                                        '(see operation_waiting)'));
         END IF;
+        -- A stop beats the request for all, but not the swap that it has let begin. Who asks for that one is answered what asked for it.
+        IF NOT (in_is_all AND v_may_come) AND EXISTS (SELECT 1
+                                                        FROM _sibling AS s
+                                                       WHERE s.apply_id = in_apply_id
+                                                         AND s.state    = 'cutting_over') THEN
+            SELECT MAX(r.request_id)
+              INTO in_request_id
+              FROM control_request AS r
+             WHERE r.apply_id = in_apply_id
+               AND r.command  = 'cutover';
+            RETURN in_request_id;
+        END IF;
         IF in_is_all AND NOT v_may_come THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no swap before it that can ever start (see operation_waiting); ',
                                        'possible: apply_cancel'));

@@ -17,17 +17,23 @@ BEGIN
     DECLARE v_deployments JSON;
     DECLARE v_is_some     BOOLEAN;
     DECLARE v_chosen      JSON;
+    DECLARE v_unknown     VARCHAR(64)  CHARACTER SET utf8mb4;
     DECLARE v_trouble     VARCHAR(160) CHARACTER SET utf8mb4;
 
     -- A NULL option is the default, all: merging a patch takes it out.
     SET v_deployments = JSON_EXTRACT(JSON_MERGE_PATCH(JSON_OBJECT(), in_options), '$.deployments'),
         v_is_some     = v_deployments IS NOT NULL;
 
-    SELECT MIN(CONCAT('"', d.deployment, '" is no deployment of apply ', in_apply_id, '; see operation_status'))
-      INTO v_trouble
+    SELECT MIN(IF(e.deployment IS NULL, d.deployment, NULL)),
+           MIN(CONCAT('"', d.deployment, '" is no deployment of apply ', in_apply_id, '; see operation_status'))
+      INTO v_unknown, v_trouble
       FROM JSON_TABLE(v_deployments, '$[*]' COLUMNS (deployment VARCHAR(64) PATH '$')) AS d
+      LEFT JOIN deployment AS e
+        ON e.deployment = d.deployment COLLATE utf8mb4_0900_bin
      WHERE NOT EXISTS (SELECT 1 FROM operation AS o WHERE o.apply_id = in_apply_id AND o.deployment = d.deployment);
-    IF v_trouble IS NOT NULL THEN
+    IF v_unknown IS NOT NULL THEN
+        CALL _refuse(50002, CONCAT('deployment "', v_unknown, '" does not exist; see deployment_status'));
+    ELSEIF v_trouble IS NOT NULL THEN
         CALL _refuse(50501, v_trouble);
     END IF;
     IF in_request_id IS NULL THEN

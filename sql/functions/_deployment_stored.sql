@@ -15,10 +15,12 @@ CREATE FUNCTION _deployment_stored (
     MODIFIES SQL DATA
     SQL SECURITY DEFINER
 BEGIN
+    DECLARE v_apply_id     BIGINT UNSIGNED;
     DECLARE v_operation_id BIGINT UNSIGNED;
+    DECLARE v_former       VARCHAR(300) CHARACTER SET utf8mb4;
     DECLARE v_is_done      BOOLEAN DEFAULT FALSE;
     DECLARE c_elsewhere CURSOR FOR
-        SELECT l.operation_id
+        SELECT l.apply_id, l.operation_id, CONCAT(l.host, ':', l.port)
           FROM operation_live AS l
          WHERE l.deployment = in_name
            AND (l.host <> in_host OR l.port <> in_port)
@@ -28,15 +30,17 @@ BEGIN
     INSERT INTO deployment (deployment, position, host, port, labels, registered_by, registered_at)
     VALUES (in_name, in_position, in_host, in_port, in_labels, USER(), UTC_TIMESTAMP(6))
         AS new
-        ON DUPLICATE KEY UPDATE position = new.position,
-                                host     = new.host,
-                                port     = new.port,
-                                labels   = new.labels;
+        ON DUPLICATE KEY UPDATE position      = new.position,
+                                host          = new.host,
+                                port          = new.port,
+                                labels        = new.labels,
+                                registered_by = new.registered_by,
+                                registered_at = new.registered_at;
     -- A claim hands out the address from the operation's own row. By primary key: whoever settles an operation locks its row
-    -- before its entries in the indexes.
+    -- before its entries in the indexes. Logged with the apply: its next driver goes to another server.
     OPEN c_elsewhere;
     hand_on: LOOP
-        FETCH c_elsewhere INTO v_operation_id;
+        FETCH c_elsewhere INTO v_apply_id, v_operation_id, v_former;
         IF v_is_done THEN
             LEAVE hand_on;
         END IF;
@@ -44,6 +48,9 @@ BEGIN
            SET l.host = in_host,
                l.port = in_port
          WHERE l.operation_id = v_operation_id;
+        IF ROW_COUNT() > 0 THEN
+            CALL _event_record(v_apply_id, v_operation_id, USER(), 'address', CONCAT(v_former, ' -> ', in_host, ':', in_port));
+        END IF;
     END LOOP;
     CLOSE c_elsewhere;
     -- All rows; a session with sql_safe_updates wants a key named.

@@ -5,7 +5,7 @@
 -- it reads the name anew in the session's default schema, and a session that has another one, or none, gets 1305 or 1046.
 --
 -- in_gate        'copy' or 'cutover'; NULL for a clean-up or a way back, which waits for its time only
--- in_cause       as in _operation_gate, or 'not_due'
+-- in_cause       as in _operation_gate, or 'later': not due either, and no start is taken
 -- in_deployment  the blocker's deployment, and in_state its state; NULL where the cause has no blocker
 CREATE FUNCTION _gate_sentence (
     in_gate       VARCHAR(8)  CHARACTER SET utf8mb4,
@@ -26,5 +26,6 @@ RETURN CASE in_cause
     WHEN 'all_parked' THEN CONCAT('The first swap waits until all have parked; ', in_deployment, ' is in state ', in_state, '.')
     WHEN 'max_copies' THEN CONCAT('max_copies is reached; ', in_deployment, ' is in state ', in_state, '.')
     WHEN 'defer'      THEN 'The cutover is deferred by hand; apply_cutover opens it.'
-    WHEN 'not_due'    THEN CONCAT('The next attempt is not due yet', IF(in_gate IS NULL, '.', '; apply_start makes it due now.'))
+    WHEN 'not_due'    THEN 'The next attempt is not due yet; apply_start makes it due now.'
+    WHEN 'later'      THEN 'The next attempt is not due yet.'
 END

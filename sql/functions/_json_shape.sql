@@ -63,7 +63,7 @@ RETURN CASE in_name
         "type": "array", "maxItems": 100000, "items": {
             "type": "object", "additionalProperties": false, "required": ["operation_id", "lease_token"], "properties": {
                 "operation_id": {"type": "integer", "minimum": 0},
-                "lease_token":  {"type": "string", "minLength": 1, "maxLength": 36},
+                "lease_token":  {"type": "string", "minLength": 1},
                 "progress":     {"type": ["object", "null"]},
                 "checkpoint":   {}}}}'
     WHEN 'statements' THEN '{

@@ -44,8 +44,8 @@ BEGIN
                          WHEN in_state = 'revert_window'                                                THEN 'completed'
                          WHEN NOT in_retryable                                                          THEN 'failed'
                          WHEN v_is_cancelled                                                            THEN 'cancelling'
-                         WHEN v_is_stopped                                                              THEN 'stopped'
                          WHEN v_attempt > v_retry_limit                                                 THEN 'failed'
+                         WHEN v_is_stopped                                                              THEN 'stopped'
                          ELSE 'failed_retryable'
                      END;
     UPDATE operation_live AS l

@@ -1,6 +1,7 @@
 -- Procedure: _heartbeat
 --
 -- Renews leases and works out what their driver is told. A deferral that has run out is carried out in between.
+-- What is longer than a token is read as NULL, here and below, and so as a lost one.
 --
 -- in_driver   NULL, or the driver whose last_seen_at moves along
 -- out_answer  an array, one element a beat, with its number, held, known (is there such an operation?) and the answer's columns

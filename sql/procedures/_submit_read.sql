@@ -39,12 +39,20 @@ BEGIN
               FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (number FOR ORDINALITY, statement MEDIUMTEXT PATH '$')) AS s
              ORDER BY s.number
              LIMIT 1000) AS t;
-    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 24), IF(LOCATE(';', s.statement),
-                      '" is several, or none that is known; pass one, or an array with one each',
-                      '" is refused; pass ALTER, CREATE or DROP of one table, or of an INDEX ON one')))
+    -- No server takes a NUL in a name, and what shows or keeps the statement may end at one.
+    SELECT MIN(CONCAT('statement "', LEFT(s.statement, 24),
+                      CASE
+                          WHEN s.has_nul THEN '" has a NUL in it; pass it without, in a string as \\0'
+                          WHEN LOCATE(';', s.statement) > 0
+                          THEN '" is several, or none that is known; pass one, or an array with one each'
+                          ELSE '" is refused; pass ALTER, CREATE or DROP of one table, or of an INDEX ON one'
+                      END))
       INTO v_trouble
-      FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (statement MEDIUMTEXT PATH '$')) AS s
-     WHERE _statement_target(s.statement) IS NULL;
+      FROM (SELECT t.statement,
+                   LOCATE(CHAR(0 USING utf8mb4), t.statement COLLATE utf8mb4_0900_bin) > 0 AS has_nul
+              FROM JSON_TABLE(out_statements, '$[*]' COLUMNS (statement MEDIUMTEXT PATH '$')) AS t) AS s
+     WHERE s.has_nul
+        OR _statement_target(s.statement) IS NULL;
     IF v_trouble IS NOT NULL THEN
         CALL _refuse(50001, v_trouble);
     END IF;

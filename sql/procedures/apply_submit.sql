@@ -7,7 +7,8 @@
 -- in_statements   one DDL statement, or a JSON array of them, each on another table
 -- in_options      NULL, or an object of: name, deployments, cutover_policy (rolling, barrier, parallel), cutover_gate (in_order,
 --                 all_parked), on_failure (halt, continue, pause), max_copies, defer_cutover, defer_timeout_seconds,
---                 revert_window_seconds, revert_scope (operation, apply), engine, note
+--                 revert_window_seconds, revert_scope (operation, apply), engine, note. defer_timeout_seconds runs for each
+--                 operation from when it is on hold, also while another has the turn
 --
 -- Owns its transaction. Errors 50001, 50002, 50003, 50502, 50503.
 -- Example: CALL apply_submit('shop', 'ALTER TABLE orders ADD KEY (created_at)', '{"cutover_policy": "barrier"}');

@@ -1,6 +1,7 @@
 -- Procedure: deployment_register
 --
--- Registers a deployment, or updates it if the name is known. Answers deployment, position.
+-- Registers a deployment, or updates it if the name is known. Answers deployment, position. Live operations go to a new address with
+-- their next claim; event_log has that, and who did it.
 --
 -- in_name      1 to 64 characters
 -- in_position  where it stands in the default order of a rollout; held by one deployment
@@ -23,6 +24,7 @@ BEGIN
     DECLARE v_holder   VARCHAR(64);
     DECLARE v_position INT UNSIGNED;
     DECLARE v_port     SMALLINT UNSIGNED;
+    DECLARE v_strange  VARCHAR(64) CHARACTER SET utf8mb4;
     DECLARE v_is_done  BOOLEAN;
 
     CALL _name_check('deployment name', in_name, 64);
@@ -36,6 +38,15 @@ BEGIN
     SET v_position = in_position,
         v_port     = in_port;
     CALL _json_check('labels', in_labels, _json_shape('labels'));
+    SELECT MIN(LEFT(l.text, 30))
+      INTO v_strange
+      FROM (SELECT n.text FROM JSON_TABLE(JSON_KEYS(in_labels), '$[*]' COLUMNS (text TEXT PATH '$')) AS n
+            UNION ALL
+            SELECT v.text FROM JSON_TABLE(JSON_EXTRACT(in_labels, '$.*'), '$[*]' COLUMNS (text TEXT PATH '$')) AS v) AS l
+     WHERE _is_text(l.text, 65535) IS NOT TRUE;
+    IF v_strange IS NOT NULL THEN
+        CALL _refuse(50001, CONCAT('label "', v_strange, '" with a control character refused; pass plain text, tabs and line ends at most'));
+    END IF;
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION

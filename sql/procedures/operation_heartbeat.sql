@@ -24,9 +24,9 @@ BEGIN
     DECLARE v_answer JSON;
 
     CALL _lease_token_check(in_lease_token);
-    -- There is no operation 0. What is longer than any token is a wrong one; cut off it could be a right one.
+    -- There is no operation 0.
     CALL _heartbeat(NULL, JSON_ARRAY(JSON_OBJECT('operation_id', COALESCE(v_id, 0),
-                                                 'lease_token', IF(CHAR_LENGTH(in_lease_token) > 36, '-', in_lease_token),
+                                                 'lease_token', in_lease_token,
                                                  'progress', in_progress, 'checkpoint', in_checkpoint)), v_answer);
     IF JSON_EXTRACT(v_answer, '$[0].held') <> 1 THEN
         IF JSON_EXTRACT(v_answer, '$[0].known') <> 1 THEN

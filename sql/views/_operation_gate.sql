@@ -9,11 +9,13 @@
 -- is_held_back  a failure keeps the gate shut that a release exempts
 -- cause  NULL (open), 'cancel', 'stop', 'revert' (a request closes it), 'order' (an earlier sibling), 'all_parked' (any
 --        sibling), 'max_copies', 'not_due' (without a slot besides; with one only the time is in the way, and no gate), 'defer'
+-- start_makes_due  whether apply_start makes its next attempt due now; NULL where none waits for its time
 CREATE OR REPLACE
     SQL SECURITY DEFINER
 VIEW _operation_gate (
     operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, waits_for, cause, blocker_position, is_for_good,
-    is_held_back, recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_open, window_ends_at
+    is_held_back, recorded_claim, declared_claim, recorded_directive, declared_directive, declared_claimable_at, is_window_open, window_ends_at,
+    start_makes_due
 ) AS
 SELECT judged.operation_id,
        judged.apply_id,
@@ -64,11 +66,13 @@ SELECT judged.operation_id,
            WHEN judged.state <> 'revert_window' OR judged.skip_request_id IS NOT NULL OR judged.revert_request_id IS NOT NULL THEN NULL
            WHEN judged.revert_scope <> 'apply'                                            THEN judged.revert_until
            WHEN judged.next_swap_position IS NULL                                         THEN judged.windows_end_at
-       END
+       END,
+       IF(judged.lease_token IS NULL AND judged.next_attempt_at > UTC_TIMESTAMP(6),
+          judged.stop_request_id IS NULL AND judged.cancel_request_id IS NULL, NULL)
   FROM (
        SELECT l.operation_id, l.apply_id, l.position, l.deployment, l.state, l.is_held, l.lease_token, l.claim, l.directive,
               l.next_attempt_at, l.skip_request_id, l.revert_request_id, l.revert_until,
-              g.stop_request_id, g.copy_blocker_position, g.cutover_blocker_position, g.for_good_position, g.pause_position,
+              g.stop_request_id, g.cancel_request_id, g.copy_blocker_position, g.cutover_blocker_position, g.for_good_position, g.pause_position,
               g.first_copy_ahead_position, g.first_running_position, g.next_revert_position,
               g.is_swapping, g.revert_scope, g.next_swap_position, g.first_revert_position, g.windows_end_at,
               -- A copy that has begun is ungated: its next gate is that of the cutover.

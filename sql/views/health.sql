@@ -81,7 +81,8 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
                            CONCAT('CALL apply_cancel(', p.apply_id, ', ''why'') for what waits behind it, then '), ''),
                         'CALL deployment_remove(', QUOTE(p.deployment), ')'), ''),
               '; it is tried again at ', p.next_attempt_at,
-              IF(l.state = 'failed_retryable', CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), '')),
+              IF((SELECT g.start_makes_due FROM _operation_gate AS g WHERE g.operation_id = p.operation_id),
+                 CONCAT(', or now after CALL apply_start(', p.apply_id, ', ''why'')'), '')),
        p.apply_id
   FROM _operation_progress AS p
   JOIN operation_live      AS l
@@ -94,7 +95,9 @@ UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', w.operation_id, ' on ', w.deployment),
        CONCAT('it waits: ', w.reason),
-       CONCAT('is the server up, and reached from where its driver runs? lockkeeper doctor --deployment ', w.deployment),
+       CONCAT('is the server up, and reached from where its driver runs? lockkeeper doctor --deployment ''',
+              -- As a shell takes a name with an apostrophe.
+              REPLACE(w.deployment, '''', '''"''"'''), ''''),
        w.apply_id
   FROM (SELECT l.operation_id, l.apply_id, l.deployment, l.progress->>'$.throttled_by' AS reason
           FROM operation_live AS l
@@ -105,7 +108,8 @@ UNION ALL
 SELECT 'warning' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', w.operation_id, ' on ', w.deployment),
        CONCAT('it may have swapped: ', w.reason),
-       CONCAT('mend what the message says, drivers look again and again; the tables: lockkeeper doctor --deployment ', w.deployment),
+       CONCAT('mend what the message says, drivers look again and again; the tables: lockkeeper doctor --deployment ''',
+              REPLACE(w.deployment, '''', '''"''"'''), ''''),
        w.apply_id
   FROM (SELECT l.operation_id, l.apply_id, l.deployment, l.progress->>'$.throttled_by' AS reason
           FROM operation_live AS l
@@ -141,17 +145,35 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
   FROM apply           AS a
   JOIN control_request AS r FORCE INDEX (control_request_pending_once)
     ON r.apply_id        = a.apply_id
-   AND r.pending_command IN ('stop', 'start', 'cancel', 'revert', 'skip_revert')
+   AND r.pending_command IN ('stop', 'start', 'cancel', 'cutover', 'revert', 'skip_revert')
   JOIN setting AS t
     ON t.name = 'driver_silent_seconds'
  WHERE a.finished_at IS NULL
    AND r.requested_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+   -- One of all waits for copies, too; one for an operation is its driver's to carry out.
+   AND (r.command <> 'cutover' OR EXISTS (SELECT 1
+                                            FROM operation_live AS l
+                                           WHERE l.apply_id           = r.apply_id
+                                             AND l.cutover_request_id = r.request_id
+                                             AND l.directive          = 'cutover'))
    -- A start may have to wait for a slot.
    AND (r.command <> 'start' OR EXISTS (SELECT 1
                                           FROM operation_live AS l
                                          WHERE l.apply_id         = r.apply_id
                                            AND l.start_request_id = r.request_id
                                            AND l.claim IS NOT NULL))
+UNION ALL
+SELECT 'warning' COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', l.operation_id, ' on ', l.deployment),
+       CONCAT('it is parked, and no driver has caught it up for ', TIMESTAMPDIFF(SECOND, l.tend_at, UTC_TIMESTAMP(6)), ' s'),
+       'start a driver (lockkeeper drive) whose scope holds this deployment, before its server purges the binary logs; see driver_status',
+       l.apply_id
+  FROM setting        AS t
+  JOIN operation_live AS l
+    ON l.tend_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+ WHERE t.name = 'driver_silent_seconds'
+   -- What may be claimed has its own line.
+   AND l.claim IS NULL
 UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', x.operation_id),

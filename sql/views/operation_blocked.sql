@@ -12,7 +12,7 @@ SELECT g.operation_id,
        -- A retry or a restart is a copy again, though the gate after it is that of the cutover.
        g.waits_for COLLATE utf8mb4_0900_bin,
        g.blocker_operation_id,
-       COALESCE(g.sentence, _gate_sentence(g.gate, 'not_due', NULL, NULL)) COLLATE utf8mb4_0900_bin
+       g.sentence COLLATE utf8mb4_0900_bin
   FROM _operation_blocker AS g
   JOIN operation_live     AS l
     ON l.operation_id = g.operation_id

@@ -27,7 +27,7 @@ SELECT w.operation_id,
                                  CONCAT(' It can be reverted until ', CAST(g.window_ends_at AS DATETIME), ' UTC.'), ''))
                   -- One on hold keeps its lease, and has a gate before it all the same.
                   WHEN g.lease_token IS NULL OR (g.is_held AND g.cause IS NOT NULL AND g.declared_directive = 'none')
-                  THEN CONCAT(COALESCE(g.sentence, _gate_sentence(g.gate, 'not_due', NULL, NULL)),
+                  THEN CONCAT(g.sentence,
                               COALESCE(CONCAT(' It is given up at ', CAST(d.given_up_at AS DATETIME), ' UTC.'), ''))
                   WHEN g.declared_directive <> 'none'
                   THEN CONCAT('Its driver ', s.driver, ', last heard from ', s.heartbeat_age_seconds, ' s ago, is told: ',

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::access::AccessFlags;
 use super::answer::Table;
 use super::connect::Session;
-use super::{CliError, Global, output, plan, registration};
+use super::registration::{self, Remark};
+use super::{CliError, Global, output, plan};
 use crate::engine::names::Artifact;
 use crate::preflight::{self, Finding, Severity, Whose};
 use crate::text::{folded, width_of};
@@ -23,25 +24,16 @@ pub(super) struct Asked<'a> {
 #[derive(Debug, Serialize)]
 struct Found {
     deployment: String,
-    #[serde(flatten)]
-    what: What,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum What {
-    Findings(Vec<Finding>),
-    Unreachable(String),
+    findings: Vec<Finding>,
+    /// Then the findings are of its registration alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable: Option<String>,
 }
 
 impl Found {
     fn is_well(&self) -> bool {
-        match &self.what {
-            What::Findings(findings) => !findings
-                .iter()
-                .any(|one| matches!(one.severity, Severity::Warning | Severity::Error)),
-            What::Unreachable(_) => false,
-        }
+        let is_well = |one: &Finding| matches!(one.severity, Severity::Good | Severity::Note);
+        self.unreachable.is_none() && self.findings.iter().all(is_well)
     }
 }
 
@@ -66,7 +58,7 @@ pub(super) async fn run(
     }
 }
 
-/// What is wrong with the registration first, then the deployments in their order.
+/// Names that only the configuration has first, then the deployments in their order, each once.
 async fn look(
     global: &Global,
     session: &mut Session,
@@ -88,36 +80,45 @@ async fn look(
     let remarks = registration::look(global, session).await?;
     // A name that only the configuration has is no deployment that could be asked for.
     let is_asked = |name: &String| asked.deployments.is_empty() || asked.deployments.contains(name);
-    let misregistered = remarks.iter().filter(|one| is_asked(&one.deployment));
-    let mut all: Vec<Found> = misregistered
-        .map(|remark| Found {
-            deployment: remark.deployment.clone(),
-            what: What::Findings(vec![Finding {
-                severity: Severity::Warning,
-                subject: "registration",
-                finding: remark.problem.clone(),
-                remedy: remark.remedy.clone(),
-            }]),
-        })
-        .collect();
+    let mut all: Vec<Found> = Vec::new();
+    for remark in remarks.iter().filter(|one| is_asked(&one.deployment)) {
+        if places.iter().all(|one| one.deployment != remark.deployment) {
+            all.push(Found {
+                deployment: remark.deployment.clone(),
+                findings: vec![of_registration(remark)],
+                unreachable: None,
+            });
+        }
+    }
     for (at, (place, checkup)) in places.iter().zip(checkups).enumerate() {
-        let what = match checkup {
-            Ok(mut findings) => {
-                let is_told = remarks.iter().any(|one| one.deployment == place.deployment);
-                if !is_told {
-                    let server = servers[at].1.as_deref();
-                    findings.extend(preflight::twin(&place.deployment, server, &servers[..at]));
-                }
-                What::Findings(findings)
-            }
-            Err(error) => What::Unreachable(error.to_string()),
+        let name = &place.deployment;
+        let remarks = remarks.iter().filter(|one| one.deployment == *name);
+        let mut findings: Vec<Finding> = remarks.map(of_registration).collect();
+        if checkup.is_ok() && findings.is_empty() {
+            let server = servers[at].1.as_deref();
+            findings.extend(preflight::twin(name, server, &servers[..at]));
+        }
+        let (found, unreachable) = match checkup {
+            Ok(found) => (found, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
         };
+        findings.extend(found);
         all.push(Found {
-            deployment: place.deployment.clone(),
-            what,
+            deployment: name.clone(),
+            findings,
+            unreachable,
         });
     }
     Ok(all)
+}
+
+fn of_registration(remark: &Remark) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        subject: "registration",
+        finding: remark.problem.clone(),
+        remedy: remark.remedy.clone(),
+    }
 }
 
 /// Below the text of a finding.
@@ -125,15 +126,11 @@ const REST: &str = "           ";
 
 fn text(found: &Found, width: Option<usize>) -> String {
     let mut lines = vec![found.deployment.clone()];
-    let findings = match &found.what {
-        What::Findings(findings) => &findings[..],
-        What::Unreachable(why) => {
-            let what = format!("unreachable: {why}");
-            lines.extend(folded(&what, width, "  error    ", REST));
-            &[]
-        }
-    };
-    for one in findings {
+    if let Some(why) = &found.unreachable {
+        let what = format!("unreachable: {why}");
+        lines.extend(folded(&what, width, "  error    ", REST));
+    }
+    for one in &found.findings {
         let mark = match one.severity {
             Severity::Good => "  ok       ",
             Severity::Note => "  note     ",
@@ -256,7 +253,8 @@ mod tests {
         ];
         let found = Found {
             deployment: "eu-1".to_owned(),
-            what: What::Findings(findings),
+            findings,
+            unreachable: None,
         };
         let shown = text(&found, Some(80));
         let longest = shown.lines().map(|line| line.chars().count()).max();

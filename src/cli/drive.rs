@@ -1,5 +1,6 @@
 //! `drive`: a driver, from its flags to its last signal.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -102,6 +103,12 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
 
     if let Some(at) = given.metrics_listen {
         drive::metrics::listen(at).map_err(CliError::failed)?;
+    }
+    // Who has started it by hand would see nothing at all.
+    if given.log.is_none() && std::io::stderr().is_terminal() && !args.end_with_input {
+        let name = &options.name.0;
+        let runs = format!("driver {name} runs; LOCKKEEPER_LOG=info shows what it does");
+        log::tell(&runs);
     }
     let end = CancellationToken::new();
     tokio::spawn(end_on_signal(end.clone(), options.end_within));

@@ -89,6 +89,14 @@ impl CliError {
         self
     }
 
+    /// Whether the server answered, and will answer the same again. While `install` replaces routines, a view lacks one (1356), and
+    /// somebody its right to call one (1370).
+    pub(super) fn is_for_good(&self) -> bool {
+        self.code.is_some_and(|code| {
+            !server_error::may_pass(code) && !matches!(code, 1305 | 1356 | 1370)
+        })
+    }
+
     /// The ones that `--help` lists.
     pub(super) fn exit_code(&self) -> u8 {
         match self.how {
@@ -172,6 +180,11 @@ impl CliError {
                     role_name(schema, "driver"),
                     role_name(schema, "reader"),
                 ),
+                // A view without a column, a procedure with other parameters.
+                1054 | 1318 => format!(
+                    "schema {schema} was installed by another lockkeeper than this one; run `lockkeeper install` with the \
+                     newer of both"
+                ),
                 1040 => {
                     "all connections are in use; try again, or raise max_connections".to_owned()
                 }
@@ -203,7 +216,7 @@ impl CliError {
                     "{host}:{port} wants the password over a protected connection; use ssl-mode=REQUIRED in the address"
                 ))
             }
-            other => Self::failed(format!("{host}:{port}: {other}")),
+            other => Self::failed(format!("{host}:{port}: {}", server_error::story(other))),
         }
     }
 }

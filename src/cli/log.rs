@@ -49,7 +49,7 @@ pub(super) struct Log {
 impl Log {
     /// Starts both. A collector that does not answer is a line in the log, and holds nothing up.
     pub(super) fn start(settings: &Settings) -> Result<Self, CliError> {
-        let filter = filter(settings.log.as_deref().unwrap_or("warn,sqlx::query=error"))?;
+        let filter = filter(settings.log.as_deref().unwrap_or("warn"))?;
         let lines = tracing_subscriber::fmt::layer()
             .with_writer(|| crate::progress::AboveBars)
             .with_ansi(std::io::stderr().is_terminal() && output::wants_colours());

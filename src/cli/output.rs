@@ -120,7 +120,14 @@ pub(super) fn rows(global: &Global, table: &Table, shown: &[(&str, &str)], empty
 /// `shown` columns under their titles. On a terminal, columns with nothing in them are left out.
 pub(super) fn grid(table: &Table, shown: &[(&str, &str)]) -> String {
     let terminal = std::io::stdout().is_terminal();
-    let cell = |row: usize, column: &str| without_fraction(table.text(row, column));
+    let cell = |row: usize, column: &str| {
+        let text = without_fraction(table.text(row, column));
+        match terminal {
+            true => text,
+            // A message of the server may have several lines.
+            false => text.replace(['\n', '\r'], " "),
+        }
+    };
     let shown: Vec<&(&str, &str)> = shown
         .iter()
         .filter(|(column, _)| {

@@ -1,5 +1,7 @@
 //! What a submit would do on each deployment, shown before it is asked for.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -156,6 +158,16 @@ pub(super) fn without_room(examinations: &[Examination]) -> Value {
     examinations.iter().filter_map(what).collect()
 }
 
+/// What a look has made is removed in this time, or by the next look.
+const REMOVAL: Duration = Duration::from_secs(10);
+
+fn not_removed() -> CliError {
+    CliError::interrupted(format!(
+        "nothing was submitted; tables whose names begin with _lk_{}_ may be left, which the next look at that schema removes",
+        preflight::INSTALLATION
+    ))
+}
+
 /// Looks at all deployments at once.
 pub(super) async fn look(
     places: &[Place],
@@ -176,8 +188,12 @@ pub(super) async fn look(
         }
         _ = tokio::signal::ctrl_c() => {
             output::note("lockkeeper: removing what the look has made; nothing is submitted");
-            let _ = looking.await;
-            Err(CliError::interrupted("nothing was submitted"))
+            // A server that hangs would have it wait for ever, and nothing but this listens for Ctrl-C any more.
+            tokio::select! {
+                _ = looking => Err(CliError::interrupted("nothing was submitted")),
+                () = tokio::time::sleep(REMOVAL) => Err(not_removed()),
+                _ = tokio::signal::ctrl_c() => Err(not_removed()),
+            }
         }
     }
 }

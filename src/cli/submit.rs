@@ -309,7 +309,7 @@ fn statements(args: &Args) -> Result<Vec<String>, CliError> {
                     std::io::ErrorKind::InvalidData => "save it as text in UTF-8",
                     _ => "correct --file",
                 };
-                CliError::failed(format!("{}: {error}; {next}", path.display()))
+                CliError::usage(format!("{}: {error}; {next}", path.display()))
             })?;
             split(&text)
         }

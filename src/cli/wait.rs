@@ -93,6 +93,7 @@ impl Waiting<'_> {
                 Ok(None) => return Err(no_apply(self.apply)),
                 Ok(Some(stand)) if stand.is_over || stand.moving == 0 => return Ok(stand),
                 Ok(Some(_)) => self.is_silent = false,
+                Err(error) if error.is_for_good() => return Err(error),
                 // A failover is over soon; who does not want to wait for it has said so.
                 Err(error) => {
                     self.session = None;

@@ -262,38 +262,53 @@ impl Layer {
     }
 }
 
-impl Layer {
-    fn tls(&self) -> (Option<TlsMode>, bool) {
-        let Some(Value::Dict(_, table)) = self.values.get("deployment") else {
-            return (None, false);
-        };
-        let mode = table.get("ssl_mode").and_then(Value::as_str);
-        (
-            mode.and_then(|text| text.parse().ok()),
-            table.contains_key("ssl_ca"),
-        )
-    }
+fn tls(table: &Dict) -> (Option<TlsMode>, bool) {
+    let mode = table.get("ssl_mode").and_then(Value::as_str);
+    (
+        mode.and_then(|text| text.parse().ok()),
+        table.contains_key("ssl_ca"),
+    )
+}
 
-    /// Without what an upper layer takes the meaning from: the authority under a mode that checks nothing, such a mode under an
-    /// authority, and another source of the password.
+impl Layer {
+    /// Without what an upper layer says of all deployments, be it of one of them here, and what that takes the meaning from: the
+    /// authority under a mode that checks nothing, such a mode under an authority, and another source of the password.
     #[must_use]
     fn without_void_by(mut self, upper: &Self) -> Self {
-        let mut void = match (upper.tls(), self.tls()) {
-            ((Some(mode), false), (_, true)) if !mode.checks() => vec!["ssl_ca"],
-            ((None, true), (Some(mode), _)) if !mode.checks() => vec!["ssl_mode"],
-            _ => Vec::new(),
+        let Some(Value::Dict(_, upper)) = upper.values.get("deployment") else {
+            return self;
         };
-        if CREDENTIALS.iter().any(|key| upper.says_of_deployments(key)) {
-            void.extend(CREDENTIALS);
-        }
-        if let Some(Value::Dict(_, table)) = self.values.get_mut("deployment") {
-            table.retain(|key, _| !void.contains(&key.as_str()));
+        let void = |table: &Dict| match (tls(upper), tls(table)) {
+            ((Some(mode), false), (_, true)) if !mode.checks() => Some("ssl_ca"),
+            ((None, true), (Some(mode), _)) if !mode.checks() => Some("ssl_mode"),
+            _ => None,
+        };
+        let has_credentials = CREDENTIALS.iter().any(|key| upper.contains_key(*key));
+        for table in self.deployment_tables() {
+            let void = void(table);
+            table.retain(|key, _| {
+                let is_void = void == Some(key.as_str())
+                    || has_credentials && CREDENTIALS.contains(&key.as_str());
+                !is_void && !upper.contains_key(key)
+            });
         }
         self
     }
 
-    fn says_of_deployments(&self, key: &str) -> bool {
-        matches!(self.values.get("deployment"), Some(Value::Dict(_, table)) if table.contains_key(key))
+    /// `[deployment]` and each `[deployments.NAME]`.
+    fn deployment_tables(&mut self) -> impl Iterator<Item = &mut Dict> {
+        let tables = self.values.iter_mut().flat_map(|(key, value)| {
+            let each = match (key.as_str(), value) {
+                ("deployment", table) => vec![table],
+                ("deployments", Value::Dict(_, tables)) => tables.values_mut().collect(),
+                _ => Vec::new(),
+            };
+            each.into_iter()
+        });
+        tables.filter_map(|value| match value {
+            Value::Dict(_, table) => Some(table),
+            _ => None,
+        })
     }
 }
 
@@ -330,8 +345,8 @@ impl Settings {
     }
 
     fn of(flags: Layer, environment: Layer, file: Layer) -> Result<Self, ConfigError> {
-        let file = file.without_void_by(&environment).without_void_by(&flags);
         let environment = environment.without_void_by(&flags);
+        let file = file.without_void_by(&environment).without_void_by(&flags);
         let figment = Figment::new().merge(file).merge(environment).merge(flags);
         let mut settings: Self = figment.extract().map_err(refused)?;
         settings.deployment.place = place(&figment, "deployment", None);

@@ -81,6 +81,30 @@ fn a_source_of_the_password_beats_another_one_of_a_lower_source() {
 }
 
 #[test]
+fn a_flag_or_a_variable_stands_over_what_the_file_says_of_one_deployment() {
+    let text = "[deployments.\"eu.1\"]\nuser = \"own\"\npassword_file = \"/own\"\nssl_mode = \"REQUIRED\"\n";
+    let given = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(given.path(), text).expect("written");
+    let of = |flags, environment| {
+        let file = read(given.path()).expect("good");
+        let settings = Settings::of(flags, environment, file).expect("good settings");
+        settings.deployments["eu.1"].clone()
+    };
+    let one = of(
+        Layer::named("flags").with("deployment.ssl_ca", Some("/of/a/flag")),
+        Layer::named("environment").with("deployment.password", Some("its")),
+    );
+    assert_eq!(one.user.as_deref(), Some("own"), "what nobody else says");
+    assert_eq!((one.password_file, one.ssl_mode), (None, None));
+    let one = of(
+        Layer::named("flags").with("deployment.ssl_mode", Some("VERIFY_IDENTITY")),
+        Layer::named("environment").with("deployment.user", Some("of-environment")),
+    );
+    assert_eq!((one.user, one.ssl_mode), (None, None));
+    assert!(one.password_file.is_some());
+}
+
+#[test]
 fn numbers_and_addresses_within_their_bounds_are_taken() {
     for number in [1, 1000] {
         let settings = file(&format!("concurrency = {number}\n")).expect("good");

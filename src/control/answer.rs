@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
 
 use super::ControlError;
+use crate::engine::JobTask;
 
 /// One apply on one deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,14 +93,6 @@ impl Decision {
     }
 }
 
-/// One statement of an operation.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Task {
-    pub task_id: u64,
-    pub position: u32,
-    pub statement: String,
-}
-
 /// An operation whose lease is ours.
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -117,7 +109,7 @@ pub struct Claim {
     pub is_recovery: bool,
     pub lease_token: LeaseToken,
     pub lease_epoch: u64,
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<JobTask>,
     /// The apply's options, defaults filled in; `engine` is the engine's own object.
     pub options: serde_json::Value,
 }
@@ -138,7 +130,9 @@ impl Claim {
                 == row.try_get::<String, _>("state")?,
             lease_token: LeaseToken(row.try_get("lease_token")?),
             lease_epoch: row.try_get("lease_epoch")?,
-            tasks: row.try_get::<sqlx::types::Json<Vec<Task>>, _>("tasks")?.0,
+            tasks: row
+                .try_get::<sqlx::types::Json<Vec<JobTask>>, _>("tasks")?
+                .0,
             options: row.try_get("options")?,
         })
     }

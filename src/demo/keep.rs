@@ -107,15 +107,19 @@ fn end_command(fleet: &Fleet, folder: &Path) -> String {
         .filter_map(|server| server.pid())
         .map(|pid| pid.to_string())
         .collect();
+    let containers: Vec<&str> = servers
+        .iter()
+        .filter_map(|server| server.container())
+        .collect();
     let folders: Vec<String> = servers
         .iter()
         .filter_map(|server| server.folder())
         .chain([folder])
         .map(|folder| folder.display().to_string())
         .collect();
-    format!(
-        "kill {} && sleep 5; rm -r {}",
-        pids.join(" "),
-        folders.join(" ")
-    )
+    let end = match containers[..] {
+        [] => format!("kill {} && sleep 5", pids.join(" ")),
+        _ => format!("docker rm --force --volumes {}", containers.join(" ")),
+    };
+    format!("{end}; rm -r {}", folders.join(" "))
 }

@@ -12,9 +12,7 @@ use super::heart::Lease;
 use super::metrics;
 use super::{Resting, Work};
 use crate::control::{self, Claim, Decision, ErrorCode, Report, State, operation_report};
-use crate::engine::{
-    Engine, EngineError, ErrorKind, Job, JobTask, LeaseHolder, Outcome, Progress, Swapped,
-};
+use crate::engine::{Engine, EngineError, ErrorKind, Job, LeaseHolder, Outcome, Progress, Swapped};
 
 /// How long a swap that is not settled is looked into before the operation is given to whoever asks next.
 const UNKNOWN_SWAP_LOOKS: u32 = 10;
@@ -227,7 +225,6 @@ impl Execution<'_> {
                     session,
                     claim.operation_id,
                     &claim.lease_token,
-                    None,
                 ))
             })
             .await?;
@@ -414,15 +411,7 @@ pub(super) async fn open_engine(
         operation_id: claim.operation_id.0,
         lease_epoch: claim.lease_epoch,
         schema_name: claim.schema_name.clone(),
-        tasks: claim
-            .tasks
-            .iter()
-            .map(|task| JobTask {
-                task_id: task.task_id,
-                position: task.position,
-                statement: task.statement.clone(),
-            })
-            .collect(),
+        tasks: claim.tasks.clone(),
         options: claim.options.get("engine").cloned().unwrap_or_default(),
         revert_window_seconds: claim.revert_window().as_secs(),
         is_under_way: match first_phase(claim.state) {

@@ -93,8 +93,6 @@ impl LeaseHolder for Tending {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     }
 
-    fn record_checkpoint(&self, _checkpoint: serde_json::Value) {}
-
     fn confirm(&self) -> BoxFuture<'_, Result<(), LeaseLost>> {
         Box::pin(async {
             match self.tell(false).await {

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::syntax::quote_table;
-use crate::server_error;
 use crate::text::cut;
+use crate::{server_error, server_version};
 
 /// How the driver answers an [`EngineError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +192,8 @@ pub(super) const NOT_LET_IN: &str = "; give the drivers that may claim this depl
 
 /// Whether a failed statement may be tried again as it is. What has no number never reached the server, or lost its answer.
 pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
-    match server_error::number(error).is_none_or(server_error::may_pass) {
+    let may_pass = server_error::number(error).is_none_or(server_error::may_pass);
+    match may_pass && server_version::refused(error).is_none() {
         true => ErrorKind::Retryable,
         false => ErrorKind::Permanent,
     }
@@ -200,6 +201,19 @@ pub fn server_error_kind(error: &sqlx::Error) -> ErrorKind {
 
 #[cfg(test)]
 mod tests {
+    use super::{EngineError, ErrorKind};
+    use crate::server_version::Unsupported;
+
+    #[test]
+    fn a_server_that_is_not_supported_does_not_become_so() {
+        let unsupported = Unsupported("10.11.6-MariaDB".to_owned());
+        let said = unsupported.to_string();
+        let error = sqlx::Error::Configuration(Box::new(unsupported));
+        let error = EngineError::while_doing("opening a session")(error);
+        assert_eq!(error.kind(), ErrorKind::Permanent);
+        assert_eq!(error.message(), format!("opening a session failed: {said}"));
+    }
+
     #[test]
     fn health_knows_an_unsettled_swap_by_our_words() {
         let health = include_str!("../../sql/views/health.sql");

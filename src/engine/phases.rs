@@ -186,7 +186,7 @@ impl Engine {
         self.stop_running().await;
         self.phase("cleanup");
         artifact::hold_tables(&mut self.control, &schema, &owner, "_old", hold).await?;
-        artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await
+        artifact::remove_working(&mut self.control, &schema, &owner).await
     }
 
     /// Removes everything that the operation left, the original untouched: a cancel.
@@ -202,9 +202,9 @@ impl Engine {
             let hold = self.operation.options.hold_old_table_seconds;
             self.operation.fence.finish(&mut self.control, hold).await?;
             artifact::hold_tables(&mut self.control, &schema, &owner, "_new", hold).await?;
-            return artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await;
+            return artifact::remove_working(&mut self.control, &schema, &owner).await;
         }
-        artifact::remove_working(&mut self.control, &schema, &owner, |_| false).await?;
+        artifact::remove_working(&mut self.control, &schema, &owner).await?;
         self.operation.fence.remove(&mut self.control).await
     }
 

@@ -15,7 +15,7 @@ use super::syntax::statement::{Action, Alter, Clause, Statement, StatementError}
 use super::syntax::token::Dialect;
 use super::table::foreign_key::{self, ForeignKeys};
 use super::table::storage;
-use super::table::{TableDefinition, TablePlan, Way, catalog};
+use super::table::{Column, Generated, TableDefinition, TablePlan, Way, catalog};
 use super::{EngineError, Job, JobTask};
 use crate::server_error;
 use constraint_names::{in_own_names, on_names_of};
@@ -177,7 +177,7 @@ impl Planner<'_> {
         self.empty_copy(session, &original, &name, keys).await?;
         let on_trial = on_names_of(alter, &original, None, &name, keys, self.dialect())?;
 
-        if !self.has_room_for_instant(session, table).await? {
+        if !has_room_for_instant(&original) {
             // The server would refuse INSTANT on the table itself, though not on its empty copy.
         } else if self
             .run_as_user(
@@ -186,6 +186,7 @@ impl Planner<'_> {
             )
             .await?
             .is_ok()
+            && !self.hides_its_effect(session, alter, &original).await?
         {
             session.drop_table(self.schema, &name).await?;
             let executable = alter.on(self.schema, table, "ALGORITHM=INSTANT");
@@ -216,6 +217,22 @@ impl Planner<'_> {
         }
     }
 
+    /// Whether values go and the definition, that of the trial now, shows nothing of it: then nobody could tell after a crash whether the
+    /// statement was executed, and a second time it would take what was written since. A swap can be told.
+    async fn hides_its_effect(
+        &self,
+        session: &mut Session,
+        alter: &Alter,
+        original: &TableDefinition,
+    ) -> Result<bool, EngineError> {
+        let takes_values = alter.dropped_columns().any(|name| {
+            let is_it = |column: &&Column| column.name.to_lowercase() == name.to_lowercase();
+            let column = original.columns.iter().find(is_it);
+            column.is_some_and(|column| column.generated != Some(Generated::Virtual))
+        });
+        Ok(takes_values && self.shadow(session).await?.columns == original.columns)
+    }
+
     /// Makes the altered, empty table one that rows can be copied into.
     async fn finish_shadow(
         &self,
@@ -233,10 +250,17 @@ impl Planner<'_> {
         self.settle_expressions(session, &shadow).await?;
         let shadow = self.shadow(session).await?;
         constraint_names::fit_the_name(&original, &shadow)?;
-        let plan = self.copy(alter, original, shadow)?;
+        let key = mapping::copy_key(&original, &shadow, &carried)?;
         Ok(TablePlan {
+            task: self.task.clone(),
+            way: Way::Copy,
+            original: Some(original),
+            shadow: Some(shadow),
+            carried,
+            key: Some(key),
+            executable: None,
             foreign_keys,
-            ..plan
+            guarded: Vec::new(),
         })
     }
 
@@ -258,27 +282,6 @@ impl Planner<'_> {
             .map_err(EngineError::while_doing(format!(
                 "settling the expressions of {table}"
             )))
-    }
-
-    fn copy(
-        &self,
-        alter: &Alter,
-        original: TableDefinition,
-        shadow: TableDefinition,
-    ) -> Result<TablePlan, EngineError> {
-        let carried = mapping::carried(alter, &original, &shadow)?;
-        let key = mapping::copy_key(&original, &shadow, &carried)?;
-        Ok(TablePlan {
-            task: self.task.clone(),
-            way: Way::Copy,
-            original: Some(original),
-            shadow: Some(shadow),
-            carried,
-            key: Some(key),
-            executable: None,
-            foreign_keys: ForeignKeys::default(),
-            guarded: Vec::new(),
-        })
     }
 
     fn at_cutover(
@@ -317,19 +320,6 @@ impl Planner<'_> {
             .ok_or_else(|| EngineError::table_gone(self.schema, &name))
     }
 
-    /// InnoDB counts the instant changes of a table and refuses one more at its limit. An empty
-    /// copy starts at none.
-    async fn has_room_for_instant(
-        &self,
-        session: &mut Session,
-        table: &str,
-    ) -> Result<bool, EngineError> {
-        let Some(versions) = storage::row_versions(session, self.schema, table).await? else {
-            return Ok(true);
-        };
-        Ok(versions < storage::MAX_ROW_VERSIONS)
-    }
-
     fn missing(&self, table: &str) -> EngineError {
         EngineError::permanent(format!(
             "statement {}: there is no table {}; correct the name, or leave the statement out",
@@ -341,4 +331,11 @@ impl Planner<'_> {
     fn dialect(&self) -> Dialect {
         Dialect::of_sql_mode(&self.user.sql_mode)
     }
+}
+
+/// InnoDB counts the instant changes of a table and refuses one more at its limit. An empty copy starts at none.
+fn has_room_for_instant(original: &TableDefinition) -> bool {
+    original
+        .row_versions
+        .is_none_or(|versions| versions < storage::MAX_ROW_VERSIONS)
 }

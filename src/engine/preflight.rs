@@ -20,7 +20,7 @@ use super::syntax::token::{Dialect, tokens};
 use super::table::dependents;
 use super::table::foreign_key::ForeignKey;
 use super::table::surroundings::Surroundings;
-use super::table::{KeyKind, TableDefinition, TablePlan, Way};
+use super::table::{Copied, KeyKind, TableDefinition, TablePlan, Way};
 use super::{EngineError, Job, JobTask, plan};
 use crate::server_error;
 
@@ -182,9 +182,12 @@ async fn for_their_ways(
                 triggers::check(session, plan.task.number(), before, &after).await?;
             }
         }
-        let (Way::Copy, Some(original)) = (plan.way, &plan.original) else {
+        if plan.way != Way::Copy {
             continue;
-        };
+        }
+        let Copied {
+            original, shadow, ..
+        } = plan.copied()?;
         if let Some(reason) = not_comparable(plan) {
             return Err(EngineError::permanent(reason));
         }
@@ -193,10 +196,8 @@ async fn for_their_ways(
             copied(&original.quoted(), &around)?;
             can_be_made_again(original)?;
         }
-        if let Some(shadow) = &plan.shadow {
-            let around = Surroundings::of(session, &job.schema_name, &shadow.name).await?;
-            becomes(&original.quoted(), around.as_ref())?;
-        }
+        let around = Surroundings::of(session, &job.schema_name, &shadow.name).await?;
+        becomes(&original.quoted(), around.as_ref())?;
         if !plan.foreign_keys.is_empty() {
             child(session, job, plan).await?;
         }
@@ -244,9 +245,9 @@ fn can_be_made_again(original: &TableDefinition) -> Result<(), EngineError> {
 /// InnoDB wants the numbers of a full text's documents to grow with each row that is written. A copy brings rows in another
 /// order, and the stream writes a row anew under its old number.
 fn numbers_documents(plan: &TablePlan) -> Result<(), EngineError> {
-    let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
-        return Ok(());
-    };
+    let Copied {
+        original, shadow, ..
+    } = plan.copied()?;
     let numbers = |name: &str| name.eq_ignore_ascii_case("FTS_DOC_ID");
     let full_text = shadow.keys.iter().find(|key| key.kind == KeyKind::FullText);
     match full_text {
@@ -269,9 +270,7 @@ async fn can_be_staged(
     owner: &Owner,
     plan: &TablePlan,
 ) -> Result<(), EngineError> {
-    let Some(original) = &plan.original else {
-        return Ok(());
-    };
+    let Copied { original, .. } = plan.copied()?;
     let staging = Staging::of_plan(plan, &owner.artifact("stage_trial"), &Extras::default())?;
     let mut answer = Ok(());
     for create in &staging.create {
@@ -360,10 +359,8 @@ fn becomes(table: &str, shadow: Option<&Surroundings>) -> Result<(), EngineError
 /// What a table with foreign keys needs, so that each change of its rows is seen and its keys can
 /// be handed over.
 async fn child(session: &mut Session, job: &Job, plan: &TablePlan) -> Result<(), EngineError> {
-    let (Some(original), keys) = (&plan.original, &plan.foreign_keys) else {
-        return Ok(());
-    };
-    let (table, first) = (original.quoted(), keys.former.first());
+    let (table, keys) = (plan.copied()?.original.quoted(), &plan.foreign_keys);
+    let first = keys.former.first();
     let first = first.map_or("", |key| &key.name);
     // Before 9.6 there is no such variable: InnoDB cascades, below the binlog.
     if server_fit::variable(session, "innodb_native_foreign_keys")

@@ -18,7 +18,7 @@ use super::binlog::rows::RowLayout;
 use super::context::{Context, Halt, LONGEST_SILENCE, lease_is_lost, no_answer};
 use super::conversion::staging::Extras;
 use super::conversion::types::same_type;
-use super::cutover::swap::{self, SwapOutcome};
+use super::cutover::swap::SwapOutcome;
 use super::cutover::{Cutover, Direction};
 use super::error::ErrorKind;
 use super::names::Role;
@@ -29,7 +29,7 @@ use super::stream::routing::Routing;
 use super::stream::running::{Flow, Running};
 use super::syntax::quote_table;
 use super::table::original::difference;
-use super::table::{TablePlan, Way, catalog};
+use super::table::{TablePlan, Way, catalog, storage};
 use super::throttle::adaptive::AdaptiveThrottle;
 use super::{Directive, Engine, EngineError, Outcome, fail_point};
 
@@ -349,7 +349,8 @@ impl Engine {
         let owner = self.operation.sessions.owner().clone();
         for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
             let former = owner.table(Role::Old(plan.task.position));
-            if !swap::exists(&mut self.control, &self.operation.job.schema_name, &former).await? {
+            if !storage::exists(&mut self.control, &self.operation.job.schema_name, &former).await?
+            {
                 return Err(EngineError::permanent(format!(
                     "there is no way back: {} was dropped or renamed by somebody; submit the opposite change",
                     quote_table(&self.operation.job.schema_name, &former)

@@ -24,7 +24,9 @@ use tokio::time::Instant;
 use super::names::Owner;
 use super::syntax::quote_table;
 use super::{EngineError, ErrorKind, LeaseHolder, Target};
+use crate::server_error;
 pub use ending::{end_session, kill, registered, wait_until_gone};
+use settings::USUAL_LOCK_WAIT;
 pub use settings::{OUR_SQL_MODE, OUR_TIME_ZONE, connect};
 
 /// Sessions of one owner have numbers below this; a successor looks at each.
@@ -38,6 +40,9 @@ const AHEAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// A server that can't be reached is tried for so long.
 const RESTART_LIMIT: Duration = Duration::from_secs(20);
+
+/// The least that the server knows: it counts whole seconds.
+pub(crate) const SHORT_LOCK_WAIT: Duration = Duration::from_secs(1);
 
 /// Opens sessions for one owner.
 #[derive(Clone)]
@@ -95,6 +100,12 @@ impl Sessions {
 
     pub fn lease(&self) -> &Arc<dyn LeaseHolder> {
         &self.lease
+    }
+
+    /// Makes sure that the lease is still ours.
+    pub async fn confirm(&self) -> Result<(), EngineError> {
+        let confirmed = self.lease.confirm().await;
+        confirmed.map_err(|lost| EngineError::LeaseLost(lost.to_string()))
     }
 
     pub fn target(&self) -> &Target {
@@ -169,10 +180,10 @@ impl Sessions {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id);
         if !self.is_settled.load(Ordering::Relaxed)
-            && let Err(lost) = self.lease.confirm().await
+            && let Err(lost) = self.confirm().await
         {
             session.close().await;
-            return Err(EngineError::LeaseLost(lost.to_string()));
+            return Err(lost);
         }
         tracing::debug!(id, took = ?began.elapsed(), "a session is open");
         Ok(session)
@@ -266,6 +277,17 @@ impl Session {
             .await
     }
 
+    /// Where the binlog is, and which schemas are not in it. No row where there is none.
+    pub async fn binlog_status(&mut self) -> Result<Vec<MySqlRow>, sqlx::Error> {
+        match self.rows("SHOW BINARY LOG STATUS").await {
+            // Before 8.2 the statement has another name.
+            Err(error) if server_error::number(&error) == Some(1064) => {
+                self.rows("SHOW MASTER STATUS").await
+            }
+            answer => answer,
+        }
+    }
+
     /// Whether the server answers on it.
     pub async fn ping(&mut self) -> Result<(), EngineError> {
         let answer = tokio::time::timeout(CONNECT_LIMIT, self.connection.ping()).await;
@@ -325,6 +347,22 @@ impl Session {
         ))
         .await
         .map(drop)
+    }
+
+    /// Lets the statements of `work` wait for locks no longer than [`SHORT_LOCK_WAIT`], as everybody else may wait behind them.
+    pub async fn with_short_lock_waits<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let doing = || EngineError::while_doing("setting a lock's limit");
+        self.set_lock_waits(SHORT_LOCK_WAIT, SHORT_LOCK_WAIT)
+            .await
+            .map_err(doing())?;
+        let done = work(self).await;
+        let as_before = self.set_lock_waits(USUAL_LOCK_WAIT, USUAL_LOCK_WAIT).await;
+        let done = done?;
+        as_before.map_err(doing())?;
+        Ok(done)
     }
 
     /// Closes it in order; whatever it held is released by the server.

@@ -206,6 +206,10 @@ pub struct TableDefinition {
     /// something else than rows. Empty where that isn't known.
     #[serde(default)]
     pub storage_ids: Vec<u64>,
+    /// How many instant changes its rows have seen: more of them once a column was dropped, even if one of the same definition was
+    /// added in its place. `None` where that isn't known.
+    #[serde(default)]
+    pub row_versions: Option<u64>,
 }
 
 impl TableDefinition {

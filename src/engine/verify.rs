@@ -368,14 +368,18 @@ impl TableVerify {
             part.key.select(),
             part.digest
         );
+        let doing = "comparing rows";
         let rows = session.rows(&sql).await;
-        let rows = rows.map_err(|e| artifact_error(e, "comparing rows"))?;
+        let rows = rows.map_err(|e| artifact_error(e, doing))?;
         let mut digests = RowDigests::new();
         for row in rows {
-            let key = part.key.read(&row, 1)?;
+            let key = part
+                .key
+                .read(&row)
+                .map_err(EngineError::while_doing(doing))?;
             let digest: Option<String> = row
                 .try_get_unchecked(row.len() - 1)
-                .map_err(EngineError::while_doing("comparing rows"))?;
+                .map_err(EngineError::while_doing(doing))?;
             let digest = digest.ok_or_else(|| too_large(&key))?;
             // Two rows of one key are no copy, whatever they hold.
             digests

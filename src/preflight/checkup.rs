@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{INSTALLATION, Place, Unreachable, room};
+use super::{INSTALLATION, NotLookedAt, Place, room};
 use crate::config::Access;
 use crate::engine::EngineError;
 use crate::engine::binlog::capture::STREAM_MARK;
@@ -13,7 +13,7 @@ use crate::engine::preflight::server_fit::BINLOG_SETTINGS;
 use crate::engine::session::Session;
 use crate::engine::state::artifact;
 use crate::server_error;
-use crate::server_version::{OLDEST, Version};
+use crate::server_version::{OLDEST, unsupported};
 
 /// A transaction this old holds up a cutover, and keeps old row versions alive.
 const LONG_SECONDS: u64 = 10;
@@ -78,10 +78,14 @@ pub async fn checkup(
     access: &Access,
     schemas: &[String],
     whose: impl Fn(&Artifact) -> Option<Whose>,
-) -> Result<Vec<Finding>, Unreachable> {
-    let (mut session, _) = place.session(access).await?;
+) -> Result<Vec<Finding>, NotLookedAt> {
+    let (mut session, _) = match place.session(access).await {
+        Err(NotLookedAt::Unsupported(server)) => return Ok(vec![version(&server.0)]),
+        session => session?,
+    };
     let session = &mut session;
-    let mut findings = vec![version(session).await];
+    let server = variable(session, "version").await.unwrap_or_default();
+    let mut findings = vec![version(&server)];
     findings.extend(settings(session).await);
     let seen = texts(session, SCHEMATA).await.unwrap_or_default().concat();
     let wanted = if schemas.is_empty() { &seen } else { schemas };
@@ -121,10 +125,8 @@ pub(super) async fn variable(session: &mut Session, name: &str) -> Option<String
     rows.ok()?.first()?.first().cloned()
 }
 
-async fn version(session: &mut Session) -> Finding {
-    let version = variable(session, "version").await.unwrap_or_default();
-    let is_old = Version::of(&version).is_none_or(|version| version < OLDEST);
-    if version.to_ascii_lowercase().contains("mariadb") || is_old {
+fn version(version: &str) -> Finding {
+    if unsupported(version).is_some() {
         let remedy = format!("Lockkeeper works on MySQL {OLDEST} or later");
         finding(Severity::Error, "version", version, remedy)
     } else {

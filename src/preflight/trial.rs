@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use sqlx::Row as _;
 use tokio::sync::watch;
 
-use super::{Finding, Place, Unreachable, room, twins, unreachable_by};
+use super::{Finding, NotLookedAt, Place, not_looked_at, room, twins};
 use crate::config::Access;
 use crate::engine::names::Owner;
 use crate::engine::session::Session;
 use crate::engine::session::user::UserSettings;
 use crate::engine::state::artifact;
-use crate::engine::syntax::quote_table;
 use crate::engine::table::storage::bytes_on_disk;
 use crate::engine::table::{TablePlan, Way, catalog};
 use crate::engine::{
@@ -32,7 +30,7 @@ pub struct Change {
 }
 
 /// What a look at a deployment came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Examination {
     pub deployment: String,
     /// Nothing else is known where this is set.
@@ -76,18 +74,12 @@ pub struct TableText {
 pub async fn examine(place: &Place, access: &Access, change: &Change) -> Examination {
     let mut examination = Examination {
         deployment: place.deployment.clone(),
-        unreachable: None,
-        refusal: None,
-        planned: Vec::new(),
-        room: None,
-        warnings: Vec::new(),
-        revert_warnings: Vec::new(),
-        address: None,
-        server: None,
-        tables: Vec::new(),
+        ..Examination::default()
     };
-    if let Err(error) = look(place, access, change, &mut examination).await {
-        examination.unreachable = Some(error.to_string());
+    match look(place, access, change, &mut examination).await {
+        Ok(()) => {}
+        Err(NotLookedAt::Unreachable(why)) => examination.unreachable = Some(why),
+        Err(NotLookedAt::Unsupported(server)) => examination.refusal = Some(server.to_string()),
     }
     examination
 }
@@ -97,13 +89,13 @@ async fn look(
     access: &Access,
     change: &Change,
     examination: &mut Examination,
-) -> Result<(), Unreachable> {
+) -> Result<(), NotLookedAt> {
     let (mut session, owner) = place.session(access).await?;
     examination.server = twins::identity(&mut session).await;
     let mut job = change.job(&owner);
     job.schema_name = catalog::schema_name(&mut session, &job.schema_name)
         .await
-        .map_err(unreachable_by)?;
+        .map_err(not_looked_at)?;
     // Of one that was killed: nobody else looks for it.
     if let Err(error) = artifact::remove_abandoned(&mut session, &job.schema_name, &owner).await {
         tracing::info!(%error, "what an earlier preflight left stays for now");
@@ -117,13 +109,13 @@ async fn look(
             .extend(rivals(&mut session, &job, &owner, plans).await?);
         examination.revert_warnings = revert_warnings(plans);
         for plan in plans {
-            let planned = planned(&mut session, plan).await.map_err(unreachable_by)?;
+            let planned = planned(&mut session, plan).await.map_err(not_looked_at)?;
             examination.planned.push(planned);
         }
     }
-    artifact::remove_working(&mut session, &job.schema_name, &owner, |_| false)
+    artifact::remove_working(&mut session, &job.schema_name, &owner)
         .await
-        .map_err(unreachable_by)?;
+        .map_err(not_looked_at)?;
     session.close().await;
     examination.refusal = answer.err().map(|refusal| refusal.message());
     Ok(())
@@ -135,7 +127,7 @@ async fn rivals(
     job: &Job,
     owner: &Owner,
     plans: &[TablePlan],
-) -> Result<Vec<String>, Unreachable> {
+) -> Result<Vec<String>, NotLookedAt> {
     let tables: Vec<&str> = plans
         .iter()
         .filter_map(|plan| plan.original.as_ref())
@@ -144,7 +136,7 @@ async fn rivals(
     let found =
         artifact::copied_by_others(session, &job.schema_name, &owner.installation, &tables).await;
     Ok(found
-        .map_err(unreachable_by)?
+        .map_err(not_looked_at)?
         .iter()
         .map(|(table, artifact)| {
             format!(
@@ -165,31 +157,14 @@ async fn plans(
     let user = UserSettings::of(session, job).await?;
     for (_, statement) in plan::parse(job, &user.sql_mode)? {
         let table = statement.table().table.clone();
-        let create = create_text(session, &job.schema_name, &table).await?;
+        let create = match catalog::create_statement(session, &job.schema_name, &table).await {
+            // No right to see it: the engine says so, and what to do.
+            Err(error) if error.cause().is_some_and(server_error::is_denied) => None,
+            create => create?,
+        };
         examination.tables.push(TableText { table, create });
     }
     preflight::plan(session, job, owner).await
-}
-
-async fn create_text(
-    session: &mut Session,
-    schema: &str,
-    table: &str,
-) -> Result<Option<String>, EngineError> {
-    let quoted = quote_table(schema, table);
-    match session.rows(&format!("SHOW CREATE TABLE {quoted}")).await {
-        Ok(rows) => Ok(rows
-            .first()
-            .and_then(|row| row.try_get_unchecked::<String, _>(1).ok())),
-        // No such schema, no such table, no right to see it: the engine says which, and what to do.
-        Err(error)
-            if server_error::is_denied(&error)
-                || matches!(server_error::number(&error), Some(1049 | 1146)) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(EngineError::while_doing(format!("reading {quoted}"))(error)),
-    }
 }
 
 async fn planned(session: &mut Session, plan: &TablePlan) -> Result<Planned, EngineError> {
@@ -247,8 +222,6 @@ impl LeaseHolder for Nobody {
     }
 
     fn report(&self, _: Progress) {}
-
-    fn record_checkpoint(&self, _: serde_json::Value) {}
 
     fn confirm(&self) -> BoxFuture<'_, Result<(), LeaseLost>> {
         Box::pin(async { Ok(()) })

@@ -5,6 +5,7 @@ use super::checkup::{Finding, Severity, finding, texts};
 use super::trial::Examination;
 use crate::config::Access;
 use crate::engine::session::Session;
+use crate::text::shell_quoted;
 
 /// What tells a server from all others. The UUID alone doesn't: a copied data folder has it, too.
 pub(super) async fn identity(session: &mut Session) -> Option<String> {
@@ -48,7 +49,10 @@ pub fn twin(
         format!(
             "it is the server of {first} under another name: a change would come to its tables twice"
         ),
-        format!("`lockkeeper deployment remove {name}`, or correct its address"),
+        format!(
+            "`lockkeeper deployment remove {}`, or correct its address",
+            shell_quoted(name)
+        ),
     ))
 }
 

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget, ProgressStyle};
 
 /// Bars are narrow where the words need the room.
 pub(crate) fn style() -> ProgressStyle {
-    let columns = crossterm::terminal::size().map_or(80, |(columns, _)| columns);
+    let (columns, _) = crate::text::size();
     let width = if columns >= 130 { 40 } else { 14 };
     let template = format!("{{prefix:8}} {{bar:{width}.cyan/blue}} {{percent:>3}}% {{wide_msg}}");
     ProgressStyle::with_template(&template)

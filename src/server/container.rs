@@ -154,6 +154,10 @@ impl ContainerServer {
         .map_err(ServerError::Container)
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(super) fn administrator(&self) -> ConnectionSettings {
         root(self.port, &self.password)
     }

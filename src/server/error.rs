@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::named::TEST_URL_VARIABLE;
 use crate::config::ConfigError;
 
 /// Why there is no server to work with.
@@ -13,7 +14,7 @@ pub enum ServerError {
         "the server that LOCKKEEPER_TEST_URL names cannot be used: {source}; correct it, or unset it to have one started"
     )]
     Named { source: sqlx::Error },
-    #[error("no MySQL server could be found or brought:\n{}\nPut mysqld (MySQL 8.0.22 or later) on PATH, or name a server with LOCKKEEPER_TEST_URL.", tried.join("\n"))]
+    #[error("no MySQL server could be found or brought:\n{}\nPut mysqld (MySQL 8.0.22 or later) on PATH.", tried.join("\n"))]
     Nothing { tried: Vec<String> },
     #[error("LOCKKEEPER_SERVER is '{value}'; it is program, container or packages, or not set")]
     UnknownSource { value: String },
@@ -48,6 +49,19 @@ pub enum ServerError {
     NotOurs,
     #[error("the signal could not be sent: {0}")]
     Signal(std::io::Error),
+}
+
+impl ServerError {
+    /// For who would also have taken a server that the environment names; the demo and the sandbox take none.
+    pub(super) fn or_named(self) -> Self {
+        match self {
+            Self::Nothing { mut tried } => {
+                tried.insert(0, format!("- {TEST_URL_VARIABLE} names no server"));
+                Self::Nothing { tried }
+            }
+            other => other,
+        }
+    }
 }
 
 /// `File` with the path that it was about.

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::support::control::{Claim, Fleet, Session, arguments};
+use crate::support::control::{Claim, Fleet, Session, arguments, refused};
 use crate::support::seed;
 use crate::together::at_once;
 
@@ -388,6 +388,44 @@ async fn an_apply_whose_row_is_held_does_not_keep_claimers_from_others() {
     let claim = claimer.claim_copy("eager").await.expect("a claim");
     let [first, _, _] = held.all();
     assert_eq!(claim.map(|claim| claim.operation), Some(first));
+}
+
+/// So it is where the call had begun a swap; also while somebody keeps an old snapshot open, for which the server keeps what was.
+#[tokio::test]
+async fn a_swap_that_is_never_committed_keeps_nobody_from_another_apply() {
+    let fleet = Fleet::of(3).await;
+    let mut reader = fleet.session().await;
+    let snapshot = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
+    reader.run(snapshot).await.unwrap();
+    let [earlier, _, _] = fleet.parked("parallel").await.all();
+    let [swapped, held, second] = fleet.parked("parallel").await.all();
+    let [later, _, _] = fleet.parked("parallel").await.all();
+    fleet.swap(swapped).await;
+
+    let mut holder = fleet.session().await;
+    let as_our_calls = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+    holder.run(as_our_calls).await.unwrap();
+    holder.run("START TRANSACTION").await.unwrap();
+    let begin = |operation: u64| {
+        format!(
+            "UPDATE operation_live SET state = 'cutting_over', claim = NULL, claimable_at = NULL WHERE operation_id = {operation}"
+        )
+    };
+    holder.run(&begin(held)).await.unwrap();
+    let mut claimer = fleet.session().await;
+    let patience = "SET SESSION innodb_lock_wait_timeout = 1";
+    claimer.run(patience).await.unwrap();
+    for expected in [earlier, later] {
+        let claim = claimer.claim_cutover("eager").await.expect("no wait");
+        let claim = claim.expect("its turn has come");
+        assert_eq!(claim.operation, expected);
+        claimer.swapped(&claim).await.expect("no wait");
+    }
+
+    holder.run("COMMIT").await.unwrap();
+    assert_eq!(fleet.state(held).await, "cutting_over");
+    // One swap of an apply at a time, whoever begins another.
+    refused(1062, holder.run(&begin(second)).await);
 }
 
 /// A claim that gets nothing passes rows that others hold, and comes to rows that others wait for, behind them in the index.

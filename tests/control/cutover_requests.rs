@@ -107,6 +107,37 @@ async fn a_cutover_of_all_opens_the_gate_for_each_in_its_turn() {
     assert_eq!(fleet.apply_state(&apply).await, "completed");
 }
 
+/// Case 70: also where a stop has beaten the request for all that let the swap begin.
+#[tokio::test]
+async fn a_cutover_of_what_is_cutting_over_adds_no_request_after_a_stop_and_a_start() {
+    for count in [1, 2] {
+        let fleet = Fleet::of(count).await;
+        let apply = fleet.submit(json!({"defer_cutover": true})).await;
+        let claim = fleet.hold(apply.operations[0]).await;
+        let all = fleet.try_cutover(&apply, json!({"all": true})).await;
+        let all = all.expect("nothing is in its way");
+        fleet.report("operation_begin_cutover", &claim).await;
+        fleet.stop(&apply).await;
+        fleet.start(&apply).await;
+
+        let requests = fleet.trace().await;
+        let again = fleet.cutover(&apply).await;
+        assert_eq!(again.request, all.request);
+        assert!(
+            again
+                .message
+                .contains("the swap that it let begin is under way"),
+            "{again:?}"
+        );
+        if count == 1 {
+            let again = fleet.try_cutover(&apply, json!({"all": true})).await;
+            assert_eq!(again.expect("nothing else is ahead").request, all.request);
+        }
+        assert_eq!(fleet.trace().await, requests, "success, no new request");
+        assert_eq!(fleet.swapped(&claim).await, "completed");
+    }
+}
+
 /// What a request for one swap asked for has happened once that swap is under way.
 #[tokio::test]
 async fn a_cutover_of_all_leaves_the_request_of_a_swap_under_way_done() {

@@ -220,3 +220,33 @@ async fn a_position_is_held_by_one_deployment() {
         (apply.id, "moved.example")
     );
 }
+
+/// The next driver of each goes to another server, with the old one's checkpoint.
+#[tokio::test]
+async fn an_address_that_changes_under_live_operations_is_logged_with_who_changed_it() {
+    let fleet = Fleet::of(2).await;
+    // What has settled goes nowhere.
+    fleet.settled("completed").await;
+    let mut carol = fleet.session_as("carol").await;
+    let apply = fleet.submit(Value::Null).await;
+    let [o1, _] = apply.all();
+    for (host, port) in [
+        ("db1.example", 3301u64),
+        ("moved.example", 3310),
+        ("moved.example", 3310),
+    ] {
+        let register = arguments!["d1", 0u64, host, port, Value::Null];
+        carol.call("deployment_register", register).await.unwrap();
+    }
+
+    let events = "SELECT CONCAT_WS(' ', e.apply_id, e.operation_id, e.deployment, LEFT(e.actor, 6), e.detail)
+                    FROM event_log AS e WHERE e.event = 'address'";
+    let expected = format!(
+        "{} {o1} d1 carol_ db1.example:3301 -> moved.example:3310",
+        apply.id
+    );
+    assert_eq!(fleet.sql().await.texts(events, &[]).await, [expected]);
+    let registered =
+        "SELECT LEFT(d.registered_by, 6) FROM deployment_status AS d WHERE d.deployment = 'd1'";
+    assert_eq!(fleet.sql().await.texts(registered, &[]).await, ["carol_"]);
+}

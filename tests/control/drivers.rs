@@ -201,6 +201,8 @@ async fn one_heartbeat_serves_all_leases_of_a_driver() {
         {"operation_id": o1, "lease_token": claims[0].token, "progress": null, "checkpoint": {"w": 1}},
         {"operation_id": o4, "lease_token": "no such token"},
         {"operation_id": 4_000_000_000u64, "lease_token": "no such operation"},
+        {"operation_id": o2, "lease_token": format!("{}{}", stolen.token, "x")},
+        {"operation_id": o2, "lease_token": "x".repeat(100_000)},
         {"operation_id": o1, "lease_token": claims[0].token},
     ]);
     let rows = fleet
@@ -228,6 +230,8 @@ async fn one_heartbeat_serves_all_leases_of_a_driver() {
             (o1, 1, none.clone()),
             (o4, 0, None),
             (4_000_000_000, 0, None),
+            (o2, 0, None),
+            (o2, 0, None),
             (o1, 1, none),
         ]
     );

@@ -71,7 +71,10 @@ fn hostile(kind: Kind) -> Vec<Argument> {
             "-- DROP TABLE junk",
             "DROP TABLE junk; DROP TABLE other",
             "ALTER TABLE `` ADD a INT",
-            "/*!50000 DROP TABLE junk */"
+            "/*!50000 DROP TABLE junk */",
+            "DROP TABLE junk\0",
+            "DROP TABLE `ju\0nk`",
+            "DROP /* \0 */ TABLE junk"
         ]
         .to_vec(),
         Kind::Json => arguments![
@@ -360,6 +363,37 @@ async fn a_control_character_is_refused_in_names_and_reasons() {
         .expect("a failure");
     drop(sql);
     assert_eq!(fleet.column(o1, "error").await, "lost? it?\n\tat 5");
+}
+
+/// No server takes such a statement, and nobody could name such a label.
+#[tokio::test]
+async fn a_nul_is_refused_in_statements_and_labels() {
+    let fleet = Fleet::of(1).await;
+    let before = everything(&fleet, &[]).await;
+    for statement in [
+        "ALTER TABLE t ADD c INT\0",
+        "ALTER TABLE `a\0b` ADD c INT",
+        "ALTER TABLE t ADD c INT COMMENT '\0'",
+    ] {
+        for sent in [json!([statement]), json!(statement)] {
+            let sent = sent.as_str().map_or(sent.to_string(), str::to_owned);
+            let refusal = refused(50001, fleet.try_submit(&sent, Value::Null).await);
+            assert!(
+                refusal.message.contains("has a NUL in it; pass "),
+                "{refusal:?}"
+            );
+        }
+    }
+    for labels in [
+        json!({"region": "e\0u"}),
+        json!({"re\0gion": "eu"}),
+        json!({"region": "eu", "cell": "\u{1b}[2J"}),
+    ] {
+        let register = arguments!["d9", 9u64, "db9.example", 3306u64, labels];
+        let refusal = fleet.refuses(50001, "deployment_register", register).await;
+        assert!(refusal.message.contains("; pass plain text"), "{refusal:?}");
+    }
+    assert_eq!(everything(&fleet, &[]).await, before);
 }
 
 /// Ids are unsigned: one beyond what a signed number holds is not found, like any other.

@@ -83,6 +83,28 @@ async fn two_retries_at_once_then_growing_waits_and_an_end_after_the_tenth() {
     );
 }
 
+/// A stop spares no failure: the one after the tenth retry is the last.
+#[tokio::test]
+async fn the_failure_after_the_tenth_retry_settles_under_a_stop_too() {
+    for swaps in [false, true] {
+        let fleet = Fleet::of(1).await;
+        let apply = fleet.submit(Value::Null).await;
+        let [o1] = apply.all();
+        for _ in 1..=10 {
+            let claim = fleet.run(o1).await;
+            assert_eq!(fleet.fail_for_now(&claim).await, "failed_retryable");
+            fleet.age(o1, 121).await;
+        }
+        let claim = fleet.run(o1).await;
+        if swaps {
+            assert_eq!(fleet.arrive(&claim).await, "cut_over");
+        }
+        fleet.stop(&apply).await;
+        assert_eq!(fleet.fail_for_now(&claim).await, "failed");
+        assert_eq!(fleet.apply_state(&apply).await, "failed");
+    }
+}
+
 /// Case 76.
 #[tokio::test]
 async fn a_retry_goes_to_one_claim() {

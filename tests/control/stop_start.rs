@@ -120,6 +120,26 @@ async fn a_request_for_all_swaps_is_beaten_while_one_of_them_is_under_way() {
     }
 }
 
+/// Nobody expects it to go on by itself after the start.
+#[tokio::test]
+async fn a_stop_says_that_it_has_ended_a_cutover() {
+    let fleet = Fleet::of(1).await;
+    let apply = fleet.submit(json!({"defer_cutover": true})).await;
+    let ended = "the cutover that was pending has ended with it, ask again after the start";
+    for asks in [false, true] {
+        let claim = fleet.hold(apply.operations[0]).await;
+        if asks {
+            fleet.cutover(&apply).await;
+        }
+        for _ in 0..2 {
+            let stop = fleet.stop(&apply).await;
+            assert_eq!(stop.message.contains(ended), asks, "{stop:?}");
+        }
+        fleet.report("operation_stopped", &claim).await;
+        fleet.start(&apply).await;
+    }
+}
+
 /// What waits for its retry under a stop does not start again by itself, nor does a swap that did not happen.
 #[tokio::test]
 async fn a_failure_under_a_stop_starts_nothing_again() {

@@ -155,26 +155,26 @@ async fn a_swap_behind_a_pending_revert_is_blocked_by_name() {
 
 #[tokio::test]
 async fn a_revert_of_some_takes_the_last_ones_only() {
-    let fleet = Fleet::of(3).await;
-    let options =
-        json!({"cutover_policy": "barrier", "revert_window_seconds": 600, "revert_scope": "apply"});
+    let fleet = Fleet::of(4).await;
+    let options = json!({"cutover_policy": "barrier", "revert_window_seconds": 600, "revert_scope": "apply",
+                         "deployments": ["d1", "d2", "d3"]});
     let apply = fleet.submit(options).await;
     let [o1, o2, o3] = apply.all();
     for operation in [o1, o2] {
         fleet.swap(operation).await;
     }
+    let elsewhere = json!({"deployments": ["d4"]});
+    refused(50501, fleet.try_revert(&apply, elsewhere).await);
     refused(
         50501,
         fleet
             .try_revert(&apply, json!({"deployments": ["d3"]}))
             .await,
     );
-    refused(
-        50501,
-        fleet
-            .try_revert(&apply, json!({"deployments": ["nowhere"]}))
-            .await,
-    );
+    // As everywhere: what there is not is not found.
+    let nowhere = json!({"deployments": ["nowhere", "d3"]});
+    let refusal = refused(50002, fleet.try_revert(&apply, nowhere).await);
+    assert!(refusal.message.contains("\"nowhere\""), "{refusal:?}");
     refused(
         50001,
         fleet.try_revert(&apply, json!({"deployments": []})).await,

@@ -213,8 +213,6 @@ impl LeaseHolder for Lease {
         self.enter(&progress.phase);
     }
 
-    fn record_checkpoint(&self, _checkpoint: serde_json::Value) {}
-
     fn confirm(&self) -> BoxFuture<'_, Result<(), LeaseLost>> {
         Box::pin(async { Ok(()) })
     }

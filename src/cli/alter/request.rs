@@ -7,6 +7,7 @@ use super::super::CliError;
 use super::super::connect::{Parameter, Session, hex_literal};
 use crate::control::{ControlError, ErrorCode};
 use crate::preflight::Change;
+use crate::text::shell_quoted;
 
 pub(super) struct Request {
     schema: String,
@@ -134,7 +135,7 @@ async fn begun_with(session: &mut Session, apply: u64) -> Result<String, CliErro
     }
     let engine = has.first_text("engine");
     if !engine.is_empty() && engine != "{}" {
-        flags.push(format!("--engine '{engine}'"));
+        flags.push(format!("--engine {}", shell_quoted(&engine)));
     }
     Ok(match flags.is_empty() {
         true => "none of this command's".to_owned(),

@@ -38,7 +38,9 @@ impl Line {
                 left -= length;
                 spans.push((tone, text));
             } else {
-                spans.push((tone, shortened(&text, left)));
+                if left > 0 {
+                    spans.push((tone, shortened(&text, left)));
+                }
                 break;
             }
         }
@@ -61,8 +63,13 @@ pub(super) struct View<'a> {
 }
 
 const NAME_MOST: usize = 24;
+/// So much of a name, and of a bar, is worth more than the numbers at the end of the line.
+const NAME_LEAST: usize = 12;
+const BAR_LEAST: usize = 4;
 /// A long name may have what a bar of this width leaves.
-const BAR_LEAST: usize = 12;
+const BAR_OF_LONG_NAMES: usize = 12;
+/// Rows a second, time left, lag.
+const NUMBERS: [usize; 3] = [8, 6, 6];
 const WHAT: usize = 22;
 const HEALTH_MOST: usize = 3;
 const BARRIER_MOST: usize = 6;
@@ -300,6 +307,8 @@ fn remarks(operation: &Operation) -> Vec<(String, Tone)> {
 struct Columns {
     name: usize,
     bar: usize,
+    /// How many of [`NUMBERS`] are shown, each whole.
+    numbers: usize,
     driver: usize,
 }
 
@@ -314,13 +323,25 @@ impl Columns {
         } else {
             0
         };
+        let name = longest(|one| &one.deployment);
         // "  name bar 100 % what rows/s left lag" and the driver where there is room.
-        let fixed = 2 + 2 + 6 + WHAT + 1 + 9 + 7 + 7;
-        let room = width.saturating_sub(fixed + driver + 2);
-        let name =
-            longest(|one| &one.deployment).clamp(4, NAME_MOST.max(room.saturating_sub(BAR_LEAST)));
-        let bar = room.saturating_sub(name).clamp(4, 60);
-        Self { name, bar, driver }
+        let left_by = |numbers: usize| {
+            let numbers: usize = NUMBERS[..numbers].iter().map(|width| width + 1).sum();
+            let driver = if driver > 0 { driver + 2 } else { 0 };
+            width.saturating_sub(2 + 1 + 7 + WHAT + numbers + driver)
+        };
+        let fits = |numbers: &usize| left_by(*numbers) >= name.min(NAME_LEAST) + BAR_LEAST;
+        let numbers = (0..=NUMBERS.len()).rev().find(fits).unwrap_or_default();
+        let room = left_by(numbers);
+        let most = NAME_MOST.max(room.saturating_sub(BAR_OF_LONG_NAMES));
+        let name = name.min(most).min(room.saturating_sub(BAR_LEAST)).max(4);
+        let bar = room.saturating_sub(name).clamp(BAR_LEAST, 60);
+        Self {
+            name,
+            bar,
+            numbers,
+            driver,
+        }
     }
 
     fn line(&self, operation: &Operation) -> Line {
@@ -329,6 +350,15 @@ impl Columns {
             (operation.percent.clamp(0.0, 100.0) / 100.0 * self.bar as f64).floor() as usize;
         let number =
             |value: Option<f64>, show: fn(f64) -> String| value.map(show).unwrap_or_default();
+        let numbers = [
+            number(operation.rows_per_second, rate),
+            number(operation.seconds_left, duration),
+            number(operation.lag_seconds, |lag| format!("+{}", duration(lag))),
+        ];
+        let numbers = NUMBERS.iter().zip(numbers).take(self.numbers);
+        let numbers: String = numbers
+            .map(|(width, number)| format!(" {number:>width$}"))
+            .collect();
         let mut spans = vec![
             (
                 Tone::Plain,
@@ -346,17 +376,9 @@ impl Columns {
             ),
             (
                 tone,
-                format!("{:<WHAT$} ", shortened(&what(operation), WHAT)),
+                format!("{:<WHAT$}", shortened(&what(operation), WHAT)),
             ),
-            (
-                Tone::Plain,
-                format!(
-                    "{:>8} {:>6} {:>6}",
-                    number(operation.rows_per_second, rate),
-                    number(operation.seconds_left, duration),
-                    number(operation.lag_seconds, |lag| format!("+{}", duration(lag))),
-                ),
-            ),
+            (Tone::Plain, numbers),
         ];
         if self.driver > 0 {
             spans.push((

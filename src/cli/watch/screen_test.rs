@@ -116,6 +116,28 @@ fn a_fleet_is_shown_on_200_columns() {
     golden("watch-200.txt", &shown(&fleet(), 200, None));
 }
 
+/// A part of a number is another number.
+#[test]
+fn numbers_are_shown_whole_or_not_at_all_beside_long_names() {
+    for name in ["us-east-1.example", "db-eu-west-1.example:3306", "eu-1"] {
+        let mut fleet = fleet();
+        for operation in &mut fleet.applies[0].operations {
+            operation.deployment = name.to_owned();
+        }
+        let numbers = ["184k/s", "75s", "+0.4s"];
+        for width in 20..=130 {
+            let text = shown(&fleet, width, None);
+            let line = text.lines().find(|line| line.contains("copying"));
+            let shown: Vec<&str> = line
+                .and_then(|line| line.split_once("copying"))
+                .map_or_else(Vec::new, |(_, rest)| rest.split_whitespace().collect());
+            let shown = &shown[..shown.len().min(numbers.len())];
+            assert_eq!(shown, &numbers[..shown.len()], "{width}: {text}");
+            assert!(width < 80 || shown.len() == 3, "{width}: {text}");
+        }
+    }
+}
+
 #[test]
 fn a_live_screen_fills_the_terminal_and_has_its_keys_at_the_bottom() {
     let text = shown(&fleet(), 80, Some(24));

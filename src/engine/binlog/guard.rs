@@ -2,7 +2,8 @@
 //!
 //! What is verified must stay as it was: a row of the copy that a person, or a tool that is told to set servers right, changes
 //! after that would go into use with the swap. The stream shows it. A transaction of ours changes the copy and, in the same
-//! breath, the checkpoint beside it; one that changes the copy alone is not ours, in whichever epoch.
+//! breath, the checkpoint beside it; one that changes the copy alone is not ours, in whichever epoch. Nor is a statement that
+//! stands in the stream instead of rows.
 
 use std::collections::HashMap;
 
@@ -76,6 +77,16 @@ impl Guard {
         }
     }
 
+    /// What is wrong with a statement that changes data and names a table of the operation: we write rows, never statements.
+    pub fn judgement_of(&self, statement: &[u8]) -> Option<String> {
+        // Our names are ASCII, which every character set that a client may have spells alike.
+        let text = String::from_utf8_lossy(statement).to_ascii_lowercase();
+        let name = text
+            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .find(|word| word.starts_with(&self.owner.operation_prefix()))?;
+        Some(by_others(name))
+    }
+
     /// Whether both are names that a table of the operation has had, under one driver and another.
     pub fn is_same(&self, name: &str, other: &str) -> bool {
         let rest = |name| {
@@ -91,11 +102,15 @@ impl Guard {
     /// What is wrong with the group that ends.
     pub fn judgement(&self) -> Option<String> {
         match &self.copy {
-            Some(name) if !self.checkpoint => Some(format!(
-                "somebody else changed rows of {name}, which belongs to the change and must hold what the \
-                 table holds and nothing else; submit the change again"
-            )),
+            Some(name) if !self.checkpoint => Some(by_others(name)),
             Some(_) | None => None,
         }
     }
+}
+
+fn by_others(name: &str) -> String {
+    format!(
+        "somebody else changed rows of {name}, which belongs to the change and must hold what the table holds and nothing \
+         else; submit the change again"
+    )
 }

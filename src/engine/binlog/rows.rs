@@ -3,6 +3,8 @@
 mod key;
 mod value;
 
+use std::borrow::Cow;
+
 use super::cursor::{Cursor, Malformed};
 use super::table_map::{Stored, TableMap};
 use crate::engine::table::{CopyKey, DataType, TableDefinition, TablePlan, Way};
@@ -57,6 +59,18 @@ struct ColumnLayout {
     carried: bool,
     /// BINARY(n): the binlog leaves trailing zeros out.
     pad_to: usize,
+}
+
+impl ColumnLayout {
+    /// A value with all of its bytes.
+    fn padded<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        if bytes.len() >= self.pad_to {
+            return Cow::Borrowed(bytes);
+        }
+        let mut padded = bytes.to_vec();
+        padded.resize(self.pad_to, 0);
+        Cow::Owned(padded)
+    }
 }
 
 /// A rows event that cannot be applied.

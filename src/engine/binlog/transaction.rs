@@ -232,6 +232,7 @@ impl Assembler {
             }
             kind::EXECUTE_LOAD_QUERY => {
                 let query = query::read_load(data).map_err(Trouble::Malformed)?;
+                self.refuse_of_ours(&query)?;
                 let mut watched = self.watched();
                 if watched.any(|l| query.mentions(l.schema(), l.table())) {
                     return Err(statement_format(b"LOAD DATA", query.spelling));
@@ -317,7 +318,11 @@ impl Assembler {
             self.watched()
                 .any(|l| query.mentions(l.schema(), l.table()))
         };
-        match query.meaning() {
+        let meaning = query.meaning();
+        if meaning == Meaning::Data {
+            self.refuse_of_ours(&query)?;
+        }
+        match meaning {
             Meaning::Begin => {
                 self.in_group = true;
                 self.begun = true;
@@ -370,15 +375,16 @@ impl Assembler {
                     .any(|l| query.takes_away(l.schema(), l.table())) =>
             {
                 Err(Trouble::Refused(format!(
-                    "the table was renamed, dropped or emptied, or rows of a partition or file exchanged for its own, by somebody \
-                     else ('{}'); submit the change again",
+                    "the table was renamed, dropped or emptied, a column of it dropped, or rows of a partition or file exchanged for \
+                     its own, by somebody else ('{}'); submit the change again",
                     text()
                 )))
             }
             Meaning::Other if self.copy_taken_by(&query).is_some() => {
                 let copy = self.copy_taken_by(&query).unwrap_or_default();
                 Err(Trouble::Refused(format!(
-                    "the table {copy} is gone: somebody dropped or renamed it, or emptied it ('{}'); submit the change again",
+                    "the table {copy} is gone: somebody dropped or renamed it, or emptied it or a column of it ('{}'); submit the \
+                     change again",
                     text()
                 )))
             }
@@ -387,6 +393,11 @@ impl Assembler {
                 self.end(Fate::Committed, suspicious)
             }
         }
+    }
+
+    fn refuse_of_ours(&self, query: &query::Query<'_>) -> Result<(), Trouble> {
+        let judgement = self.guard.judgement_of(query.text);
+        judgement.map_or(Ok(()), |text| Err(Trouble::Refused(text)))
     }
 
     /// Which of the copies the statement takes the rows away from.

@@ -97,21 +97,17 @@ impl Rows<'_> {
             }
         }
         let key = format!(
-            "SELECT {} FROM {} FORCE INDEX ({index}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {taken}",
+            "SELECT {} FROM {} FORCE INDEX ({}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {taken}",
             self.key.select(),
             self.original.quoted(),
+            self.key.index(),
             self.condition,
             self.key.order(),
-            index = self.key.index(),
         );
         let found = session.rows(&key).await.map_err(doing())?;
-        let values = found.first().map(|row| {
-            let values = (0..row.len()).map(|at| row.try_get_unchecked::<String, _>(at));
-            values.collect::<Result<Vec<_>, _>>()
-        });
-        let values = values.transpose().map_err(doing())?.unwrap_or_default();
-        let texts = self.key.texts(values).unwrap_or_default();
-        Ok(Some((self.key.named(&texts), error)))
+        let key = found.first().map(|row| self.key.read(row));
+        let key = key.transpose().map_err(doing())?.unwrap_or_default();
+        Ok(Some((self.key.named(&key), error)))
     }
 
     /// Which row does not fit `table`, which is one of ours, and why; `None` where all do.
@@ -205,10 +201,6 @@ pub(crate) async fn examples(
         ))
         .await?;
     rows.iter()
-        .map(|row| {
-            let values = (0..row.len()).map(|at| row.try_get_unchecked::<String, _>(at));
-            let values: Result<Vec<_>, _> = values.collect();
-            Ok(key.named(&key.texts(values?).unwrap_or_default()))
-        })
+        .map(|row| Ok(key.named(&key.read(row)?)))
         .collect()
 }

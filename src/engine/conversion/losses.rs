@@ -37,7 +37,6 @@ pub fn losses(name: &str, was: &Column, now: &Column) -> Vec<Loss> {
     found.extend(in_numbers(name, was, now));
     found.extend(in_fractions_of_a_second(name, was, now));
     found.extend(in_texts_that_are_read(name, was, now));
-    found.extend(in_days(name, was, now));
     found.extend(in_strings(name, was, now));
     found.extend(in_members(name, was, now));
     found.extend(crossings(name, was, now));
@@ -202,21 +201,6 @@ fn in_texts_that_are_read(name: &str, was: &Column, now: &Column) -> Option<Loss
             "are no JSON",
             format!("NOT JSON_VALID(CONVERT({name} USING utf8mb4))"),
         )),
-        _ => None,
-    }
-}
-
-/// From a moment to its day or its time of day.
-fn in_days(name: &str, was: &Column, now: &Column) -> Option<Loss> {
-    let is_moment = matches!(was.data_type, DataType::DateTime | DataType::Timestamp);
-    match now.data_type {
-        DataType::Date if is_moment => Some(changed(
-            "have a time of day",
-            format!("TIME({name}) <> '00:00:00'"),
-        )),
-        DataType::Time if is_moment => {
-            Some(changed("lose their date", format!("{name} IS NOT NULL")))
-        }
         _ => None,
     }
 }

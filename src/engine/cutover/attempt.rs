@@ -77,12 +77,7 @@ impl Cutover<'_> {
             drain.prepare(pinned.connection()).await?;
             tracing::debug!(took = ?began.elapsed(), "caught up before the lock");
             // No swap begins without a fresh yes.
-            self.operation
-                .sessions
-                .lease()
-                .confirm()
-                .await
-                .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
+            self.operation.sessions.confirm().await?;
             let reason = match self
                 .attempt(helper, pinned, drain, record, &names, direction)
                 .await?
@@ -164,20 +159,7 @@ impl Cutover<'_> {
         names: &[SwapNames],
         direction: Direction,
     ) -> Result<Attempt, EngineError> {
-        let schema = self.schema();
-        let watched: Vec<(&str, &str)> = names
-            .iter()
-            .flat_map(|swap| [(schema, swap.live.as_str()), (schema, swap.next.as_str())])
-            .chain(self.parents())
-            .collect();
-        let prepared = drain.prepared();
-        let reason = match prepared
-            .is_some_and(|(_, since)| since >= self.operation.options.cutover_lock_wait())
-        {
-            true => Some("a prepared XA transaction has used the table".to_owned()),
-            false => blocked_by(&self.operation.options, helper, &watched).await?,
-        };
-        if let Some(reason) = reason {
+        if let Some(reason) = self.in_the_way(helper, drain.prepared(), names).await? {
             pinned.close().await;
             return Ok(Attempt::GaveWay(reason));
         }
@@ -222,14 +204,7 @@ impl Cutover<'_> {
                 Ok(Attempt::Done(locked_at.elapsed()))
             }
             Err(UnderLock::Before(error)) => {
-                // A session that the network cut off would hold the tables until the server notices. UNLOCK TABLES commits: a batch
-                // that ran out of time must not come in half.
-                let unlock = pinned.run("ROLLBACK; UNLOCK TABLES");
-                let unlocked = answered(ANSWER_MARGIN, unlock).await;
-                drop(pinned);
-                if unlocked.is_err() {
-                    end_session(helper, id).await?;
-                }
+                unlock(helper, pinned).await?;
                 match error.kind() {
                     ErrorKind::Retryable => Ok(Attempt::GaveWay(error.message())),
                     ErrorKind::Permanent | ErrorKind::LeaseLost | ErrorKind::SwapUnknown => {
@@ -239,25 +214,35 @@ impl Cutover<'_> {
             }
             Err(UnderLock::Rename(error)) => {
                 drop(pinned);
-                let has_swapped = self
-                    .after_lost_rename(id, record, direction, &error)
-                    .await?;
-                if has_swapped {
-                    return Ok(Attempt::Done(locked_at.elapsed()));
-                }
-                match server_error::number(&error) {
-                    // A HANDLER lets LOCK TABLES pass and not a RENAME; or it was a deadlock, or somebody's KILL QUERY.
-                    Some(1205 | 1213 | 1317) => Ok(Attempt::GaveWay(format!(
-                        "the RENAME was not let in ({})",
-                        server_error::story(&error)
-                    ))),
-                    Some(_) | None => Err(EngineError::retryable(format!(
-                        "the swap did not take place: {}",
-                        server_error::story(&error)
-                    ))),
+                let has_swapped = self.after_lost_rename(id, record, direction, &error);
+                match has_swapped.await? {
+                    true => Ok(Attempt::Done(locked_at.elapsed())),
+                    false => not_renamed(&error),
                 }
             }
         }
+    }
+
+    /// What the lock would have to wait for, as far as that can be seen before it is asked for.
+    async fn in_the_way(
+        &self,
+        helper: &mut Session,
+        prepared: Option<(String, Duration)>,
+        names: &[SwapNames],
+    ) -> Result<Option<String>, EngineError> {
+        let limit = self.operation.options.cutover_lock_wait();
+        if prepared.is_some_and(|(_, since)| since >= limit) {
+            return Ok(Some(
+                "a prepared XA transaction has used the table".to_owned(),
+            ));
+        }
+        let schema = self.schema();
+        let watched: Vec<(&str, &str)> = names
+            .iter()
+            .flat_map(|swap| [(schema, swap.live.as_str()), (schema, swap.next.as_str())])
+            .chain(self.parents())
+            .collect();
+        blocked_by(&self.operation.options, helper, &watched).await
     }
 
     fn names(&self, direction: Direction) -> Vec<SwapNames> {
@@ -324,6 +309,34 @@ impl Cutover<'_> {
             | (SwapOutcome::Swapped, Direction::Back) => Ok(false),
             (SwapOutcome::Unknown(why), _) => Err(EngineError::SwapUnknown(why)),
         }
+    }
+}
+
+/// Leaves the tables as they were before the lock.
+async fn unlock(helper: &mut Session, mut pinned: Session) -> Result<(), EngineError> {
+    let id = pinned.id();
+    // UNLOCK TABLES commits: a batch that ran out of time must not come in half.
+    let unlock = pinned.run("ROLLBACK; UNLOCK TABLES");
+    let unlocked = answered(ANSWER_MARGIN, unlock).await;
+    drop(pinned);
+    match unlocked {
+        Ok(_) => Ok(()),
+        // A session that the network cut off would hold the tables until the server notices.
+        Err(_) => end_session(helper, id).await,
+    }
+}
+
+/// No RENAME took place, for this reason: may the next attempt come?
+fn not_renamed(error: &sqlx::Error) -> Result<Attempt, EngineError> {
+    let story = server_error::story(error);
+    match server_error::number(error) {
+        // A HANDLER lets LOCK TABLES pass and not a RENAME; or it was a deadlock, or somebody's KILL QUERY.
+        Some(1205 | 1213 | 1317) => Ok(Attempt::GaveWay(format!(
+            "the RENAME was not let in ({story})"
+        ))),
+        Some(_) | None => Err(EngineError::retryable(format!(
+            "the swap did not take place: {story}"
+        ))),
     }
 }
 

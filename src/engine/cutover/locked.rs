@@ -140,9 +140,7 @@ impl Locked<'_> {
             let text: String = row
                 .try_get_unchecked(1)
                 .map_err(EngineError::while_doing("reading the locked tables"))?;
-            texts.push(CreateText::parse(&text).map_err(|error| {
-                EngineError::permanent(format!("SHOW CREATE TABLE of a locked table: {error}"))
-            })?);
+            texts.push(create_text(&text)?);
         }
         let mut seen = Seen::default();
         for (index, swap) in self.names.iter().enumerate() {

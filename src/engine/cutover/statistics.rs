@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::engine::EngineError;
 use crate::engine::session::Session;
 use crate::engine::syntax::{quote, quote_table};
-use crate::engine::table::TablePlan;
+use crate::engine::table::{Copied, TablePlan};
 use crate::server_error;
 
 /// Columns that share one way of making histograms: buckets, and whether ANALYZE renews them.
@@ -42,9 +42,9 @@ async fn histograms(
     schema: &str,
     plan: &TablePlan,
 ) -> Result<HistogramKinds, EngineError> {
-    let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
-        return Ok(HistogramKinds::new());
-    };
+    let Copied {
+        original, shadow, ..
+    } = plan.copied()?;
     let rows: Result<Vec<(String, u64, i64)>, sqlx::Error> = sqlx::query_as(
         "SELECT CAST(s.COLUMN_NAME AS CHAR), \
                 CAST(COALESCE(s.HISTOGRAM->>'$.\"number-of-buckets-specified\"', 100) AS UNSIGNED), \

@@ -6,7 +6,6 @@ use crate::engine::session::Session;
 use crate::engine::state::fence::{SwapRecord, SwapTable};
 use crate::engine::syntax::quote_table;
 use crate::engine::table::storage;
-use crate::server_error;
 
 /// What became of a swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +63,9 @@ async fn settle_table(
 ) -> Result<SwapOutcome, EngineError> {
     let old = owner.table(Role::Old(table.position));
     let shadow = owner.table(Role::Shadow(table.position));
-    let name_there = exists(session, schema, &table.name).await?;
-    let old_there = exists(session, schema, &old).await?;
-    let shadow_there = exists(session, schema, &shadow).await?;
+    let name_there = storage::exists(session, schema, &table.name).await?;
+    let old_there = storage::exists(session, schema, &old).await?;
+    let shadow_there = storage::exists(session, schema, &shadow).await?;
     let unknown = |why: &str| {
         Ok(SwapOutcome::Unknown(format!(
             "{}: {why}; a person must look",
@@ -107,25 +106,5 @@ async fn settle_table(
         Ok(by_name)
     } else {
         unknown("it and the table that was put aside were rebuilt or replaced by somebody else")
-    }
-}
-
-/// Is there a table of this name? Also under `LOCK TABLES`, and without opening it.
-pub async fn exists(session: &mut Session, schema: &str, name: &str) -> Result<bool, EngineError> {
-    let found: Result<i64, sqlx::Error> = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM information_schema.TABLES AS t \
-          WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME = ?",
-    )
-    .bind(schema)
-    .bind(name)
-    .fetch_one(session.connection())
-    .await;
-    match found {
-        Ok(count) => Ok(count > 0),
-        Err(error) if server_error::number(&error) == Some(1049) => Ok(false),
-        Err(error) => Err(EngineError::while_doing(format!(
-            "looking for {}",
-            quote_table(schema, name)
-        ))(error)),
     }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::lock::{ANSWER_MARGIN, blocked_by, unless_it_waits};
-use super::swap;
 use crate::engine::context::lease_is_lost;
 use crate::engine::preflight::triggers;
 use crate::engine::session::user::UserSettings;
@@ -22,7 +21,7 @@ use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::dependents;
 use crate::engine::table::foreign_key::{self, ForeignKey};
 use crate::engine::table::surroundings::Surroundings;
-use crate::engine::table::{TablePlan, Way, catalog, create_text};
+use crate::engine::table::{TablePlan, Way, catalog, create_text, storage};
 use crate::engine::{EngineError, ErrorKind, Operation, Progress, fail_point, plan};
 use crate::server_error;
 
@@ -242,45 +241,46 @@ impl Step<'_> {
         }
     }
 
+    /// What is to be run; nothing where the table that is dropped is gone.
+    async fn statement_to_run(&self, session: &mut Session) -> Result<Option<String>, EngineError> {
+        if self.plan.way == Way::Drop {
+            let table = self.table()?;
+            if !storage::exists(session, self.schema(), &table).await? {
+                return Ok(None);
+            }
+            let holding = artifact::holding_name(
+                session,
+                self.operation.fence.owner(),
+                self.plan.task.position,
+                self.operation.options.hold_old_table_seconds,
+            )
+            .await?;
+            return Ok(Some(format!(
+                "RENAME TABLE {} TO {}",
+                quote_table(self.schema(), &table),
+                quote_table(self.schema(), &holding)
+            )));
+        }
+        match &self.plan.executable {
+            Some(executable) => Ok(Some(executable.clone())),
+            None => Err(EngineError::permanent(format!(
+                "statement {} has nothing to execute; this is a defect of lockkeeper; report it",
+                self.plan.task.number()
+            ))),
+        }
+    }
+
+    /// Runs the statement as soon as nobody is in its way.
     async fn run(&self, session: &mut Session, step: &StepRecord) -> Result<(), EngineError> {
-        let (position, number) = (self.plan.task.position, self.plan.task.number());
-        let statement = match (self.plan.way, &self.plan.executable) {
-            (Way::Drop, _) => {
-                let table = self.table()?;
-                if !swap::exists(session, self.schema(), &table).await? {
-                    return Ok(());
-                }
-                let holding = artifact::holding_name(
-                    session,
-                    self.operation.fence.owner(),
-                    position,
-                    self.operation.options.hold_old_table_seconds,
-                )
-                .await?;
-                format!(
-                    "RENAME TABLE {} TO {}",
-                    quote_table(self.schema(), &table),
-                    quote_table(self.schema(), &holding)
-                )
-            }
-            (_, Some(executable)) => executable.clone(),
-            (_, None) => {
-                return Err(EngineError::permanent(format!(
-                    "statement {number} has nothing to execute; this is a defect of lockkeeper; report it"
-                )));
-            }
+        let Some(statement) = self.statement_to_run(session).await? else {
+            return Ok(());
         };
         let mut helper = self.operation.sessions.open().await?;
         let limit = self.operation.options.cutover_lock_wait();
         let started = Instant::now();
         let mut attempts = 0u32;
         loop {
-            self.operation
-                .sessions
-                .lease()
-                .confirm()
-                .await
-                .map_err(|lost| EngineError::LeaseLost(lost.to_string()))?;
+            self.operation.sessions.confirm().await?;
             self.operation.fence.check(session).await?;
             self.refuse_what_came(session).await?;
             if let Some(reason) = self.blocked_by(&mut helper).await? {
@@ -301,34 +301,46 @@ impl Step<'_> {
                 }
             };
             fail_point::at("step.execute.after");
-            let error = match answer {
-                Ok(()) => break,
-                Err(error) => error,
+            let has_happened = match answer {
+                Ok(()) => true,
+                Err(error) => self.failed(session, &mut helper, step, error).await?,
             };
-            let number_of_error = server_error::number(&error);
-            let error = EngineError::while_doing(format!("executing statement {number}"))(error);
-            match number_of_error {
-                // A statement that gives way to others, as the swap does.
-                Some(1205 | 1213) => {}
-                // Interrupted, perhaps just behind the statement, and then the session has the user's settings still.
-                Some(1317) => {
-                    self.operation.sessions.replace(session, &error).await?;
-                    if self.has_happened(session, step).await? {
-                        break;
-                    }
-                }
-                Some(_) => return Err(error),
-                // Nobody looks at the table as long as the server may still carry it out.
-                None => {
-                    end_session(&mut helper, id).await?;
-                    return Err(error);
-                }
+            if has_happened {
+                break;
             }
             self.pause(&mut attempts, started, "the table is in use")
                 .await?;
         }
         helper.close().await;
         Ok(())
+    }
+
+    /// The statement was answered with an error. Has it happened all the same? If not, it may be run again.
+    async fn failed(
+        &self,
+        session: &mut Session,
+        helper: &mut Session,
+        step: &StepRecord,
+        error: sqlx::Error,
+    ) -> Result<bool, EngineError> {
+        let number = server_error::number(&error);
+        let doing = format!("executing statement {}", self.plan.task.number());
+        let error = EngineError::while_doing(doing)(error);
+        match number {
+            // A statement that gives way to others, as the swap does.
+            Some(1205 | 1213) => Ok(false),
+            // Interrupted, perhaps just behind the statement, and then the session has the user's settings still.
+            Some(1317) => {
+                self.operation.sessions.replace(session, &error).await?;
+                self.has_happened(session, step).await
+            }
+            Some(_) => Err(error),
+            // Nobody looks at the table as long as the server may still carry it out.
+            None => {
+                end_session(helper, session.id()).await?;
+                Err(error)
+            }
+        }
     }
 
     /// Renames a table away under its lock: what would point at it can't come between the look and the RENAME. Answers what the server

@@ -3,9 +3,9 @@
 //! A driver that was replaced finds no table of its epoch, and so does one whose tables were dropped by hand.
 //! The fence tells which: it still names this driver only in the second case.
 
-use crate::engine::cutover::swap;
 use crate::engine::names::CHECKPOINT;
 use crate::engine::table::original::check_original;
+use crate::engine::table::storage;
 use crate::engine::{Engine, EngineError, ErrorKind};
 
 const NO_SUCH_TABLE: u16 = 1146;
@@ -61,7 +61,7 @@ impl Engine {
             .copied()
             .filter_map(|at| Some(&context.plans[at].shadow.as_ref()?.name));
         for table in shadows.chain([&checkpoint]) {
-            if swap::exists(&mut self.control, &schema, table).await? {
+            if storage::exists(&mut self.control, &schema, table).await? {
                 continue;
             }
             // Whoever took over has raised the fence before it renamed anything.

@@ -1,10 +1,9 @@
 //! How a change begins, and how it is taken up again from its checkpoint.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{Instrument as _, info_span};
-
-use std::time::Duration;
 
 use crate::engine::binlog::gtid::Position;
 use crate::engine::binlog::rows::RowLayout;
@@ -128,22 +127,20 @@ impl Engine {
             }
             deferred.push(keys);
         }
-        let nothing_to_copy = plans.iter().all(|plan| plan.way != Way::Copy);
-        let gtid = position::uses_gtid(control).await?;
-        if !nothing_to_copy {
+        let copies = plans.iter().any(|plan| plan.way == Way::Copy);
+        let position = if copies {
+            let gtid = position::uses_gtid(control).await?;
             check_order(control, gtid).await?;
-        }
-        let position = match nothing_to_copy {
-            true => Position::in_file("", 0),
-            false => position::current(control, gtid).await?,
-        };
-        if !nothing_to_copy {
+            let position = position::current(control, gtid).await?;
             let limit = self.operation.options.cutover_give_up_after();
             let limit = limit.min(LONGEST_WAIT_FOR_EARLIER);
             xa_before::wait_until_ended(control, &plans, self.lease.as_ref(), limit).await?;
-        }
+            position
+        } else {
+            Position::in_file("", 0)
+        };
         let mut head = Head::new(control.server_uuid().await?, plans, deferred);
-        if nothing_to_copy {
+        if !copies {
             head.stage = Stage::Verified;
         }
         self.store.create(control).await?;

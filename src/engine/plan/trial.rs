@@ -1,14 +1,12 @@
 //! A statement is tried on an empty table of ours: what it makes there, and what the server says against it.
 
-use std::time::Duration;
-
 use super::constraint_names::{self, in_own_names, on_names_of};
 use super::trial_keys::TrialKeys;
 use super::{Planner, refused};
 use crate::engine::error::server_error_kind;
 use crate::engine::names::{Owner, Role};
 use crate::engine::session::user::UserSettings;
-use crate::engine::session::{Session, blocker};
+use crate::engine::session::{SHORT_LOCK_WAIT, Session, blocker};
 use crate::engine::syntax::quote_table;
 use crate::engine::syntax::statement::{Alter, Rest, Statement};
 use crate::engine::syntax::token::Dialect;
@@ -118,41 +116,31 @@ impl Planner<'_> {
         let (coming, parents): (Vec<_>, Vec<_>) = references.into_iter().partition(is_coming);
         let tables: Vec<(&str, &str)> = parents.iter().map(|(s, t)| (&**s, &**t)).collect();
         // Whoever comes to a parent meanwhile waits behind us, and we behind whoever has used it for long.
-        let longest = Duration::from_secs(1);
-        if let Some(blocker) = blocker::holding(session, &tables, longest).await?.first() {
+        let blockers = blocker::holding(session, &tables, SHORT_LOCK_WAIT).await?;
+        if let Some(blocker) = blockers.first() {
             return Err(EngineError::retryable(format!(
                 "statement {} has to lock the parents of its foreign keys for a moment, and {}; it is tried again",
                 self.task.number(),
                 blocker.describe()
             )));
         }
-        let limit = EngineError::while_doing("setting a lock's limit");
-        session
-            .set_lock_waits(longest, longest)
-            .await
-            .map_err(limit)?;
-        session.drop_table(self.schema, &trial).await?;
         let on_trial = create.on(self.schema, &trial);
         let own = |text: &str| Ok(text.replace(&trial, &create.table.table));
-        let made = match coming.is_empty() {
-            true => self.made_by(session, &on_trial, &trial, own).await,
+        let user = UserSettings {
             // What is not there yet can't be looked up.
-            false => {
-                let unchecked = UserSettings {
-                    foreign_key_checks: false,
-                    ..self.user.clone()
-                };
-                let planner = Planner {
-                    user: &unchecked,
-                    ..*self
-                };
-                planner.made_by(session, &on_trial, &trial, own).await
-            }
+            foreign_key_checks: self.user.foreign_key_checks && coming.is_empty(),
+            ..self.user.clone()
         };
-        let limit = EngineError::while_doing("setting a lock's limit");
-        let usual = Duration::from_secs(30);
-        session.set_lock_waits(usual, usual).await.map_err(limit)?;
-        made
+        let planner = Planner {
+            user: &user,
+            ..*self
+        };
+        session
+            .with_short_lock_waits(async |session| {
+                session.drop_table(self.schema, &trial).await?;
+                planner.made_by(session, &on_trial, &trial, own).await
+            })
+            .await
     }
 
     /// The tables that this statement and those before it create.

@@ -15,7 +15,7 @@ use crate::engine::options::Consent;
 use crate::engine::session::Session;
 use crate::engine::syntax::quote;
 use crate::engine::table::key_range::KeyColumns;
-use crate::engine::table::{Carried, Column, Key, KeyKind, TableDefinition, TablePlan};
+use crate::engine::table::{Carried, Column, Copied, Key, KeyKind, TableDefinition, TablePlan};
 use crate::server_error;
 
 /// How long the search for one bad value may take on a table; what isn't found by then is
@@ -35,9 +35,9 @@ pub async fn check(
     consent: &Consent,
     plan: &TablePlan,
 ) -> Result<(), EngineError> {
-    let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
-        return Ok(());
-    };
+    let Copied {
+        original, shadow, ..
+    } = plan.copied()?;
     let consented = |loss: &Loss, column: &Column| loss.silent && consent.covers(&column.name);
     for pair in &plan.carried {
         let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
@@ -48,7 +48,7 @@ pub async fn check(
         }
     }
     for key in shadow.keys.iter().filter(|key| key.unique) {
-        duplicates(session, plan, original, shadow, key).await?;
+        duplicates(session, plan, key).await?;
     }
     Ok(())
 }
@@ -75,10 +75,10 @@ pub fn guarded(consent: &Consent, plan: &TablePlan) -> Vec<Carried> {
 ///
 /// As [`check`].
 pub async fn check_guarded(session: &mut Session, plan: &TablePlan) -> Result<(), EngineError> {
-    let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
-        return Ok(());
-    };
     for pair in &plan.guarded {
+        let Copied {
+            original, shadow, ..
+        } = plan.copied()?;
         let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
         for loss in losses(&quote(&was.name), was, now)
             .iter()
@@ -98,9 +98,7 @@ async fn one(
     loss: &Loss,
     limit: Duration,
 ) -> Result<(), EngineError> {
-    let (Some(original), Some(key)) = (&plan.original, &plan.key) else {
-        return Ok(());
-    };
+    let Copied { original, key, .. } = plan.copied()?;
     let key = &KeyColumns::new(original, &key.source, &key.source_index);
     let statement = format!(
         "SELECT /*+ MAX_EXECUTION_TIME({}) */ COUNT(*) FROM {} WHERE {}",
@@ -163,17 +161,13 @@ async fn one(
 }
 
 /// Two rows that the new unique key would make equal, both named.
-async fn duplicates(
-    session: &mut Session,
-    plan: &TablePlan,
-    original: &TableDefinition,
-    shadow: &TableDefinition,
-    key: &Key,
-) -> Result<(), EngineError> {
+async fn duplicates(session: &mut Session, plan: &TablePlan, key: &Key) -> Result<(), EngineError> {
+    let Copied {
+        original,
+        shadow,
+        key: copy_key,
+    } = plan.copied()?;
     let Some(columns) = key_in_original(plan, original, shadow, key) else {
-        return Ok(());
-    };
-    let Some(copy_key) = &plan.key else {
         return Ok(());
     };
     let address: Vec<String> = copy_key

@@ -7,7 +7,7 @@ use crate::engine::session::Session;
 use crate::engine::session::user::UserSettings;
 use crate::engine::syntax::create_text::{CreateText, Element, ElementKind};
 use crate::engine::syntax::quote;
-use crate::engine::table::{Column, DataType, Generated, TableDefinition, TablePlan};
+use crate::engine::table::{Column, Copied, DataType, Generated, TableDefinition, TablePlan};
 
 /// What a copy would get wrong, as its sessions are in UTC: a moment that becomes local time or the other way round, and
 /// what is computed from one.
@@ -20,9 +20,9 @@ pub(super) async fn check(
     user: &UserSettings,
     plan: &TablePlan,
 ) -> Result<(), EngineError> {
-    let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
-        return Ok(());
-    };
+    let Copied {
+        original, shadow, ..
+    } = plan.copied()?;
     let text = shadow.text()?;
     let Some(what) = converted(plan, original, shadow)
         .or_else(|| computed(shadow, &text))

@@ -8,8 +8,6 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use sqlx::Row;
-
 use crate::engine::EngineError;
 use crate::engine::conversion::insert::{Rows, examples, from_original};
 use crate::engine::conversion::types::same_type;
@@ -19,7 +17,7 @@ use crate::engine::syntax::create_text::{CreateText, Element, ElementKind};
 use crate::engine::syntax::token::{Dialect, tokens};
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::key_range::KeyColumns;
-use crate::engine::table::{Column, DataType, KeyKind, TableDefinition, TablePlan, Way};
+use crate::engine::table::{Column, Copied, DataType, KeyKind, TableDefinition, TablePlan};
 
 /// How long rows are tried, at most.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -40,11 +38,11 @@ pub(crate) async fn check(
     owner: &Owner,
     plan: &TablePlan,
 ) -> Result<(), EngineError> {
-    let (Way::Copy, Some(original), Some(shadow), Some(key)) =
-        (plan.way, &plan.original, &plan.shadow, &plan.key)
-    else {
-        return Ok(());
-    };
+    let Copied {
+        original,
+        shadow,
+        key,
+    } = plan.copied()?;
     let copy_key = &key.target_index;
     let key = KeyColumns::new(original, &key.source, &key.source_index);
     let was = original.text()?;
@@ -243,20 +241,10 @@ async fn rehearse(
             );
             return Ok(());
         }
-        let end = format!(
-            "SELECT {} FROM {} FORCE INDEX ({}) WHERE {} ORDER BY {} LIMIT 1 OFFSET {}",
-            key.select(),
-            original.quoted(),
-            key.index(),
-            key.between(from.as_deref(), None),
-            key.order(),
-            BATCH - 1
-        );
+        let end = key.end_of_range(&original.quoted(), from.as_deref(), BATCH);
         let rows = session.rows(&end).await.map_err(doing())?;
-        let to = rows.first().and_then(|row| {
-            let values = (0..row.len()).map(|at| row.try_get_unchecked::<String, _>(at).ok());
-            key.texts(values.collect::<Option<_>>()?)
-        });
+        let to = rows.first().map(|row| key.read(row));
+        let to = to.transpose().map_err(doing())?;
         let condition = key.between(from.as_deref(), to.as_deref());
         let batch = Rows {
             original,

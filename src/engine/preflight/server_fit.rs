@@ -5,8 +5,7 @@ use sqlx::Row;
 use crate::engine::EngineError;
 use crate::engine::binlog::gtid::Position;
 use crate::engine::session::Session;
-use crate::server_error;
-use crate::server_version::{OLDEST, Version};
+use crate::{server_error, server_version};
 
 /// A variable as text; `None` where the server doesn't know it.
 pub(super) async fn variable(
@@ -54,15 +53,8 @@ pub(super) async fn check_schema(session: &mut Session, schema: &str) -> Result<
 /// A MySQL that is supported, and the primary.
 pub(super) async fn check_server(session: &mut Session) -> Result<(), EngineError> {
     let version = variable(session, "version").await?.unwrap_or_default();
-    if version.to_ascii_lowercase().contains("mariadb") {
-        return Err(EngineError::permanent(format!(
-            "the server is {version}; only MySQL is supported"
-        )));
-    }
-    if Version::of(&version).is_none_or(|version| version < OLDEST) {
-        return Err(EngineError::permanent(format!(
-            "the server is {version}; {OLDEST} is the oldest supported"
-        )));
+    if let Some(unsupported) = server_version::unsupported(&version) {
+        return Err(EngineError::permanent(unsupported.to_string()));
     }
     for name in ["read_only", "super_read_only"] {
         if variable(session, name).await?.as_deref() == Some("1") {
@@ -142,14 +134,7 @@ pub(crate) async fn check_order(session: &mut Session, gtid: bool) -> Result<(),
 /// Permanent if rows of the schema, or what others do to its tables, may be missing there.
 pub(crate) async fn check_filters(session: &mut Session, schema: &str) -> Result<(), EngineError> {
     let doing = || EngineError::while_doing("asking what the binlog lacks");
-    let rows = match session.rows("SHOW BINARY LOG STATUS").await {
-        Ok(rows) => rows,
-        // Before 8.2 the statement has another name.
-        Err(error) if server_error::number(&error) == Some(1064) => {
-            session.rows("SHOW MASTER STATUS").await.map_err(doing())?
-        }
-        Err(error) => return Err(doing()(error)),
-    };
+    let rows = session.binlog_status().await.map_err(doing())?;
     let list = |at: usize| -> Result<String, EngineError> {
         let row = rows.first();
         let text: Option<String> = row

@@ -1,12 +1,14 @@
 //! How a session of ours is connected and set up, whatever the server's and the account's defaults are.
 
+use std::time::Duration;
+
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::CONNECT_LIMIT;
 use crate::config::watch_connections;
 use crate::engine::{EngineError, Target};
-use crate::server_error;
+use crate::{server_error, server_version};
 
 /// Strict, so that nothing is cut silently; a zero stays a zero; dates that an application was
 /// allowed to store can be stored again.
@@ -15,6 +17,9 @@ pub const OUR_SQL_MODE: &str =
 
 /// TIMESTAMP values are moments: in UTC each has one text.
 pub const OUR_TIME_ZONE: &str = "+00:00";
+
+/// How long a statement waits for a table and for a row, where nothing else is said.
+pub(super) const USUAL_LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// An unregistered session with our settings: for reading, and for what must look at a
 /// deployment without owning anything there (`doctor`).
@@ -68,8 +73,6 @@ const SETTINGS: &str = "SET NAMES utf8mb4, \
      completion_type = 'NO_CHAIN', \
      foreign_key_checks = 0, \
      unique_checks = 1, \
-     lock_wait_timeout = 30, \
-     innodb_lock_wait_timeout = 30, \
      wait_timeout = 86400, \
      net_read_timeout = 600, \
      net_write_timeout = 600, \
@@ -97,11 +100,15 @@ const OPTIONAL_SETTINGS: [&str; 7] = [
 ];
 
 async fn set_up(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-    let settings =
-        format!("{SETTINGS}, sql_mode = '{OUR_SQL_MODE}', time_zone = '{OUR_TIME_ZONE}'");
-    sqlx::raw_sql(AssertSqlSafe(settings))
-        .execute(&mut *connection)
-        .await?;
+    let lock_wait = USUAL_LOCK_WAIT.as_secs();
+    let settings = format!(
+        "{SETTINGS}, lock_wait_timeout = {lock_wait}, innodb_lock_wait_timeout = {lock_wait}, \
+         sql_mode = '{OUR_SQL_MODE}', time_zone = '{OUR_TIME_ZONE}'"
+    );
+    let set = sqlx::raw_sql(AssertSqlSafe(settings));
+    if let Err(error) = set.execute(&mut *connection).await {
+        return Err(server_version::why_unsettled(connection, error).await);
+    }
     for setting in OPTIONAL_SETTINGS {
         let result = sqlx::raw_sql(AssertSqlSafe(format!("SET SESSION {setting}")))
             .execute(&mut *connection)

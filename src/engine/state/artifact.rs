@@ -143,37 +143,25 @@ async fn beside_parents(
     }
     let parents: Vec<(&str, &str)> = parents.iter().map(|(s, t)| (&**s, &**t)).collect();
     let started = Instant::now();
-    // The server counts whole seconds.
-    let short = Duration::from_secs(1);
-    let failed = || EngineError::while_doing(doing);
-    session
-        .set_lock_waits(short, short)
-        .await
-        .map_err(failed())?;
-    let done = loop {
-        let blockers = blocker::holding(session, &parents, Duration::from_millis(500)).await?;
-        let is_late = started.elapsed() > LONGEST_WAIT_FOR_PARENTS;
-        match blockers.first() {
-            Some(blocker) if is_late => {
-                break Err(EngineError::retryable(format!(
-                    "{doing}: {}",
-                    blocker.describe()
-                )));
+    let when_they_are_free = async |session: &mut Session| {
+        loop {
+            let blockers = blocker::holding(session, &parents, Duration::from_millis(500)).await?;
+            let is_late = started.elapsed() > LONGEST_WAIT_FOR_PARENTS;
+            match blockers.first() {
+                Some(blocker) if is_late => {
+                    let why = blocker.describe();
+                    return Err(EngineError::retryable(format!("{doing}: {why}")));
+                }
+                Some(_) => {}
+                None => match session.run(statement).await {
+                    Err(error) if server_error::number(&error) == Some(1205) && !is_late => {}
+                    done => return done.map(drop).map_err(EngineError::while_doing(doing)),
+                },
             }
-            Some(_) => {}
-            None => match session.run(statement).await {
-                Err(error) if server_error::number(&error) == Some(1205) && !is_late => {}
-                done => break done.map(drop).map_err(failed()),
-            },
+            tokio::time::sleep(Duration::from_millis(300)).await;
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
     };
-    let usual = Duration::from_secs(30);
-    session
-        .set_lock_waits(usual, usual)
-        .await
-        .map_err(failed())?;
-    done
+    session.with_short_lock_waits(when_they_are_free).await
 }
 
 /// The holding name of a table that may be dropped `after_seconds` from now, by the server's clock.
@@ -251,19 +239,18 @@ async fn put_aside(
 }
 
 /// Drops the operation's working tables of the owner's epoch; for a cancel, and after a finish.
-/// `keep` names artifacts by what follows the epoch. An old table is never among them: it holds
-/// rows that the application wrote, and goes to its holding name first.
+/// An old table is never among them: it holds rows that the application wrote, and goes to its
+/// holding name first.
 pub async fn remove_working(
     session: &mut Session,
     schema: &str,
     owner: &Owner,
-    keep: impl Fn(&str) -> bool,
 ) -> Result<(), EngineError> {
     for artifact in of_operation(session, schema, owner).await? {
         let ArtifactKind::Working { epoch, rest } = &artifact.kind else {
             continue;
         };
-        if *epoch != owner.epoch || rest.ends_with("_old") || keep(rest) {
+        if *epoch != owner.epoch || rest.ends_with("_old") {
             continue;
         }
         remove(session, &artifact).await?;
@@ -298,7 +285,7 @@ pub async fn remove_abandoned(
     for left_by in owners {
         let sessions = registered(session, &left_by.sessions_prefix(left_by.epoch)).await?;
         if sessions.is_empty() {
-            remove_working(session, schema, &left_by, |_| false).await?;
+            remove_working(session, schema, &left_by).await?;
         }
     }
     Ok(())

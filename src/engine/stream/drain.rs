@@ -25,14 +25,10 @@ pub trait Drain: Send {
 
     /// Names of XA transactions that are prepared and hold the tables, and for how long the first has: known from the
     /// stream, whatever the account may see.
-    fn prepared(&self) -> Option<(String, Duration)> {
-        None
-    }
+    fn prepared(&self) -> Option<(String, Duration)>;
 
     /// The swap has given way, and why; for people.
-    fn yields(&self, reason: &str) {
-        let _ = reason;
-    }
+    fn yields(&self, reason: &str);
 
     /// Takes from the stream what was committed before the locks were granted, as far as that needs no session that holds
     /// them: so it goes on while that session is asked other things. [`Drain::drain`] does the rest, without it too.
@@ -40,10 +36,7 @@ pub trait Drain: Send {
     /// # Errors
     ///
     /// Retryable when `deadline` passes first.
-    fn gather<'a>(&'a mut self, deadline: Instant) -> BoxFuture<'a, Result<(), EngineError>> {
-        let _ = deadline;
-        Box::pin(async { Ok(()) })
-    }
+    fn gather<'a>(&'a mut self, deadline: Instant) -> BoxFuture<'a, Result<(), EngineError>>;
 
     /// Applies everything that was committed before the locks were granted, on `session`.
     ///

@@ -11,7 +11,6 @@ use crate::engine::EngineError;
 use crate::engine::binlog::gtid::{NotAGtidSet, Position};
 use crate::engine::context::{Context, Halt};
 use crate::engine::session::Session;
-use crate::server_error;
 
 /// How the place after all that is committed is asked for.
 #[derive(Debug)]
@@ -123,14 +122,7 @@ pub async fn uses_gtid(session: &mut Session) -> Result<bool, EngineError> {
 /// The place after all transactions that are committed.
 pub async fn current(session: &mut Session, gtid: bool) -> Result<Position, EngineError> {
     let doing = || EngineError::while_doing("asking for the binlog position");
-    let rows = match session.rows("SHOW BINARY LOG STATUS").await {
-        // Before 8.2 the statement has another name.
-        Err(error) if server_error::number(&error) == Some(1064) => {
-            session.rows("SHOW MASTER STATUS").await
-        }
-        answer => answer,
-    }
-    .map_err(doing())?;
+    let rows = session.binlog_status().await.map_err(doing())?;
     let Some(row) = rows.first() else {
         return Err(EngineError::permanent(
             "the server writes no binlog; turn on log_bin, changes cannot be followed without it",

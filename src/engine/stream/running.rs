@@ -22,7 +22,8 @@ use crate::engine::conversion::staging::{Extras, Staging};
 use crate::engine::session::{Session, end_session};
 use crate::engine::state::checkpoint::run;
 use crate::engine::table::original::check_original;
-use crate::engine::table::{Way, dependents, storage};
+use crate::engine::table::storage::Stored;
+use crate::engine::table::{Way, dependents};
 use crate::engine::throttle::{self, adaptive};
 
 /// An applier that is to stop may write its batch for so long. One that waits for a lock, or for a server whose disk is full,
@@ -304,14 +305,14 @@ impl SwapDrain<'_> {
         self.applier.catch_up(&target, helper).await
     }
 
-    /// Has somebody emptied an original, or replaced it? The stream need not tell: a session may keep out of the binlog what it
+    /// Has somebody emptied an original or a column of it, or replaced it? The stream need not tell: a session may keep out of the binlog what it
     /// does. Not under the lock: the server looks through all of its tables for a number.
     async fn refuse_others(&mut self) -> Result<(), EngineError> {
         let helper = self.helper.get_mut();
         for index in self.context.copied() {
             if let Some(original) = &self.context.plans[index].original {
-                let now = storage::storage_ids(helper, &original.schema, &original.name).await?;
-                if now != original.storage_ids {
+                let now = Stored::of(helper, &original.schema, &original.name).await?;
+                if now.ids != original.storage_ids || now.row_versions != original.row_versions {
                     check_original(helper, original, "before its swap").await?;
                 }
             }

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
-use super::storage::storage_ids;
-use super::{Column, DataType, Generated, Key, KeyKind, KeyPart, TableDefinition};
+use super::storage::Stored;
+use super::{Column, DataType, Generated, Key, KeyKind, KeyPart, TableDefinition, create_text};
 use crate::engine::EngineError;
 use crate::engine::session::Session;
-use crate::engine::syntax::create_text::{CreateText, ElementKind};
+use crate::engine::syntax::create_text::ElementKind;
 use crate::engine::syntax::quote_table;
 use crate::engine::syntax::token::{Dialect, TokenKind, tokens};
 use crate::server_error;
@@ -82,7 +82,7 @@ pub async fn table(
     let number = |i: usize| size.try_get_unchecked::<Option<u64>, _>(i);
     // As the server spells it: under lower_case_table_names a statement may spell it otherwise.
     let name: String = size.try_get_unchecked(4).map_err(failed(&quoted))?;
-    let storage_ids = storage_ids(session, schema, &name).await?;
+    let stored = Stored::of(session, schema, &name).await?;
     Ok(Some(TableDefinition {
         schema: schema.to_owned(),
         name,
@@ -93,8 +93,9 @@ pub async fn table(
         data_bytes: number(1).map_err(failed(&quoted))?.unwrap_or(0),
         index_bytes: number(2).map_err(failed(&quoted))?.unwrap_or(0),
         auto_increment: number(3).map_err(failed(&quoted))?,
-        table_id: storage_ids.first().copied().unwrap_or(0),
-        storage_ids,
+        table_id: stored.ids.first().copied().unwrap_or(0),
+        storage_ids: stored.ids,
+        row_versions: stored.row_versions,
     }))
 }
 
@@ -314,8 +315,7 @@ async fn keys(
             .parts
             .push(part);
     }
-    let text = CreateText::parse(create_statement)
-        .map_err(|error| EngineError::permanent(format!("SHOW CREATE TABLE {quoted}: {error}")))?;
+    let text = create_text(create_statement)?;
     // In the order of the server's own text, the primary key first.
     let mut keys = Vec::new();
     for element in text.of_kind(ElementKind::Key) {

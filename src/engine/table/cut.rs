@@ -49,12 +49,10 @@ impl Cutter {
             }
         }
         let sql = self.key.end_of_range(&self.table, from.as_deref(), rows);
-        let answer = session.rows(&sql).await;
-        let answer = answer.map_err(EngineError::while_doing("looking for the end of a piece"))?;
-        let end = answer
-            .first()
-            .map(|row| self.key.read(row, 0))
-            .transpose()?;
+        let doing = || EngineError::while_doing("looking for the end of a piece");
+        let answer = session.rows(&sql).await.map_err(doing())?;
+        let end = answer.first().map(|row| self.key.read(row));
+        let end = end.transpose().map_err(doing())?;
         self.found(from, &end, rows);
         Ok(end)
     }

@@ -230,19 +230,12 @@ pub(crate) async fn alter(
     clauses: &str,
 ) -> Result<(), EngineError> {
     let table = quote_table(schema, table);
-    let doing = || EngineError::while_doing(format!("handing over the foreign keys of {table}"));
+    let doing = EngineError::while_doing(format!("handing over the foreign keys of {table}"));
+    let statement = format!("ALTER TABLE {table} ALGORITHM=INPLACE, {clauses}");
     session
-        .run("SET SESSION lock_wait_timeout = 1")
+        .with_short_lock_waits(async |session| session.run(&statement).await.map_err(doing))
         .await
-        .map_err(doing())?;
-    let answer = session
-        .run(&format!("ALTER TABLE {table} ALGORITHM=INPLACE, {clauses}"))
-        .await;
-    session
-        .run("SET SESSION lock_wait_timeout = 30")
-        .await
-        .map_err(doing())?;
-    answer.map(drop).map_err(doing())
+        .map(drop)
 }
 
 #[cfg(test)]

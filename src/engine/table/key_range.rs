@@ -5,7 +5,6 @@ use sqlx::Row;
 use sqlx::mysql::MySqlRow;
 
 use super::{Column, DataType, TableDefinition};
-use crate::engine::EngineError;
 use crate::engine::syntax::quote;
 
 /// One part of a key that was read through SQL: [`KeyColumns::select`] asks for it.
@@ -52,7 +51,7 @@ impl KeyColumns {
         names.join(", ")
     }
 
-    /// Expressions that read a key as text; [`KeyColumns::texts`] takes their values.
+    /// Expressions that read a key as text; [`KeyColumns::read`] takes their values.
     pub fn select(&self) -> String {
         let parts: Vec<String> = self
             .columns
@@ -69,26 +68,18 @@ impl KeyColumns {
         parts.join(", ")
     }
 
-    /// A key from the values of [`KeyColumns::select`].
-    pub fn texts(&self, values: Vec<String>) -> Option<Vec<KeyText>> {
-        self.columns
-            .iter()
-            .zip(values)
-            .map(|((_, column), value)| match column.data_type.is_string() {
-                true => hex::decode(value).ok().map(KeyText::Bytes),
-                false => Some(KeyText::Plain(value)),
-            })
-            .collect()
-    }
-
-    /// A key from a row that begins with the values of [`KeyColumns::select`]; `others` follow.
-    pub fn read(&self, row: &MySqlRow, others: usize) -> Result<Vec<KeyText>, EngineError> {
-        let values: Result<Vec<String>, sqlx::Error> = (0..row.len() - others)
-            .map(|at| row.try_get_unchecked(at))
-            .collect();
-        let values = values.map_err(EngineError::while_doing("reading a key"))?;
-        self.texts(values)
-            .ok_or_else(|| EngineError::permanent("the server sent a key that is no key"))
+    /// A key from a row that begins with the values of [`KeyColumns::select`].
+    pub fn read(&self, row: &MySqlRow) -> Result<Vec<KeyText>, sqlx::Error> {
+        let part = |(at, (_, column)): (usize, &(String, Column))| {
+            let value: String = row.try_get_unchecked(at)?;
+            match column.data_type.is_string() {
+                true => hex::decode(value)
+                    .map(KeyText::Bytes)
+                    .map_err(|error| sqlx::Error::Decode(error.into())),
+                false => Ok(KeyText::Plain(value)),
+            }
+        };
+        self.columns.iter().enumerate().map(part).collect()
     }
 
     /// Whether keys are whole numbers, in their order.

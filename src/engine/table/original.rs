@@ -38,11 +38,16 @@ pub async fn difference(
             return Ok(Some("was altered by somebody else"));
         }
         let known = !now.storage_ids.is_empty() && !original.storage_ids.is_empty();
-        if !known || now.storage_ids == original.storage_ids {
+        let same_rows = !known || now.storage_ids == original.storage_ids;
+        let same_columns = match (now.row_versions, original.row_versions) {
+            (Some(now), Some(then)) => now == then,
+            (None, _) | (_, None) => true,
+        };
+        if same_rows && same_columns {
             return Ok(None);
         }
     }
     Ok(Some(
-        "was emptied or replaced by somebody else, or a partition of it",
+        "was emptied or replaced by somebody else, or a partition or a column of it",
     ))
 }

@@ -15,6 +15,26 @@ use crate::server_error;
 const OF_TABLE: &str = "(t.NAME COLLATE utf8mb3_bin LIKE ? ESCAPE '|' \
      OR t.NAME COLLATE utf8mb3_bin LIKE CONCAT(?, '#p#%') ESCAPE '|')";
 
+/// Is there a table of this name? Also under `LOCK TABLES`, and without opening it.
+pub async fn exists(session: &mut Session, schema: &str, name: &str) -> Result<bool, EngineError> {
+    let found: Result<i64, sqlx::Error> = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM information_schema.TABLES AS t \
+          WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME = ?",
+    )
+    .bind(schema)
+    .bind(name)
+    .fetch_one(session.connection())
+    .await;
+    match found {
+        Ok(count) => Ok(count > 0),
+        Err(error) if server_error::number(&error) == Some(1049) => Ok(false),
+        Err(error) => Err(EngineError::while_doing(format!(
+            "looking for {}",
+            quote_table(schema, name)
+        ))(error)),
+    }
+}
+
 /// InnoDB's number of the table: what tells two tables of one name apart. A partitioned table
 /// has that of its oldest partition. `None` where it can't be found out.
 pub async fn table_id(
@@ -22,38 +42,63 @@ pub async fn table_id(
     schema: &str,
     name: &str,
 ) -> Result<Option<u64>, EngineError> {
-    let ids = storage_ids(session, schema, name).await?;
-    Ok(ids.first().copied())
+    let stored = Stored::of(session, schema, name).await?;
+    Ok(stored.ids.first().copied())
 }
 
-/// The numbers of all that the table is stored in, the oldest first; none where they can't be found out.
-pub async fn storage_ids(
-    session: &mut Session,
-    schema: &str,
-    name: &str,
-) -> Result<Vec<u64>, EngineError> {
-    let pattern = file_name_pattern(schema, name);
-    let rows: Vec<(String, u64)> = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT CAST(t.NAME AS CHAR), CAST(t.TABLE_ID AS UNSIGNED) \
-               FROM information_schema.INNODB_TABLES AS t WHERE {OF_TABLE}"
-    )))
-    .bind(&pattern)
-    .bind(&pattern)
-    .fetch_all(session.connection())
-    .await
-    .map_err(failed(&quote_table(schema, name)))?;
-    let mut whole: Vec<&str> = rows
-        .iter()
-        .map(|(name, _)| name.split("#p#").next().unwrap_or(name))
-        .collect();
-    whole.dedup();
-    // Two names that only the server's own encoding tells apart: don't guess.
-    if whole.len() > 1 && whole.iter().any(|name| *name != whole[0]) {
-        return Ok(Vec::new());
+/// By which a table is known whose rows somebody else than their writers took away.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// The numbers of all that the table is stored in, the oldest first; none where they can't be found out.
+    pub ids: Vec<u64>,
+    /// How many instant changes its rows have seen; `None` where that isn't known.
+    pub row_versions: Option<u64>,
+}
+
+impl Stored {
+    pub async fn of(session: &mut Session, schema: &str, name: &str) -> Result<Self, EngineError> {
+        let rows = match Self::read(session, schema, name, "t.TOTAL_ROW_VERSIONS").await {
+            // 1054: before 8.0.29 nothing was counted.
+            Err(error) if server_error::number(&error) == Some(1054) => {
+                Self::read(session, schema, name, "NULL").await
+            }
+            answer => answer,
+        }
+        .map_err(failed(&quote_table(schema, name)))?;
+        let mut whole: Vec<&str> = rows
+            .iter()
+            .map(|(name, ..)| name.split("#p#").next().unwrap_or(name))
+            .collect();
+        whole.dedup();
+        // Two names that only the server's own encoding tells apart: don't guess.
+        if whole.len() > 1 && whole.iter().any(|name| *name != whole[0]) {
+            return Ok(Self::default());
+        }
+        let mut ids: Vec<u64> = rows.iter().map(|(_, id, _)| *id).collect();
+        ids.sort_unstable();
+        Ok(Self {
+            ids,
+            row_versions: rows.iter().filter_map(|(.., versions)| *versions).max(),
+        })
     }
-    let mut ids: Vec<u64> = rows.iter().map(|(_, id)| *id).collect();
-    ids.sort_unstable();
-    Ok(ids)
+
+    /// InnoDB's name, its number and its count of instant changes, of each part.
+    async fn read(
+        session: &mut Session,
+        schema: &str,
+        name: &str,
+        versions: &str,
+    ) -> Result<Vec<(String, u64, Option<u64>)>, sqlx::Error> {
+        let pattern = file_name_pattern(schema, name);
+        sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT CAST(t.NAME AS CHAR), CAST(t.TABLE_ID AS UNSIGNED), CAST({versions} AS UNSIGNED) \
+               FROM information_schema.INNODB_TABLES AS t WHERE {OF_TABLE}"
+        )))
+        .bind(&pattern)
+        .bind(&pattern)
+        .fetch_all(session.connection())
+        .await
+    }
 }
 
 /// How much of the disk a table takes, indexes included: what its files have, where they are its own, and what the statistics say if that
@@ -159,31 +204,6 @@ impl StoredIndexes {
 
 /// InnoDB's limit of instant changes to one table, before version 9.1 raised it to 255.
 pub const MAX_ROW_VERSIONS: u64 = 64;
-
-/// How many instant changes the table's rows have seen; `None` where the server doesn't count.
-pub async fn row_versions(
-    session: &mut Session,
-    schema: &str,
-    name: &str,
-) -> Result<Option<u64>, EngineError> {
-    let pattern = file_name_pattern(schema, name);
-    let versions: Result<Option<u64>, sqlx::Error> = sqlx::query_scalar(
-        AssertSqlSafe(format!(
-            "SELECT CAST(MAX(t.TOTAL_ROW_VERSIONS) AS UNSIGNED) FROM information_schema.INNODB_TABLES AS t \
-              WHERE {OF_TABLE}"
-        )),
-    )
-    .bind(&pattern)
-    .bind(&pattern)
-    .fetch_one(session.connection())
-    .await;
-    match versions {
-        Ok(versions) => Ok(versions),
-        // 1054: before 8.0.29 nothing was counted.
-        Err(error) if server_error::number(&error) == Some(1054) => Ok(None),
-        Err(error) => Err(failed(&quote_table(schema, name))(error)),
-    }
-}
 
 /// InnoDB names a table by its file: letters, digits and `_` as they are, all else as `@` and
 /// four hex digits, or, for some alphabets, `@` and two characters from a table of the server's.

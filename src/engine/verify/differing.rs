@@ -7,12 +7,11 @@ use super::rows::{KeyPart, any_of, describe, differing, from_map_key};
 use super::{Different, Found, MOST_DIFFERENT, TableVerify};
 use crate::engine::EngineError;
 use crate::engine::context::Halt;
-use crate::engine::conversion::types::as_altered;
+use crate::engine::conversion::insert::from_original;
 use crate::engine::session::Session;
 use crate::engine::state::checkpoint::run;
 use crate::engine::stream::apply;
-use crate::engine::syntax::quote;
-use crate::engine::table::TableDefinition;
+use crate::engine::table::Copied;
 use crate::engine::table::key_range::KeyColumns;
 use crate::server_error;
 
@@ -78,11 +77,7 @@ impl TableVerify {
         let doing = "comparing a row under a lock";
         let text = from_map_key(key);
         let plan = &self.context.plans[self.table];
-        let original = plan
-            .original
-            .as_ref()
-            .map(TableDefinition::quoted)
-            .unwrap_or_default();
+        let original = plan.copied()?.original.quoted();
         let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN";
         run(session.connection(), begin.into(), doing).await?;
         let lock = format!(
@@ -136,31 +131,23 @@ impl TableVerify {
     pub async fn repair(&self, different: &[Different]) -> Result<(), Halt> {
         let doing = "repairing a row of the copy";
         let plan = &self.context.plans[self.table];
-        let (Some(original), Some(shadow)) = (&plan.original, &plan.shadow) else {
-            return Ok(());
-        };
-        let (mut from, mut to) = (Vec::new(), Vec::new());
-        for carried in &plan.carried {
-            let (source, target) = (
-                &original.columns[carried.source],
-                &shadow.columns[carried.target],
-            );
-            from.push(as_altered(&quote(&source.name), source, target));
-            to.push(quote(&target.name));
-        }
-        let (from, to) = (from.join(", "), to.join(", "));
+        let Copied {
+            original, shadow, ..
+        } = plan.copied()?;
+        let key = &self.original.key;
+        let insert = from_original(plan, original, shadow, "INSERT", &shadow.quoted(), key);
         let mut session = self.context.sessions.open().await?;
         // Their changes that are still on their way would meet them.
         self.place
             .wait_until_applied(&mut session, &self.context)
             .await?;
         for row in different {
-            let here = self.original.key.is(&row.key);
+            let here = key.is(&row.key);
             let there = self.shadow.key.is(&row.key);
             let sql = format!(
                 "BEGIN; DO (SELECT COUNT(*) FROM {o} WHERE {here} FOR SHARE); \
                  DELETE FROM {s} WHERE {there}; \
-                 INSERT INTO {s} ({to}) SELECT {from} FROM {o} WHERE {here}; {mark}; COMMIT",
+                 {insert}{here}; {mark}; COMMIT",
                 o = original.quoted(),
                 s = shadow.quoted(),
                 mark = self.context.store.mark()?,

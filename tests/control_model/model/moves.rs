@@ -189,8 +189,8 @@ impl Model {
                 self.operations[at].state = Cancelling;
                 self.operations[at].due_in = 0;
             }
-            (_, true) if self.stop_latch => self.stop_one(at),
             (_, true) if attempt > RETRIES => self.end(at, Failed),
+            (_, true) if self.stop_latch => self.stop_one(at),
             (_, true) => {
                 self.leave(at);
                 self.operations[at].state = FailedRetryable;

@@ -149,6 +149,11 @@ impl Model {
         if !self.policies.defer {
             return Err(Refused);
         }
+        // What let the swap under way begin is the answer, though a stop has beaten it.
+        let swapping = self.operations.iter().any(|o| o.state == CuttingOver);
+        if swapping && !(all && self.swap_may_come()) {
+            return Ok(());
+        }
         let turn = (0..self.operations.len()).find(|&at| self.ahead(at));
         let waits = turn.filter(|&at| {
             self.operations[at].state == WaitingForCutover

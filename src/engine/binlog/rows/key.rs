@@ -26,11 +26,7 @@ impl RowLayout {
         let parts = self.key.iter().zip(parts).map(|(&index, part)| {
             let column = &self.columns[index];
             Some(match part {
-                KeyText::Bytes(bytes) => {
-                    let mut bytes = bytes.clone();
-                    bytes.resize(bytes.len().max(column.pad_to), 0);
-                    bytes
-                }
+                KeyText::Bytes(bytes) => column.padded(bytes).into_owned(),
                 KeyText::Plain(text) => match column.data_type {
                     DataType::Date | DataType::DateTime | DataType::Timestamp => {
                         text.as_bytes().to_vec()
@@ -93,11 +89,7 @@ pub(super) fn key_bytes(value: &Raw<'_>, column: &ColumnLayout) -> Result<Vec<u8
             return Err(Malformed::new(format!("column {} in a key", column.name)));
         }
         Raw::Number(text) | Raw::Time(text) => text.as_bytes().to_vec(),
-        Raw::Bytes(bytes) => {
-            let mut bytes = bytes.to_vec();
-            bytes.resize(bytes.len().max(column.pad_to), 0);
-            bytes
-        }
+        Raw::Bytes(bytes) => column.padded(bytes).into_owned(),
     })
 }
 

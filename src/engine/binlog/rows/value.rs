@@ -81,13 +81,7 @@ pub(super) fn write(
         Raw::Number(text) => write!(sql, "{text}"),
         Raw::Time(text) => write!(sql, "'{text}'"),
         Raw::Bytes(bytes) => {
-            if bytes.len() < column.pad_to {
-                let mut padded = bytes.to_vec();
-                padded.resize(column.pad_to, 0);
-                literal::bytes(&padded, sql);
-            } else {
-                literal::bytes(bytes, sql);
-            }
+            literal::bytes(&column.padded(bytes), sql);
             Ok(())
         }
         Raw::Json(document) => {

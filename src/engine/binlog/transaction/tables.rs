@@ -89,6 +89,7 @@ impl Assembler {
     pub(super) fn partial_rows(&mut self, data: &[u8]) -> Result<(), Trouble> {
         let mut c = Cursor::new(data);
         let id = c.uint(6).map_err(Trouble::Malformed)?;
+        self.guard.rows_follow(id);
         self.check_cascades(c.uint(2).map_err(Trouble::Malformed)?)?;
         match self.maps.get(&id) {
             Some(Some((index, _))) => Err(Trouble::Refused(format!(

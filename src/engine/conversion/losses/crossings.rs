@@ -26,7 +26,10 @@ pub(super) fn crossings(name: &str, was: &Column, now: &Column) -> Option<Loss> 
         (Time, Date | DateTime | Timestamp) => {
             Some(("become moments of the day of the copy", always))
         }
-        (Date, Time) => Some(("lose their date", always)),
+        (Date | DateTime | Timestamp, Time) => Some(("lose their date", always)),
+        (DateTime | Timestamp, Date) => {
+            Some(("have a time of day", format!("TIME({name}) <> '00:00:00'")))
+        }
         (Date | DateTime | Timestamp | Time, Year) => Some(("keep nothing but their year", always)),
         (Date | DateTime | Timestamp, Float) => Some(("have more digits than a FLOAT", always)),
         (DateTime | Timestamp | Time, Float | Double) if was.scale > Some(0) => Some((
