@@ -279,6 +279,23 @@ async fn an_installation_that_broke_off_is_completed_by_the_next_one() {
 }
 
 #[tokio::test]
+async fn tables_of_a_build_that_cannot_be_followed_are_left_as_they_are() {
+    let database = TestDatabase::fresh().await;
+    let mut session = database.connect().await;
+    let other = "UPDATE refinery_schema_history SET name = 'of_another_build' WHERE version = 1";
+    run(&mut session, other).await;
+    let before = contents(&database).await;
+    let refused = install(database.settings())
+        .await
+        .expect_err("other tables");
+    assert!(
+        matches!(refused, InstallError::UnknownTables { .. }),
+        "{refused}"
+    );
+    assert_same(&contents(&database).await, &before);
+}
+
+#[tokio::test]
 async fn an_object_that_is_no_longer_in_the_set_is_dropped_and_others_stay() {
     let database = TestDatabase::fresh().await;
     let mut session = database.connect().await;

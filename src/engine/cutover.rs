@@ -176,13 +176,14 @@ impl<'a> Cutover<'a> {
             // Before it is written down nothing has swapped, unless somebody dropped the fence since: then the names alone tell.
             let named = SwapRecord {
                 tables: self
-                    .pairs()
-                    .into_iter()
-                    .map(|(position, name, _)| SwapTable {
-                        position,
-                        name,
-                        original_id: 0,
-                        shadow_id: 0,
+                    .copies()
+                    .filter_map(|plan| {
+                        Some(SwapTable {
+                            position: plan.task.position,
+                            name: plan.original.as_ref()?.name.clone(),
+                            original_id: 0,
+                            shadow_id: 0,
+                        })
                     })
                     .collect(),
                 ..SwapRecord::default()

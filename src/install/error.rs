@@ -61,6 +61,10 @@ pub enum InstallError {
     NotInstalled { schema: String },
     #[error("tables: {message}; nothing is lost, correct it and run `lockkeeper install` again")]
     Migration { message: String },
+    #[error(
+        "the tables were made by an unreleased build that this one can't follow ({message}); nothing is changed: let that build finish what goes on, then install into another schema"
+    )]
+    UnknownTables { message: String },
     #[error("{kind} {name} could not be installed: {source}{hint}")]
     Object {
         kind: Kind,

@@ -1,5 +1,6 @@
 //! Tables, by refinery, from `migrations/`. Its history table says which have been applied.
 
+use refinery::error::Kind;
 use refinery::{Migration, Runner};
 
 use super::database::session_settings;
@@ -40,7 +41,13 @@ pub(super) async fn run(settings: &ConnectionSettings) -> Result<usize, InstallE
     let _ = pool.disconnect().await;
     result
         .map(|report| report.applied_migrations().len())
-        .map_err(|error| InstallError::Migration {
-            message: server_error::with_causes(&error),
+        .map_err(|error| {
+            let message = server_error::with_causes(&error);
+            match error.kind() {
+                Kind::DivergentVersion(..) | Kind::MissingVersion(..) => {
+                    InstallError::UnknownTables { message }
+                }
+                _ => InstallError::Migration { message },
+            }
         })
 }
