@@ -19,6 +19,7 @@ mod events;
 mod install;
 mod log;
 mod output;
+mod pace;
 mod plan;
 mod registration;
 mod rest;

@@ -1,6 +1,7 @@
 //! The control plane as a driver sees it: each function is one `CALL`.
 //!
-//! The rules are in `sql/`; here rows become types and error numbers become [`ErrorCode`]. No states are compared, but for a claim's two: whether it recovers.
+//! The rules are in `sql/`; here rows become types and error numbers become [`ErrorCode`]. No states are compared, but for a
+//! claim's two: whether it recovers.
 
 mod answer;
 mod error;

@@ -13,6 +13,7 @@ use driver_process::{dies_at, ends, freezes_at};
 use lockkeeper::engine::{Directive, Engine, EngineError, ErrorKind, Job, Outcome};
 use support::{PATIENCE, eventually};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use writers::Writers;
 
 const STATEMENT: &str = "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT, \
@@ -31,25 +32,38 @@ async fn swapped(db: &Deployment, statements: &[&str]) -> (Engine, Arc<TestLease
     (engine, lease)
 }
 
-fn open_window() -> (watch::Sender<Option<f64>>, watch::Receiver<Option<f64>>) {
-    watch::channel(Some(600.0))
-}
+type Kept = JoinHandle<(Engine, Result<Outcome, EngineError>)>;
 
 /// Runs the window until it ends, in a task of its own.
-fn keep(
-    mut engine: Engine,
-    window: watch::Receiver<Option<f64>>,
-) -> tokio::task::JoinHandle<(Engine, Result<Outcome, EngineError>)> {
+fn keep(mut engine: Engine, window: watch::Receiver<Option<f64>>) -> Kept {
     tokio::spawn(async move {
         let outcome = engine.keep_reverse(window).await;
         (engine, outcome)
     })
 }
 
+/// The same for one whose end does not come.
+fn keep_open(mut engine: Engine) -> Kept {
+    tokio::spawn(async move {
+        let (_ends, window) = watch::channel(Some(600.0));
+        let outcome = engine.keep_reverse(window).await;
+        (engine, outcome)
+    })
+}
+
+/// Waits until the window closes by itself, and says why.
+async fn closed(kept: Kept) -> (Engine, String) {
+    let ended = tokio::time::timeout(PATIENCE, kept).await;
+    let (engine, outcome) = ended.expect("soon").expect("the window");
+    let Ok(Outcome::WindowClosed(why)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    (engine, why)
+}
+
 async fn take_back(engine: Engine, lease: &TestLease) {
     lease.direct(Directive::Revert);
-    let (_ends, window) = open_window();
-    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
+    let (mut engine, outcome) = keep_open(engine).await.expect("the window");
     assert_eq!(outcome.expect("the window"), Outcome::RevertAsked);
     engine.revert().await.expect("the swap back");
     engine.close().await;
@@ -86,8 +100,7 @@ async fn a_revert_under_writers_keeps_every_write() {
     let writers = Writers::start(&db, 3).await;
     let (engine, lease) = swapped(&db, &[STATEMENT]).await;
     assert_eq!(db.column_type("orders", "id").await, "bigint");
-    let (_ends, window) = open_window();
-    let kept = keep(engine, window);
+    let kept = keep_open(engine);
     writers.more(200).await;
     lease.direct(Directive::Revert);
     let (mut engine, outcome) = kept.await.expect("the window");
@@ -140,11 +153,7 @@ async fn a_table_that_is_renamed_away_and_back_closes_the_window() {
         "RENAME TABLE orders TO others; DELETE FROM others LIMIT 1; RENAME TABLE others TO orders",
     )
     .await;
-    let (_ends, window) = open_window();
-    let (engine, outcome) = keep(engine, window).await.expect("the window");
-    let Ok(Outcome::WindowClosed(why)) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let (engine, why) = closed(keep_open(engine)).await;
     assert!(why.contains("RENAME TABLE orders TO others"), "{why}");
     engine.close().await;
 }
@@ -157,11 +166,7 @@ async fn a_value_that_no_longer_fits_closes_the_window_and_is_named() {
     let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
     db.run("INSERT INTO orders (id, worker) VALUES (70, 1), (1099511627776, 1), (71, 1)")
         .await;
-    let (_ends, window) = open_window();
-    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
-    let Ok(Outcome::WindowClosed(why)) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let (mut engine, why) = closed(keep_open(engine)).await;
     assert!(why.contains("id = 1099511627776"), "{why}");
     assert!(why.contains("Out of range"), "{why}");
     let error = engine.revert().await.expect_err("no way back");
@@ -182,11 +187,7 @@ async fn a_key_that_the_former_character_set_lacks_closes_the_window_and_is_name
     let (engine, _lease) = swapped(&db, &[change]).await;
     db.run("UPDATE orders SET k = 'É' WHERE n = 1; UPDATE orders SET k = 'z😀' WHERE n = 2")
         .await;
-    let (_ends, window) = open_window();
-    let (engine, outcome) = keep(engine, window).await.expect("the window");
-    let Ok(Outcome::WindowClosed(why)) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let (engine, why) = closed(keep_open(engine)).await;
     assert!(why.contains("k = z😀"), "{why}");
     engine.close().await;
 }
@@ -203,15 +204,11 @@ async fn a_value_that_would_be_rounded_closes_the_window() {
     let (engine, lease) = swapped(&db, &[change]).await;
     db.run("INSERT INTO orders VALUES (2, '2024-01-01 10:00:00.000', 7.5)")
         .await;
-    let (_ends, window) = open_window();
-    let kept = keep(engine, window.clone());
+    let kept = keep_open(engine);
     comes_back(&db, 2).await;
     db.run("UPDATE orders SET at = '2024-01-01 10:00:00.5' WHERE id = 1")
         .await;
-    let (engine, outcome) = kept.await.expect("the window");
-    let Ok(Outcome::WindowClosed(why)) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let (engine, why) = closed(kept).await;
     assert!(why.contains("id = 1 ") && why.contains("another"), "{why}");
     drop(lease);
     engine.close().await;
@@ -229,6 +226,63 @@ async fn a_former_table_that_is_gone_ends_a_revert_for_good() {
     assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
     assert!(error.message().contains("no way back"), "{error}");
     engine.close().await;
+}
+
+/// A first attempt had given way. Its stream would meet the lack of it again and again, and nobody would be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_table_that_goes_between_two_attempts_at_a_revert_ends_it_for_good() {
+    let mut db = Deployment::fresh().await;
+    writers::create(&mut db, 50).await;
+    let job = Job {
+        options: serde_json::json!({"cutover_lock_wait_ms": 100, "cutover_give_up_seconds": 1}),
+        ..job(&db, &[STATEMENT])
+    };
+    let (mut engine, _lease) = copied(&db, job.clone()).await;
+    engine.cut_over().await.expect("the swap");
+    db.run("START TRANSACTION; SELECT * FROM orders LIMIT 1")
+        .await;
+    let error = engine.revert().await.expect_err("it gives way");
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    engine.abandon();
+    let former = db.ours("_old").await;
+    db.run(&format!(
+        "COMMIT; SET SESSION sql_log_bin = 0; DROP TABLE {former}; SET SESSION sql_log_bin = 1; \
+         INSERT INTO orders (id, worker) VALUES (5000, 1)"
+    ))
+    .await;
+    let next = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let (mut engine, _lease) = deployment::open(&db, next).await;
+    let error = engine.revert().await.expect_err("there is no way back");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("no way back"), "{error}");
+    engine.close().await;
+}
+
+/// The tables tell, and the record of the swap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_back_is_known_though_its_checkpoint_is_dropped() {
+    let mut db = Deployment::fresh().await;
+    writers::create(&mut db, 50).await;
+    let (mut engine, _lease) = swapped(&db, &[STATEMENT]).await;
+    engine.revert().await.expect("the swap back");
+    engine.abandon();
+    let checkpoint = db.ours("_checkpoint").await;
+    db.run(&format!("DROP TABLE {checkpoint}")).await;
+    let next = Job {
+        lease_epoch: 2,
+        is_under_way: true,
+        ..job(&db, &[STATEMENT])
+    };
+    let (mut engine, _lease) = deployment::open(&db, next).await;
+    engine.revert().await.expect("it is known that it was made");
+    engine.remove_artifacts().await.expect("removal");
+    engine.close().await;
+    assert_eq!(db.column_type("orders", "id").await, "int");
+    let left = ours(&mut db).await;
+    assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
 }
 
 /// As bytes they would differ.
@@ -258,17 +312,12 @@ async fn the_row_that_cannot_go_back_is_named_and_no_other() {
     )
     .await;
     let (engine, _lease) = swapped(&db, &["ALTER TABLE orders MODIFY n INT"]).await;
-    let (_ends, window) = open_window();
-    let kept = keep(engine, window);
+    let kept = keep_open(engine);
     db.run(
         "BEGIN; UPDATE orders SET id = 5 WHERE id = 150; INSERT INTO orders VALUES (999, 100000, 999); COMMIT",
     )
     .await;
-    let ended = tokio::time::timeout(PATIENCE, kept).await;
-    let (engine, outcome) = ended.expect("soon").expect("the window");
-    let Ok(Outcome::WindowClosed(why)) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let (engine, why) = closed(kept).await;
     assert!(why.contains("row id = 999 "), "{why}");
     engine.close().await;
 }
@@ -301,17 +350,12 @@ async fn ddl_of_others_closes_the_window_at_once() {
     let mut db = Deployment::fresh().await;
     writers::create(&mut db, 50).await;
     let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
-    let (_ends, window) = open_window();
-    let kept = keep(engine, window);
+    let kept = keep_open(engine);
     db.run("INSERT INTO orders (id, worker) VALUES (5000, 1)")
         .await;
     comes_back(&db, 5000).await;
     db.run("ALTER TABLE orders ADD COLUMN extra INT").await;
-    let ended = tokio::time::timeout(PATIENCE, kept).await;
-    let (engine, outcome) = ended.expect("soon").expect("the window");
-    let Ok(Outcome::WindowClosed(why)) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let (engine, why) = closed(kept).await;
     assert!(why.contains("altered by somebody else"), "{why}");
     assert!(!why.contains("cancel"), "{why}");
     engine.close().await;
@@ -323,8 +367,7 @@ async fn binlogs_purged_while_nobody_was_there_close_the_window() {
     let mut db = Deployment::on(servers[0].administrator().clone()).await;
     writers::create(&mut db, 50).await;
     let (engine, _lease) = swapped(&db, &[STATEMENT]).await;
-    let (_ends, window) = open_window();
-    let kept = keep(engine, window);
+    let kept = keep_open(engine);
     db.run("INSERT INTO orders (id, worker) VALUES (5000, 1)")
         .await;
     comes_back(&db, 5000).await;
@@ -354,11 +397,7 @@ async fn binlogs_purged_while_nobody_was_there_close_the_window() {
         ..job(&db, &[STATEMENT])
     };
     let (engine, _lease) = deployment::open(&db, second).await;
-    let (_ends, window) = open_window();
-    let (mut engine, outcome) = keep(engine, window).await.expect("the window");
-    let Ok(Outcome::WindowClosed(why)) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let (mut engine, why) = closed(keep_open(engine)).await;
     assert!(why.contains("purged") && !why.contains("cancel"), "{why}");
     engine.finish().await.expect("the end");
     engine.close().await;
@@ -369,11 +408,7 @@ async fn a_statement_without_a_copy_closes_the_window_at_once() {
     let mut db = Deployment::fresh().await;
     db.run(writers::TABLE).await;
     let (engine, _lease) = swapped(&db, &["ALTER TABLE orders ADD COLUMN extra INT"]).await;
-    let (_ends, window) = open_window();
-    let (engine, outcome) = keep(engine, window).await.expect("the window");
-    let Ok(Outcome::WindowClosed(why)) = outcome else {
-        panic!("{outcome:?}")
-    };
+    let (engine, why) = closed(keep_open(engine)).await;
     assert!(why.contains("opposite change"), "{why}");
     engine.close().await;
 }
@@ -387,7 +422,7 @@ async fn child() {
         if epoch == 1 {
             assert_eq!(engine.copy().await?, Outcome::Verified);
             engine.cut_over().await?;
-            let (_ends, window) = open_window();
+            let (_ends, window) = watch::channel(Some(600.0));
             let ask = async {
                 let window = async || lease.progress().phase == "revert_window";
                 eventually("the window is open", PATIENCE, window).await;
@@ -481,133 +516,5 @@ async fn a_driver_frozen_in_the_window_cannot_swap_back_when_it_wakes_up() {
         assert_eq!(db.tables().await, before, "{step}");
         assert_eq!(db.column_type("orders", "id").await, "bigint", "{step}");
         writers.check(&db).await;
-    }
-}
-
-/// From the control plane's commands to the deployment and back.
-mod driven {
-    use lockkeeper::config::Access;
-    use lockkeeper::control::DriverName;
-    use lockkeeper::drive::{self, DriveOptions};
-    use sqlx::{AssertSqlSafe, Executor as _, Row as _};
-    use tokio_util::sync::CancellationToken;
-
-    use super::{Deployment, PATIENCE, STATEMENT, eventually, ours, writers};
-    use crate::support::{self, TestDatabase};
-
-    struct Rollout {
-        control: TestDatabase,
-        apply: u64,
-        end: CancellationToken,
-        driver: tokio::task::JoinHandle<()>,
-    }
-
-    impl Rollout {
-        async fn start(db: &Deployment) -> Self {
-            let control = TestDatabase::fresh().await;
-            control.register_deployments(1).await;
-            let mut session = control.connect().await;
-            let row = sqlx::query("CALL apply_submit(?, ?, ?)")
-                .bind(&db.schema)
-                .bind(serde_json::json!([STATEMENT]).to_string())
-                .bind(serde_json::json!({ "revert_window_seconds": 600 }).to_string())
-                .fetch_one(&mut session)
-                .await
-                .expect("a submitted apply");
-            let apply: u64 = row.try_get_unchecked(0).expect("its number");
-            let end = CancellationToken::new();
-            let told = end.clone();
-            let settings = control.settings().clone();
-            let options = DriveOptions {
-                name: DriverName("e2e".into()),
-                scope: None,
-                concurrency: 1,
-                access: Access::everywhere(settings.credentials.clone(), settings.tls.clone()),
-                until_idle: false,
-                end_within: drive::END_WITHIN,
-            };
-            let driver = tokio::spawn(async move {
-                drive::drive(&settings, options, told)
-                    .await
-                    .expect("a driver");
-            });
-            Self {
-                control,
-                apply,
-                end,
-                driver,
-            }
-        }
-
-        async fn state_is(&self, state: &str) {
-            eventually(state, PATIENCE, || async {
-                let mut session = self.control.connect().await;
-                let sql = format!(
-                    "SELECT CAST(state AS CHAR) FROM operation_status WHERE apply_id = {}",
-                    self.apply
-                );
-                let row = session.fetch_one(AssertSqlSafe(sql)).await;
-                row.is_ok_and(|row| {
-                    row.try_get_unchecked::<String, _>(0)
-                        .is_ok_and(|now| now == state)
-                })
-            })
-            .await;
-        }
-
-        async fn ask(&self, call: &str) {
-            let mut session = self.control.connect().await;
-            let sql = call.replace("{}", &self.apply.to_string());
-            session
-                .execute(AssertSqlSafe(sql))
-                .await
-                .expect("a command");
-        }
-
-        async fn end(self) {
-            self.end.cancel();
-            self.driver.await.expect("an orderly end");
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn apply_revert_takes_a_change_back_under_writers() {
-        let mut db = Deployment::fresh().await;
-        writers::create(&mut db, 300).await;
-        let writers = writers::Writers::start(&db, 2).await;
-        let rollout = Rollout::start(&db).await;
-        rollout.state_is("revert_window").await;
-        writers.more(50).await;
-        rollout
-            .ask("CALL apply_revert({}, NULL, 'taken back')")
-            .await;
-        rollout.state_is("reverted").await;
-        rollout.end().await;
-        assert_eq!(db.column_type("orders", "id").await, "int");
-        writers.check(&db).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn apply_skip_revert_ends_the_window_and_puts_the_former_table_aside() {
-        let mut db = Deployment::fresh().await;
-        writers::create(&mut db, 100).await;
-        let rollout = Rollout::start(&db).await;
-        rollout.state_is("revert_window").await;
-        // People are told whether anything had to be repaired.
-        let told = "SELECT CAST(checkpoint AS CHAR) FROM operation_live";
-        let mut session = rollout.control.connect().await;
-        let mut checkpoint = String::new();
-        eventually("the checkpoint is told", PATIENCE, async || {
-            checkpoint = support::one(&mut session, told).await;
-            checkpoint.contains(r#""stage": "swapped""#)
-        })
-        .await;
-        assert!(checkpoint.contains(r#""repaired": false"#), "{checkpoint}");
-        rollout.ask("CALL apply_skip_revert({}, 'good')").await;
-        rollout.state_is("completed").await;
-        rollout.end().await;
-        assert_eq!(db.column_type("orders", "id").await, "bigint");
-        let left = ours(&mut db).await;
-        assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
     }
 }

@@ -1,13 +1,17 @@
 //! A rollout over three servers, by real drivers, under live writes.
 
+mod deployment;
 mod rollout_support;
 mod support;
+mod writers;
 
+use deployment::Deployment;
 use lockkeeper::load::{self, Before, Traffic};
 use lockkeeper::server::Server;
-use rollout_support::Fleet;
+use rollout_support::{Driver, Fleet};
 use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection};
 use support::{PATIENCE, eventually, one};
+use writers::Writers;
 
 const ROWS: u64 = 20_000;
 
@@ -317,6 +321,71 @@ async fn what_waits_at_the_barrier_is_caught_up_however_much_there_is() {
     driver.end().await;
 }
 
+/// Nothing has happened to the tables, and what is missing may come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_stays_open_where_a_right_is_missing_or_the_address_is_wrong() {
+    let mut fleet = Fleet::of(2).await;
+    let mut session = shop(&fleet.servers[0], &[]).await;
+    shop(&fleet.servers[1], &[]).await;
+    fleet
+        .session
+        .execute("CALL setting_set('retry_wait_limit_seconds', '1')")
+        .await
+        .expect("a setting");
+    let change = ["ALTER TABLE orders MODIFY amount BIGINT"];
+    let options = serde_json::json!({"revert_window_seconds": 3600, "deployments": ["d0"]});
+    let apply = fleet.submit("shop", &change, options).await;
+    let driver = fleet.start_driver("first");
+    fleet
+        .until("its window is open", apply, |states| {
+            states == ["revert_window"]
+        })
+        .await;
+    driver.end().await;
+
+    let is_told = async |fleet: &Fleet, what: &str| {
+        eventually(what, PATIENCE, async || {
+            let (state, error) = fleet.states(apply).await.remove(0);
+            assert_eq!(state, "revert_window", "{error:?}");
+            error.is_some_and(|error| error.contains(what))
+        })
+        .await;
+    };
+    session
+        .execute("REVOKE INSERT ON *.* FROM driver@'%'")
+        .await
+        .expect("a right less");
+    let driver = fleet.start_driver("second");
+    is_told(&fleet, "privileges are missing; run GRANT INSERT ON `shop`").await;
+    let address = |server: &Server| {
+        let at = server.administrator();
+        format!(
+            "CALL deployment_register('d0', 0, '{}', {}, NULL)",
+            at.host, at.port
+        )
+    };
+    let (right, wrong) = (address(&fleet.servers[0]), address(&fleet.servers[1]));
+    sqlx::raw_sql(AssertSqlSafe(wrong))
+        .execute(&mut fleet.session)
+        .await
+        .expect("a wrong address");
+    is_told(&fleet, "is that the address of its server?").await;
+    session
+        .execute("GRANT INSERT ON *.* TO driver@'%'")
+        .await
+        .expect("the right again");
+    sqlx::raw_sql(AssertSqlSafe(right))
+        .execute(&mut fleet.session)
+        .await
+        .expect("the right address");
+    fleet.command("apply_skip_revert", apply).await;
+    fleet
+        .until("it is done", apply, |states| states == ["completed"])
+        .await;
+    driver.end().await;
+    assert_eq!(fleet.states(apply).await, [("completed".to_owned(), None)]);
+}
+
 /// The windows of a whole apply stay open until the last one has swapped, which has yet to find a driver with time for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_that_wait_for_each_other_leave_a_driver_room_for_the_last_copy() {
@@ -335,4 +404,58 @@ async fn windows_that_wait_for_each_other_leave_a_driver_room_for_the_last_copy(
         .until("all are done", apply, |states| states == ["completed"; 3])
         .await;
     driver.end().await;
+}
+
+/// A change of one deployment that is in its revert window, as a driver keeps it.
+async fn in_its_window(fleet: &mut Fleet, db: &Deployment) -> (u64, Driver) {
+    let change = "ALTER TABLE orders MODIFY id BIGINT NOT NULL AUTO_INCREMENT";
+    let options = serde_json::json!({"revert_window_seconds": 600});
+    let apply = fleet.submit(&db.schema, &[change], options).await;
+    let driver = fleet.start_driver("keeper");
+    let is_open = |states: &[&str]| states == ["revert_window"];
+    fleet.until("the window is open", apply, is_open).await;
+    (apply, driver)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_revert_takes_a_change_back_under_writers() {
+    let mut fleet = Fleet::of(1).await;
+    let mut db = Deployment::on(fleet.servers[0].administrator().clone()).await;
+    writers::create(&mut db, 300).await;
+    let writers = Writers::start(&db, 2).await;
+    let (apply, driver) = in_its_window(&mut fleet, &db).await;
+    writers.more(50).await;
+    fleet
+        .call(&format!("apply_revert({apply}, NULL, 'taken back')"))
+        .await;
+    let is_reverted = |states: &[&str]| states == ["reverted"];
+    fleet.until("it is reverted", apply, is_reverted).await;
+    driver.end().await;
+    assert_eq!(db.column_type("orders", "id").await, "int");
+    writers.check(&db).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_skip_revert_ends_the_window_and_puts_the_former_table_aside() {
+    let mut fleet = Fleet::of(1).await;
+    let mut db = Deployment::on(fleet.servers[0].administrator().clone()).await;
+    writers::create(&mut db, 100).await;
+    let (apply, driver) = in_its_window(&mut fleet, &db).await;
+    // People are told whether anything had to be repaired.
+    let told = "SELECT CAST(checkpoint AS CHAR) FROM operation_live";
+    let mut checkpoint = String::new();
+    eventually("the checkpoint is told", PATIENCE, async || {
+        checkpoint = one(&mut fleet.session, told).await;
+        checkpoint.contains(r#""stage": "swapped""#)
+    })
+    .await;
+    assert!(checkpoint.contains(r#""repaired": false"#), "{checkpoint}");
+    fleet.command("apply_skip_revert", apply).await;
+    let is_completed = |states: &[&str]| states == ["completed"];
+    fleet.until("it is completed", apply, is_completed).await;
+    driver.end().await;
+    assert_eq!(db.column_type("orders", "id").await, "bigint");
+    let mut left = db.tables().await;
+    left.retain(|table| table.starts_with("_lk_") && !table.ends_with("_fence"));
+    assert!(left.iter().all(|table| table.contains("_drop")), "{left:?}");
 }

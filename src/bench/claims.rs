@@ -136,6 +136,10 @@ struct Bench {
 }
 
 impl Bench {
+    fn figure(&self, what: impl Into<String>, value: f64, unit: &'static str) -> Figure {
+        Figure::new(self.size, what, value, unit)
+    }
+
     async fn prepare(server: &Server, size: u64) -> Result<Self, BenchError> {
         let settings = server
             .administrator()

@@ -220,8 +220,3 @@ async fn surroundings(session: &mut MySqlConnection) -> Result<String, BenchErro
          innodb_log_writer_threads {log_writers}, buffer pool {pool} MB; {processors} processors, load average {busy:.1} before the start"
     ))
 }
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}

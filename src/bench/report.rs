@@ -78,6 +78,12 @@ impl fmt::Display for Figure {
     }
 }
 
+/// The middle one; of none it is no number.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 fn verdict(figure: &Figure) -> &'static str {
     if figure.holds() { "yes" } else { "NO" }
 }

@@ -10,17 +10,18 @@ mod screen;
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{Parameter, Session};
+use super::pace::Pace;
 use super::statements::{check, split};
-use super::{CliError, Global, ask, output, plan, rest, status, submit};
-use crate::config::{Access, Layer, Secret};
+use super::{CliError, Global, ask, output, plan, rest, status};
+use crate::config::{Access, ConnectionSettings, Layer, Secret};
 use crate::drive;
 use crate::preflight::{Change, Examination};
 use place::Server;
-use request::Request;
+use request::{Begun, Request};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -38,21 +39,8 @@ pub(super) struct Args {
     /// Look and say what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Swap only after `lockkeeper cutover`
-    #[arg(long)]
-    defer_cutover: bool,
-    /// Give up if nobody asks for the swap within this time
-    #[arg(long, value_name = "SECONDS", requires = "defer_cutover", value_parser = clap::value_parser!(u32).range(1..=submit::LONGEST_SECONDS))]
-    defer_timeout: Option<u32>,
-    /// Keep the old table current for this long after the swap, so that it can be reverted
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=submit::LONGEST_SECONDS))]
-    revert_window: Option<u32>,
-    /// 0 full speed … 10 paused; `lockkeeper throttle` changes it meanwhile
-    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=10))]
-    throttle: Option<u8>,
-    /// Options of the copy engine, a JSON object
-    #[arg(long, value_name = "JSON")]
-    engine: Option<String>,
+    #[command(flatten)]
+    pace: Pace,
     /// End, to be resumed later, when the server has not answered for this long
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
     wait_for_server: u32,
@@ -66,48 +54,13 @@ pub(super) struct Args {
     url: Option<Secret>,
 }
 
-impl Args {
-    /// Names and values are checked by the server: only what was said is passed on.
-    fn options(&self) -> Result<Map<String, Value>, CliError> {
-        let mut options = Map::new();
-        if self.defer_cutover {
-            options.insert("defer_cutover".to_owned(), true.into());
-        }
-        if let Some(seconds) = self.defer_timeout {
-            options.insert("defer_timeout_seconds".to_owned(), seconds.into());
-        }
-        if let Some(seconds) = self.revert_window {
-            options.insert("revert_window_seconds".to_owned(), seconds.into());
-        }
-        if let Some(engine) = submit::engine(self.engine.as_deref())? {
-            options.insert("engine".to_owned(), engine);
-        }
-        Ok(options)
-    }
-}
-
 pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
     let asks = !args.yes && !args.dry_run;
     if asks {
         ask::need_terminal()?;
     }
-    let statements: Vec<String> = args
-        .statements
-        .iter()
-        .flat_map(|text| split(text))
-        .collect();
-    if statements.is_empty() {
-        return Err(CliError::usage(
-            "there is no statement to apply; pass one, as 'ALTER TABLE orders ADD COLUMN note TEXT'",
-        ));
-    }
-    check(&statements)?;
-    let change = Change {
-        schema: args.schema.clone(),
-        engine: submit::engine(args.engine.as_deref())?.unwrap_or_default(),
-        statements,
-    };
-    let mut request = Request::new(&change, args.options()?);
+    let change = wanted(&args)?;
+    let mut request = Request::new(&change, args.pace.options()?);
     let settings = global.settings()?;
     let access =
         Access::to_control(&global.load(Layer::default())?, &settings).map_err(CliError::usage)?;
@@ -118,66 +71,24 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         Some(session) => request.begun(session).await?,
         None => None,
     };
-    if let Some(begun) = &begun {
-        output::note(&format!(
-            "Apply {} makes this change already, in state {}.",
-            begun.apply_id, begun.state
-        ));
-        if args.dry_run {
-            if let (true, Some(session)) = (global.json, &mut server.session) {
-                output::json(&status::object(session, begun.apply_id).await?);
-            }
-            output::note("Without --dry-run this command resumes it.");
-            return Ok(());
-        }
-    } else {
-        if let Some(session) = &mut server.session
-            && let Some(made) = rest::made_lately(session, &change).await?
-        {
-            output::fold_beside(&made);
-        }
-        let examination = examine(global, &args, &access, &change, &mut server).await?;
-        if args.dry_run {
-            if global.json {
-                output::json(&json!(examination));
-            }
-            output::note("Nothing was changed.");
-            return Ok(());
-        }
+    match &begun {
+        Some(begun) => tell_begun(global, &args, &mut server, begun).await?,
+        None => look(global, &args, &access, &change, &mut server).await?,
+    }
+    if args.dry_run {
+        return Ok(());
     }
     // What somebody has stopped is not started unasked.
     let is_stopped = begun.as_ref().is_some_and(|begun| begun.state == "stopped");
     if asks && (begun.is_none() || is_stopped) {
-        let question = match (is_stopped, server.session.is_some()) {
-            (true, _) => "Start it again?".to_owned(),
-            (false, true) => "Begin?".to_owned(),
-            (false, false) => format!(
-                "Lockkeeper is not installed on {}:{} yet. Install it into schema {} and begin?",
-                settings.host,
-                settings.port,
-                settings.schema()
-            ),
-        };
+        let question = question(&settings, &server, is_stopped);
         ask::confirm(&question, "nothing was changed").await?;
     }
 
     let end = CancellationToken::new();
     tokio::spawn(super::drive::end_on_signal(end.clone(), follow::ENDING));
-    let beginning = async {
-        let deployment = server.prepare().await?;
-        let mut session = match server.session {
-            Some(session) => session,
-            None => Session::open(global).await?,
-        };
-        if end.is_cancelled() {
-            return Err(CliError::interrupted("nothing was submitted"));
-        }
-        let apply = request.submit(&mut session, &deployment).await?;
-        settle(&mut session, &args, apply, is_stopped).await?;
-        Ok((deployment, session, apply))
-    };
     let (deployment, session, apply) = tokio::select! {
-        begun = beginning => begun?,
+        submitted = submit(global, &args, &request, server, is_stopped, &end) => submitted?,
         () = drive::is_late(end.clone(), follow::ENDING) => {
             return Err(CliError::interrupted(
                 "the server does not say whether the apply was submitted; is its disk full? Once it answers, the same command \
@@ -194,6 +105,107 @@ pub(super) async fn run(global: &Global, args: Args) -> Result<(), CliError> {
         wait_for_server: Duration::from_secs(args.wait_for_server.into()),
     };
     follow::run(&job, session, end).await
+}
+
+/// The change that the arguments ask for.
+fn wanted(args: &Args) -> Result<Change, CliError> {
+    let texts = args.statements.iter();
+    let statements: Vec<String> = texts.flat_map(|text| split(text)).collect();
+    if statements.is_empty() {
+        return Err(CliError::usage(
+            "there is no statement to apply; pass one, as 'ALTER TABLE orders ADD COLUMN note TEXT'",
+        ));
+    }
+    check(&statements)?;
+    Ok(Change {
+        schema: args.schema.clone(),
+        engine: args.pace.engine()?.unwrap_or_default(),
+        statements,
+    })
+}
+
+/// Says that the change is under way.
+async fn tell_begun(
+    global: &Global,
+    args: &Args,
+    server: &mut Server,
+    begun: &Begun,
+) -> Result<(), CliError> {
+    output::note(&format!(
+        "Apply {} makes this change already, in state {}.",
+        begun.apply_id, begun.state
+    ));
+    if args.dry_run {
+        if let (true, Some(session)) = (global.json, &mut server.session) {
+            output::json(&status::object(session, begun.apply_id).await?);
+        }
+        output::note("Without --dry-run this command resumes it.");
+    }
+    Ok(())
+}
+
+/// Looks at a change that has not begun, and shows it.
+async fn look(
+    global: &Global,
+    args: &Args,
+    access: &Access,
+    change: &Change,
+    server: &mut Server,
+) -> Result<(), CliError> {
+    if let Some(session) = &mut server.session
+        && let Some(made) = rest::made_lately(session, change).await?
+    {
+        output::fold_beside(&made);
+    }
+    let examination = examine(global, args, access, change, server).await?;
+    if args.dry_run {
+        if global.json {
+            output::json(&json!(examination));
+        }
+        output::note("Nothing was changed.");
+    }
+    Ok(())
+}
+
+fn question(settings: &ConnectionSettings, server: &Server, is_stopped: bool) -> String {
+    match (is_stopped, server.session.is_some()) {
+        (true, _) => "Start it again?".to_owned(),
+        (false, true) => "Begin?".to_owned(),
+        (false, false) => format!(
+            "Lockkeeper is not installed on {}:{} yet. Install it into schema {} and begin?",
+            settings.host,
+            settings.port,
+            settings.schema()
+        ),
+    }
+}
+
+/// The deployment, a session to the control schema, and the apply.
+async fn submit(
+    global: &Global,
+    args: &Args,
+    request: &Request,
+    mut server: Server,
+    is_stopped: bool,
+    end: &CancellationToken,
+) -> Result<(String, Session, u64), CliError> {
+    let deployment = server.prepare().await?;
+    let mut session = match server.session {
+        Some(session) => session,
+        None => Session::open(global).await?,
+    };
+    if end.is_cancelled() {
+        return Err(CliError::interrupted("nothing was submitted"));
+    }
+    let apply = request.submit(&mut session, &deployment).await?;
+    let command = "lockkeeper alter";
+    args.pace.throttle(&mut session, apply, command).await?;
+    if is_stopped {
+        let reason = Parameter::Text(Some(command));
+        let parameters = [Parameter::Number(apply), reason];
+        session.call("apply_start", &parameters).await?;
+    }
+    Ok((deployment, session, apply))
 }
 
 /// Shows how it would go.
@@ -223,28 +235,7 @@ async fn examine(
     let looked = std::slice::from_ref(&examination);
     let to = output::To::of_plan(args.dry_run, global);
     to.write(&plan::text(looked, to.width()));
-    let has_revert_window = args.revert_window.is_some_and(|seconds| seconds > 0);
+    let has_revert_window = args.pace.has_revert_window();
     to.write(&plan::notes(looked, has_revert_window, to.width()));
     Ok(examination)
-}
-
-/// What was asked for besides the change itself.
-async fn settle(
-    session: &mut Session,
-    args: &Args,
-    apply: u64,
-    is_stopped: bool,
-) -> Result<(), CliError> {
-    let reason = Parameter::Text(Some("lockkeeper alter"));
-    if let Some(level) = args.throttle {
-        let level = Parameter::Number(level.into());
-        let parameters = [Parameter::Number(apply), level, reason];
-        session.call("apply_throttle", &parameters).await?;
-    }
-    if is_stopped {
-        let reason = Parameter::Text(Some("lockkeeper alter"));
-        let parameters = [Parameter::Number(apply), reason];
-        session.call("apply_start", &parameters).await?;
-    }
-    Ok(())
 }

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::access::AccessFlags;
 use super::answer::Table;
 use super::connect::{Parameter, Session, hex_literal};
+use super::pace::Pace;
 use super::statements::{check, split};
 use super::{CliError, Global, ask, output, plan};
 use crate::preflight::{Change, Examination, Place};
 use crate::text::width_of;
 
-/// Bounds of the server's, in `sql/functions/_json_shape.sql`: said here before anybody has waited for a look.
-pub(super) const LONGEST_SECONDS: i64 = 31_536_000;
+/// As [`LONGEST_SECONDS`](super::pace::LONGEST_SECONDS).
 const MOST_COPIES: i64 = 1_000_000;
 
 #[derive(Debug, clap::Args)]
@@ -47,24 +47,11 @@ pub(super) struct Args {
     /// How many copies may run at once, at most
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=MOST_COPIES))]
     max_copies: Option<u32>,
-    /// Swap only after `lockkeeper cutover`
-    #[arg(long)]
-    defer_cutover: bool,
-    /// Give up if nobody asks for the swap within this time
-    #[arg(long, value_name = "SECONDS", requires = "defer_cutover", value_parser = clap::value_parser!(u32).range(1..=LONGEST_SECONDS))]
-    defer_timeout: Option<u32>,
-    /// Keep the old table current for this long after the swap, so that it can be reverted
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=LONGEST_SECONDS))]
-    revert_window: Option<u32>,
     /// What a revert takes back [default: operation]
     #[arg(long, value_name = "SCOPE", value_parser = ["operation", "apply"])]
     revert_scope: Option<String>,
-    /// 0 full speed … 10 paused; `lockkeeper throttle` changes it meanwhile
-    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=10))]
-    throttle: Option<u8>,
-    /// Options of the copy engine, a JSON object
-    #[arg(long, value_name = "JSON")]
-    engine: Option<String>,
+    #[command(flatten)]
+    pace: Pace,
     /// For those who read the status
     #[arg(long)]
     note: Option<String>,
@@ -167,7 +154,7 @@ async fn look(
     let change = Change {
         schema: args.schema.clone(),
         statements: statements.to_vec(),
-        engine: engine(args.engine.as_deref())?.unwrap_or_default(),
+        engine: args.pace.engine()?.unwrap_or_default(),
     };
     // With --json, whoever isn't asked has it in the answer.
     let is_shown = args.asks() || !global.json;
@@ -175,7 +162,7 @@ async fn look(
     let accepted = &args.accept_drift;
     let looked = plan::show(session, places, &access, &change, accepted, to).await?;
     if let Some(to) = to {
-        let has_revert_window = args.revert_window.is_some_and(|seconds| seconds > 0);
+        let has_revert_window = args.pace.has_revert_window();
         to.write(&plan::notes(&looked, has_revert_window, to.width()));
     }
     Ok(looked)
@@ -224,11 +211,10 @@ async fn submit(
             answer.first_text("apply_name")
         )));
     }
-    if let (Some(level), false) = (args.throttle, was_there) {
-        let reason = Parameter::Text(Some("lockkeeper submit"));
-        let level = Parameter::Number(level.into());
-        let parameters = [Parameter::Number(apply), level, reason];
-        session.call("apply_throttle", &parameters).await?;
+    if !was_there {
+        args.pace
+            .throttle(session, apply, "lockkeeper submit")
+            .await?;
     }
     Ok(Submitted {
         apply,
@@ -323,19 +309,8 @@ fn statements(args: &Args) -> Result<Vec<String>, CliError> {
     Ok(statements)
 }
 
-/// What `--engine` says.
-pub(super) fn engine(text: Option<&str>) -> Result<Option<Value>, CliError> {
-    let parse = |text: &str| {
-        serde_json::from_str(text).map_err(|error| {
-            CliError::usage(format!("--engine is no JSON ({error}); pass an object"))
-        })
-    };
-    text.map(parse).transpose()
-}
-
 /// Values are checked by the server: only what was said is passed on.
 fn options(args: &Args) -> Result<Map<String, Value>, CliError> {
-    let mut options = Map::new();
     if let Some(name) = &args.name
         && name.parse::<u64>().is_ok()
     {
@@ -343,13 +318,11 @@ fn options(args: &Args) -> Result<Map<String, Value>, CliError> {
             "--name {name} is refused: commands would take it for an id; write a letter into it, as in ticket-{name}"
         )));
     }
+    let mut options = args.pace.options()?;
     let mut add = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            options.insert(name.to_owned(), value);
-        }
+        options.extend(value.map(|value| (name.to_owned(), value)));
     };
     let text = |value: &Option<String>| value.clone().map(Value::from);
-    let number = |value: Option<u32>| value.map(Value::from);
     add("name", text(&args.name));
     add(
         "deployments",
@@ -358,16 +331,9 @@ fn options(args: &Args) -> Result<Map<String, Value>, CliError> {
     add("cutover_policy", text(&args.cutover_policy));
     add("cutover_gate", text(&args.cutover_gate));
     add("on_failure", text(&args.on_failure));
-    add("max_copies", number(args.max_copies));
-    add(
-        "defer_cutover",
-        args.defer_cutover.then_some(Value::Bool(true)),
-    );
-    add("defer_timeout_seconds", number(args.defer_timeout));
-    add("revert_window_seconds", number(args.revert_window));
+    add("max_copies", args.max_copies.map(Value::from));
     add("revert_scope", text(&args.revert_scope));
     add("note", text(&args.note));
-    add("engine", engine(args.engine.as_deref())?);
     Ok(options)
 }
 
@@ -396,13 +362,15 @@ async fn confirm(
 mod tests {
     use clap::Args as _;
 
+    use crate::cli::pace::LONGEST_SECONDS;
+
     #[test]
     fn bounds_are_those_of_the_server() {
         let shapes = include_str!("../../sql/functions/_json_shape.sql");
         for (option, least, most) in [
             ("max_copies", 1, super::MOST_COPIES),
-            ("defer_timeout_seconds", 1, super::LONGEST_SECONDS),
-            ("revert_window_seconds", 0, super::LONGEST_SECONDS),
+            ("defer_timeout_seconds", 1, LONGEST_SECONDS),
+            ("revert_window_seconds", 0, LONGEST_SECONDS),
         ] {
             let mut lines = shapes.lines();
             let line = lines

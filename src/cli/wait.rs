@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::connect::{PATIENCE, Session, no_apply};
-use super::submit::LONGEST_SECONDS;
+use super::pace::LONGEST_SECONDS;
 use super::{CliError, Global, output, status};
 use crate::progress::Stand;
 

@@ -3,11 +3,19 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IntoDeserializer as _, value};
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
 
 use super::ControlError;
 use crate::engine::JobTask;
+
+/// A word of the control database's.
+pub(super) fn meaning<T: DeserializeOwned>(word: &str) -> Result<T, ControlError> {
+    let unknown = |_: value::Error| ControlError::Unknown(word.to_owned());
+    T::deserialize(word.into_deserializer()).map_err(unknown)
+}
 
 /// One apply on one deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +38,8 @@ impl fmt::Debug for LeaseToken {
 }
 
 /// The states that a driver meets, each with work of its own. Which may follow which is for the control database to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     Running,
     WaitingForCutover,
@@ -47,31 +56,14 @@ pub enum State {
 }
 
 impl State {
-    pub(super) fn parse(text: &str) -> Result<Self, ControlError> {
-        Ok(match text {
-            "running" => Self::Running,
-            "waiting_for_cutover" => Self::WaitingForCutover,
-            "cutting_over" => Self::CuttingOver,
-            "revert_window" => Self::RevertWindow,
-            "reverting" => Self::Reverting,
-            "failed_retryable" => Self::FailedRetryable,
-            "stopped" => Self::Stopped,
-            "cancelling" => Self::Cancelling,
-            "completed" => Self::Completed,
-            "failed" => Self::Failed,
-            "cancelled" => Self::Cancelled,
-            "reverted" => Self::Reverted,
-            unknown => return Err(ControlError::Unknown(unknown.to_owned())),
-        })
-    }
-
     pub(super) fn read(row: &MySqlRow) -> Result<Self, ControlError> {
-        Self::parse(row.try_get("state")?)
+        meaning(row.try_get("state")?)
     }
 }
 
 /// What to do with a verified copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     Parked,
     Hold,
@@ -82,14 +74,7 @@ pub enum Decision {
 
 impl Decision {
     pub(super) fn read(row: &MySqlRow) -> Result<Self, ControlError> {
-        Ok(match row.try_get("decision")? {
-            "parked" => Self::Parked,
-            "hold" => Self::Hold,
-            "cut_over" => Self::CutOver,
-            "stop" => Self::Stop,
-            "cancel" => Self::Cancel,
-            unknown => return Err(ControlError::Unknown(String::from(unknown))),
-        })
+        meaning(row.try_get("decision")?)
     }
 }
 
@@ -125,7 +110,7 @@ impl Claim {
             port: row.try_get("port")?,
             schema_name: row.try_get("schema_name")?,
             state: State::read(row)?,
-            // As SPEC.md section 3 has it: recovery changes no state.
+            // Recovery changes no state.
             is_recovery: row.try_get::<String, _>("previous_state")?
                 == row.try_get::<String, _>("state")?,
             lease_token: LeaseToken(row.try_get("lease_token")?),
@@ -168,5 +153,20 @@ impl Registration {
             poll: Duration::from_secs(row.try_get("poll_seconds")?),
             installation: row.try_get("installation")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_the_control_database() {
+        let state = meaning::<State>("waiting_for_cutover").unwrap();
+        assert_eq!(state, State::WaitingForCutover);
+        let decision = meaning::<Decision>("cut_over").unwrap();
+        assert_eq!(decision, Decision::CutOver);
+        let unknown = meaning::<State>("Running").unwrap_err();
+        assert!(matches!(unknown, ControlError::Unknown(word) if word == "Running"));
     }
 }

@@ -5,20 +5,20 @@ use crate::server_error;
 /// The numbers of the refusals; `sql/data/error_code.sql` has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
-    BadArgument,
-    NotFound,
-    TransactionOpen,
-    LeaseLost,
-    IllegalMove,
-    ApiNotServed,
+    BadArgument = 50001,
+    NotFound = 50002,
+    TransactionOpen = 50003,
+    LeaseLost = 50101,
+    IllegalMove = 50201,
+    ApiNotServed = 50401,
     /// Of the printed installation, as the next two.
-    InstallRunning,
-    SchemaNewer,
-    SchemaInUse,
-    RefusedNow,
-    TableHeld,
-    NameTaken,
-    PositionTaken,
+    InstallRunning = 50402,
+    SchemaNewer = 50403,
+    SchemaInUse = 50404,
+    RefusedNow = 50501,
+    TableHeld = 50502,
+    NameTaken = 50503,
+    PositionTaken = 50504,
 }
 
 impl ErrorCode {
@@ -40,21 +40,7 @@ impl ErrorCode {
 
     /// What the server sends as the error number.
     pub fn number(self) -> u16 {
-        match self {
-            Self::BadArgument => 50001,
-            Self::NotFound => 50002,
-            Self::TransactionOpen => 50003,
-            Self::LeaseLost => 50101,
-            Self::IllegalMove => 50201,
-            Self::ApiNotServed => 50401,
-            Self::InstallRunning => 50402,
-            Self::SchemaNewer => 50403,
-            Self::SchemaInUse => 50404,
-            Self::RefusedNow => 50501,
-            Self::TableHeld => 50502,
-            Self::NameTaken => 50503,
-            Self::PositionTaken => 50504,
-        }
+        self as u16
     }
 
     /// The name in the table `error_code`.

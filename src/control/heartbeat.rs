@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
+use super::answer::meaning;
 use super::{ControlError, DriverName, LeaseToken, OperationId};
 use crate::engine::{Directive, Progress};
 use crate::text::cut;
@@ -101,13 +102,8 @@ fn read(row: &MySqlRow) -> Result<BeatAnswer, ControlError> {
         operation_id: OperationId(row.try_get("operation_id")?),
         is_held,
         directive: match row.try_get::<Option<&str>, _>("directive")? {
-            None | Some("none") => Directive::None,
-            Some("stop") => Directive::Stop,
-            Some("cancel") => Directive::Cancel,
-            Some("cutover") => Directive::Cutover,
-            Some("revert") => Directive::Revert,
-            Some("skip_revert") => Directive::SkipRevert,
-            Some(unknown) => return Err(ControlError::Unknown(unknown.to_owned())),
+            None => Directive::None,
+            Some(word) => meaning(word)?,
         },
         throttle_level: row
             .try_get::<Option<i64>, _>("throttle_level")?

@@ -6,8 +6,8 @@ use tokio::process::Command;
 
 use crate::config::{ConnectionSettings, Credentials};
 
-/// `drive`, for a control database and with an account on its deployments; nothing else that the user has set for drivers of their
-/// own holds for it. Passwords go through its environment: a command line shows in the process list.
+/// `drive`, for a control database and with an account on its deployments. What else the user has set for drivers of their own
+/// does not hold for it. Passwords go through its environment: a command line shows in the process list.
 ///
 /// It ends when its standard input is closed, which the kernel does, whatever this process dies of: keep it apart from the child,
 /// since waiting for a child closes its input first.

@@ -10,7 +10,6 @@ pub(super) mod without_copy;
 
 use std::time::Instant;
 
-use super::names::Role;
 use super::session::Session;
 use super::session::user::UserSettings;
 use super::state::fence::{SwapRecord, SwapTable};
@@ -113,7 +112,7 @@ impl<'a> Cutover<'a> {
         self.operation.fence.check(&mut helper).await?;
         let Some(mut record) = self.operation.fence.read_swap(&mut helper).await? else {
             return Err(EngineError::permanent(
-                "nothing was swapped, so nothing can be reverted",
+                "there is no record of a swap: somebody dropped the fence; submit the opposite change",
             ));
         };
         match self.known_outcome(&mut helper, &record).await? {
@@ -172,12 +171,27 @@ impl<'a> Cutover<'a> {
         session: &mut Session,
         record: &SwapRecord,
     ) -> Result<Option<SwapOutcome>, EngineError> {
+        let owner = self.operation.fence.owner();
         if record.tables.is_empty() {
-            return Ok(None);
+            // Before it is written down nothing has swapped, unless somebody dropped the fence since: then the names alone tell.
+            let named = SwapRecord {
+                tables: self
+                    .pairs()
+                    .into_iter()
+                    .map(|(position, name, _)| SwapTable {
+                        position,
+                        name,
+                        original_id: 0,
+                        shadow_id: 0,
+                    })
+                    .collect(),
+                ..SwapRecord::default()
+            };
+            let outcome = swap::settle(session, self.schema(), owner, &named).await?;
+            return Ok((outcome == SwapOutcome::Swapped).then_some(outcome));
         }
-        swap::settle(session, self.schema(), self.operation.fence.owner(), record)
-            .await
-            .map(Some)
+        let outcome = swap::settle(session, self.schema(), owner, record).await?;
+        Ok(Some(outcome))
     }
 
     pub(super) fn schema(&self) -> &str {
@@ -197,18 +211,6 @@ impl<'a> Cutover<'a> {
     ) -> Result<(), EngineError> {
         let owner = self.operation.fence.owner();
         handover::settle(session, self.schema(), owner, self.plans, outcome).await
-    }
-
-    /// Original and shadow of each copied table, by name.
-    fn pairs(&self) -> Vec<(u32, String, String)> {
-        let owner = self.operation.fence.owner();
-        self.copies()
-            .filter_map(|plan| {
-                let original = plan.original.as_ref()?.name.clone();
-                let shadow = owner.table(Role::Shadow(plan.task.position));
-                Some((plan.task.position, original, shadow))
-            })
-            .collect()
     }
 
     async fn execute(
@@ -262,12 +264,14 @@ impl<'a> Cutover<'a> {
         record: &mut SwapRecord,
     ) -> Result<(), EngineError> {
         let mut tables = Vec::new();
-        for (position, name, shadow) in self.pairs() {
-            let original_id = storage::table_id(session, self.schema(), &name).await?;
+        for plan in self.copies() {
+            let name = &plan.copied()?.original.name;
+            let shadow = self.operation.fence.owner().shadow_of(&plan.task);
+            let original_id = storage::table_id(session, self.schema(), name).await?;
             let shadow_id = storage::table_id(session, self.schema(), &shadow).await?;
             tables.push(SwapTable {
-                position,
-                name,
+                position: plan.task.position,
+                name: name.clone(),
                 original_id: original_id.unwrap_or(0),
                 shadow_id: shadow_id.unwrap_or(0),
             });
@@ -283,11 +287,7 @@ impl<'a> Cutover<'a> {
     /// The optimizer must not meet an unknown table at the moment of the swap.
     async fn prepare_statistics(&self, session: &mut Session) -> Result<(), EngineError> {
         for plan in self.copies() {
-            let shadow = self
-                .operation
-                .fence
-                .owner()
-                .table(Role::Shadow(plan.task.position));
+            let shadow = self.operation.fence.owner().shadow_of(&plan.task);
             statistics::prepare(session, self.schema(), plan, &shadow).await?;
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! no epoch, nor has that of a table that only waits to be dropped:
 //! `_lk_<installation>_<operation>_drop<position>_<when>`.
 
+use super::JobTask;
 use super::syntax::quote_table;
 
 /// What the names of all our tables begin with.
@@ -60,6 +61,16 @@ impl Owner {
             Role::Trial(position) => self.artifact(&format!("{position}_trial")),
             Role::Parent(position, nth) => self.artifact(&format!("{position}_parent{nth}")),
         }
+    }
+
+    /// The copy of a task's table.
+    pub fn shadow_of(&self, task: &JobTask) -> String {
+        self.table(Role::Shadow(task.position))
+    }
+
+    /// The table that a task's copy has replaced.
+    pub fn old_of(&self, task: &JobTask) -> String {
+        self.table(Role::Old(task.position))
     }
 
     /// Any other artifact's name in this epoch.

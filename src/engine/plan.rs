@@ -7,7 +7,7 @@ pub mod mapping;
 mod trial;
 mod trial_keys;
 
-use super::names::{Owner, Role};
+use super::names::Owner;
 use super::session::Session;
 use super::session::user::UserSettings;
 use super::syntax::quote_table;
@@ -105,7 +105,7 @@ pub async fn resume(
         let Some(shadow) = &mut plan.shadow else {
             continue;
         };
-        shadow.name = owner.table(Role::Shadow(plan.task.position));
+        shadow.name = owner.shadow_of(&plan.task);
         let Some(id) = storage::table_id(session, &shadow.schema, &shadow.name).await? else {
             return Err(EngineError::table_gone(&shadow.schema, &shadow.name));
         };
@@ -173,7 +173,7 @@ impl Planner<'_> {
         keys: &TrialKeys<'_>,
     ) -> Result<TablePlan, EngineError> {
         let table = &alter.table.table;
-        let name = self.owner.table(Role::Shadow(self.task.position));
+        let name = self.owner.shadow_of(self.task);
         self.empty_copy(session, &original, &name, keys).await?;
         let on_trial = on_names_of(alter, &original, None, &name, keys, self.dialect())?;
 
@@ -241,7 +241,7 @@ impl Planner<'_> {
         original: TableDefinition,
         keys: &TrialKeys<'_>,
     ) -> Result<TablePlan, EngineError> {
-        let name = self.owner.table(Role::Shadow(self.task.position));
+        let name = self.owner.shadow_of(self.task);
         let foreign_keys = keys.take_off(session, &name).await?;
         let shadow = self.shadow(session).await?;
         let carried = mapping::carried(alter, &original, &shadow)?;
@@ -314,7 +314,7 @@ impl Planner<'_> {
     }
 
     async fn shadow(&self, session: &mut Session) -> Result<TableDefinition, EngineError> {
-        let name = self.owner.table(Role::Shadow(self.task.position));
+        let name = self.owner.shadow_of(self.task);
         catalog::table(session, self.schema, &name)
             .await?
             .ok_or_else(|| EngineError::table_gone(self.schema, &name))

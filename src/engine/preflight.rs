@@ -1,5 +1,6 @@
 //! What is refused before a row is copied: with the reason, and what to do.
 
+mod copied;
 pub mod lossy;
 mod moments;
 pub mod privilege;
@@ -8,9 +9,7 @@ pub mod room;
 pub mod server_fit;
 pub mod triggers;
 
-use super::conversion::key_order::not_comparable;
-use super::conversion::staging::{Extras, Staging};
-use super::names::{Owner, PREFIX, Role};
+use super::names::{Owner, PREFIX};
 use super::options::Options;
 use super::session::Session;
 use super::session::user::UserSettings;
@@ -20,7 +19,7 @@ use super::syntax::token::{Dialect, tokens};
 use super::table::dependents;
 use super::table::foreign_key::ForeignKey;
 use super::table::surroundings::Surroundings;
-use super::table::{Copied, KeyKind, TableDefinition, TablePlan, Way};
+use super::table::{TablePlan, Way};
 use super::{EngineError, Job, JobTask, plan};
 use crate::server_error;
 
@@ -182,30 +181,12 @@ async fn for_their_ways(
                 triggers::check(session, plan.task.number(), before, &after).await?;
             }
         }
-        if plan.way != Way::Copy {
-            continue;
+        if plan.way == Way::Copy {
+            copied::check(session, job, owner, plan).await?;
+            moments::check(session, user, plan).await?;
+            lossy::check(session, &options.allow_lossy, plan).await?;
+            rehearsal::check(session, owner, plan).await?;
         }
-        let Copied {
-            original, shadow, ..
-        } = plan.copied()?;
-        if let Some(reason) = not_comparable(plan) {
-            return Err(EngineError::permanent(reason));
-        }
-        let around = Surroundings::of(session, &job.schema_name, &original.name).await?;
-        if let Some(around) = around {
-            copied(&original.quoted(), &around)?;
-            can_be_made_again(original)?;
-        }
-        let around = Surroundings::of(session, &job.schema_name, &shadow.name).await?;
-        becomes(&original.quoted(), around.as_ref())?;
-        if !plan.foreign_keys.is_empty() {
-            child(session, job, plan).await?;
-        }
-        numbers_documents(plan)?;
-        can_be_staged(session, owner, plan).await?;
-        moments::check(session, user, plan).await?;
-        lossy::check(session, &options.allow_lossy, plan).await?;
-        rehearsal::check(session, owner, plan).await?;
     }
     Ok(())
 }
@@ -217,73 +198,10 @@ async fn drop_shadows(
     plans: &[TablePlan],
 ) -> Result<(), EngineError> {
     for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
-        let shadow = owner.table(Role::Shadow(plan.task.position));
+        let shadow = owner.shadow_of(&plan.task);
         session.drop_table(&job.schema_name, &shadow).await?;
     }
     Ok(())
-}
-
-/// `CREATE TABLE … LIKE` leaves out where a table's files are.
-fn can_be_made_again(original: &TableDefinition) -> Result<(), EngineError> {
-    let text = original.text()?.options;
-    let words = tokens(&text, Dialect::OF_THE_SERVER).unwrap_or_default();
-    for word in ["DATA DIRECTORY", "SECONDARY_ENGINE"] {
-        let parts: Vec<&str> = word.split(' ').collect();
-        let is_there = words
-            .windows(parts.len())
-            .any(|found| found.iter().zip(&parts).all(|(found, part)| found.is(part)));
-        if is_there {
-            return Err(EngineError::permanent(format!(
-                "{} has {word}, which a copy would not have; take it away first",
-                original.quoted()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// InnoDB wants the numbers of a full text's documents to grow with each row that is written. A copy brings rows in another
-/// order, and the stream writes a row anew under its old number.
-fn numbers_documents(plan: &TablePlan) -> Result<(), EngineError> {
-    let Copied {
-        original, shadow, ..
-    } = plan.copied()?;
-    let numbers = |name: &str| name.eq_ignore_ascii_case("FTS_DOC_ID");
-    let full_text = shadow.keys.iter().find(|key| key.kind == KeyKind::FullText);
-    match full_text {
-        Some(key) if shadow.columns.iter().any(|c| numbers(&c.name)) => {
-            Err(EngineError::permanent(format!(
-                "{} numbers the documents of full-text key {} in a column FTS_DOC_ID of its own, and \
-                 rows of a copy don't come in that order; drop the column in the same statement, so that \
-                 the server numbers them, or drop the full-text key for the time of the change",
-                original.quoted(),
-                key.name
-            )))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// The table through which changes go has a few bytes more in a row than the original: those may be too many.
-async fn can_be_staged(
-    session: &mut Session,
-    owner: &Owner,
-    plan: &TablePlan,
-) -> Result<(), EngineError> {
-    let Copied { original, .. } = plan.copied()?;
-    let staging = Staging::of_plan(plan, &owner.artifact("stage_trial"), &Extras::default())?;
-    let mut answer = Ok(());
-    for create in &staging.create {
-        answer = answer.and(session.run(create).await.map(drop));
-    }
-    session
-        .run(&staging.remove)
-        .await
-        .map_err(EngineError::while_doing("removing an empty staging table"))?;
-    answer.map_err(EngineError::while_doing(format!(
-        "making the table through which the changes of {} would go",
-        original.quoted()
-    )))
 }
 
 /// What no way can do.
@@ -314,78 +232,4 @@ fn any_way(
         Statement::Create(_) | Statement::Alter(_) => {}
     }
     Ok(())
-}
-
-/// What only a copy can't do.
-fn copied(table: &str, around: &Surroundings) -> Result<(), EngineError> {
-    if !around.engine.eq_ignore_ascii_case("InnoDB") {
-        return Err(EngineError::permanent(format!(
-            "{table} is a {} table, and a copy needs transactions; ALTER TABLE … ENGINE=InnoDB \
-             by hand, with writes stopped",
-            around.engine
-        )));
-    }
-    if !around.triggers.is_empty() {
-        return Err(EngineError::permanent(format!(
-            "{table} has triggers ({}), which would stay with the old table; drop them, or do \
-             their work elsewhere, during the change",
-            around.triggers.join(", ")
-        )));
-    }
-    if let Some(key) = around.referenced_by.first() {
-        return Err(EngineError::permanent(format!(
-            "foreign key {} of {}.{} points at {table} and would follow the old table; drop it \
-             for the time of the change",
-            key.name, key.child_schema, key.child_table
-        )));
-    }
-    Ok(())
-}
-
-/// What the changed table must be to be filled by parts, each of them whole or not there.
-fn becomes(table: &str, shadow: Option<&Surroundings>) -> Result<(), EngineError> {
-    match shadow {
-        Some(shadow) if !shadow.engine.eq_ignore_ascii_case("InnoDB") => {
-            Err(EngineError::permanent(format!(
-                "{table} would become a {} table, and a copy needs transactions; ALTER TABLE … ENGINE={} by \
-                 hand, with writes stopped",
-                shadow.engine, shadow.engine
-            )))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// What a table with foreign keys needs, so that each change of its rows is seen and its keys can
-/// be handed over.
-async fn child(session: &mut Session, job: &Job, plan: &TablePlan) -> Result<(), EngineError> {
-    let (table, keys) = (plan.copied()?.original.quoted(), &plan.foreign_keys);
-    let first = keys.former.first();
-    let first = first.map_or("", |key| &key.name);
-    // Before 9.6 there is no such variable: InnoDB cascades, below the binlog.
-    if server_fit::variable(session, "innodb_native_foreign_keys")
-        .await?
-        .as_deref()
-        != Some("0")
-    {
-        return Err(EngineError::permanent(format!(
-            "{table} has foreign key {first}, whose cascades this server makes inside InnoDB and does not \
-             write to the binlog; drop it for the time of the change, or change the table on \
-             MySQL 9.6 or later with innodb_native_foreign_keys = OFF"
-        )));
-    }
-    let gone = keys
-        .former
-        .iter()
-        .find(|former| keys.changed.iter().all(|key| key.name != former.name));
-    if let (Some(gone), true) = (gone, job.revert_window_seconds > 0) {
-        return Err(EngineError::permanent(format!(
-            "statement {}: foreign key {} is dropped, and rows that are written without it could \
-             not be reverted; drop it in an apply of its own, or submit without a revert window",
-            plan.task.number(),
-            gone.name
-        )));
-    }
-    let parents = keys.parents().map(|(schema, _)| schema);
-    privilege::check_parents(session, &job.schema_name, parents).await
 }

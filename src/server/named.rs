@@ -4,7 +4,8 @@ use crate::config::ConnectionSettings;
 
 use super::ServerError;
 
-/// Names a server for tests and benches; the demo and the sandbox bring their own: the address of an account that may create schemas and accounts.
+/// Names a server for tests and benches by the address of an account that may create schemas and accounts. The demo and the
+/// sandbox bring their own.
 pub const TEST_URL_VARIABLE: &str = "LOCKKEEPER_TEST_URL";
 
 /// The server that the environment names, if it names one. Its schema part is not used.

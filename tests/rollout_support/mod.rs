@@ -116,11 +116,16 @@ impl Fleet {
 
     /// `apply_stop` and the like.
     pub async fn command(&mut self, procedure: &str, apply_id: u64) {
-        let call = format!("CALL {procedure}({apply_id}, 'a test')");
-        sqlx::raw_sql(AssertSqlSafe(call))
+        self.call(&format!("{procedure}({apply_id}, 'a test')"))
+            .await;
+    }
+
+    /// What has other arguments.
+    pub async fn call(&mut self, call: &str) {
+        sqlx::raw_sql(AssertSqlSafe(format!("CALL {call}")))
             .fetch_all(&mut self.session)
             .await
-            .unwrap_or_else(|error| panic!("{procedure}: {error}"));
+            .unwrap_or_else(|error| panic!("{call}: {error}"));
     }
 
     /// Each operation's state and error, in order.

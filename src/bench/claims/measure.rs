@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use sqlx::Row as _;
 use sqlx::mysql::MySqlConnection;
 
+use crate::bench::report::median;
+
 /// Times of one kind of call, in milliseconds.
 #[derive(Default)]
 pub(super) struct Times(Vec<f64>);
 
 impl Times {
     pub(super) fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        median(self.0.clone())
     }
 
     pub(super) fn total_seconds(&self) -> f64 {

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::measure::{Counters, Times};
 use super::{Amounts, BREATH, Bench, BenchError, data};
-use crate::bench::report::Figure;
+use crate::bench::report::{Figure, median};
 
 const CLAIM: &str = "CALL operation_claim_copy('driver-1', NULL)";
 const FLOOR: &str = "CALL floor_update(?)";
@@ -42,26 +42,16 @@ pub(super) async fn latency(
                 .await?;
         }
     }
-    let size = bench.size;
-    note(Figure::new(size, "floor, 1 session", floor.median(), "ms"));
-    note(Figure::new(size, "claim, 1 claimer", claim.median(), "ms"));
-    note(Figure::new(size, "claim / floor", claim.median() / floor.median(), "").at_most(1.3));
+    note(bench.figure("floor, 1 session", floor.median(), "ms"));
+    note(bench.figure("claim, 1 claimer", claim.median(), "ms"));
+    let figure = bench.figure("claim / floor", claim.median() / floor.median(), "");
+    note(figure.at_most(1.3));
     // What is left of the claim's price when nothing has to be looked for.
     let by_key = moved.median() / floor.median();
-    note(Figure::new(
-        size,
-        "the same move by key / floor",
-        by_key,
-        "",
-    ));
-    note(Figure::new(size, "plain form", plain.median(), "ms"));
-    let faster = Figure::new(
-        size,
-        "plain form / claim",
-        plain.median() / claim.median(),
-        "",
-    );
-    note(if size >= 100_000 {
+    note(bench.figure("the same move by key / floor", by_key, ""));
+    note(bench.figure("plain form", plain.median(), "ms"));
+    let faster = bench.figure("plain form / claim", plain.median() / claim.median(), "");
+    note(if bench.size >= 100_000 {
         faster.at_least(100.0)
     } else {
         faster
@@ -73,15 +63,17 @@ pub(super) async fn latency(
         let before = Counters::read(&mut helper).await?;
         let claimed = Times::default().call(&mut session, CLAIM).await?;
         let spent = Counters::read(&mut helper).await?.since(before);
-        rows.push(spent.rows_read);
-        locks.push(spent.lock_requests);
+        rows.push(spent.rows_read as f64);
+        locks.push(spent.lock_requests as f64);
         if let Some(id) = claimed {
             restore(&mut helper, id).await?;
         }
     }
     Counters::count_locks(&mut helper, false).await?;
-    note(Figure::new(size, "rows read by a claim", middle(rows), "rows").at_most(3.0));
-    note(Figure::new(size, "lock requests of a claim", middle(locks), "").at_most(25.0));
+    let figure = bench.figure("rows read by a claim", median(rows), "rows");
+    note(figure.at_most(3.0));
+    let figure = bench.figure("lock requests of a claim", median(locks), "");
+    note(figure.at_most(25.0));
     Ok(())
 }
 
@@ -91,11 +83,6 @@ async fn restore(helper: &mut MySqlConnection, id: u64) -> Result<(), sqlx::Erro
         .execute(helper)
         .await
         .map(|_| ())
-}
-
-fn middle(mut counts: Vec<u64>) -> f64 {
-    counts.sort_unstable();
-    counts[counts.len() / 2] as f64
 }
 
 /// Polls that find nothing, in an index full of what is not for them.
@@ -131,26 +118,19 @@ pub(super) async fn empty_polls(
             Times::default().call(&mut session, poll).await?;
         }
         let spent = Counters::read(&mut helper).await?.since(before);
-        let size = bench.size;
-        note(Figure::new(size, what, times.median(), "ms"));
-        note(
-            Figure::new(
-                size,
-                format!("{what} / empty CALL"),
-                times.median() / nothing.median(),
-                "",
-            )
-            .at_most(3.0),
+        note(bench.figure(what, times.median(), "ms"));
+        let figure = bench.figure(
+            format!("{what} / empty CALL"),
+            times.median() / nothing.median(),
+            "",
         );
-        note(
-            Figure::new(
-                size,
-                format!("{what}: rows read"),
-                spent.rows_read as f64 / 100.0,
-                "rows",
-            )
-            .at_most(0.0),
+        note(figure.at_most(3.0));
+        let figure = bench.figure(
+            format!("{what}: rows read"),
+            spent.rows_read as f64 / 100.0,
+            "rows",
         );
+        note(figure.at_most(0.0));
     }
     Ok(())
 }
@@ -169,22 +149,10 @@ pub(super) async fn rates(
             tokio::time::sleep(BREATH).await;
             claims.push(rate(bench, amounts, claimers, true).await?);
         }
-        let (floor, claims) = (middle_rate(floor), middle_rate(claims));
-        let size = bench.size;
-        note(Figure::new(
-            size,
-            format!("floor, {claimers} sessions"),
-            floor,
-            "/s",
-        ));
-        note(Figure::new(
-            size,
-            format!("claims, {claimers} claimers"),
-            claims,
-            "/s",
-        ));
-        let share = Figure::new(
-            size,
+        let (floor, claims) = (median(floor), median(claims));
+        note(bench.figure(format!("floor, {claimers} sessions"), floor, "/s"));
+        note(bench.figure(format!("claims, {claimers} claimers"), claims, "/s"));
+        let share = bench.figure(
             format!("claims / floor, {claimers} claimers"),
             claims / floor,
             "",
@@ -196,11 +164,6 @@ pub(super) async fn rates(
         });
     }
     Ok(())
-}
-
-fn middle_rate(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }
 
 async fn rate(
@@ -280,7 +243,6 @@ pub(super) async fn heartbeats(
         times.push(start.elapsed());
     }
     let spent = Counters::read(&mut helper).await?.since(before);
-    let size = bench.size;
     note(Figure::new(
         0,
         format!("one beat for {} leases", amounts.leases / 8),
@@ -289,15 +251,12 @@ pub(super) async fn heartbeats(
     ));
     // A driver beats at a sixth of the 60 s that a lease lasts.
     let commits = spent.transactions as f64 / 10.0;
-    note(
-        Figure::new(
-            size,
-            format!("commits to keep {} leases alive", amounts.leases),
-            commits,
-            "/s",
-        )
-        .at_most(10.0),
+    let figure = bench.figure(
+        format!("commits to keep {} leases alive", amounts.leases),
+        commits,
+        "/s",
     );
+    note(figure.at_most(10.0));
     Ok(())
 }
 
@@ -331,21 +290,13 @@ pub(super) async fn polls_past_a_snapshot(
         times.call(&mut session, CLAIM).await?;
     }
     reader.execute("ROLLBACK").await?;
-    note(Figure::new(
-        bench.size,
+    note(bench.figure(
         format!("empty poll past a snapshot, {moved} claims ago"),
         times.median(),
         "ms",
     ));
     let ratio = times.median() / nothing.median();
-    note(
-        Figure::new(
-            bench.size,
-            "empty poll past a snapshot / empty CALL",
-            ratio,
-            "",
-        )
-        .at_most(10.0),
-    );
+    let figure = bench.figure("empty poll past a snapshot / empty CALL", ratio, "");
+    note(figure.at_most(10.0));
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use super::change::Changed;
 use super::ways::{self, Run, Way};
-use super::{Bench, Options, Report, Shape, median};
+use super::{Bench, Options, Report, Shape};
+use crate::bench::report::median;
 use crate::bench::{BenchError, Figure};
 
 /// A driver's own CPU for a million rows, and its memory.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::change::{self, now_micros};
 use super::load::Load;
 use super::tables::CHANGED;
-use super::{Bench, Options, Report, Shape, median};
+use super::{Bench, Options, Report, Shape};
+use crate::bench::report::median;
 use crate::bench::{BenchError, Figure};
 use crate::server::Server;
 

@@ -13,7 +13,6 @@ use super::lock::{ANSWER_MARGIN, answered, blocked_by, no_answer};
 use super::locked::{Locked, SwapNames, UnderLock};
 use super::swap::{self, SwapOutcome};
 use super::without_copy;
-use crate::engine::names::Role;
 use crate::engine::plan::filler;
 use crate::engine::session::user::UserSettings;
 use crate::engine::session::{Session, end_session};
@@ -112,19 +111,9 @@ impl Cutover<'_> {
     ) -> Result<(), EngineError> {
         let user = UserSettings::of(session, &self.operation.job).await?;
         for plan in self.copies() {
-            let shadow = self
-                .operation
-                .fence
-                .owner()
-                .table(Role::Shadow(plan.task.position));
-            let fillers = filler::of_plan(
-                session,
-                &self.operation.job,
-                self.operation.fence.owner(),
-                &user,
-                plan,
-            )
-            .await?;
+            let (job, owner) = (&self.operation.job, self.operation.fence.owner());
+            let shadow = owner.shadow_of(&plan.task);
+            let fillers = filler::of_plan(session, job, owner, &user, plan).await?;
             if let Some(swap) = names.iter_mut().find(|swap| swap.next == shadow) {
                 swap.fillers = fillers;
             }
@@ -135,15 +124,8 @@ impl Cutover<'_> {
     /// The former tables' keys come back under the lock, where no index may be built.
     async fn keep_former_indexes(&self, session: &mut Session) -> Result<(), EngineError> {
         for plan in self.copies() {
-            let Some(original) = &plan.original else {
-                continue;
-            };
-            let mut former = original.clone();
-            former.name = self
-                .operation
-                .fence
-                .owner()
-                .table(Role::Old(plan.task.position));
+            let mut former = plan.copied()?.original.clone();
+            former.name = self.operation.fence.owner().old_of(&plan.task);
             foreign_key::keep_indexes(session, &former, &plan.foreign_keys.former).await?;
         }
         Ok(())
@@ -250,8 +232,8 @@ impl Cutover<'_> {
         self.copies()
             .filter_map(|plan| {
                 let live = plan.original.as_ref()?.name.clone();
-                let shadow = owner.table(Role::Shadow(plan.task.position));
-                let old = owner.table(Role::Old(plan.task.position));
+                let shadow = owner.shadow_of(&plan.task);
+                let old = owner.old_of(&plan.task);
                 let (next, aside, foreign_keys) = match direction {
                     Direction::Forward => (shadow, old, &plan.foreign_keys.changed),
                     Direction::Back => (old, shadow, &plan.foreign_keys.former),

@@ -4,7 +4,7 @@
 //! that are inserted into the shadow would be refused instead. So until the swap such a column
 //! has the value that the server would have given it as its default.
 
-use crate::engine::names::{Owner, Role};
+use crate::engine::names::Owner;
 use crate::engine::session::Session;
 use crate::engine::session::user::UserSettings;
 use crate::engine::syntax::{quote, quote_table, quote_text};
@@ -105,7 +105,7 @@ pub(crate) async fn restore(
     let user = UserSettings::of(session, job).await?;
     for plan in plans.iter().filter(|plan| plan.way == Way::Copy) {
         let fillers = of_plan(session, job, owner, &user, plan).await?;
-        let shadow = owner.table(Role::Shadow(plan.task.position));
+        let shadow = owner.shadow_of(&plan.task);
         set(session, &job.schema_name, &shadow, &fillers).await?;
     }
     Ok(())

@@ -3,7 +3,6 @@
 use super::Planner;
 use super::trial_keys::TrialKeys;
 use crate::engine::EngineError;
-use crate::engine::names::Role;
 use crate::engine::session::Session;
 use crate::engine::syntax::quote_table;
 use crate::engine::syntax::statement::{Action, Alter};
@@ -32,7 +31,7 @@ impl Planner<'_> {
             Kept::NotAll => Ok(false),
             Kept::Partitions => {
                 // What becomes of a table's indexes is the same with partitions and without, and shown without.
-                let name = self.owner.table(Role::Shadow(self.task.position));
+                let name = self.owner.shadow_of(self.task);
                 self.empty_copy(session, original, &name, keys).await?;
                 let table = quote_table(self.schema, &name);
                 session
@@ -53,7 +52,7 @@ impl Planner<'_> {
         on_trial: &Alter,
         drops_partition: bool,
     ) -> Result<Kept, EngineError> {
-        let name = self.owner.table(Role::Shadow(self.task.position));
+        let name = self.owner.shadow_of(self.task);
         let before = StoredIndexes::of(session, self.schema, &name).await?;
         let statement = on_trial.on(self.schema, &name, TAIL);
         if self.run_as_user(session, &statement).await?.is_err() {

@@ -69,8 +69,7 @@ const TOOLS: [&str; 12] = [
 /// Whether a lock is neither of the transaction that its session is in, which began in the statement that it is nested in,
 /// nor of the statement that runs: then a former transaction has left it there, and that can only be a prepared one.
 /// (The server gives a lock the number of the event that comes next.) Where no transaction of the session was ever seen,
-/// nobody can tell.
-/// `LOCK TABLES` has other types of locks than rows that are read and written.
+/// nobody can tell. Only the types of locks that reading and writing rows takes: `LOCK TABLES` has others.
 const IS_DETACHED: &str = "e.THREAD_ID IS NOT NULL AND l.LOCK_DURATION = 'TRANSACTION' \
      AND l.LOCK_TYPE IN ('SHARED_READ', 'SHARED_WRITE', 'SHARED_WRITE_LOW_PRIO') \
      AND NOT (e.STATE = 'ACTIVE' AND l.OWNER_EVENT_ID > COALESCE(e.NESTING_EVENT_ID, e.EVENT_ID - 1)) \
@@ -96,20 +95,22 @@ pub async fn holding(
     }
     let marks = vec!["(?, ?)"; tables.len()].join(", ");
     let statement = format!(
-        "SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_USER, ''), COALESCE(t.PROCESSLIST_COMMAND, ''), \
-                CAST(MAX(COALESCE(IF(e.STATE = 'ACTIVE', e.TIMER_WAIT DIV 1000000, NULL), t.PROCESSLIST_TIME * 1000000, 0)) AS UNSIGNED), \
-                MAX(l.LOCK_DURATION = 'EXPLICIT'), \
-                COALESCE(MAX(t.TYPE = 'BACKGROUND' OR t.NAME LIKE '%slave%' OR t.NAME LIKE '%replica%'), 0), \
-                COALESCE(MAX(e.STATE = 'ACTIVE' AND e.XID_FORMAT_ID IS NOT NULL), 0), \
-                CAST(COALESCE(MAX(t.PROCESSLIST_INFO), '') AS CHAR), \
-                CAST(COALESCE(MAX(s.SQL_TEXT), '') AS CHAR), \
+        "SELECT t.PROCESSLIST_ID AS session_id, COALESCE(t.PROCESSLIST_USER, '') AS user_name, \
+                COALESCE(t.PROCESSLIST_COMMAND, '') AS command, \
+                CAST(MAX(COALESCE(IF(e.STATE = 'ACTIVE', e.TIMER_WAIT DIV 1000000, NULL), t.PROCESSLIST_TIME * 1000000, 0)) AS UNSIGNED) \
+                    AS held_microseconds, \
+                MAX(l.LOCK_DURATION = 'EXPLICIT') AS is_explicit, \
+                COALESCE(MAX(t.TYPE = 'BACKGROUND' OR t.NAME LIKE '%slave%' OR t.NAME LIKE '%replica%'), 0) AS is_of_server, \
+                COALESCE(MAX(e.STATE = 'ACTIVE' AND e.XID_FORMAT_ID IS NOT NULL), 0) AS is_xa, \
+                CAST(COALESCE(MAX(t.PROCESSLIST_INFO), '') AS CHAR) AS statement_now, \
+                CAST(COALESCE(MAX(s.SQL_TEXT), '') AS CHAR) AS last_statement, \
                 CAST(COALESCE((SELECT GROUP_CONCAT(a.ATTR_VALUE) FROM performance_schema.session_connect_attrs AS a \
-                           WHERE a.PROCESSLIST_ID = t.PROCESSLIST_ID AND a.ATTR_NAME = 'program_name'), '') AS CHAR), \
+                           WHERE a.PROCESSLIST_ID = t.PROCESSLIST_ID AND a.ATTR_NAME = 'program_name'), '') AS CHAR) AS program, \
                 (SELECT COUNT(*) FROM performance_schema.metadata_locks AS u \
-                  WHERE u.OWNER_THREAD_ID = l.OWNER_THREAD_ID AND u.OBJECT_TYPE = 'USER LEVEL LOCK'), \
-                COALESCE(MAX({IS_DETACHED}), 0), \
-                MAX(l.OBJECT_TYPE = 'BACKUP LOCK'), MAX(l.OBJECT_TYPE = 'GLOBAL'), \
-                MAX(l.LOCK_TYPE IN ('SHARED_READ_ONLY', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE', 'EXCLUSIVE')) \
+                  WHERE u.OWNER_THREAD_ID = l.OWNER_THREAD_ID AND u.OBJECT_TYPE = 'USER LEVEL LOCK') AS named_locks, \
+                COALESCE(MAX({IS_DETACHED}), 0) AS is_detached, \
+                MAX(l.OBJECT_TYPE = 'BACKUP LOCK') AS has_backup_lock, MAX(l.OBJECT_TYPE = 'GLOBAL') AS has_read_lock, \
+                MAX(l.LOCK_TYPE IN ('SHARED_READ_ONLY', 'SHARED_NO_WRITE', 'SHARED_NO_READ_WRITE', 'EXCLUSIVE')) AS has_table_lock \
            FROM performance_schema.metadata_locks AS l \
            LEFT JOIN performance_schema.threads AS t ON t.THREAD_ID = l.OWNER_THREAD_ID \
            LEFT JOIN performance_schema.events_transactions_current AS e \
@@ -149,38 +150,36 @@ pub async fn holding(
 }
 
 fn read(row: &sqlx::mysql::MySqlRow) -> Result<Blocker, sqlx::Error> {
-    let id: Option<u64> = row.try_get_unchecked(0)?;
-    let user: String = row.try_get_unchecked(1)?;
-    let command: String = row.try_get_unchecked(2)?;
-    let microseconds: u64 = row.try_get_unchecked(3)?;
-    let flag = |i: usize| row.try_get_unchecked::<i64, _>(i).map(|n| n != 0);
-    let (explicit, background, xa) = (flag(4)?, flag(5)?, flag(6)?);
-    let words = format!(
-        "{} {} {}",
-        row.try_get_unchecked::<String, _>(7)?,
-        row.try_get_unchecked::<String, _>(8)?,
-        row.try_get_unchecked::<String, _>(9)?
-    )
-    .to_lowercase();
-    let named_locks = flag(10)?;
-    let is_detached = id.is_none() || flag(11)?;
-    let holds = match (flag(12)?, flag(13)?, flag(14)?) {
-        (true, ..) => Some("LOCK INSTANCE FOR BACKUP"),
-        (_, true, _) => Some("FLUSH TABLES WITH READ LOCK"),
-        (.., true) => Some("LOCK TABLES"),
+    let id: Option<u64> = row.try_get_unchecked("session_id")?;
+    let user: String = row.try_get_unchecked("user_name")?;
+    let command: String = row.try_get_unchecked("command")?;
+    let microseconds: u64 = row.try_get_unchecked("held_microseconds")?;
+    let text = |column: &str| row.try_get_unchecked::<String, _>(column);
+    let flag = |column: &str| row.try_get_unchecked::<i64, _>(column).map(|n| n != 0);
+    let (now, last) = (text("statement_now")?, text("last_statement")?);
+    let words = format!("{now} {last} {}", text("program")?).to_lowercase();
+    let is_detached = id.is_none() || flag("is_detached")?;
+    let holds = if flag("has_backup_lock")? {
+        Some("LOCK INSTANCE FOR BACKUP")
+    } else if flag("has_read_lock")? {
+        Some("FLUSH TABLES WITH READ LOCK")
+    } else if flag("has_table_lock")? {
+        Some("LOCK TABLES")
+    } else if flag("is_explicit")? {
         // Of what a trigger reaches, or of a table that is read row by row.
-        _ if explicit => Some("LOCK TABLES, or a HANDLER,"),
-        _ => None,
+        Some("LOCK TABLES, or a HANDLER,")
+    } else {
+        None
     };
-    let protected = if is_detached || xa {
+    let protected = if is_detached || flag("is_xa")? {
         Some("an XA transaction belongs to its transaction manager")
-    } else if background || user == "system user" || user == "event_scheduler" {
+    } else if flag("is_of_server")? || user == "system user" || user == "event_scheduler" {
         Some("it is a thread of the server, such as a replication applier")
     } else if command.starts_with("Binlog Dump") {
         Some("a replica reads from it")
     } else if holds.is_some() {
         Some("it holds what backups do")
-    } else if named_locks {
+    } else if flag("named_locks")? {
         Some("it holds a named lock, as our own sessions and other tools do")
     } else if TOOLS.iter().any(|tool| words.contains(tool)) {
         Some("it belongs to another tool")

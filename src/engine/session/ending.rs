@@ -14,8 +14,13 @@ use crate::server_error;
 /// A successor that cannot read `performance_schema` looks at this many epochs before its own.
 const EPOCHS_LOOKED_AT: u64 = 32;
 
+/// A killed session ends when its statement notices; a long index build may take a while.
+const FORMER_SESSIONS_LIMIT: Duration = Duration::from_secs(60);
+
 /// After a lost connection, how long its session may take to end.
 const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
+
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 impl Sessions {
     /// Ends every session of this operation that was registered before, and waits until the server
@@ -23,13 +28,9 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Retryable`] if one is still there at the deadline.
-    pub async fn end_former(
-        &self,
-        session: &mut Session,
-        deadline: Duration,
-    ) -> Result<(), EngineError> {
-        let until = Instant::now() + deadline;
+    /// [`EngineError::Retryable`] if one is still there after a minute.
+    pub async fn end_former(&self, session: &mut Session) -> Result<(), EngineError> {
+        let until = Instant::now() + FORMER_SESSIONS_LIMIT;
         loop {
             let former = self.former_sessions(session).await?;
             if former.is_empty() {
@@ -40,7 +41,12 @@ impl Sessions {
                 kill(session, *id).await?;
             }
             wait_until_gone(session, &former, until).await?;
-            // Look again: one more may have registered between the look and the kill.
+            // Look again: one more may have registered between the look and the kill. Who lacks PROCESS is shown none of them, though
+            // they roll back for long.
+            if let Some(id) = former.first().filter(|_| Instant::now() >= until) {
+                return Err(not_ended(*id));
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
 
@@ -170,10 +176,14 @@ pub async fn wait_until_gone(
             }
         };
         if Instant::now() >= until {
-            return Err(EngineError::retryable(format!(
-                "session {id} was killed and has not ended yet, as it rolls back; it will be waited for again"
-            )));
+            return Err(not_ended(id));
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK_PAUSE).await;
     }
+}
+
+fn not_ended(id: u64) -> EngineError {
+    EngineError::retryable(format!(
+        "session {id} was killed and has not ended yet, as it rolls back; it will be waited for again"
+    ))
 }

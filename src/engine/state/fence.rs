@@ -4,8 +4,6 @@
 //! raises it, ends the former owner's sessions and gives every artifact a name of its own epoch;
 //! what the former one sends later finds no session, no table and a larger epoch.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use sqlx::mysql::MySqlRow;
 use sqlx::{Connection, Row};
@@ -16,9 +14,6 @@ use crate::engine::session::{Session, Sessions};
 use crate::engine::syntax::quote_table;
 use crate::engine::{EngineError, fail_point};
 use crate::server_error;
-
-/// A killed session ends when its statement notices; a long index build may take a while.
-const FORMER_SESSIONS_LIMIT: Duration = Duration::from_secs(60);
 
 /// The fence of one operation on one deployment.
 #[derive(Debug, Clone)]
@@ -88,13 +83,13 @@ impl Fence {
         // A driver that was frozen during its swap holds the fence (and the application's table)
         // locked: end it before the fence is written, and look again after.
         fence.refuse_if_later(session).await?;
-        sessions.end_former(session, FORMER_SESSIONS_LIMIT).await?;
+        sessions.end_former(session).await?;
         fail_point::at("fence.create.before");
         fence.create(session).await?;
         fail_point::at("fence.raise.before");
         fence.raise(session).await?;
         fail_point::at("fence.raise.after");
-        sessions.end_former(session, FORMER_SESSIONS_LIMIT).await?;
+        sessions.end_former(session).await?;
         fail_point::at("fence.rename.before");
         artifact::take_over(session, schema, &fence.owner).await?;
         fail_point::at("fence.rename.after");
@@ -288,7 +283,7 @@ impl Fence {
                 serde_json::from_str(&text).map_err(|error| {
                     EngineError::permanent(format!(
                         "the record of the swap in {} can't be read ({error}); it was written by \
-                         another version: use that one, or cancel",
+                         another version: let a driver of that one finish",
                         self.quoted()
                     ))
                 })

@@ -212,10 +212,11 @@ fn family(column: &Column) -> Family {
 fn pair(source: &Column, target: &Column) -> Option<(String, String)> {
     let (s, t) = (quote(&source.name), quote(&target.name));
     let after = own(&t, target);
-    let same_type = source.data_type == target.data_type
+    // A collation orders bytes, and changes none.
+    let same_bytes = source.data_type == target.data_type
         && source.column_type == target.column_type
         && source.character_set == target.character_set;
-    if same_type {
+    if same_bytes {
         return Some((own(&s, source), after));
     }
     let seconds = target.scale.unwrap_or(0);

@@ -89,8 +89,8 @@ impl Applier {
         }
     }
 
-    /// Writes all that is gathered, and the position that it leads to, in one transaction. A duplicate that `may_meet` a chunk's
-    /// row may pass, and keeps the server's number; any other row that is refused is named.
+    /// Writes all that is gathered, and the position that it leads to, in one transaction. A row that is refused is named; but not
+    /// a duplicate where it may be that of a chunk (`may_meet`): that may pass, and keeps the server's number.
     async fn flush(
         &mut self,
         connection: &mut MySqlConnection,
