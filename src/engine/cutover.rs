@@ -174,19 +174,15 @@ impl<'a> Cutover<'a> {
         let owner = self.operation.fence.owner();
         if record.tables.is_empty() {
             // Before it is written down nothing has swapped, unless somebody dropped the fence since: then the names alone tell.
-            let named = SwapRecord {
-                tables: self
-                    .pairs()
-                    .into_iter()
-                    .map(|(position, name, _)| SwapTable {
-                        position,
-                        name,
-                        original_id: 0,
-                        shadow_id: 0,
-                    })
-                    .collect(),
-                ..SwapRecord::default()
-            };
+            let mut named = SwapRecord::default();
+            for plan in self.copies() {
+                named.tables.push(SwapTable {
+                    position: plan.task.position,
+                    name: plan.copied()?.original.name.clone(),
+                    original_id: 0,
+                    shadow_id: 0,
+                });
+            }
             let outcome = swap::settle(session, self.schema(), owner, &named).await?;
             return Ok((outcome == SwapOutcome::Swapped).then_some(outcome));
         }
