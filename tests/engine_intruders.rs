@@ -395,6 +395,37 @@ async fn sessions_that_are_killed_with_the_names_they_hold_cost_no_write() {
     assert_eq!(db.column_type("orders", "n").await, "bigint");
 }
 
+/// What a server does that was started anew and does not write each commit to its disk: the last second is gone, rows and place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_the_server_has_lost_is_written_again_before_the_swap() {
+    let mut db = filled().await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    let (copy, checkpoint) = (db.ours("_new").await, db.ours("_checkpoint").await);
+    db.run(&format!(
+        "SET SESSION sql_log_bin = 0; CREATE TABLE place AS SELECT value FROM {checkpoint} WHERE name = 'position'; \
+         SET SESSION sql_log_bin = 1; UPDATE orders SET n = -7 WHERE id = 5"
+    ))
+    .await;
+    let found = engine.differences().await.expect("a comparison");
+    assert_eq!(found, Vec::<String>::new());
+    db.run(&format!(
+        "SET SESSION sql_log_bin = 0; UPDATE {copy} SET n = 5 WHERE id = 5; \
+         UPDATE {checkpoint} SET value = (SELECT value FROM place) WHERE name = 'position'; DROP TABLE place"
+    ))
+    .await;
+    end_our_sessions(&mut db).await;
+    let error = engine.cut_over().await.expect_err("a place that is gone");
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    engine.close().await;
+    let job = Job {
+        lease_epoch: 2,
+        ..db.job(&[CHANGE])
+    };
+    let (engine, _lease) = open(&db, job).await;
+    swapped_alike(&mut db, engine, CONTENT).await;
+    assert_eq!(db.column_type("orders", "n").await, "bigint");
+}
+
 /// A row that is never at rest is neither taken for a difference nor left out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hot_rows_neither_hold_up_a_verification_nor_raise_an_alarm() {

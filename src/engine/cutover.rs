@@ -174,20 +174,15 @@ impl<'a> Cutover<'a> {
         let owner = self.operation.fence.owner();
         if record.tables.is_empty() {
             // Before it is written down nothing has swapped, unless somebody dropped the fence since: then the names alone tell.
-            let named = SwapRecord {
-                tables: self
-                    .copies()
-                    .filter_map(|plan| {
-                        Some(SwapTable {
-                            position: plan.task.position,
-                            name: plan.original.as_ref()?.name.clone(),
-                            original_id: 0,
-                            shadow_id: 0,
-                        })
-                    })
-                    .collect(),
-                ..SwapRecord::default()
-            };
+            let mut named = SwapRecord::default();
+            for plan in self.copies() {
+                named.tables.push(SwapTable {
+                    position: plan.task.position,
+                    name: plan.copied()?.original.name.clone(),
+                    original_id: 0,
+                    shadow_id: 0,
+                });
+            }
             let outcome = swap::settle(session, self.schema(), owner, &named).await?;
             return Ok((outcome == SwapOutcome::Swapped).then_some(outcome));
         }

@@ -210,6 +210,32 @@ impl Store {
         self.set("mark", &rand::random::<u64>())
     }
 
+    /// Whether the place that was stored is still there. A server that does not write each commit to its disk may lose the last
+    /// ones, and the rows with them, when it is started anew.
+    ///
+    /// # Errors
+    ///
+    /// Retryable if it is not: who resumes reads the binlog from what is stored.
+    pub async fn check_place(
+        &self,
+        connection: &mut MySqlConnection,
+        stored: &Position,
+    ) -> Result<(), EngineError> {
+        let sql = format!("SELECT value FROM {} WHERE name = 'position'", self.table);
+        let value: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_optional(connection)
+            .await
+            .map_err(|error| artifact_error(error, "reading the stored place"))?;
+        let found: Option<Position> = value.as_deref().map(parse).transpose()?;
+        match found.is_some_and(|found| found.has_reached(stored)) {
+            true => Ok(()),
+            false => Err(EngineError::retryable(
+                "the server has lost what it had committed: it was started anew, and does not write each commit to its \
+                 disk (innodb_flush_log_at_trx_commit); the change goes on from its checkpoint",
+            )),
+        }
+    }
+
     /// Whether the chunk of `range` did commit.
     pub async fn has_copied(
         &self,

@@ -99,6 +99,8 @@ pub struct Applier {
     prepared: Prepared,
     rereading: Option<Rereading>,
     stored: Position,
+    /// The place that was written last, from which a resume would go on; `None` before the first.
+    written: Option<Position>,
     /// Since then something came that is not our own.
     others_came: bool,
     committed_at: u64,
@@ -160,6 +162,7 @@ impl Applier {
             prepared: Prepared::default(),
             rereading,
             stored: routed,
+            written: None,
             others_came: false,
             committed_at: 0,
             clock: None,
@@ -397,6 +400,7 @@ impl Applier {
 
     /// Prepares `connection` for [`Applier::drain`].
     pub async fn prepare(&self, connection: &mut MySqlConnection) -> Result<(), EngineError> {
+        self.check_place(connection).await?;
         prepare(connection, &self.staging).await?;
         // BEGIN would release table locks; without autocommit, COMMIT keeps them.
         run(

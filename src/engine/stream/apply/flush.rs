@@ -35,6 +35,7 @@ impl Applier {
                     if let Some(former) = unanswered.take() {
                         end_session(&mut session, former).await?;
                     }
+                    self.check_place(session.connection()).await?;
                     prepare(session.connection(), &self.staging).await?;
                     self.longest_statement = longest_statement(&mut session).await?;
                     self.clock = Some(ServerClock::read(&mut session).await?);
@@ -77,6 +78,17 @@ impl Applier {
         }
     }
 
+    /// Whether the server still has what was written before this session.
+    pub(super) async fn check_place(
+        &self,
+        connection: &mut MySqlConnection,
+    ) -> Result<(), EngineError> {
+        match &self.written {
+            Some(written) => self.store.check_place(connection, written).await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes all that is gathered, and the position that it leads to, in one transaction. A row that is refused is named; but not
     /// a duplicate where it may be that of a chunk (`may_meet`): that may pass, and keeps the server's number.
     async fn flush(
@@ -109,6 +121,7 @@ impl Applier {
         self.first_pending = None;
         self.last_store = Instant::now();
         self.stored = self.routed.clone();
+        self.written = Some(stored);
         self.others_came = false;
         self.tell(position, written);
         Ok(())
