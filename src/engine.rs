@@ -121,6 +121,8 @@ pub struct Job {
     /// The apply's `engine` options, an object.
     pub options: serde_json::Value,
     pub revert_window_seconds: u64,
+    /// So far on its way that its deployment must have tables of it: a server without any is another one, and is left alone.
+    pub is_under_way: bool,
 }
 
 /// What a phase came to.

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use unicode_width::UnicodeWidthStr as _;
+
 /// Columns and lines of the terminal.
 pub(crate) fn size() -> (usize, usize) {
     // One that does not know its size, as where a script pretends to be a terminal, says 0.
@@ -34,8 +36,8 @@ pub(crate) fn folded(text: &str, width: Option<usize>, first: &str, rest: &str) 
     let mut lines: Vec<String> = Vec::new();
     let mut line = first.to_owned();
     let mut is_empty = true;
-    for word in words(text, width.saturating_sub(rest.chars().count())) {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > width {
+    for word in words(text, width.saturating_sub(rest.width())) {
+        if !is_empty && line.width() + 1 + word.width() > width {
             lines.push(std::mem::replace(&mut line, rest.to_owned()));
             is_empty = true;
         }
@@ -55,7 +57,7 @@ fn words(text: &str, most: usize) -> Vec<String> {
     let mut is_quoted = false;
     for word in text.split_whitespace() {
         match words.last_mut() {
-            Some(last) if is_quoted && last.chars().count() + 1 + word.chars().count() <= most => {
+            Some(last) if is_quoted && last.width() + 1 + word.width() <= most => {
                 last.push(' ');
                 last.push_str(word);
             }
@@ -145,6 +147,7 @@ mod tests {
             ["or see", "  `why 1`,", "  or", "  `a b c d e", "  f` then"]
         );
         assert_eq!(folded("", Some(10), "- ", "  "), ["- "]);
+        assert_eq!(folded("東京 大阪", Some(8), "", ""), ["東京", "大阪"]);
     }
 
     #[test]

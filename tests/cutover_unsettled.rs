@@ -238,3 +238,129 @@ async fn an_old_table_is_put_aside_after_the_end_though_our_sessions_are_gone() 
     );
     assert!(left.iter().any(|table| table.contains("drop0")), "{left:?}");
 }
+
+/// Somebody takes a table of ours for a leftover: the checkpoint or the fence, and that before the one or after both say that it has swapped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_is_known_though_its_checkpoint_or_its_fence_is_dropped() {
+    let told_late =
+        "UPDATE `{}` SET value = JSON_SET(value, '$.stage', 'verified') WHERE name = 'head'";
+    for (dropped, before) in [
+        ("_checkpoint", None),
+        ("_fence", None),
+        ("_fence", Some(told_late)),
+    ] {
+        let mut db = Deployment::fresh().await;
+        db.run(ROWS).await;
+        let job = db.job(&["ALTER TABLE t MODIFY n BIGINT, ADD COLUMN m INT FIRST"]);
+        let (mut engine, _lease) = deployment::copied(&db, job.clone()).await;
+        engine.cut_over().await.expect("the swap");
+        engine.abandon();
+        if let Some(before) = before {
+            let checkpoint = db.ours("_checkpoint").await;
+            db.run(&before.replace("{}", &checkpoint)).await;
+        }
+        let table = db.ours(dropped).await;
+        db.run(&format!("DROP TABLE `{table}`")).await;
+        let next = Job {
+            lease_epoch: 2,
+            is_under_way: true,
+            ..job
+        };
+        let (mut engine, _lease) = deployment::open(&db, next).await;
+        engine.may_have_swapped();
+        let told = engine.in_force().await.expect("an answer");
+        assert!(
+            told.is_some_and(|told| told.contains("statements 1")),
+            "{dropped}"
+        );
+        deployment::swap(engine).await;
+        let left = db.tables().await;
+        assert!(left.iter().any(|t| t.contains("drop0")), "{left:?}");
+        assert!(!left.iter().any(|t| t.ends_with("_old")), "{left:?}");
+        assert_eq!(db.column_type("t", "n").await, "bigint");
+    }
+}
+
+/// Neither done nor as if nothing had happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dropped_checkpoint_leaves_open_behind_a_swap_is_told() {
+    let mut db = Deployment::fresh().await;
+    db.run(ROWS).await;
+    db.run("CREATE TABLE legacy (id INT PRIMARY KEY)").await;
+    let job = Job {
+        options: serde_json::json!({"cutover_lock_wait_ms": 100, "cutover_give_up_seconds": 1}),
+        ..db.job(&["ALTER TABLE t MODIFY n BIGINT", "DROP TABLE legacy"])
+    };
+    let (mut engine, _lease) = deployment::copied(&db, job.clone()).await;
+    let mut reader = db.settings.connect().await.expect("a session");
+    let held = format!("START TRANSACTION; SELECT * FROM `{}`.legacy", db.schema);
+    reader
+        .execute(sqlx::AssertSqlSafe(held))
+        .await
+        .expect("a long transaction");
+    let error = engine.cut_over().await.expect_err("legacy is in use");
+    assert_eq!(error.kind(), ErrorKind::SwapUnknown, "{error}");
+    engine.abandon();
+    let checkpoint = db.ours("_checkpoint").await;
+    db.run(&format!("DROP TABLE `{checkpoint}`")).await;
+    let next = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let (mut engine, _lease) = deployment::open(&db, next).await;
+    engine.may_have_swapped();
+    let error = engine.cut_over().await.expect_err("nobody knows");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("its statements 2 "), "{error}");
+    let told = engine.in_force().await.expect("an answer");
+    assert_eq!(told.as_deref(), Some("in force are its statements 1"));
+    engine.give_up().await.expect("the end");
+    engine.close().await;
+    let left = db.tables().await;
+    assert!(left.iter().any(|t| t.contains("drop0")), "{left:?}");
+    assert!(left.contains("legacy"), "{left:?}");
+}
+
+/// Whoever is told to let a driver of the other version finish, or to cancel, can do so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_of_another_format_keeps_no_cancel_from_its_end() {
+    for swaps in [false, true] {
+        let mut db = Deployment::fresh().await;
+        db.run(ROWS).await;
+        let job = Job {
+            options: serde_json::json!({"cutover_lock_wait_ms": 100, "cutover_give_up_seconds": 1}),
+            ..db.job(&["ALTER TABLE t MODIFY n BIGINT"])
+        };
+        let (mut engine, _lease) = deployment::copied(&db, job.clone()).await;
+        let mut reader = db.settings.connect().await.expect("a session");
+        let held = format!("START TRANSACTION; SELECT * FROM `{}`.t", db.schema);
+        if !swaps {
+            reader
+                .execute(sqlx::AssertSqlSafe(held))
+                .await
+                .expect("a long transaction");
+        }
+        assert_eq!(engine.cut_over().await.is_ok(), swaps);
+        reader.execute("COMMIT").await.expect("its end");
+        engine.abandon();
+        let checkpoint = db.ours("_checkpoint").await;
+        db.run(&format!(
+            "UPDATE `{checkpoint}` SET value = JSON_SET(value, '$.format', 9) WHERE name = 'head'"
+        ))
+        .await;
+        let next = Job {
+            lease_epoch: 2,
+            ..job
+        };
+        let (mut engine, _lease) = deployment::open(&db, next).await;
+        let told = engine.in_force().await.expect("an answer");
+        assert_eq!(told.is_some(), swaps, "{told:?}");
+        engine.give_up().await.expect("the end");
+        engine.close().await;
+        let left = db.tables().await;
+        match swaps {
+            true => assert!(left.iter().any(|t| t.contains("drop0")), "{left:?}"),
+            false => assert_eq!(left.into_iter().collect::<Vec<_>>(), ["t"]),
+        }
+    }
+}

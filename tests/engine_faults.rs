@@ -358,6 +358,21 @@ async fn a_shadow_that_somebody_drops_while_the_cutover_waits_is_named_within_se
     engine.close().await;
 }
 
+/// To begin anew without a word would hide it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_somebody_drops_while_the_cutover_waits_is_named_within_seconds() {
+    let mut db = Deployment::fresh().await;
+    db.run(TABLE).await;
+    let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
+    let checkpoint = db.ours("_checkpoint").await;
+    db.run(&format!("DROP TABLE `{checkpoint}`")).await;
+    db.run("UPDATE orders SET n = n + 1 LIMIT 10").await;
+    let kept = tokio::time::timeout(PATIENCE, engine.keep_current()).await;
+    is_explained(&kept.expect("in time").expect_err("no checkpoint"));
+    engine.give_up().await.expect("the end");
+    engine.close().await;
+}
+
 async fn a_former_table_is_dropped(while_open: bool) {
     let mut db = Deployment::fresh().await;
     db.run(TABLE).await;

@@ -228,6 +228,63 @@ async fn a_former_table_that_is_gone_ends_a_revert_for_good() {
     engine.close().await;
 }
 
+/// A first attempt had given way. Its stream would meet the lack of it again and again, and nobody would be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_table_that_goes_between_two_attempts_at_a_revert_ends_it_for_good() {
+    let mut db = Deployment::fresh().await;
+    writers::create(&mut db, 50).await;
+    let job = Job {
+        options: serde_json::json!({"cutover_lock_wait_ms": 100, "cutover_give_up_seconds": 1}),
+        ..job(&db, &[STATEMENT])
+    };
+    let (mut engine, _lease) = copied(&db, job.clone()).await;
+    engine.cut_over().await.expect("the swap");
+    db.run("START TRANSACTION; SELECT * FROM orders LIMIT 1")
+        .await;
+    let error = engine.revert().await.expect_err("it gives way");
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    engine.abandon();
+    let former = db.ours("_old").await;
+    db.run(&format!(
+        "COMMIT; SET SESSION sql_log_bin = 0; DROP TABLE {former}; SET SESSION sql_log_bin = 1; \
+         INSERT INTO orders (id, worker) VALUES (5000, 1)"
+    ))
+    .await;
+    let next = Job {
+        lease_epoch: 2,
+        ..job
+    };
+    let (mut engine, _lease) = deployment::open(&db, next).await;
+    let error = engine.revert().await.expect_err("there is no way back");
+    assert_eq!(error.kind(), ErrorKind::Permanent, "{error}");
+    assert!(error.message().contains("no way back"), "{error}");
+    engine.close().await;
+}
+
+/// The tables tell, and the record of the swap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_back_is_known_though_its_checkpoint_is_dropped() {
+    let mut db = Deployment::fresh().await;
+    writers::create(&mut db, 50).await;
+    let (mut engine, _lease) = swapped(&db, &[STATEMENT]).await;
+    engine.revert().await.expect("the swap back");
+    engine.abandon();
+    let checkpoint = db.ours("_checkpoint").await;
+    db.run(&format!("DROP TABLE {checkpoint}")).await;
+    let next = Job {
+        lease_epoch: 2,
+        is_under_way: true,
+        ..job(&db, &[STATEMENT])
+    };
+    let (mut engine, _lease) = deployment::open(&db, next).await;
+    engine.revert().await.expect("it is known that it was made");
+    engine.remove_artifacts().await.expect("removal");
+    engine.close().await;
+    assert_eq!(db.column_type("orders", "id").await, "int");
+    let left = ours(&mut db).await;
+    assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
+}
+
 /// As bytes they would differ.
 #[tokio::test(flavor = "multi_thread")]
 async fn bits_of_another_length_are_carried_back() {

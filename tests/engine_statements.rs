@@ -75,12 +75,21 @@ async fn a_file_that_is_loaded_by_a_statement_stops_the_change_if_it_is_into_the
     let server = Server::start(options).await.expect("a server");
     let mut db = Deployment::on(server.administrator().clone()).await;
     db.run(TABLES).await;
-    db.run("CREATE VIEW seen AS SELECT id, n FROM orders; SELECT 9000, 1 INTO OUTFILE 'rows.txt'")
-        .await;
-    for (into, stops) in [("orders", true), ("seen", true), ("other", false)] {
+    db.run(
+        "CREATE VIEW seen AS SELECT id, n FROM orders; SELECT 9000, 1 INTO OUTFILE 'rows.txt'; \
+         SET SESSION cte_max_recursion_depth = 100000; \
+         WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r WHERE i < 60000) \
+         SELECT i, 1 INTO OUTFILE 'many.txt' FROM r",
+    )
+    .await;
+    for (into, file, stops) in [
+        ("orders", "rows", true),
+        ("seen", "rows", true),
+        ("other", "many", false),
+    ] {
         let (mut engine, _lease) = copied(&db, db.job(&[CHANGE])).await;
         db.run(&format!(
-            "SET SESSION binlog_format = STATEMENT; LOAD DATA INFILE 'rows.txt' INTO TABLE {into}; \
+            "SET SESSION binlog_format = STATEMENT; LOAD DATA INFILE '{file}.txt' INTO TABLE {into}; \
              SET SESSION binlog_format = ROW"
         ))
         .await;

@@ -243,6 +243,14 @@ async fn an_idle_server_with_absurd_limits_is_no_obstacle() {
     change_and_compare(&mut db, "DO 0").await;
 }
 
+/// What is written together fits into its statements, whatever the server takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_short_statements_gets_short_ones() {
+    let server = private(&["--max-allowed-packet=256K"]).await;
+    let mut db = filled(Some(&server)).await;
+    change_and_compare(&mut db, "UPDATE orders SET note = REPEAT('y', 200)").await;
+}
+
 /// Starts a commit that waits for a replica which doesn't exist: it is in the binlog, and nobody sees it yet.
 async fn commit_unseen(db: &mut Deployment, write: &'static str) -> JoinHandle<()> {
     let settings = db.settings.clone().with_schema(&db.schema);

@@ -4,11 +4,11 @@ mod deployment;
 mod support;
 
 use deployment::{Deployment, TestLease};
-use lockkeeper::engine::ErrorKind;
 use lockkeeper::engine::names::{Owner, Role};
 use lockkeeper::engine::session::Sessions;
 use lockkeeper::engine::state::artifact;
 use lockkeeper::engine::state::fence::{Fence, SwapRecord};
+use lockkeeper::engine::{Engine, ErrorKind, Job};
 
 #[tokio::test]
 async fn a_successor_ends_the_former_sessions_and_renames_their_tables() {
@@ -214,4 +214,27 @@ async fn what_a_finished_operation_has_left_is_ended_by_whoever_comes_next() {
         !left.contains(&old) && !left.contains(&checkpoint),
         "{left:?}"
     );
+}
+
+/// Its address was mistyped: another shard has a schema of the same name.
+#[tokio::test]
+async fn a_server_that_has_nothing_of_an_operation_past_its_copy_is_left_alone() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)").await;
+    let job = Job {
+        is_under_way: true,
+        ..db.job(&["ALTER TABLE t MODIFY id BIGINT NOT NULL"])
+    };
+    let opened = Engine::open(db.target(), job.clone(), TestLease::held()).await;
+    let error = opened.err().expect("it is another server");
+    assert_eq!(error.kind(), ErrorKind::Retryable);
+    let target = db.target();
+    let address = format!("at {}:{} there is no", target.host, target.port);
+    assert!(error.message().contains(&address), "{error}");
+    assert_eq!(db.tables().await.into_iter().collect::<Vec<_>>(), ["t"]);
+    // Any table of it tells that this is the one.
+    let dropped = db.owner(1).holding(0, "20000101000000");
+    db.run(&format!("CREATE TABLE `{dropped}` (id INT)")).await;
+    let opened = Engine::open(db.target(), job, TestLease::held()).await;
+    opened.expect("its server").close().await;
 }

@@ -3,9 +3,10 @@
 mod deployment;
 mod support;
 
-use deployment::{Deployment, refusal};
+use deployment::{Deployment, TestLease, refusal};
 use lockkeeper::config::ConnectionSettings;
 use lockkeeper::config::Secret;
+use lockkeeper::engine::session::Sessions;
 use lockkeeper::engine::{ErrorKind, Job, preflight};
 use lockkeeper::server::{Server, ServerOptions};
 
@@ -163,11 +164,7 @@ async fn what_a_parent_needs_is_named_with_the_grant_that_gives_it() {
     .await;
     let mut target = db.target();
     target.user.clone_from(&user);
-    let sessions = lockkeeper::engine::session::Sessions::new(
-        target,
-        db.owner(1),
-        deployment::TestLease::held(),
-    );
+    let sessions = Sessions::new(target, db.owner(1), TestLease::held());
     let job = db.job(&["ALTER TABLE child MODIFY n BIGINT"]);
     let mut session = sessions.open().await.expect("a session");
     let error = preflight::plan(&mut session, &job, &db.owner(1)).await;
@@ -457,6 +454,22 @@ async fn values_that_do_not_fit_are_found_and_the_column_named() {
 }
 
 #[tokio::test]
+async fn nobody_can_consent_to_losses_in_the_key_that_rows_are_told_apart_by() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (k VARCHAR(9) PRIMARY KEY, c INT); INSERT INTO t VALUES ('a', 1)")
+        .await;
+    let options = serde_json::json!({"allow_lossy": true});
+    let statement = ["ALTER TABLE t MODIFY k CHAR(9)"];
+    assert_eq!(refusal(&mut db, &statement, options.clone()).await, None);
+    db.run("INSERT INTO t VALUES ('b ', 2)").await;
+    let refused = refusal(&mut db, &statement, options).await;
+    assert!(
+        refused.is_some_and(|text| text.contains("column k") && text.contains("told apart by")),
+        "with a trailing space"
+    );
+}
+
+#[tokio::test]
 async fn rows_that_a_unique_key_would_make_equal_are_both_named() {
     let mut db = Deployment::fresh().await;
     for (table, rows, statement, expected) in [
@@ -567,11 +580,7 @@ async fn missing_privileges_are_named_with_the_grant_that_gives_them_and_it_is_e
     let mut target = db.target();
     target.user = as_user(&db.settings, &user).credentials.user;
     target.password = Secret::new(password);
-    let sessions = lockkeeper::engine::session::Sessions::new(
-        target,
-        db.owner(1),
-        deployment::TestLease::held(),
-    );
+    let sessions = Sessions::new(target, db.owner(1), TestLease::held());
     let job = db.job(&["ALTER TABLE t MODIFY n BIGINT"]);
     let mut session = sessions.open().await.unwrap();
     let error = preflight::plan(&mut session, &job, &db.owner(1))
@@ -622,4 +631,34 @@ async fn a_table_whose_name_leaves_no_room_for_those_of_its_constraints_is_refus
         refusal(&mut db, &[&without], serde_json::json!({})).await,
         None
     );
+}
+
+/// What a wider pattern grants is of no use beside a more exact one: the copy would be refused halfway.
+#[tokio::test]
+async fn a_right_that_a_more_exact_grant_hides_is_missing() {
+    let mut db = Deployment::fresh().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)").await;
+    let (schema, user) = (db.schema.clone(), format!("u{}", db.installation));
+    let password = db.settings.credentials.password.expose().to_owned();
+    let exact = schema.replace('_', "\\_");
+    let wide = exact[..exact.len() - 1].to_owned();
+    db.run(&format!(
+        "CREATE USER `{user}`@`%` IDENTIFIED BY '{password}'; \
+         GRANT REPLICATION SLAVE, REPLICATION CLIENT, PROCESS ON *.* TO `{user}`@`%`; \
+         GRANT ALL ON `{wide}%`.* TO `{user}`@`%`; GRANT SELECT ON `{exact}`.* TO `{user}`@`%`"
+    ))
+    .await;
+    let mut target = db.target();
+    target.user = user;
+    let sessions = Sessions::new(target, db.owner(1), TestLease::held());
+    let mut session = sessions.open().await.expect("a session");
+    let write = session
+        .run(&format!("INSERT INTO `{schema}`.t VALUES (1)"))
+        .await;
+    let write = write.expect_err("the server goes by the more exact one");
+    assert!(write.to_string().contains("denied"), "{write}");
+    let job = db.job(&["ALTER TABLE t MODIFY id BIGINT NOT NULL"]);
+    let error = preflight::plan(&mut session, &job, &db.owner(1)).await;
+    let error = error.expect_err("rights are missing");
+    assert!(error.message().contains("run GRANT INSERT, "), "{error}");
 }

@@ -321,6 +321,71 @@ async fn what_waits_at_the_barrier_is_caught_up_however_much_there_is() {
     driver.end().await;
 }
 
+/// Nothing has happened to the tables, and what is missing may come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_stays_open_where_a_right_is_missing_or_the_address_is_wrong() {
+    let mut fleet = Fleet::of(2).await;
+    let mut session = shop(&fleet.servers[0], &[]).await;
+    shop(&fleet.servers[1], &[]).await;
+    fleet
+        .session
+        .execute("CALL setting_set('retry_wait_limit_seconds', '1')")
+        .await
+        .expect("a setting");
+    let change = ["ALTER TABLE orders MODIFY amount BIGINT"];
+    let options = serde_json::json!({"revert_window_seconds": 3600, "deployments": ["d0"]});
+    let apply = fleet.submit("shop", &change, options).await;
+    let driver = fleet.start_driver("first");
+    fleet
+        .until("its window is open", apply, |states| {
+            states == ["revert_window"]
+        })
+        .await;
+    driver.end().await;
+
+    let is_told = async |fleet: &Fleet, what: &str| {
+        eventually(what, PATIENCE, async || {
+            let (state, error) = fleet.states(apply).await.remove(0);
+            assert_eq!(state, "revert_window", "{error:?}");
+            error.is_some_and(|error| error.contains(what))
+        })
+        .await;
+    };
+    session
+        .execute("REVOKE INSERT ON *.* FROM driver@'%'")
+        .await
+        .expect("a right less");
+    let driver = fleet.start_driver("second");
+    is_told(&fleet, "privileges are missing; run GRANT INSERT ON `shop`").await;
+    let address = |server: &Server| {
+        let at = server.administrator();
+        format!(
+            "CALL deployment_register('d0', 0, '{}', {}, NULL)",
+            at.host, at.port
+        )
+    };
+    let (right, wrong) = (address(&fleet.servers[0]), address(&fleet.servers[1]));
+    sqlx::raw_sql(AssertSqlSafe(wrong))
+        .execute(&mut fleet.session)
+        .await
+        .expect("a wrong address");
+    is_told(&fleet, "is that the address of its server?").await;
+    session
+        .execute("GRANT INSERT ON *.* TO driver@'%'")
+        .await
+        .expect("the right again");
+    sqlx::raw_sql(AssertSqlSafe(right))
+        .execute(&mut fleet.session)
+        .await
+        .expect("the right address");
+    fleet.command("apply_skip_revert", apply).await;
+    fleet
+        .until("it is done", apply, |states| states == ["completed"])
+        .await;
+    driver.end().await;
+    assert_eq!(fleet.states(apply).await, [("completed".to_owned(), None)]);
+}
+
 /// The windows of a whole apply stay open until the last one has swapped, which has yet to find a driver with time for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_that_wait_for_each_other_leave_a_driver_room_for_the_last_copy() {

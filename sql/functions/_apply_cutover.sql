@@ -6,7 +6,6 @@ CREATE FUNCTION _apply_cutover (
     in_apply_id   BIGINT UNSIGNED,
     in_request_id BIGINT UNSIGNED,
     in_options    JSON,
-    in_is_all     BOOLEAN,
     in_reason     MEDIUMTEXT CHARACTER SET utf8mb4
 )
     RETURNS BIGINT UNSIGNED
@@ -15,6 +14,7 @@ CREATE FUNCTION _apply_cutover (
     MODIFIES SQL DATA
     SQL SECURITY DEFINER
 BEGIN
+    DECLARE v_is_all          BOOLEAN DEFAULT COALESCE(JSON_EXTRACT(in_options, '$.all') = TRUE, FALSE);
     DECLARE v_bound_id        BIGINT UNSIGNED;
     DECLARE v_bound_state     VARCHAR(32);
     DECLARE v_operation_id    BIGINT UNSIGNED;
@@ -37,7 +37,7 @@ BEGIN
       LEFT JOIN _sibling   AS s
         ON s.operation_id = r.operation_id
      WHERE r.request_id = in_request_id;
-    IF in_is_all AND v_bound_id IS NOT NULL AND v_may_come THEN
+    IF v_is_all AND v_bound_id IS NOT NULL AND v_may_come THEN
         -- One whose swap is under way has opened the gate for it, and so was carried out.
         IF v_bound_state = 'cutting_over' THEN
             CALL _request_close(in_request_id, 'done', 'cutover was carried out: its swap is under way; a cutover of all follows',
@@ -56,7 +56,7 @@ BEGIN
                                        '(see operation_waiting)'));
         END IF;
         -- A stop beats the request for all, but not the swap that it has let begin. Who asks for that one is answered what asked for it.
-        IF NOT (in_is_all AND v_may_come) AND EXISTS (SELECT 1
+        IF NOT (v_is_all AND v_may_come) AND EXISTS (SELECT 1
                                                         FROM _sibling AS s
                                                        WHERE s.apply_id = in_apply_id
                                                          AND s.state    = 'cutting_over') THEN
@@ -67,12 +67,12 @@ BEGIN
                AND r.command  = 'cutover';
             RETURN in_request_id;
         END IF;
-        IF in_is_all AND NOT v_may_come THEN
+        IF v_is_all AND NOT v_may_come THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no swap before it that can ever start (see operation_waiting); ',
                                        'possible: apply_cancel'));
         ELSEIF v_operation_id IS NULL THEN
             CALL _refuse(50501, CONCAT('no operation of apply ', in_apply_id, ' has a swap before it any more; see operation_status'));
-        ELSEIF NOT in_is_all AND v_why_not IS NOT NULL THEN
+        ELSEIF NOT v_is_all AND v_why_not IS NOT NULL THEN
             CALL _refuse(50501, CONCAT(v_has_the_turn, v_why_not));
         END IF;
 
@@ -82,19 +82,19 @@ BEGIN
           FROM _deferral AS d
          WHERE d.apply_id = in_apply_id
            AND d.is_over
-           AND (in_is_all OR d.operation_id = v_operation_id);
+           AND (v_is_all OR d.operation_id = v_operation_id);
         IF v_late_id IS NOT NULL THEN
             CALL _refuse(50501, CONCAT('operation ', v_late_id, ' was on hold for over ', v_timeout_seconds,
                                        ' s; its driver cancels it (see operation_status); submit a new apply'));
         END IF;
 
-        SET v_operation_id = IF(in_is_all, NULL, v_operation_id);
+        SET v_operation_id = IF(v_is_all, NULL, v_operation_id);
         CALL _request_record(in_apply_id, v_operation_id, 'cutover', in_options, in_reason, in_request_id);
         UPDATE operation_live AS l
            SET l.cutover_request_id = in_request_id
          WHERE l.operation_id = v_operation_id;
         UPDATE apply AS a
-           SET a.is_cutover_opened = in_is_all
+           SET a.is_cutover_opened = v_is_all
          WHERE a.apply_id = in_apply_id;
         CALL _apply_refresh(in_apply_id, USER());
     END IF;

@@ -5,7 +5,7 @@
 CREATE FUNCTION _apply_throttle (
     in_apply_id   BIGINT UNSIGNED,
     in_request_id BIGINT UNSIGNED,
-    in_level      INT UNSIGNED,
+    in_options    JSON,
     in_reason     MEDIUMTEXT CHARACTER SET utf8mb4
 )
     RETURNS BIGINT UNSIGNED
@@ -14,10 +14,12 @@ CREATE FUNCTION _apply_throttle (
     MODIFIES SQL DATA
     SQL SECURITY DEFINER
 BEGIN
-    CALL _request_record(in_apply_id, NULL, 'throttle', JSON_OBJECT('level', in_level), in_reason, in_request_id);
+    DECLARE v_level INT UNSIGNED DEFAULT JSON_EXTRACT(in_options, '$.level');
+
+    CALL _request_record(in_apply_id, NULL, 'throttle', in_options, in_reason, in_request_id);
     UPDATE apply AS a
-       SET a.throttle_level = in_level
+       SET a.throttle_level = v_level
      WHERE a.apply_id = in_apply_id;
-    CALL _request_close(in_request_id, 'done', CONCAT('level ', in_level, '; drivers are told by their next heartbeat'), USER());
+    CALL _request_close(in_request_id, 'done', CONCAT('level ', v_level, '; drivers are told by their next heartbeat'), USER());
     RETURN in_request_id;
 END

@@ -1,6 +1,6 @@
 -- Function: _operation_step
 --
--- Moves one operation, and stores what that means for its siblings. Answers TRUE.
+-- What _operation_advance does, for procedures. Answers TRUE.
 -- One statement, and said to be deterministic: ARCHITECTURE.md says why.
 --
 -- in_…  as _operation_move has them
@@ -20,7 +20,6 @@ CREATE FUNCTION _operation_step (
     MODIFIES SQL DATA
     SQL SECURITY DEFINER
 BEGIN
-    CALL _operation_move(in_operation_id, in_to_state, in_actor, in_reason, in_keep_lease, in_call, in_answer);
-    CALL _apply_refresh(in_apply_id, in_actor);
+    CALL _operation_advance(in_apply_id, in_operation_id, in_to_state, in_actor, in_reason, in_keep_lease, in_call, in_answer);
     RETURN TRUE;
 END

@@ -12,6 +12,7 @@ BEGIN
     DECLARE v_apply_id        BIGINT UNSIGNED;
     DECLARE v_locked_id       BIGINT UNSIGNED;
     DECLARE v_timeout_seconds INT UNSIGNED;
+    DECLARE v_is_done         BOOLEAN;
     DECLARE CONTINUE HANDLER FOR NOT FOUND BEGIN END;
 
     CALL _own_transaction();
@@ -25,9 +26,11 @@ BEGIN
     -- Somebody may have asked for the cutover meanwhile.
     SELECT MAX(d.timeout_seconds) INTO v_timeout_seconds FROM _deferral AS d WHERE d.operation_id = v_locked_id AND d.is_over;
     IF v_timeout_seconds IS NOT NULL THEN
-        CALL _operation_advance(v_apply_id, in_operation_id, 'cancelling', 'lockkeeper',
-                                CONCAT('no cutover was asked for in ', v_timeout_seconds, ' s (defer_timeout_seconds)'),
-                                TRUE, NULL, NULL);
+        SELECT _operation_step(v_apply_id, in_operation_id, 'cancelling', 'lockkeeper',
+                               CONCAT('no cutover was asked for in ', v_timeout_seconds, ' s (defer_timeout_seconds)'),
+                               TRUE, NULL, NULL)
+          INTO v_is_done;
+        CALL _function_check(v_is_done IS NOT NULL);
     END IF;
     COMMIT AND NO CHAIN NO RELEASE;
 END

@@ -23,7 +23,7 @@ BEGIN
           INTO v_operation_id
           FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
                    operation_id BIGINT UNSIGNED PATH '$.operation_id',
-                   lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+                   lease_token  VARCHAR(64)     PATH '$.lease_token')) AS beat
           JOIN operation_live AS l
             ON l.operation_id = beat.operation_id
            AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin

@@ -1,7 +1,7 @@
 -- Procedure: _heartbeat
 --
 -- Renews leases and works out what their driver is told. A deferral that has run out is carried out in between.
--- What is longer than a token is read as NULL, here and below, and so as a lost one.
+-- A token is read with room to spare, here and below: one that is longer must not be cut to a right one.
 --
 -- in_driver   NULL, or the driver whose last_seen_at moves along
 -- out_answer  an array, one element a beat, with its number, held, known (is there such an operation?) and the answer's columns
@@ -52,7 +52,7 @@ BEGIN
           FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
                    number       FOR ORDINALITY,
                    operation_id BIGINT UNSIGNED PATH '$.operation_id',
-                   lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+                   lease_token  VARCHAR(64)     PATH '$.lease_token')) AS beat
           LEFT JOIN operation AS o
             ON o.operation_id = beat.operation_id
           LEFT JOIN operation_live AS l

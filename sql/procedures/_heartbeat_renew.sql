@@ -31,7 +31,7 @@ BEGIN
       INTO v_lost
       FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
                operation_id BIGINT UNSIGNED PATH '$.operation_id',
-               lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+               lease_token  VARCHAR(64)     PATH '$.lease_token')) AS beat
       LEFT JOIN operation_live AS l
         ON l.operation_id = beat.operation_id
        AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin
@@ -42,7 +42,7 @@ BEGIN
           FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
                    whole        JSON            PATH '$',
                    operation_id BIGINT UNSIGNED PATH '$.operation_id',
-                   lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+                   lease_token  VARCHAR(64)     PATH '$.lease_token')) AS beat
           JOIN operation_live AS l
             ON l.operation_id = beat.operation_id
            AND l.lease_token  = beat.lease_token COLLATE utf8mb4_0900_bin;
@@ -55,7 +55,7 @@ BEGIN
         UPDATE (SELECT b.operation_id, b.progress, b.checkpoint
                   FROM JSON_TABLE(v_beats, '$[*]' COLUMNS (
                            operation_id BIGINT UNSIGNED PATH '$.operation_id',
-                           lease_token  VARCHAR(36)     PATH '$.lease_token',
+                           lease_token  VARCHAR(64)     PATH '$.lease_token',
                            progress     JSON            PATH '$.progress',
                            checkpoint   JSON            PATH '$.checkpoint')) AS b
                   STRAIGHT_JOIN operation_live AS f FORCE INDEX (PRIMARY)
@@ -84,7 +84,7 @@ BEGIN
           INTO v_passed_over_id
           FROM JSON_TABLE(in_beats, '$[*]' COLUMNS (
                    operation_id BIGINT UNSIGNED PATH '$.operation_id',
-                   lease_token  VARCHAR(36)     PATH '$.lease_token')) AS beat
+                   lease_token  VARCHAR(64)     PATH '$.lease_token')) AS beat
           JOIN operation_live AS l
             ON l.operation_id        = beat.operation_id
            AND l.lease_token         = beat.lease_token COLLATE utf8mb4_0900_bin

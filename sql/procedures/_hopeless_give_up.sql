@@ -39,12 +39,8 @@ BEGIN
         -- A driver may have taken it meanwhile, or ended it.
         SELECT s.is_hopeless INTO v_is_hopeless FROM _sibling AS s WHERE s.operation_id = v_operation_id;
         IF v_is_hopeless THEN
-            IF v_state <> 'cancelling' THEN
-                CALL _window_close_requests(v_operation_id, 'the deployment is removed', USER());
-            END IF;
-            CALL _operation_advance(v_apply_id, v_operation_id, IF(v_state = 'revert_window', 'completed', 'failed'), USER(),
-                                    CONCAT('deployment_remove: given up in state ', v_state, ', what was left there stays'),
-                                    FALSE, NULL, NULL);
+            SELECT _operation_given_up(v_apply_id, v_operation_id, v_state) INTO v_state;
+            CALL _function_check(v_state IS NOT NULL);
         END IF;
         COMMIT AND NO CHAIN NO RELEASE;
         CALL _own_transaction();

@@ -1,6 +1,7 @@
 -- Procedure: _operation_advance
 --
--- The one move that a call makes, with what it means for the siblings; all of it or nothing. The caller holds the apply's row.
+-- The one move that a call makes, with what it means for the siblings. The caller holds the apply's row, and is a function, so that all
+-- of it is one statement; what is none has _operation_step.
 --
 -- in_…  as _operation_move has them
 CREATE PROCEDURE _operation_advance (
@@ -17,9 +18,6 @@ CREATE PROCEDURE _operation_advance (
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_is_done BOOLEAN;
-
-    SELECT _operation_step(in_apply_id, in_operation_id, in_to_state, in_actor, in_reason, in_keep_lease, in_call, in_answer)
-      INTO v_is_done;
-    CALL _function_check(v_is_done IS NOT NULL);
+    CALL _operation_move(in_operation_id, in_to_state, in_actor, in_reason, in_keep_lease, in_call, in_answer);
+    CALL _apply_refresh(in_apply_id, in_actor);
 END

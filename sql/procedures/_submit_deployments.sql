@@ -9,7 +9,7 @@ BEGIN
     DECLARE v_unknown VARCHAR(64) CHARACTER SET utf8mb4;
 
     SET out_deployments = JSON_EXTRACT(in_options, '$.deployments');
-    IF out_deployments IS NULL OR JSON_TYPE(out_deployments) = 'NULL' THEN
+    IF out_deployments IS NULL THEN
         SELECT JSON_ARRAYAGG(d.deployment)
           INTO out_deployments
           FROM (SELECT e.deployment FROM deployment AS e ORDER BY e.position LIMIT 1000000) AS d;

@@ -5,19 +5,20 @@
 -- out_statements  the statements as an array
 -- out_tasks       what they change: an array of {"kind", "schema", "table"}
 -- out_options     every option that the control plane or the engine reads, the defaults filled in
+-- out_given       the options that were given; one of NULL is none
 CREATE PROCEDURE _submit_read (
     IN  in_schema_name LONGTEXT CHARACTER SET utf8mb4,
     IN  in_statements  LONGTEXT CHARACTER SET utf8mb4,
     IN  in_options     JSON,
     OUT out_statements JSON,
     OUT out_tasks      JSON,
-    OUT out_options    JSON
+    OUT out_options    JSON,
+    OUT out_given      JSON
 )
     COMMENT 'Checks the arguments of a submit.'
     SQL SECURITY DEFINER
     NO SQL
 BEGIN
-    DECLARE v_given   JSON;
     DECLARE v_trouble TEXT CHARACTER SET utf8mb4;
     DECLARE v_name    TEXT CHARACTER SET utf8mb4;
     DECLARE v_note    TEXT CHARACTER SET utf8mb4;
@@ -80,27 +81,27 @@ BEGIN
     END IF;
 
     -- A NULL option is the default: merging a patch takes it out.
-    SET v_given = JSON_MERGE_PATCH(JSON_OBJECT(), COALESCE(in_options, JSON_OBJECT()));
-    IF JSON_TYPE(v_given) <> 'OBJECT' OR JSON_TYPE(COALESCE(in_options, JSON_OBJECT())) NOT IN ('OBJECT', 'NULL') THEN
+    SET out_given = JSON_MERGE_PATCH(JSON_OBJECT(), COALESCE(in_options, JSON_OBJECT()));
+    IF JSON_TYPE(out_given) <> 'OBJECT' OR JSON_TYPE(COALESCE(in_options, JSON_OBJECT())) NOT IN ('OBJECT', 'NULL') THEN
         CALL _refuse(50001, 'options refused; pass NULL or a JSON object');
     END IF;
-    CALL _json_check('option', v_given, _json_shape('submit_options'));
-    SET v_name = JSON_UNQUOTE(JSON_EXTRACT(v_given, '$.name')),
-        v_note = JSON_UNQUOTE(JSON_EXTRACT(v_given, '$.note'));
+    CALL _json_check('option', out_given, _json_shape('submit_options'));
+    SET v_name = JSON_UNQUOTE(JSON_EXTRACT(out_given, '$.name')),
+        v_note = JSON_UNQUOTE(JSON_EXTRACT(out_given, '$.note'));
     IF v_name IS NOT NULL THEN
         CALL _name_check('name', v_name, 64);
     END IF;
     IF NOT _is_text(v_note, 1024) THEN
         CALL _refuse(50001, 'option "note" with a control character refused; pass plain text, tabs and line ends at most');
     END IF;
-    IF OCTET_LENGTH(CAST(COALESCE(JSON_EXTRACT(v_given, '$.engine'), JSON_OBJECT()) AS CHAR)) > 65535 THEN
+    IF OCTET_LENGTH(CAST(COALESCE(JSON_EXTRACT(out_given, '$.engine'), JSON_OBJECT()) AS CHAR)) > 65535 THEN
         CALL _refuse(50001, 'option "engine" of more than 64 KiB refused; see docs/changes.md for what it may hold');
     END IF;
 
     SET out_options = JSON_MERGE_PATCH(
         JSON_OBJECT('cutover_policy', 'rolling', 'cutover_gate', 'in_order', 'on_failure', 'halt', 'defer_cutover', FALSE,
                     'revert_window_seconds', 0, 'revert_scope', 'operation', 'engine', JSON_OBJECT()),
-        JSON_REMOVE(v_given, '$.name', '$.deployments', '$.note'));
+        JSON_REMOVE(out_given, '$.name', '$.deployments', '$.note'));
     IF out_options->>'$.cutover_gate' = 'all_parked' AND out_options->>'$.cutover_policy' = 'rolling' THEN
         CALL _refuse(50001, 'cutover_gate all_parked refused with cutover_policy rolling, which never parks; choose barrier or parallel');
     END IF;

@@ -12,4 +12,4 @@ CREATE PROCEDURE apply_cancel (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN
     COMMENT 'Cancels what has not swapped.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
-CALL _command_run(in_apply_id, 'cancel', in_reason)
+CALL _command_run(in_apply_id, 'cancel', NULL, in_reason)

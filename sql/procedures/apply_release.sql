@@ -11,4 +11,4 @@ CREATE PROCEDURE apply_release (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, I
     COMMENT 'Lets a rollout go on after a failure that paused it.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
-CALL _command_run(in_apply_id, 'release', in_reason)
+CALL _command_run(in_apply_id, 'release', NULL, in_reason)

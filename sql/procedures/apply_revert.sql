@@ -14,27 +14,6 @@ CREATE PROCEDURE apply_revert (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
 BEGIN
-    DECLARE v_id         BIGINT UNSIGNED DEFAULT _id(in_apply_id);
-    DECLARE v_request_id BIGINT UNSIGNED;
-    DECLARE v_status     VARCHAR(16);
-    DECLARE v_message    VARCHAR(1024);
-
     CALL _json_check('option', in_options, _json_shape('revert_options'));
-    CALL _own_transaction();
-    BEGIN
-        DECLARE EXIT HANDLER FOR SQLEXCEPTION
-        BEGIN
-            ROLLBACK AND NO CHAIN NO RELEASE;
-            RESIGNAL;
-        END;
-
-        START TRANSACTION READ WRITE;
-        CALL _command_enter(v_id, 'revert', in_reason, v_request_id);
-        SELECT _apply_revert(v_id, v_request_id, in_options, in_reason) INTO v_request_id;
-        CALL _request_answer(v_request_id, v_status, v_message);
-
-        COMMIT AND NO CHAIN NO RELEASE;
-    END;
-
-    SELECT v_request_id AS request_id, 'revert' AS command, v_status AS status, v_message AS message;
+    CALL _command_run(in_apply_id, 'revert', in_options, in_reason);
 END

@@ -10,4 +10,4 @@ CREATE PROCEDURE apply_skip_revert (IN in_apply_id LONGTEXT CHARACTER SET utf8mb
     COMMENT 'Ends open revert windows early; the change stays.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
-CALL _command_run(in_apply_id, 'skip_revert', in_reason)
+CALL _command_run(in_apply_id, 'skip_revert', NULL, in_reason)

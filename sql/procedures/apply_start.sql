@@ -12,4 +12,4 @@ CREATE PROCEDURE apply_start (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN 
     COMMENT 'Resumes a stopped apply; makes retries due now.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
-CALL _command_run(in_apply_id, 'start', in_reason)
+CALL _command_run(in_apply_id, 'start', NULL, in_reason)

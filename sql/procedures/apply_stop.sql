@@ -14,4 +14,4 @@ CREATE PROCEDURE apply_stop (IN in_apply_id LONGTEXT CHARACTER SET utf8mb4, IN i
     COMMENT 'Stops an apply; its checkpoints stay.'
     SQL SECURITY DEFINER
     MODIFIES SQL DATA
-CALL _command_run(in_apply_id, 'stop', in_reason)
+CALL _command_run(in_apply_id, 'stop', NULL, in_reason)

@@ -23,6 +23,7 @@ CREATE PROCEDURE apply_submit (
 BEGIN
     DECLARE v_statements  JSON;
     DECLARE v_options     JSON;
+    DECLARE v_given       JSON;
     DECLARE v_deployments JSON;
     DECLARE v_tasks       JSON;
     DECLARE v_sha256      CHAR(64);
@@ -32,12 +33,11 @@ BEGIN
     DECLARE v_note        VARCHAR(1024) CHARACTER SET utf8mb4;
     DECLARE v_operations  INT UNSIGNED;
 
-    CALL _submit_read(in_schema_name, in_statements, in_options, v_statements, v_tasks, v_options);
-    -- Compared as JSON: the text of a null is 'null', which is a name as good as any.
-    SET v_name   = JSON_UNQUOTE(NULLIF(JSON_EXTRACT(in_options, '$.name'), CAST('null' AS JSON))),
-        v_note   = JSON_UNQUOTE(NULLIF(JSON_EXTRACT(in_options, '$.note'), CAST('null' AS JSON))),
-        v_sha256 = SHA2(JSON_ARRAY(in_schema_name, v_statements, v_options, JSON_EXTRACT(in_options, '$.deployments'),
-                                   JSON_EXTRACT(in_options, '$.note')), 256);
+    CALL _submit_read(in_schema_name, in_statements, in_options, v_statements, v_tasks, v_options, v_given);
+    SET v_name   = JSON_UNQUOTE(JSON_EXTRACT(v_given, '$.name')),
+        v_note   = JSON_UNQUOTE(JSON_EXTRACT(v_given, '$.note')),
+        v_sha256 = SHA2(JSON_ARRAY(in_schema_name, v_statements, v_options, JSON_EXTRACT(v_given, '$.deployments'),
+                                   JSON_EXTRACT(v_given, '$.note')), 256);
     CALL _own_transaction();
     BEGIN
         DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -59,7 +59,7 @@ BEGIN
         END IF;
 
         IF v_apply_id IS NULL THEN
-            CALL _submit_deployments(in_options, v_deployments);
+            CALL _submit_deployments(v_given, v_deployments);
             SELECT _apply_submit(v_name, v_sha256, in_schema_name, v_statements, v_tasks, v_options, v_deployments, v_note)
               INTO v_apply_id;
             CALL _function_check(v_apply_id IS NOT NULL);

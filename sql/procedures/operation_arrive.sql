@@ -32,6 +32,7 @@ BEGIN
     DECLARE v_cause       VARCHAR(16);
     DECLARE v_is_deferred BOOLEAN;
     DECLARE v_parks       BOOLEAN;
+    DECLARE v_is_done     BOOLEAN;
 
     CALL _checkpoint_check(JSON_STORAGE_SIZE(in_checkpoint));
     CALL _own_transaction();
@@ -77,8 +78,10 @@ BEGIN
                 CALL _move_refuse(v_id, v_state, 'only a copy arrives at the barrier');
             END IF;
             IF v_to_state <> v_state THEN
-                CALL _operation_advance(v_apply_id, v_id, v_to_state, v_driver, CONCAT('arrived: ', v_decision),
-                                        v_decision IN ('hold', 'cut_over'), 'arrive', v_decision);
+                SELECT _operation_step(v_apply_id, v_id, v_to_state, v_driver, CONCAT('arrived: ', v_decision),
+                                       v_decision IN ('hold', 'cut_over'), 'arrive', v_decision)
+                  INTO v_is_done;
+                CALL _function_check(v_is_done IS NOT NULL);
                 SET v_state = v_to_state;
             END IF;
         END IF;

@@ -44,10 +44,10 @@ SELECT a.apply_id,
   LEFT JOIN control_request AS revert_request
     ON revert_request.apply_id = a.apply_id AND revert_request.pending_command = 'revert'
   JOIN LATERAL (
-       SELECT MIN(IF(copy_rule.gate    IS NOT NULL, s.position, NULL)) AS copy_blocker_position,
-              MIN(IF(cutover_rule.gate IS NOT NULL, s.position, NULL)) AS cutover_blocker_position,
-              -- What shuts the one gate for good shuts the other, too. A failure that pauses may be released.
-              MIN(IF(cutover_rule.is_for_good AND NOT s.is_pausing, s.position, NULL)) AS for_good_position,
+       SELECT MIN(IF(rule.earlier_state IS NOT NULL, s.position, NULL))                               AS copy_blocker_position,
+              MIN(IF(s.state <> 'completed' AND NOT s.is_exempt, s.position, NULL))                   AS cutover_blocker_position,
+              -- What is lost shuts both gates. A failure that pauses may be released.
+              MIN(IF(s.is_lost AND NOT s.is_exempt AND NOT s.is_pausing, s.position, NULL))           AS for_good_position,
               MIN(IF(s.has_copy_ahead, s.position, NULL))                                             AS first_copy_ahead_position,
               MIN(IF(s.is_pausing, s.position, NULL))                                                 AS pause_position,
               MIN(IF(s.state = 'running', s.position, NULL))                                          AS first_running_position,
@@ -62,15 +62,9 @@ SELECT a.apply_id,
          FROM _sibling AS s
          LEFT JOIN operation_live AS l
            ON l.operation_id = s.operation_id
-         LEFT JOIN gate_rule AS copy_rule
-           ON copy_rule.gate              = 'copy'
-          AND copy_rule.cutover_policy    = a.cutover_policy
-          AND copy_rule.earlier_state     = s.state
-          AND NOT s.is_exempt
-         LEFT JOIN gate_rule AS cutover_rule
-           ON cutover_rule.gate           = 'cutover'
-          AND cutover_rule.cutover_policy = a.cutover_policy
-          AND cutover_rule.earlier_state  = s.state
+         LEFT JOIN gate_rule AS rule
+           ON rule.cutover_policy = a.cutover_policy
+          AND rule.earlier_state  = s.state
           AND NOT s.is_exempt
         WHERE s.apply_id = a.apply_id
        ) AS sibling

@@ -48,7 +48,7 @@ SELECT ended.request_id,
                                                                      WHERE q.apply_id = r.apply_id
                                                                        AND q.event    = 'requested'
                                                                        AND q.detail LIKE 'cutover%')), 'done', 'moot'))
-                          WHEN bound.state IN ('revert_window', 'reverting', 'completed', 'reverted') THEN 'done'
+                          WHEN bound.has_swapped AND bound.state <> 'cutting_over'  THEN 'done'
                           WHEN bound.state IN ('failed', 'cancelled', 'cancelling', 'stopped') THEN 'moot'
                           -- Its swap never comes behind a sibling that blocks for good.
                           WHEN bound.position > g.for_good_position                 THEN 'moot'
@@ -70,7 +70,7 @@ SELECT ended.request_id,
                      COUNT(IF(l.skip_request_id   = r.request_id, 1, NULL))                                  AS can_skip,
                      COUNT(IF(s.state = 'stopped', 1, NULL))                                                 AS stopped,
                      COUNT(IF(s.state = 'cutting_over', 1, NULL))                                            AS swapping,
-                     COUNT(IF(s.state IN ('revert_window', 'reverting', 'completed'), 1, NULL))              AS swapped,
+                     COUNT(IF(s.has_swapped AND s.state NOT IN ('cutting_over', 'reverted'), 1, NULL))       AS swapped,
                      COUNT(IF(s.state = 'reverted', 1, NULL))                                                AS reverted,
                      COUNT(IF(s.state = 'cancelled', 1, NULL))                                               AS cancelled
                 FROM _sibling AS s

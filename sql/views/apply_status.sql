@@ -22,11 +22,12 @@ SELECT a.apply_id,
        -- another collation (1267).
        CASE
            WHEN n.completed = a.operations                        THEN 'completed'
-           WHEN n.settled   = a.operations                        THEN CASE
-                                                                           WHEN n.failed    > 0 THEN 'failed'
-                                                                           WHEN n.cancelled > 0 THEN 'cancelled'
-                                                                           ELSE 'reverted'
-                                                                       END
+           WHEN n.completed + n.failed + n.cancelled + n.reverted = a.operations THEN
+                CASE
+                    WHEN n.failed    > 0 THEN 'failed'
+                    WHEN n.cancelled > 0 THEN 'cancelled'
+                    ELSE 'reverted'
+                END
            WHEN n.cancelling > 0                                  THEN 'cancelling'
            WHEN n.reverting  > 0                                  THEN 'reverting'
            WHEN n.moving > 0 AND n.failed + n.cancelled + n.reverted > 0 THEN 'running_degraded'
@@ -82,7 +83,6 @@ SELECT a.apply_id,
               COUNT(IF(p.state = 'failed',    1, NULL))                                           AS failed,
               COUNT(IF(p.state = 'cancelled', 1, NULL))                                           AS cancelled,
               COUNT(IF(p.state = 'reverted',  1, NULL))                                           AS reverted,
-              COUNT(IF(p.state IN ('completed', 'failed', 'cancelled', 'reverted'), 1, NULL))     AS settled,
               COUNT(IF(p.state = 'cancelling', 1, NULL))                                          AS cancelling,
               COUNT(IF(p.state = 'reverting',  1, NULL))                                          AS reverting,
               COUNT(IF(p.state = 'stopped',    1, NULL))                                          AS stopped,

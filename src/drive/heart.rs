@@ -56,6 +56,7 @@ pub(super) struct Heart {
 /// One lease, as the engine sees it.
 pub(super) struct Lease {
     operation: OperationId,
+    token: LeaseToken,
     deployment: String,
     leases: Leases,
     nudges: mpsc::UnboundedSender<Nudge>,
@@ -116,17 +117,19 @@ impl Heart {
         token: LeaseToken,
         asked: Instant,
     ) -> Arc<Lease> {
+        // Before the look: `tell_shutdown` comes once, and would miss what is inserted behind it.
+        let mut leases = locked(&self.leases);
         let first = Orders {
             shutdown: self.shutdown.is_cancelled(),
             ..Orders::default()
         };
         let (orders, orders_seen) = watch::channel(first);
         let (window, window_seen) = watch::channel(None);
-        let former = locked(&self.leases).insert(
+        let former = leases.insert(
             operation,
             Held {
                 deployment: deployment.to_owned(),
-                token,
+                token: token.clone(),
                 confirmed: asked,
                 progress: None,
                 checkpoint: None,
@@ -138,8 +141,10 @@ impl Heart {
         if let Some(former) = former {
             former.orders.send_modify(|orders| orders.lost = true);
         }
+        drop(leases);
         Arc::new(Lease {
             operation,
+            token,
             deployment: deployment.to_owned(),
             leases: Arc::clone(&self.leases),
             nudges: self.nudges.clone(),
@@ -189,6 +194,13 @@ impl Lease {
         self.orders.borrow().lost
     }
 
+    /// Unless the operation was claimed anew meanwhile: what a former lease tells is not about that.
+    fn held(&self, tell: impl FnOnce(&mut Held)) {
+        let mut leases = locked(&self.leases);
+        let held = leases.get_mut(&self.operation);
+        held.filter(|held| held.token == self.token).map(tell);
+    }
+
     /// How long the revert window stays open, by the control database's clock.
     pub(super) fn window(&self) -> watch::Receiver<Option<f64>> {
         self.window.clone()
@@ -202,15 +214,11 @@ impl LeaseHolder for Lease {
 
     fn report(&self, progress: Progress) {
         metrics::progress(&self.deployment, self.operation.0, &progress);
-        if let Some(held) = locked(&self.leases).get_mut(&self.operation) {
-            held.progress = Some(progress);
-        }
+        self.held(|held| held.progress = Some(progress));
     }
 
     fn record_checkpoint(&self, checkpoint: serde_json::Value) {
-        if let Some(held) = locked(&self.leases).get_mut(&self.operation) {
-            held.checkpoint = Some(checkpoint);
-        }
+        self.held(|held| held.checkpoint = Some(checkpoint));
     }
 
     fn confirm(&self) -> BoxFuture<'_, Result<(), LeaseLost>> {

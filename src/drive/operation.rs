@@ -115,9 +115,9 @@ impl Execution<'_> {
                     }
                 }
                 Err(error) => {
-                    // What has begun is to be done, as soon as it can be: a right that is missing may come back.
-                    let is_to_be_done = matches!(phase, Phase::Revert | Phase::CleanUp)
-                        && error.kind() == ErrorKind::Permanent;
+                    // What has begun is to be done, as soon as it can be: a right that is missing may come back, or another driver has it.
+                    let has_begun = phase != Phase::Copy || self.claim.is_recovery;
+                    let is_to_be_done = has_begun && error.kind() == ErrorKind::Permanent;
                     let error = match is_to_be_done {
                         true => EngineError::retryable(error.message()),
                         false => error,
@@ -174,7 +174,13 @@ impl Execution<'_> {
             },
             Phase::Revert => {
                 engine.revert().await?;
-                engine.remove_artifacts().await?;
+                match engine.remove_artifacts().await {
+                    // The tables are back, whatever this account may not do with what is left.
+                    Err(error) if error.kind() == ErrorKind::Permanent => {
+                        warn!(%error, "the changed table is left where it was; `lockkeeper doctor` lists it");
+                    }
+                    removed => removed?,
+                }
                 self.report(Report::Reverted).await
             }
             Phase::CleanUp => {
@@ -408,6 +414,11 @@ pub(super) async fn open_engine(
         tasks: claim.tasks.clone(),
         options: claim.options.get("engine").cloned().unwrap_or_default(),
         revert_window_seconds: claim.revert_window().as_secs(),
+        is_under_way: match first_phase(claim.state) {
+            Some(Phase::Window | Phase::Revert) => true,
+            Some(Phase::Swap) => claim.is_recovery,
+            Some(Phase::Copy | Phase::Hold | Phase::CleanUp) | None => false,
+        },
     };
     Engine::open(target.into(), job, lease).await
 }

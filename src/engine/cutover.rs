@@ -112,7 +112,7 @@ impl<'a> Cutover<'a> {
         self.operation.fence.check(&mut helper).await?;
         let Some(mut record) = self.operation.fence.read_swap(&mut helper).await? else {
             return Err(EngineError::permanent(
-                "nothing was swapped, so nothing can be reverted",
+                "there is no record of a swap: somebody dropped the fence; submit the opposite change",
             ));
         };
         match self.known_outcome(&mut helper, &record).await? {
@@ -171,12 +171,27 @@ impl<'a> Cutover<'a> {
         session: &mut Session,
         record: &SwapRecord,
     ) -> Result<Option<SwapOutcome>, EngineError> {
+        let owner = self.operation.fence.owner();
         if record.tables.is_empty() {
-            return Ok(None);
+            // Before it is written down nothing has swapped, unless somebody dropped the fence since: then the names alone tell.
+            let named = SwapRecord {
+                tables: self
+                    .pairs()
+                    .into_iter()
+                    .map(|(position, name, _)| SwapTable {
+                        position,
+                        name,
+                        original_id: 0,
+                        shadow_id: 0,
+                    })
+                    .collect(),
+                ..SwapRecord::default()
+            };
+            let outcome = swap::settle(session, self.schema(), owner, &named).await?;
+            return Ok((outcome == SwapOutcome::Swapped).then_some(outcome));
         }
-        swap::settle(session, self.schema(), self.operation.fence.owner(), record)
-            .await
-            .map(Some)
+        let outcome = swap::settle(session, self.schema(), owner, record).await?;
+        Ok(Some(outcome))
     }
 
     pub(super) fn schema(&self) -> &str {

@@ -5,6 +5,7 @@ mod removed;
 mod start;
 mod swap;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::{Instrument as _, info_span};
@@ -22,6 +23,7 @@ use super::state::checkpoint::{Head, Stage, Store, run};
 use super::state::fence::Fence;
 use super::stream::apply::Pace;
 use super::stream::running::Running;
+use super::syntax::quote_table;
 use super::table::catalog;
 use super::verify::Different;
 pub use start::{revert_warnings, warnings};
@@ -48,9 +50,23 @@ impl Engine {
             operation_id: job.operation_id,
             epoch: job.lease_epoch,
         };
+        let address = format!("{}:{}", target.host, target.port);
         let sessions = Sessions::new(target, owner.clone(), Arc::clone(&lease));
         let mut control = sessions.open().await?;
         job.schema_name = catalog::schema_name(&mut control, &job.schema_name).await?;
+        if job.is_under_way
+            && artifact::of_operation(&mut control, &job.schema_name, &owner)
+                .await?
+                .is_empty()
+        {
+            // Who has no right on the schema is shown no table of it.
+            privilege::check(&mut control, &job.schema_name, false).await?;
+            return Err(EngineError::retryable(format!(
+                "at {address} there is no {}, nor any other table of this operation, which has begun its swap; it is left alone there: \
+                 is that the address of its server? If not, `lockkeeper deployment add`, or CALL deployment_register, puts it right",
+                quote_table(&job.schema_name, &owner.fence())
+            )));
+        }
         let store = Store::new(&job.schema_name, &owner);
         let fence = match Fence::take_over(&sessions, &mut control, &job.schema_name).await {
             Err(error)
@@ -206,28 +222,29 @@ impl Engine {
     pub async fn in_force(&mut self) -> Result<Option<String>, EngineError> {
         self.awake().await?;
         let record = self.operation.fence.read_swap(&mut self.control).await?;
-        let Some(record) = record else {
-            return Ok(None);
-        };
         let was_swapped = self.was_swapped().await?;
+        if record.is_none() && !was_swapped {
+            return Ok(None);
+        }
+        let record = record.unwrap_or_default();
         if record.reverting && !was_swapped {
             return Ok(None);
         }
         if self.operation.fence.is_finished(&mut self.control).await? {
             return Ok(Some("all of its statements are in force".to_owned()));
         }
-        let mut numbers: Vec<u32> = Vec::new();
-        if let Some(found) = self.store.read(&mut self.control).await? {
-            let cutover = Cutover::new(&self.operation, &found.head.plans);
-            numbers = cutover.executed(&mut self.control, &record).await?;
-        }
+        let head = self.readable_head().await?;
+        let plans = head.map_or_else(Vec::new, |head| head.plans);
+        let cutover = Cutover::new(&self.operation, &plans);
+        let mut numbers: BTreeSet<u32> = BTreeSet::new();
+        numbers.extend(cutover.executed(&mut self.control, &record).await?);
         if was_swapped {
+            numbers.extend(cutover.copies().map(|plan| plan.task.number()));
             numbers.extend(record.tables.iter().map(|table| table.position + 1));
         }
         if numbers.is_empty() {
             return Ok(None);
         }
-        numbers.sort_unstable();
         let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
         let schema = self.operation.job.schema_name.clone();
         let owner = self.operation.sessions.owner().clone();

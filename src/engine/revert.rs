@@ -250,12 +250,12 @@ impl Engine {
             }
             return Ok(plans);
         }
-        let record = self
-            .operation
-            .fence
-            .read_swap(control)
-            .await?
-            .unwrap_or_default();
+        let Some(record) = self.operation.fence.read_swap(control).await? else {
+            return Err(EngineError::permanent(
+                "the record of the swap is gone: somebody dropped the fence",
+            )
+            .into());
+        };
         let mut plans = Vec::new();
         for forward in &found.head.plans {
             let position = forward.task.position;
@@ -305,11 +305,13 @@ impl Engine {
                 .into()),
             };
         }
-        let plans = match &self.head {
-            Some(head) => head.plans.clone(),
-            None => self.checkpoint_of_the_way_back().await?.head.plans,
+        let known = match &self.head {
+            Some(head) => Some(head.clone()),
+            None => self.readable_head().await?,
         };
-        let cutover = Cutover::new(&self.operation, &plans);
+        // Without them the record tells all the same whether the tables are back.
+        let plans = known.map(|head| head.plans);
+        let cutover = Cutover::new(&self.operation, plans.as_deref().unwrap_or_default());
         match cutover.outcome(&mut self.control).await? {
             Some(outcome @ SwapOutcome::NotSwapped) if reverting => {
                 return Ok(cutover.settle_keys(&mut self.control, &outcome).await?);
@@ -323,9 +325,11 @@ impl Engine {
             }
             Some(SwapOutcome::Swapped | SwapOutcome::NotSwapped) | None => {}
         }
-        if !reverting {
-            self.former_tables_are_there(&plans).await?;
-        }
+        let plans = match plans {
+            Some(plans) => plans,
+            None => self.checkpoint_of_the_way_back().await?.head.plans,
+        };
+        self.former_tables_are_there(&plans).await?;
         self.start_reverse().await?;
         let Some(running) = &self.running else {
             return Err(EngineError::permanent("nothing was copied").into());

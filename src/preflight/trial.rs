@@ -204,6 +204,7 @@ impl Change {
                 .collect(),
             options: self.engine.clone(),
             revert_window_seconds: 0,
+            is_under_way: false,
         }
     }
 }

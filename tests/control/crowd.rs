@@ -393,13 +393,26 @@ async fn an_apply_whose_row_is_held_does_not_keep_claimers_from_others() {
 /// So it is where the call had begun a swap; also while somebody keeps an old snapshot open, for which the server keeps what was.
 #[tokio::test]
 async fn a_swap_that_is_never_committed_keeps_nobody_from_another_apply() {
-    let fleet = Fleet::of(3).await;
+    let fleet = Fleet::of(7).await;
     let mut reader = fleet.session().await;
     let snapshot = "START TRANSACTION WITH CONSISTENT SNAPSHOT";
     reader.run(snapshot).await.unwrap();
-    let [earlier, _, _] = fleet.parked("parallel").await.all();
-    let [swapped, held, second] = fleet.parked("parallel").await.all();
-    let [later, _, _] = fleet.parked("parallel").await.all();
+    let mut parked = Vec::new();
+    for deployments in [
+        json!(["d1", "d2"]),
+        json!(["d3", "d4", "d5"]),
+        json!(["d6", "d7"]),
+    ] {
+        let options = json!({"cutover_policy": "parallel", "deployments": deployments});
+        let apply = fleet.submit(options).await;
+        for operation in &apply.operations {
+            fleet.park(*operation).await;
+        }
+        parked.extend(apply.operations);
+    }
+    let [earlier, _, swapped, held, second, later, _] = parked[..] else {
+        panic!("{parked:?}");
+    };
     fleet.swap(swapped).await;
 
     let mut holder = fleet.session().await;

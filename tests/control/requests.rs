@@ -295,7 +295,7 @@ async fn a_revert_of_an_unknown_deployment_is_refused() {
         let refusal = fleet.try_revert(&apply, unknown()).await;
         let refusal = refusal.expect_err("there is no such deployment");
         assert!(
-            refusal.number == 50501 && refusal.message.contains("no-such"),
+            refusal.number == 50002 && refusal.message.contains("no-such"),
             "{refusal:?}"
         );
         fleet.revert(&apply).await;

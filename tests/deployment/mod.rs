@@ -133,6 +133,7 @@ pub fn job_of(
             .collect(),
         options: serde_json::json!({}),
         revert_window_seconds: 0,
+        is_under_way: false,
     };
     (settings.clone().into(), job)
 }

@@ -155,6 +155,7 @@ async fn change(request: Request) -> Result<Changed, BenchError> {
         }],
         options: serde_json::json!({}),
         revert_window_seconds: 0,
+        is_under_way: false,
     };
     let lease = Arc::new(Lease {
         orders: watch::Sender::new(Orders::default()),

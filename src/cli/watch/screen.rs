@@ -1,5 +1,7 @@
 //! The screen as lines of text: a pure function of what the views say, the size, and what the user is about to do.
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use super::fleet::{Apply, Fleet, Last};
 use crate::progress::{Operation, phase};
 use crate::text::{amount, duration, folded};
@@ -33,7 +35,7 @@ impl Line {
         let mut left = width;
         let mut spans = Vec::new();
         for (tone, text) in self.0 {
-            let length = text.chars().count();
+            let length = text.width();
             if length <= left {
                 left -= length;
                 spans.push((tone, text));
@@ -215,7 +217,7 @@ fn head(view: &View<'_>) -> Line {
     };
     let gap = view
         .width
-        .saturating_sub(left.chars().count() + right.chars().count())
+        .saturating_sub(left.width() + right.width())
         .max(1);
     Line(vec![
         (Tone::Bold, left),
@@ -315,7 +317,7 @@ struct Columns {
 impl Columns {
     fn of(width: usize, apply: &Apply) -> Self {
         let longest = |text: fn(&Operation) -> &str| {
-            let lengths = apply.operations.iter().map(|one| text(one).chars().count());
+            let lengths = apply.operations.iter().map(|one| text(one).width());
             lengths.max().unwrap_or_default()
         };
         let driver = if width >= 120 {
@@ -362,11 +364,7 @@ impl Columns {
         let mut spans = vec![
             (
                 Tone::Plain,
-                format!(
-                    "  {:<width$} ",
-                    shortened(&operation.deployment, self.name),
-                    width = self.name
-                ),
+                format!("  {} ", padded(&operation.deployment, self.name)),
             ),
             (tone, "█".repeat(filled)),
             (Tone::Faint, "░".repeat(self.bar - filled)),
@@ -374,10 +372,7 @@ impl Columns {
                 Tone::Plain,
                 format!("{:>4.0} % ", operation.percent.floor()),
             ),
-            (
-                tone,
-                format!("{:<WHAT$}", shortened(&what(operation), WHAT)),
-            ),
+            (tone, padded(&what(operation), WHAT)),
             (Tone::Plain, numbers),
         ];
         if self.driver > 0 {
@@ -472,15 +467,32 @@ fn rate(rows: f64) -> String {
 
 /// Without its middle where it is too long: names of shards differ at their ends.
 fn shortened(text: &str, most: usize) -> String {
-    let characters: Vec<char> = text.chars().collect();
-    if characters.len() <= most {
+    if text.width() <= most {
         return text.to_owned();
     }
     let kept = most.saturating_sub(1);
     let (first, last) = (kept / 3, kept - kept / 3);
-    let beginning = characters[..first].iter();
-    let end = characters[characters.len() - last..].iter();
-    beginning.chain(&['…']).chain(end).collect()
+    let beginning = fitting(text.chars(), first);
+    let end = fitting(text.chars().rev(), last);
+    let end = end.into_iter().rev();
+    beginning.into_iter().chain(['…']).chain(end).collect()
+}
+
+/// The first characters, which may be two columns wide.
+fn fitting(characters: impl Iterator<Item = char>, mut columns: usize) -> Vec<char> {
+    let fits = |character: &char| {
+        let left = columns.checked_sub(character.width().unwrap_or_default());
+        columns = left.unwrap_or_default();
+        left.is_some()
+    };
+    characters.take_while(fits).collect()
+}
+
+/// As wide as its column: `format!` would count characters.
+fn padded(text: &str, width: usize) -> String {
+    let text = shortened(text, width);
+    let rest = width.saturating_sub(text.width());
+    text + &" ".repeat(rest)
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ fn scrolled(fleet: &Fleet, width: usize, height: Option<usize>, scroll: usize) -
     let lines = lines(&view);
     for line in &lines {
         assert!(
-            line.plain().chars().count() <= width,
+            line.plain().width() <= width,
             "too long for {width}: {}",
             line.plain()
         );
@@ -136,6 +136,19 @@ fn numbers_are_shown_whole_or_not_at_all_beside_long_names() {
             assert!(width < 80 || shown.len() == 3, "{width}: {text}");
         }
     }
+}
+
+#[test]
+fn bars_begin_in_one_column_beside_names_of_wide_characters() {
+    let mut fleet = fleet();
+    let names = ["東京", "大阪-2", "us-east-1", "서울"];
+    for (operation, name) in fleet.applies[0].operations.iter_mut().zip(names) {
+        operation.deployment = name.to_owned();
+    }
+    let text = shown(&fleet, 80, None);
+    let bars = text.lines().filter_map(|line| line.split_once(['█', '░']));
+    let begin: Vec<usize> = bars.map(|(name, _)| name.width()).collect();
+    assert_eq!(begin, [begin[0]; 4], "{text}");
 }
 
 #[test]

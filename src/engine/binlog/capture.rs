@@ -351,6 +351,13 @@ impl Part {
     }
 }
 
+/// What the server says where it has too few files or too little memory at the moment.
+const AT_THE_MOMENT: [&str; 3] = [
+    "Could not open log file",
+    "I/O error reading",
+    "memory allocation failed",
+];
+
 fn stream_error(error: mysql_async::Error) -> Broken {
     match &error {
         mysql_async::Error::Server(server) => match server.code {
@@ -361,6 +368,13 @@ fn stream_error(error: mysql_async::Error) -> Broken {
                      and start again",
                     server.message
                 )))
+            }
+            // Under the same number: what may be otherwise the next time.
+            1236 if AT_THE_MOMENT
+                .iter()
+                .any(|words| server.message.contains(words)) =>
+            {
+                Broken::Connection(error.to_string())
             }
             // Asked for what the server no longer has, or never had.
             1236 | 3683 => Broken::Fatal(EngineError::permanent(format!(
@@ -419,6 +433,26 @@ async fn connect(target: &Target) -> Result<Conn, mysql_async::Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::{Broken, stream_error};
+
+    #[test]
+    fn a_server_that_lacks_something_at_the_moment_is_asked_again() {
+        let is_final = |message: &str| {
+            let said = mysql_async::ServerError {
+                code: 1236,
+                message: message.into(),
+                state: "HY000".into(),
+            };
+            matches!(stream_error(said.into()), Broken::Fatal(_))
+        };
+        assert!(!is_final("Could not open log file"));
+        assert!(!is_final("memory allocation failed reading log event"));
+        assert!(is_final(
+            "Could not find first log file name in binary log index file"
+        ));
+        assert!(is_final("anything that is not known"));
+    }
+
     #[test]
     fn health_knows_a_silent_deployment_by_our_words() {
         let health = include_str!("../../../sql/views/health.sql");

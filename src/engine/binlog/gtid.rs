@@ -69,6 +69,11 @@ impl GtidSet {
         }
     }
 
+    /// Of how many ranges it is made.
+    pub fn ranges(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     /// Whether all of `other` is in here.
     pub fn contains_all(&self, other: &Self) -> bool {
         other.0.iter().all(|(origin, wanted)| {

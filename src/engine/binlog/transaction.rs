@@ -244,6 +244,8 @@ impl Assembler {
             | kind::RAND
             | kind::USER_VAR
             | kind::BEGIN_LOAD_QUERY
+            | kind::APPEND_BLOCK
+            | kind::DELETE_FILE
             | kind::ROWS_QUERY => {}
             // Ends of files and signs of life.
             kind::STOP | kind::HEARTBEAT | kind::HEARTBEAT_V2 | kind::PREVIOUS_GTIDS => {}

@@ -299,7 +299,7 @@ async fn unlock(helper: &mut Session, mut pinned: Session) -> Result<(), EngineE
     let id = pinned.id();
     // UNLOCK TABLES commits: a batch that ran out of time must not come in half.
     let unlock = pinned.run("ROLLBACK; UNLOCK TABLES");
-    let unlocked = answered(unlock).await;
+    let unlocked = answered(ANSWER_MARGIN, unlock).await;
     drop(pinned);
     match unlocked {
         Ok(_) => Ok(()),

@@ -82,14 +82,20 @@ pub(crate) async fn unless_it_waits<T>(
         "SELECT COUNT(*) FROM performance_schema.threads AS t \
           WHERE t.PROCESSLIST_ID = ? AND t.PROCESSLIST_STATE = 'Waiting for table metadata lock'",
     );
-    let waits = waits.bind(id).fetch_one(helper.connection()).await;
-    // Who may not see that waits as long as the server's own limit lets it.
-    if matches!(waits, Ok(1))
-        && let Err(error) = helper.run(&format!("KILL QUERY {id}")).await
-    {
+    let stop = async {
+        let waits = waits.bind(id).fetch_one(helper.connection()).await;
+        // Who may not see that waits as long as the server's own limit lets it.
+        if matches!(waits, Ok(1)) {
+            helper.run(&format!("KILL QUERY {id}")).await?;
+        }
+        Ok(())
+    };
+    // The network may keep back the helper's answers alone.
+    let (stopped, answer) = tokio::join!(answered(ANSWER_MARGIN, stop), answer);
+    if let Err(error) = stopped {
         tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
     }
-    answer.await
+    answer
 }
 
 impl Cutover<'_> {
@@ -146,11 +152,19 @@ impl Cutover<'_> {
             tokio::select! {
                 answer = &mut lock => answer,
                 () = tokio::time::sleep(limit) => {
-                    let stop = helper.run(&format!("KILL QUERY {id}")).await;
-                    if let Err(error) = stop {
-                        tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
+                    // Where the network keeps back the helper's answer alone, the lock may be granted meanwhile: it is held no longer
+                    // than a swap may hold it, and given up.
+                    let kill = format!("KILL QUERY {id}");
+                    let stop = answered(self.operation.options.cutover_lock_limit(), helper.run(&kill));
+                    match tokio::join!(stop, answered(ANSWER_MARGIN, lock)) {
+                        (Err(error), Ok(_)) if server_error::number(&error).is_none() => Err(error),
+                        (stopped, answer) => {
+                            if let Err(error) = stopped {
+                                tracing::debug!(%error, "the wait for the lock ends by the server's own limit");
+                            }
+                            answer
+                        }
                     }
-                    answered(lock).await
                 }
             }
         };
@@ -180,11 +194,12 @@ impl Cutover<'_> {
     }
 }
 
-/// The answer to a statement, or an error where the network keeps it back.
+/// The answer to a statement, or an error where the network keeps it back for longer than `limit`.
 pub(crate) async fn answered<T>(
+    limit: Duration,
     answer: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(ANSWER_MARGIN, answer)
+    tokio::time::timeout(limit, answer)
         .await
         .unwrap_or_else(|_| Err(no_answer()))
 }

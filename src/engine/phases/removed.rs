@@ -3,6 +3,7 @@
 //! A driver that was replaced finds no table of its epoch, and so does one whose tables were dropped by hand.
 //! The fence tells which: it still names this driver only in the second case.
 
+use crate::engine::names::CHECKPOINT;
 use crate::engine::table::original::check_original;
 use crate::engine::table::storage;
 use crate::engine::{Engine, EngineError, ErrorKind};
@@ -43,7 +44,7 @@ impl Engine {
         None
     }
 
-    /// Are the tables that changes go to still there?
+    /// Are the tables that changes go to still there, and the checkpoint that is committed with them?
     ///
     /// # Errors
     ///
@@ -54,16 +55,18 @@ impl Engine {
         };
         let context = std::sync::Arc::clone(&running.context);
         self.awake().await?;
-        for shadow in context
+        let schema = self.operation.job.schema_name.clone();
+        let checkpoint = self.operation.sessions.owner().artifact(CHECKPOINT);
+        let shadows = context
             .copied()
-            .filter_map(|at| context.plans[at].shadow.as_ref())
-        {
-            if storage::exists(&mut self.control, &shadow.schema, &shadow.name).await? {
+            .filter_map(|at| Some(&context.plans[at].shadow.as_ref()?.name));
+        for table in shadows.chain([&checkpoint]) {
+            if storage::exists(&mut self.control, &schema, table).await? {
                 continue;
             }
             // Whoever took over has raised the fence before it renamed anything.
             self.operation.fence.check(&mut self.control).await?;
-            return Err(EngineError::table_gone(&shadow.schema, &shadow.name));
+            return Err(EngineError::table_gone(&schema, table));
         }
         Ok(())
     }

@@ -25,6 +25,14 @@ const SEARCH_LIMIT: Duration = Duration::from_secs(20);
 /// The same once the table is copied, while nobody waits for an answer.
 const LATER_SEARCH_LIMIT: Duration = Duration::from_secs(120);
 
+/// What may be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consented {
+    ToNothing,
+    /// What can't be found in time may be.
+    ToTheUnseen,
+}
+
 /// Looks for rows that don't fit, and for rows that an added unique key would make equal.
 ///
 /// # Errors
@@ -36,15 +44,20 @@ pub async fn check(
     plan: &TablePlan,
 ) -> Result<(), EngineError> {
     let Copied {
-        original, shadow, ..
+        original,
+        shadow,
+        key,
     } = plan.copied()?;
-    let consented = |loss: &Loss, column: &Column| loss.silent && consent.covers(&column.name);
     for pair in &plan.carried {
         let (was, now) = (&original.columns[pair.source], &shadow.columns[pair.target]);
         for loss in losses(&quote(&was.name), was, now) {
-            if !consented(&loss, was) {
-                one(session, plan, was, now, &loss, SEARCH_LIMIT).await?;
-            }
+            let consent = match loss.silent && consent.covers(&was.name) {
+                // Rows are told apart by it: the comparison would find one in the place of another.
+                true if key.source.contains(&pair.source) => Consented::ToTheUnseen,
+                true => continue,
+                false => Consented::ToNothing,
+            };
+            one(session, plan, (was, now), &loss, consent, SEARCH_LIMIT).await?;
         }
     }
     for key in shadow.keys.iter().filter(|key| key.unique) {
@@ -84,7 +97,8 @@ pub async fn check_guarded(session: &mut Session, plan: &TablePlan) -> Result<()
             .iter()
             .filter(|loss| loss.silent)
         {
-            one(session, plan, was, now, loss, LATER_SEARCH_LIMIT).await?;
+            let consent = Consented::ToNothing;
+            one(session, plan, (was, now), loss, consent, LATER_SEARCH_LIMIT).await?;
         }
     }
     Ok(())
@@ -93,9 +107,9 @@ pub async fn check_guarded(session: &mut Session, plan: &TablePlan) -> Result<()
 async fn one(
     session: &mut Session,
     plan: &TablePlan,
-    was: &Column,
-    now: &Column,
+    (was, now): (&Column, &Column),
     loss: &Loss,
+    consent: Consented,
     limit: Duration,
 ) -> Result<(), EngineError> {
     let Copied { original, key, .. } = plan.copied()?;
@@ -122,10 +136,14 @@ async fn one(
             if count == 0 {
                 return Ok(());
             }
-            let remedy = if loss.silent {
-                "correct them, or consent with the option allow_lossy"
-            } else {
-                "correct them first"
+            let remedy = match (loss.silent, consent) {
+                (true, Consented::ToNothing) => {
+                    "correct them, or consent with the option allow_lossy"
+                }
+                (true, Consented::ToTheUnseen) => {
+                    "the column is part of the key that rows are told apart by: correct them first"
+                }
+                (false, _) => "correct them first",
             };
             let such_as = match examples(session, original, key, &loss.condition, limit).await {
                 Ok(rows) => format!(", such as {}", rows.join(" and ")),
@@ -143,7 +161,7 @@ async fn one(
         }
         // 3024: the table is too big to look at every row now.
         Err(error) if server_error::number(&error) == Some(3024) => {
-            if loss.silent {
+            if loss.silent && consent == Consented::ToNothing {
                 Err(EngineError::permanent(format!(
                     "{change}: rows may be there whose value {}, which is not said to be wanted; \
                      consent with the option allow_lossy",

@@ -135,7 +135,9 @@ pub async fn account(session: &mut Session) -> Result<String, EngineError> {
 #[derive(Debug, Default)]
 struct Held {
     global: BTreeSet<String>,
-    on_schema: BTreeSet<String>,
+    /// Of each pattern that the schema matches, with how exact it is.
+    patterns: Vec<(usize, BTreeSet<String>)>,
+    has_roles: bool,
     /// Taken away from the schema again (`partial_revokes`).
     revoked: BTreeSet<String>,
 }
@@ -159,15 +161,28 @@ impl Held {
 
     /// What of `needed` is not held on the schema, and the schema as a grant names it.
     fn missing<'a>(&self, needed: &[&'a str], schema: &str) -> Option<(Vec<&'a str>, String)> {
+        let on_schema = self.on_schema();
         let missing: Vec<&str> = needed
             .iter()
             .copied()
             .filter(|p| {
                 let granted = self.global.contains(*p) && !self.revoked.contains(*p);
-                !granted && !self.on_schema.contains(*p)
+                !granted && !on_schema.contains(*p)
             })
             .collect();
         (!missing.is_empty()).then(|| (missing, quote(schema)))
+    }
+
+    /// The server goes by the most exact pattern alone, and by all of them where there are roles.
+    fn on_schema(&self) -> BTreeSet<&str> {
+        let most_exact = self.patterns.iter().map(|(exact, _)| *exact).max();
+        let valid = self
+            .patterns
+            .iter()
+            .filter(|(exact, _)| self.has_roles || Some(*exact) == most_exact);
+        valid
+            .flat_map(|(_, names)| names.iter().map(String::as_str))
+            .collect()
     }
 
     fn read(&mut self, line: &str, schema: &str) {
@@ -176,7 +191,8 @@ impl Held {
         };
         let Some(first) = tokens.first() else { return };
         let Some(on) = tokens.iter().position(|t| t.is("ON")) else {
-            return; // a role
+            self.has_roles = true;
+            return;
         };
         let names = privileges(&tokens[1..on]);
         let level = &tokens[on + 1..];
@@ -184,16 +200,26 @@ impl Held {
         let here = level
             .first()
             .and_then(Token::identifier)
-            .is_some_and(|pattern| matches(pattern, schema))
-            && level.get(2).is_some_and(|t| t.is_mark('*'));
-        let into = match (first.is("REVOKE"), everywhere, here) {
-            (true, false, true) => &mut self.revoked,
-            (false, true, _) => &mut self.global,
-            (false, false, true) => &mut self.on_schema,
-            _ => return,
-        };
-        into.extend(names);
+            .filter(|pattern| matches(pattern, schema))
+            .filter(|_| level.get(2).is_some_and(|t| t.is_mark('*')));
+        match (first.is("REVOKE"), everywhere, here) {
+            (true, false, Some(_)) => self.revoked.extend(names),
+            (false, true, _) => self.global.extend(names),
+            (false, false, Some(pattern)) => self.patterns.push((exactness(pattern), names)),
+            _ => {}
+        }
     }
+}
+
+/// How the server ranks patterns: by where their first wildcard is, best if there is none.
+fn exactness(pattern: &str) -> usize {
+    let mut escaped = false;
+    let wildcard = pattern.chars().position(|c| {
+        let is_wildcard = !escaped && matches!(c, '%' | '_');
+        escaped = !escaped && c == '\\';
+        is_wildcard
+    });
+    wildcard.unwrap_or(usize::MAX)
 }
 
 /// The names between GRANT and ON. `ALL PRIVILEGES` is spelled out.
@@ -205,7 +231,8 @@ fn privileges(tokens: &[Token]) -> BTreeSet<String> {
             .map(|t| t.value.to_ascii_uppercase())
             .collect::<Vec<_>>()
             .join(" ");
-        if name.starts_with("ALL") {
+        // Not ALLOW_NONEXISTENT_DEFINER.
+        if matches!(name.as_str(), "ALL" | "ALL PRIVILEGES") {
             let all = GLOBAL.into_iter().chain(ON_SCHEMA).chain(ON_PARENTS);
             names.extend(all.map(str::to_owned));
             names.insert("CONNECTION_ADMIN".to_owned());
@@ -244,22 +271,26 @@ mod tests {
         let mut held = Held::default();
         for line in [
             "GRANT PROCESS, REPLICATION SLAVE ON *.* TO `a`@`%`",
-            "GRANT SELECT, CREATE TEMPORARY TABLES ON `shop\\_1`.* TO `a`@`%`",
+            "GRANT ALLOW_NONEXISTENT_DEFINER ON *.* TO `a`@`%`",
             "GRANT INSERT ON `shop%`.* TO `a`@`%`",
+            "GRANT SELECT, CREATE TEMPORARY TABLES ON `shop\\_1`.* TO `a`@`%`",
+            "GRANT INSERT ON `shop_1`.* TO `a`@`%`",
             "GRANT DELETE ON `other`.* TO `a`@`%`",
             "GRANT UPDATE ON `shop_1`.`t` TO `a`@`%`",
             "REVOKE DROP ON `shop_1`.* FROM `a`@`%`",
-            "GRANT `role`@`%` TO `a`@`%`",
         ] {
             held.read(line, "shop_1");
         }
         let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join("|");
-        assert_eq!(list(&held.global), "PROCESS|REPLICATION SLAVE");
         assert_eq!(
-            list(&held.on_schema),
-            "CREATE TEMPORARY TABLES|INSERT|SELECT"
+            list(&held.global),
+            "ALLOW_NONEXISTENT_DEFINER|PROCESS|REPLICATION SLAVE"
         );
+        let on_schema = |held: &Held| held.on_schema().into_iter().collect::<Vec<_>>().join("|");
+        assert_eq!(on_schema(&held), "CREATE TEMPORARY TABLES|SELECT");
         assert_eq!(list(&held.revoked), "DROP");
+        held.read("GRANT `role`@`%` TO `a`@`%`", "shop_1");
+        assert_eq!(on_schema(&held), "CREATE TEMPORARY TABLES|INSERT|SELECT");
     }
 
     #[test]

@@ -20,6 +20,8 @@ const FORMER_SESSIONS_LIMIT: Duration = Duration::from_secs(60);
 /// After a lost connection, how long its session may take to end.
 const LOST_SESSION_LIMIT: Duration = Duration::from_secs(30);
 
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
 impl Sessions {
     /// Ends every session of this operation that was registered before, and waits until the server
     /// has let go of all of them.
@@ -39,7 +41,12 @@ impl Sessions {
                 kill(session, *id).await?;
             }
             wait_until_gone(session, &former, until).await?;
-            // Look again: one more may have registered between the look and the kill.
+            // Look again: one more may have registered between the look and the kill. Who lacks PROCESS is shown none of them, though
+            // they roll back for long.
+            if let Some(id) = former.first().filter(|_| Instant::now() >= until) {
+                return Err(not_ended(*id));
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
 
@@ -169,10 +176,14 @@ pub async fn wait_until_gone(
             }
         };
         if Instant::now() >= until {
-            return Err(EngineError::retryable(format!(
-                "session {id} was killed and has not ended yet, as it rolls back; it will be waited for again"
-            )));
+            return Err(not_ended(id));
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK_PAUSE).await;
     }
+}
+
+fn not_ended(id: u64) -> EngineError {
+    EngineError::retryable(format!(
+        "session {id} was killed and has not ended yet, as it rolls back; it will be waited for again"
+    ))
 }

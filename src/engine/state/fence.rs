@@ -283,7 +283,7 @@ impl Fence {
                 serde_json::from_str(&text).map_err(|error| {
                     EngineError::permanent(format!(
                         "the record of the swap in {} can't be read ({error}); it was written by \
-                         another version: use that one, or cancel",
+                         another version: let a driver of that one finish",
                         self.quoted()
                     ))
                 })

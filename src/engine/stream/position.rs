@@ -11,6 +11,7 @@ use crate::engine::EngineError;
 use crate::engine::binlog::gtid::{NotAGtidSet, Position};
 use crate::engine::context::{Context, Halt};
 use crate::engine::session::Session;
+use crate::engine::state::checkpoint::run;
 
 /// How the place after all that is committed is asked for.
 #[derive(Debug)]
@@ -31,6 +32,24 @@ impl Place {
         context: &Context,
     ) -> Result<(), Halt> {
         let target = current(session, self.gtid).await?;
+        if !self.gtid {
+            run(session.connection(), context.store.mark()?, PASSING).await?;
+        }
+        self.reach(&target, session, context).await
+    }
+
+    /// The same inside a transaction, which commits nothing meanwhile.
+    pub async fn wait_inside(&self, session: &mut Session, context: &Context) -> Result<(), Halt> {
+        let target = current(session, self.gtid).await?;
+        self.reach(&target, session, context).await
+    }
+
+    async fn reach(
+        &self,
+        target: &Position,
+        session: &mut Session,
+        context: &Context,
+    ) -> Result<(), Halt> {
         let mut applied = self.applied.clone();
         let mut orders = context.watch_orders();
         let mut doubts = tokio::time::interval_at(Instant::now() + DOUBT, DOUBT);
@@ -42,7 +61,7 @@ impl Place {
             {
                 let applied = applied.borrow_and_update();
                 context.progress.lag(applied.lag);
-                if applied.position.has_reached(&target) {
+                if applied.position.has_reached(target) {
                     return Ok(());
                 }
             }
@@ -57,12 +76,16 @@ impl Place {
                 _ = ticks.tick() => context.report(),
                 _ = doubts.tick() => {
                     let applied = applied.borrow().position.clone();
-                    refuse_what_never_comes(session, &applied, &target).await?;
+                    refuse_what_never_comes(session, &applied, target).await?;
                 }
             }
         }
     }
 }
+
+/// Without GTIDs a place may be the beginning of a file that nothing was written to yet: a change of ours after it shows that
+/// all before it has come.
+pub const PASSING: &str = "passing the place that is to be reached";
 
 /// How often it is told how far it is.
 const LOOK: Duration = Duration::from_secs(1);

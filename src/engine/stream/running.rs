@@ -281,10 +281,6 @@ async fn check_originals(
     Ok(())
 }
 
-/// Without GTIDs a place may be the beginning of a file that nothing was written to yet: a change of ours after it shows that
-/// all before it has come.
-const PASSING: &str = "passing the place that is to be reached";
-
 /// The rest of the stream, for the swap.
 pub struct SwapDrain<'a> {
     pub applier: &'a mut Applier,
@@ -300,7 +296,7 @@ impl SwapDrain<'_> {
         let target = position::current(helper, self.context.gtid).await?;
         if !self.context.gtid {
             let mark = self.context.store.mark()?;
-            run(helper.connection(), mark, PASSING).await?;
+            run(helper.connection(), mark, position::PASSING).await?;
         }
         self.applier.catch_up(&target, helper).await
     }
@@ -374,7 +370,7 @@ impl Drain for SwapDrain<'_> {
             };
             if !self.context.gtid {
                 let mark = format!("{}; COMMIT", self.context.store.mark()?);
-                run(session, mark, PASSING).await?;
+                run(session, mark, position::PASSING).await?;
             }
             self.applier
                 .drain(session, &target, deadline.into())

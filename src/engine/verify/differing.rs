@@ -89,10 +89,8 @@ impl TableVerify {
             .rows(&lock)
             .await
             .map_err(EngineError::while_doing(doing))?;
-        let waited = tokio::time::timeout(
-            LOCK_LIMIT,
-            self.place.wait_until_applied(session, &self.context),
-        );
+        let waited =
+            tokio::time::timeout(LOCK_LIMIT, self.place.wait_inside(session, &self.context));
         let waited = waited.await;
         let keys = [key.to_vec()];
         let here = self

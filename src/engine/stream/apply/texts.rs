@@ -6,7 +6,7 @@ use crate::engine::binlog::gtid::Position;
 use crate::engine::binlog::rows::Change;
 use crate::engine::session::OUR_SQL_MODE;
 
-/// One statement of a batch is no longer than this, but for a single larger row.
+/// One statement of a batch is no longer than this, nor than half of what the server takes, but for a single larger row.
 const STATEMENT_BYTES: usize = 1 << 20;
 
 /// For values that are stored already and that strict mode takes from a row alone: into a table of the same types, never
@@ -31,7 +31,14 @@ impl Applier {
     }
 
     pub(super) fn batch(&self, pending: &[&Change], transaction: Transaction) -> Texts {
-        let mut texts = Texts::default();
+        let bound = match self.longest_statement {
+            0 => STATEMENT_BYTES,
+            longest => STATEMENT_BYTES.min(longest / 2),
+        };
+        let mut texts = Texts {
+            bound,
+            ..Texts::default()
+        };
         if transaction == Transaction::Own {
             texts.add("BEGIN");
         }
@@ -45,7 +52,7 @@ impl Applier {
             let mut insert = String::new();
             let mut no_member = false;
             for change in changes {
-                if insert.len() + change.tuple.len() > STATEMENT_BYTES && !insert.is_empty() {
+                if insert.len() + change.tuple.len() > bound && !insert.is_empty() {
                     texts.add(&std::mem::take(&mut insert));
                 }
                 insert.push_str(if insert.is_empty() {
@@ -90,6 +97,7 @@ impl Applier {
 /// Statements gathered into texts of bounded length.
 #[derive(Default)]
 pub(super) struct Texts {
+    bound: usize,
     whole: Vec<String>,
     current: String,
 }
@@ -99,7 +107,7 @@ impl Texts {
         if statement.is_empty() {
             return;
         }
-        if self.current.len() + statement.len() > STATEMENT_BYTES && !self.current.is_empty() {
+        if self.current.len() + statement.len() > self.bound && !self.current.is_empty() {
             self.whole.push(std::mem::take(&mut self.current));
         }
         if !self.current.is_empty() {
