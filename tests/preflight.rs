@@ -66,15 +66,11 @@ async fn shop(settings: &ConnectionSettings, schema: &str, total: &str) -> MySql
     session
 }
 
-fn fresh_schema() -> String {
-    format!("p_{:016x}", rand::random::<u64>())
-}
-
 #[tokio::test]
 async fn the_way_of_each_statement_is_shown_and_nothing_is_left_behind() {
     let database = TestDatabase::fresh().await;
     database.register_deployments(1).await;
-    let schema = fresh_schema();
+    let schema = database.other_schema();
     let mut session = shop(database.settings(), &schema, "INT").await;
     run(
         &mut session,
@@ -109,13 +105,12 @@ async fn the_way_of_each_statement_is_shown_and_nothing_is_left_behind() {
     .await
     .expect("counted");
     assert_eq!(tables, 2, "orders and small");
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 #[tokio::test]
 async fn what_a_killed_preflight_left_is_dropped_by_the_next_one_and_that_of_a_living_one_is_not() {
     let database = TestDatabase::fresh().await;
-    let schema = fresh_schema();
+    let schema = database.other_schema();
     let mut session = shop(database.settings(), &schema, "INT").await;
     let operation = u64::from(rand::random::<u32>());
     let (killed, living) = (operation, operation + 1);
@@ -160,14 +155,13 @@ async fn what_a_killed_preflight_left_is_dropped_by_the_next_one_and_that_of_a_l
         tables,
         format!("_lk_00000000_{living}_1_0_trial,_lk_0a1b2c3d_{killed}_1_0_new,orders")
     );
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 #[tokio::test]
 async fn what_the_engine_would_refuse_is_refused_before_anything_is_submitted() {
     let database = TestDatabase::fresh().await;
     database.register_deployments(1).await;
-    let schema = fresh_schema();
+    let schema = database.other_schema();
     let mut session = shop(database.settings(), &schema, "INT").await;
     run(
         &mut session,
@@ -205,7 +199,6 @@ async fn what_the_engine_would_refuse_is_refused_before_anything_is_submitted() 
     let applies = "SELECT COUNT(*) FROM apply_status";
     let applies: i64 = support::one(&mut database.connect().await, applies).await;
     assert_eq!(applies, 0);
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 #[tokio::test]
@@ -214,8 +207,8 @@ async fn a_table_that_differs_is_shown_as_a_diff_and_must_be_accepted_by_name() 
     database.register_deployments(1).await;
     let [other] = support::private_servers(1).await.try_into().expect("one");
     let other = other.administrator().clone();
-    let schema = fresh_schema();
-    let mut session = shop(database.settings(), &schema, "INT").await;
+    let schema = database.other_schema();
+    shop(database.settings(), &schema, "INT").await;
     shop(&other, &schema, "SMALLINT").await;
     let change = Change {
         schema: schema.clone(),
@@ -240,7 +233,6 @@ async fn a_table_that_differs_is_shown_as_a_diff_and_must_be_accepted_by_name() 
             .any(|line| line.starts_with('+') && line.contains("smallint"))
     );
     assert!(preflight::drift(&examinations, &["d1".to_owned()]).is_empty());
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 #[tokio::test]
@@ -248,8 +240,8 @@ async fn a_deployment_that_cannot_be_reached_from_here_does_not_hold_up_the_subm
     let database = TestDatabase::fresh().await;
     let register = "CALL deployment_register('far', 7, '127.0.0.1', 1, NULL)";
     run(&mut database.connect().await, register.to_owned()).await;
-    let schema = fresh_schema();
-    let mut session = shop(database.settings(), &schema, "INT").await;
+    let schema = database.other_schema();
+    shop(database.settings(), &schema, "INT").await;
     let statement = "ALTER TABLE orders ADD x INT";
     let mut arguments = vec!["submit", "--schema", &schema, "-e", statement, "--yes"];
     let (code, _, said) = lockkeeper(&database, &arguments);
@@ -268,13 +260,12 @@ async fn a_deployment_that_cannot_be_reached_from_here_does_not_hold_up_the_subm
     assert_eq!(left_out[0]["deployment"], "far");
     let why = left_out[0]["why"].as_str().expect("why");
     assert!(why.contains("127.0.0.1:1"), "{why}");
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 #[tokio::test]
 async fn doctor_names_each_missing_privilege_with_a_grant_that_mends_it() {
     let database = TestDatabase::fresh().await;
-    let schema = fresh_schema();
+    let schema = database.other_schema();
     let mut session = shop(database.settings(), &schema, "INT").await;
     let account = database
         .account(&[format!("SELECT ON {schema}.*").as_str()])
@@ -307,7 +298,6 @@ async fn doctor_names_each_missing_privilege_with_a_grant_that_mends_it() {
     run(&mut session, note.remedy.clone()).await;
     let findings = look().await;
     assert!(!findings.iter().any(|one| is_note(&one)), "{findings:?}");
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 #[tokio::test]
@@ -399,7 +389,7 @@ async fn doctor_asks_for_no_right_on_the_control_schema_and_for_those_that_no_sc
 #[tokio::test]
 async fn a_copy_of_the_same_table_that_is_under_way_is_told_of() {
     let database = TestDatabase::fresh().await;
-    let schema = fresh_schema();
+    let schema = database.other_schema();
     let mut session = shop(database.settings(), &schema, "INT").await;
     let checkpoint = format!("{schema}._lk_0123abcd_5_1_checkpoint");
     for statement in [
@@ -425,7 +415,6 @@ async fn a_copy_of_the_same_table_that_is_under_way_is_told_of() {
     );
     let said = alter("CREATE TABLE others (id INT PRIMARY KEY)");
     assert!(!said.contains("is under way already"), "{said}");
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 /// A table says of itself that it is far larger than any disk.
@@ -437,7 +426,7 @@ async fn a_copy_that_the_disk_has_no_room_for_is_refused() {
     }
     let database = TestDatabase::fresh().await;
     database.register_deployments(1).await;
-    let schema = fresh_schema();
+    let schema = database.other_schema();
     let mut session = shop(database.settings(), &schema, "INT").await;
     for statement in [
         format!("ALTER TABLE {schema}.orders STATS_PERSISTENT = 1, STATS_AUTO_RECALC = 0"),
@@ -490,7 +479,6 @@ async fn a_copy_that_the_disk_has_no_room_for_is_refused() {
     )
     .await;
     assert_eq!(submit("ALTER TABLE orders ADD x INT").len(), 0, "no copy");
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 /// For a pipeline, or before a meeting: the same look, and an end.
@@ -498,8 +486,8 @@ async fn a_copy_that_the_disk_has_no_room_for_is_refused() {
 async fn a_dry_run_of_a_submit_shows_the_plan_or_the_refusal_and_submits_nothing() {
     let database = TestDatabase::fresh().await;
     database.register_deployments(1).await;
-    let schema = fresh_schema();
-    let mut session = shop(database.settings(), &schema, "INT").await;
+    let schema = database.other_schema();
+    shop(database.settings(), &schema, "INT").await;
     let look = |statement| {
         let flags = ["submit", "--dry-run", "--json", "--schema", &schema];
         lockkeeper(&database, &[&flags[..], &["-e", statement]].concat())
@@ -514,7 +502,6 @@ async fn a_dry_run_of_a_submit_shows_the_plan_or_the_refusal_and_submits_nothing
     let mut control = database.connect().await;
     let applies: i64 = one(&mut control, "SELECT COUNT(*) FROM apply_status").await;
     assert_eq!(applies, 0);
-    run(&mut session, format!("DROP DATABASE {schema}")).await;
 }
 
 /// One setting after the other is made wrong; each is named with the statement that puts it right, which does.
@@ -620,8 +607,8 @@ async fn drift_blocks_the_submit_until_it_is_accepted_by_name() {
     let other = other.administrator();
     // One account for both, as a fleet has.
     let account = database.account(&["ALL ON *.*"]).await;
-    let schema = fresh_schema();
-    let mut here = shop(database.settings(), &schema, "INT").await;
+    let schema = database.other_schema();
+    shop(database.settings(), &schema, "INT").await;
     let mut there = shop(other, &schema, "SMALLINT").await;
     let (user, password) = (&account.credentials.user, &account.credentials.password);
     for statement in [
@@ -665,7 +652,6 @@ async fn drift_blocks_the_submit_until_it_is_accepted_by_name() {
     let (code, out, said) = submit(&["--accept-drift", "d1"]);
     assert_eq!(code, 0, "{said}");
     assert!(out.contains("is submitted, for 2 deployments"), "{out}");
-    run(&mut here, format!("DROP DATABASE {schema}")).await;
 }
 
 #[tokio::test]
@@ -688,7 +674,7 @@ async fn a_deployment_with_a_wrong_password_has_a_next_step() {
 async fn an_interrupt_ends_a_submit_that_the_control_database_does_not_answer() {
     let database = TestDatabase::fresh().await;
     database.register_deployments(1).await;
-    let schema = fresh_schema();
+    let schema = database.other_schema();
     let mut here = shop(database.settings(), &schema, "INT").await;
     let mut held = database.connect().await;
     run(
@@ -727,7 +713,6 @@ async fn an_interrupt_ends_a_submit_that_the_control_database_does_not_answer() 
         "{said}"
     );
     run(&mut held, "ROLLBACK").await;
-    run(&mut here, format!("DROP DATABASE {schema}")).await;
 }
 
 /// Nothing but the program itself ends it: Ctrl-C was listened for before.

@@ -10,6 +10,7 @@ pub(super) mod without_copy;
 
 use std::time::Instant;
 
+use super::names::Role;
 use super::session::Session;
 use super::session::user::UserSettings;
 use super::state::fence::{SwapRecord, SwapTable};
@@ -174,15 +175,10 @@ impl<'a> Cutover<'a> {
         let owner = self.operation.fence.owner();
         if record.tables.is_empty() {
             // Before it is written down nothing has swapped, unless somebody dropped the fence since: then the names alone tell.
-            let mut named = SwapRecord::default();
-            for plan in self.copies() {
-                named.tables.push(SwapTable {
-                    position: plan.task.position,
-                    name: plan.copied()?.original.name.clone(),
-                    original_id: 0,
-                    shadow_id: 0,
-                });
-            }
+            let named = SwapRecord {
+                tables: self.named()?,
+                ..SwapRecord::default()
+            };
             let outcome = swap::settle(session, self.schema(), owner, &named).await?;
             return Ok((outcome == SwapOutcome::Swapped).then_some(outcome));
         }
@@ -207,6 +203,19 @@ impl<'a> Cutover<'a> {
     ) -> Result<(), EngineError> {
         let owner = self.operation.fence.owner();
         handover::settle(session, self.schema(), owner, self.plans, outcome).await
+    }
+
+    /// The copied tables by their names alone.
+    fn named(&self) -> Result<Vec<SwapTable>, EngineError> {
+        let named = self.copies().map(|plan| {
+            Ok(SwapTable {
+                position: plan.task.position,
+                name: plan.copied()?.original.name.clone(),
+                original_id: 0,
+                shadow_id: 0,
+            })
+        });
+        named.collect()
     }
 
     async fn execute(
@@ -259,18 +268,14 @@ impl<'a> Cutover<'a> {
         session: &mut Session,
         record: &mut SwapRecord,
     ) -> Result<(), EngineError> {
-        let mut tables = Vec::new();
-        for plan in self.copies() {
-            let name = &plan.copied()?.original.name;
-            let shadow = self.operation.fence.owner().shadow_of(&plan.task);
-            let original_id = storage::table_id(session, self.schema(), name).await?;
+        let mut tables = self.named()?;
+        for table in &mut tables {
+            let shadow = Role::Shadow(table.position);
+            let shadow = self.operation.fence.owner().table(shadow);
+            let original_id = storage::table_id(session, self.schema(), &table.name).await?;
             let shadow_id = storage::table_id(session, self.schema(), &shadow).await?;
-            tables.push(SwapTable {
-                position: plan.task.position,
-                name: name.clone(),
-                original_id: original_id.unwrap_or(0),
-                shadow_id: shadow_id.unwrap_or(0),
-            });
+            table.original_id = original_id.unwrap_or(0);
+            table.shadow_id = shadow_id.unwrap_or(0);
         }
         record.tables = tables;
         record.server_uuid = session.server_uuid().await?;

@@ -14,6 +14,7 @@ pub struct TestDatabase {
     /// Nothing stays behind on a server that isn't ours.
     clean_up: bool,
     accounts: Mutex<Vec<String>>,
+    others: Mutex<Vec<String>>,
 }
 
 impl TestDatabase {
@@ -41,6 +42,7 @@ impl TestDatabase {
             settings: administrator.clone().with_schema(&schema),
             clean_up: false,
             accounts: Mutex::default(),
+            others: Mutex::default(),
         }
     }
 
@@ -94,6 +96,14 @@ impl TestDatabase {
 
     pub fn schema(&self) -> &str {
         self.settings.schema()
+    }
+
+    /// The name of another schema, which goes with this one.
+    pub fn other_schema(&self) -> String {
+        let schema = format!("p_{:016x}", rand::random::<u64>());
+        let mut others = self.others.lock().expect("no test has failed meanwhile");
+        others.push(schema.clone());
+        schema
     }
 
     /// A new session in the test's schema.
@@ -180,21 +190,26 @@ fn roles(schema: &str) -> [String; 3] {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if !self.clean_up {
-            return;
-        }
+        let taken = |names: &Mutex<Vec<String>>| {
+            std::mem::take(&mut *names.lock().unwrap_or_else(|e| e.into_inner()))
+        };
         let schema = self.schema();
-        let accounts =
-            std::mem::take(&mut *self.accounts.lock().unwrap_or_else(|e| e.into_inner()));
-        let mut statements = vec![
-            format!("DROP DATABASE IF EXISTS `{schema}`"),
-            format!("DROP ROLE IF EXISTS {}", roles(schema).join(", ")),
-        ];
-        statements.extend(
-            accounts
-                .iter()
-                .map(|account| format!("DROP USER IF EXISTS '{account}'@'%'")),
-        );
-        clean_up(&self.settings, schema, statements);
+        // Others look for what was left in all schemas, on a server of ours too.
+        let mut statements: Vec<String> = taken(&self.others)
+            .iter()
+            .map(|other| format!("DROP DATABASE IF EXISTS `{other}`"))
+            .collect();
+        if self.clean_up {
+            statements.extend([
+                format!("DROP DATABASE IF EXISTS `{schema}`"),
+                format!("DROP ROLE IF EXISTS {}", roles(schema).join(", ")),
+            ]);
+            let accounts = taken(&self.accounts);
+            let drop = |account: &String| format!("DROP USER IF EXISTS '{account}'@'%'");
+            statements.extend(accounts.iter().map(drop));
+        }
+        if !statements.is_empty() {
+            clean_up(&self.settings, schema, statements);
+        }
     }
 }
