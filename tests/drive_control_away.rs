@@ -340,8 +340,16 @@ async fn a_driver_that_is_told_to_end_ends_though_its_deployment_does_not_answer
     let mut stage = Stage::copying_on(db, 5).await;
     let expected = stage.db.text(CONTENT).await;
     server.freeze().await.expect("frozen");
-    is_left(stage.told_to_end().await);
+    let (code, said) = stage.told_to_end().await;
+    // With no statement of its own under way it waits for nobody, and gives its lease back.
+    let gave_back = code == Some(0);
+    if !gave_back {
+        is_left((code, said));
+    }
     server.thaw().await.expect("thawed");
-    stage.next_driver().await;
+    match gave_back {
+        true => stage.driver = driver(&stage.schema, &stage.db, &stage.log),
+        false => stage.next_driver().await,
+    }
     stage.completes(&expected).await;
 }

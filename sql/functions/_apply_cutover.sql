@@ -22,6 +22,7 @@ BEGIN
     DECLARE v_why_not         VARCHAR(80)  CHARACTER SET utf8mb4;
     DECLARE v_may_come        BOOLEAN;
     DECLARE v_is_deferred     BOOLEAN;
+    DECLARE v_is_swapping     BOOLEAN;
     DECLARE v_late_id         BIGINT UNSIGNED;
     DECLARE v_timeout_seconds INT UNSIGNED;
 
@@ -56,10 +57,12 @@ BEGIN
                                        '(see operation_waiting)'));
         END IF;
         -- A stop beats the request for all, but not the swap that it has let begin. Who asks for that one is answered what asked for it.
-        IF NOT (v_is_all AND v_may_come) AND EXISTS (SELECT 1
-                                                        FROM _sibling AS s
-                                                       WHERE s.apply_id = in_apply_id
-                                                         AND s.state    = 'cutting_over') THEN
+        SELECT COUNT(*) > 0
+          INTO v_is_swapping
+          FROM _sibling AS s
+         WHERE s.apply_id = in_apply_id
+           AND s.state    = 'cutting_over';
+        IF v_is_swapping AND NOT (v_is_all AND v_may_come) THEN
             SELECT MAX(r.request_id)
               INTO in_request_id
               FROM control_request AS r
