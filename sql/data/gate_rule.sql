@@ -2,7 +2,7 @@
 --
 -- Which state of an earlier sibling shuts the copy gate, by policy. The cutover gate is shut under each by all but `completed`: see the
 -- view _apply_gate.
-INSERT IGNORE INTO gate_rule (cutover_policy, earlier_state)
+INSERT INTO gate_rule (cutover_policy, earlier_state)
 SELECT policy.cutover_policy, rule.earlier_state
   FROM (VALUES ROW('rolling barrier',          'pending'),
                ROW('rolling barrier',          'running'),
@@ -19,3 +19,4 @@ SELECT policy.cutover_policy, rule.earlier_state
        ) AS rule (policies, earlier_state)
   JOIN (VALUES ROW('rolling'), ROW('barrier'), ROW('parallel')) AS policy (cutover_policy)
     ON LOCATE(policy.cutover_policy, rule.policies) > 0
+    ON DUPLICATE KEY UPDATE earlier_state = rule.earlier_state

@@ -22,7 +22,7 @@ BEGIN
     DECLARE v_why_not         VARCHAR(80)  CHARACTER SET utf8mb4;
     DECLARE v_may_come        BOOLEAN;
     DECLARE v_is_deferred     BOOLEAN;
-    DECLARE v_is_swapping     BOOLEAN;
+    DECLARE v_swapping_id     BIGINT UNSIGNED;
     DECLARE v_late_id         BIGINT UNSIGNED;
     DECLARE v_timeout_seconds INT UNSIGNED;
 
@@ -57,18 +57,21 @@ BEGIN
                                        '(see operation_waiting)'));
         END IF;
         -- A stop beats the request for all, but not the swap that it has let begin. Who asks for that one is answered what asked for it.
-        SELECT COUNT(*) > 0
-          INTO v_is_swapping
+        SELECT MAX(s.operation_id)
+          INTO v_swapping_id
           FROM _sibling AS s
          WHERE s.apply_id = in_apply_id
            AND s.state    = 'cutting_over';
-        IF v_is_swapping AND NOT (v_is_all AND v_may_come) THEN
-            SELECT MAX(r.request_id)
+        IF v_swapping_id IS NOT NULL AND NOT (v_is_all AND v_may_come) THEN
+            SELECT COALESCE(MAX(IF(r.operation_id = v_swapping_id, r.request_id, NULL)), MAX(r.request_id))
               INTO in_request_id
               FROM control_request AS r
              WHERE r.apply_id = in_apply_id
                AND r.command  = 'cutover';
-            RETURN in_request_id;
+            -- By hand it may have begun without one.
+            IF in_request_id IS NOT NULL THEN
+                RETURN in_request_id;
+            END IF;
         END IF;
         IF v_is_all AND NOT v_may_come THEN
             CALL _refuse(50501, CONCAT('apply ', in_apply_id, ' has no swap before it that can ever start (see operation_waiting); ',

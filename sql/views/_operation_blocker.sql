@@ -7,7 +7,7 @@ CREATE OR REPLACE
 VIEW _operation_blocker (
     operation_id, apply_id, position, deployment, state, is_held, lease_token, gate, waits_for, cause, is_for_good,
     declared_directive, is_window_open, window_ends_at,
-    blocker_operation_id, blocker_deployment, blocker_state, blocker_is_lost, blocker_is_pausing, sentence, start_makes_due
+    blocker_operation_id, blocker_deployment, blocker_state, blocker_is_lost, blocker_is_pausing, sentence
 ) AS
 SELECT g.operation_id,
        g.apply_id,
@@ -29,8 +29,7 @@ SELECT g.operation_id,
        b.is_lost,
        b.is_pausing,
        _gate_sentence(g.gate, COALESCE(g.cause, IF(g.start_makes_due, 'not_due', IF(g.start_makes_due IS NULL, NULL, 'later'))),
-                      b.deployment, b.state),
-       g.start_makes_due
+                      b.deployment, b.state)
   FROM _operation_gate AS g
   LEFT JOIN _sibling   AS b
     ON b.apply_id = g.apply_id

@@ -14,29 +14,23 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
   FROM lease_status AS s
  WHERE s.stale
 UNION ALL
-SELECT IF(c.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
+SELECT IF(d.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', c.operation_id, ' on ', c.deployment),
        CONCAT('it has been claimable for its ', _claim_words(c.claim, c.state), ' for ',
               TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
-              IF(c.drivers = 0, ' s, and no driver takes it', CONCAT(' s; drivers that may take it are at other work: ', c.drivers))),
-       IF(c.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status',
+              IF(d.drivers = 0, ' s, and no driver takes it', CONCAT(' s; drivers that may take it are at other work: ', d.drivers))),
+       IF(d.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status',
           'wait, or start another driver (lockkeeper drive); see driver_status'),
        c.apply_id
-  FROM (SELECT w.operation_id, w.apply_id, w.deployment, w.claim, w.state, w.claimable_at,
-               -- Those that live, with this deployment in their scope.
-               (SELECT COUNT(*)
-                  FROM driver_status AS d
-                  LEFT JOIN deployment AS e
-                    ON e.deployment = w.deployment
-                 WHERE d.is_alive
-                   AND _scope_holds(d.scope, w.deployment, e.labels)) AS drivers
-          FROM operation_claimable AS w
-          JOIN operation_live      AS l
-            ON l.operation_id = w.operation_id
-           AND l.lease_token IS NULL
-          JOIN setting AS t
-            ON t.name = 'driver_silent_seconds'
-         WHERE w.claimable_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND) AS c
+  FROM operation_claimable AS c
+  JOIN operation_live      AS l
+    ON l.operation_id = c.operation_id
+   AND l.lease_token IS NULL
+  JOIN _deployment_driver  AS d
+    ON d.deployment = c.deployment
+  JOIN setting AS t
+    ON t.name = 'driver_silent_seconds'
+ WHERE c.claimable_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
 UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('apply ', a.apply_id),
@@ -155,7 +149,8 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
                                             FROM operation_live AS l
                                            WHERE l.apply_id           = r.apply_id
                                              AND l.cutover_request_id = r.request_id
-                                             AND l.directive          = 'cutover'))
+                                             AND l.directive          = 'cutover'
+                                             AND l.held_at           <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND))
    -- A start may have to wait for a slot.
    AND (r.command <> 'start' OR EXISTS (SELECT 1
                                           FROM operation_live AS l
@@ -163,14 +158,18 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
                                            AND l.start_request_id = r.request_id
                                            AND l.claim IS NOT NULL))
 UNION ALL
-SELECT 'warning' COLLATE utf8mb4_0900_bin,
+SELECT IF(d.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', l.operation_id, ' on ', l.deployment),
-       CONCAT('it is parked, and no driver has caught it up for ', TIMESTAMPDIFF(SECOND, l.tend_at, UTC_TIMESTAMP(6)), ' s'),
-       'start a driver (lockkeeper drive) whose scope holds this deployment, before its server purges the binary logs; see driver_status',
+       CONCAT('it is parked, and no driver has caught it up for ', TIMESTAMPDIFF(SECOND, l.tend_at, UTC_TIMESTAMP(6)), ' s',
+              IF(d.drivers = 0, '', CONCAT('; drivers that may do it are at other work: ', d.drivers))),
+       IF(d.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment, before its server purges the binary logs; see driver_status',
+          'wait, or start another driver (lockkeeper drive), before its server purges the binary logs; see driver_status'),
        l.apply_id
   FROM setting        AS t
   JOIN operation_live AS l
     ON l.tend_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+  JOIN _deployment_driver AS d
+    ON d.deployment = l.deployment
  WHERE t.name = 'driver_silent_seconds'
    -- What may be claimed has its own line.
    AND l.claim IS NULL

@@ -90,10 +90,11 @@ impl CliError {
     }
 
     /// Whether the server answered, and will answer the same again. While `install` replaces routines, a view lacks one (1356), and
-    /// somebody its right to call one (1370).
+    /// somebody its right to call one (1370). Proxies say with numbers of their own that there is no server just now.
     pub(super) fn is_for_good(&self) -> bool {
         self.code.is_some_and(|code| {
-            !server_error::may_pass(code) && !matches!(code, 1305 | 1356 | 1370)
+            !server_error::may_pass(code)
+                && !matches!(code, 1105 | 1305 | 1356 | 1370 | 9000..=9999)
         })
     }
 

@@ -195,6 +195,9 @@ async fn a_cutover_that_its_driver_does_not_carry_out_is_a_problem() {
         let age = "UPDATE control_request SET requested_at = requested_at - INTERVAL 1 HOUR";
         fleet.sql().await.run(age).await.unwrap();
         fleet.beat(&claim).await;
+        assert_eq!(found().await, [] as [String; 0], "on hold just now");
+        fleet.age(claim.operation, 181).await;
+        fleet.beat(&claim).await;
         let late = found().await;
         assert_eq!(late.len(), usize::from(!all), "{late:?}");
         assert!(
@@ -224,6 +227,14 @@ async fn a_parked_operation_that_nobody_catches_up_is_a_problem() {
         "warning | operation {o2} on d2 | it is parked, and no driver has caught it up for "
     );
     assert!(late.len() == 1 && late[0].starts_with(&said), "{late:?}");
+    let register = arguments!["alpha", "1.0", 1u64, Value::Null];
+    fleet.call("driver_register", register).await;
+    let late = found().await;
+    let busy = "s; drivers that may do it are at other work: 1";
+    assert!(
+        late.len() == 1 && late[0].starts_with("notice | ") && late[0].ends_with(busy),
+        "{late:?}"
+    );
 
     fleet
         .call("operation_tend", arguments!["alpha", Value::Null])

@@ -166,6 +166,8 @@ struct Reader {
 enum Broken {
     /// Connect again where it stopped.
     Connection(String),
+    /// The same; but if it stays so, this is why.
+    Unreadable(EngineError),
     /// Nobody listens any more.
     Unwanted,
     Fatal(EngineError),
@@ -187,34 +189,30 @@ impl Reader {
             let Err(broken) = self.stream(silence).await else {
                 return Ok(());
             };
-            match broken {
+            let (why, last_word) = match broken {
                 Broken::Unwanted => return Ok(()),
                 Broken::Fatal(error) => return Err(error),
-                Broken::Connection(why) => {
-                    failures = if self.position == before {
-                        failures + 1
-                    } else {
-                        1
-                    };
-                    if failures > ATTEMPTS {
-                        return Err(EngineError::retryable(format!(
-                            "the binlog stream broke {failures} times in a row: {why}"
-                        )));
-                    }
-                    self.is_broken = true;
-                    (self.tell)(Some(format!(
-                        "{SILENT} the binlog stream ({why}), which is opened again and again"
-                    )));
-                    // It is told when it begins; whether a server is gone is told by others, too.
-                    match failures {
-                        1 => {
-                            tracing::warn!(%why, "the binlog stream broke; connecting again");
-                        }
-                        _ => tracing::debug!(%why, failures, "the binlog stream is still broken"),
-                    }
-                    tokio::time::sleep(Duration::from_millis(100) * failures * failures).await;
-                }
+                Broken::Connection(why) => (why, None),
+                Broken::Unreadable(error) => (error.message(), Some(error)),
+            };
+            failures = match self.position == before {
+                true => failures + 1,
+                false => 1,
+            };
+            if failures > ATTEMPTS {
+                let broke = format!("the binlog stream broke {failures} times in a row: {why}");
+                return Err(last_word.unwrap_or_else(|| EngineError::retryable(broke)));
             }
+            self.is_broken = true;
+            (self.tell)(Some(format!(
+                "{SILENT} the binlog stream ({why}), which is opened again and again"
+            )));
+            // It is told when it begins; whether a server is gone is told by others, too.
+            match failures {
+                1 => tracing::warn!(%why, "the binlog stream broke; connecting again"),
+                _ => tracing::debug!(%why, failures, "the binlog stream is still broken"),
+            }
+            tokio::time::sleep(Duration::from_millis(100) * failures * failures).await;
         }
     }
 
@@ -351,7 +349,7 @@ impl Part {
     }
 }
 
-/// What the server says where it has too few files or too little memory at the moment.
+/// What the server says where it has too few files or too little memory at the moment; and of a file that somebody removed.
 const AT_THE_MOMENT: [&str; 3] = [
     "Could not open log file",
     "I/O error reading",
@@ -369,19 +367,22 @@ fn stream_error(error: mysql_async::Error) -> Broken {
                     server.message
                 )))
             }
-            // Under the same number: what may be otherwise the next time.
-            1236 if AT_THE_MOMENT
-                .iter()
-                .any(|words| server.message.contains(words)) =>
-            {
-                Broken::Connection(error.to_string())
-            }
             // Asked for what the server no longer has, or never had.
-            1236 | 3683 => Broken::Fatal(EngineError::permanent(format!(
-                "the binlog position of the checkpoint is gone or unreadable ({}); changes since \
-                 then are lost to the copy: cancel and start again, and keep binlogs longer",
-                server.message
-            ))),
+            1236 | 3683 => {
+                let gone = EngineError::permanent(format!(
+                    "the binlog position of the checkpoint is gone or unreadable ({}); changes since \
+                     then are lost to the copy: cancel and start again, and keep binlogs longer",
+                    server.message
+                ));
+                // Under the same number: what may be otherwise the next time.
+                match AT_THE_MOMENT
+                    .iter()
+                    .any(|words| server.message.contains(words))
+                {
+                    true => Broken::Unreadable(gone),
+                    false => Broken::Fatal(gone),
+                }
+            }
             // Access denied: somebody may be changing the password.
             number if server_error::means_not_let_in(number) => {
                 Broken::Fatal(EngineError::retryable(format!(

@@ -15,19 +15,14 @@
 //! What a crash of the server leaves in between is keys on the table that nobody uses, or an interim
 //! name: [`settle`] looks and puts that right.
 
-use std::time::Duration;
-
 use super::locked::SwapNames;
 use super::swap::SwapOutcome;
 use crate::engine::names::{Owner, Role};
-use crate::engine::session::{Session, blocker};
+use crate::engine::session::{SHORT_LOCK_WAIT, Session, blocker};
 use crate::engine::syntax::{quote, quote_table};
 use crate::engine::table::foreign_key::{ForeignKey, alter, drop_all, number};
 use crate::engine::table::{TablePlan, Way};
 use crate::engine::{EngineError, fail_point};
-
-/// Whoever has used the table for longer is given way to.
-const LONGEST_HELD: Duration = Duration::from_millis(500);
 
 /// Ends the interim name of a key whose own name isn't made from its table's.
 const INTERIM: &str = "_fk_";
@@ -146,7 +141,7 @@ async fn take_names(
         return Ok(());
     }
     // Others would wait behind an ALTER that waits. It is looked into again.
-    let held = blocker::holding(session, &[(schema, live)], LONGEST_HELD).await?;
+    let held = blocker::holding(session, &[(schema, live)], SHORT_LOCK_WAIT).await?;
     if let Some(blocker) = held.first() {
         return Err(EngineError::retryable(format!(
             "handing over the foreign keys of {}: {}",

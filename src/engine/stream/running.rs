@@ -301,8 +301,8 @@ impl SwapDrain<'_> {
         self.applier.catch_up(&target, helper).await
     }
 
-    /// Has somebody emptied an original or a column of it, or replaced it? The stream need not tell: a session may keep out of the binlog what it
-    /// does. Not under the lock: the server looks through all of its tables for a number.
+    /// Has somebody emptied an original or a column of it, or replaced it? The stream need not tell: a session may keep out of the
+    /// binlog what it does. Not under the lock: the server looks through all of its tables for a number.
     async fn refuse_others(&mut self) -> Result<(), EngineError> {
         let helper = self.helper.get_mut();
         for index in self.context.copied() {
