@@ -14,23 +14,22 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
   FROM lease_status AS s
  WHERE s.stale
 UNION ALL
-SELECT IF(d.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
+SELECT IF(c.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', c.operation_id, ' on ', c.deployment),
        CONCAT('it has been claimable for its ', _claim_words(c.claim, c.state), ' for ',
               TIMESTAMPDIFF(SECOND, c.claimable_at, UTC_TIMESTAMP(6)),
-              IF(d.drivers = 0, ' s, and no driver takes it', CONCAT(' s; drivers that may take it are at other work: ', d.drivers))),
-       IF(d.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status',
+              IF(c.drivers = 0, ' s, and no driver takes it', CONCAT(' s; drivers that may take it are at other work: ', c.drivers))),
+       IF(c.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment; see driver_status',
           'wait, or start another driver (lockkeeper drive); see driver_status'),
        c.apply_id
-  FROM operation_claimable AS c
-  JOIN operation_live      AS l
-    ON l.operation_id = c.operation_id
-   AND l.lease_token IS NULL
-  JOIN _deployment_driver  AS d
-    ON d.deployment = c.deployment
-  JOIN setting AS t
-    ON t.name = 'driver_silent_seconds'
- WHERE c.claimable_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+  FROM (SELECT w.operation_id, w.apply_id, w.deployment, w.claim, w.state, w.claimable_at, _driver_count(w.deployment) AS drivers
+          FROM operation_claimable AS w
+          JOIN operation_live      AS l
+            ON l.operation_id = w.operation_id
+           AND l.lease_token IS NULL
+          JOIN setting AS t
+            ON t.name = 'driver_silent_seconds'
+         WHERE w.claimable_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND) AS c
 UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('apply ', a.apply_id),
@@ -140,17 +139,16 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
   JOIN control_request AS r FORCE INDEX (control_request_pending_once)
     ON r.apply_id        = a.apply_id
    AND r.pending_command IN ('stop', 'start', 'cancel', 'cutover', 'revert', 'skip_revert')
+  LEFT JOIN operation_live AS l
+    ON l.apply_id           = r.apply_id
+   AND l.cutover_request_id = r.request_id
+   AND l.directive          = 'cutover'
   JOIN setting AS t
     ON t.name = 'driver_silent_seconds'
  WHERE a.finished_at IS NULL
    AND r.requested_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
    -- One of all waits for copies, too; one for an operation is its driver's to carry out.
-   AND (r.command <> 'cutover' OR EXISTS (SELECT 1
-                                            FROM operation_live AS l
-                                           WHERE l.apply_id           = r.apply_id
-                                             AND l.cutover_request_id = r.request_id
-                                             AND l.directive          = 'cutover'
-                                             AND l.held_at           <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND))
+   AND (r.command <> 'cutover' OR l.held_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND)
    -- A start may have to wait for a slot.
    AND (r.command <> 'start' OR EXISTS (SELECT 1
                                           FROM operation_live AS l
@@ -158,21 +156,20 @@ SELECT 'warning' COLLATE utf8mb4_0900_bin,
                                            AND l.start_request_id = r.request_id
                                            AND l.claim IS NOT NULL))
 UNION ALL
-SELECT IF(d.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
-       CONCAT('operation ', l.operation_id, ' on ', l.deployment),
-       CONCAT('it is parked, and no driver has caught it up for ', TIMESTAMPDIFF(SECOND, l.tend_at, UTC_TIMESTAMP(6)), ' s',
-              IF(d.drivers = 0, '', CONCAT('; drivers that may do it are at other work: ', d.drivers))),
-       IF(d.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment, before its server purges the binary logs; see driver_status',
+SELECT IF(p.drivers = 0, 'warning', 'notice') COLLATE utf8mb4_0900_bin,
+       CONCAT('operation ', p.operation_id, ' on ', p.deployment),
+       CONCAT('it is parked, and no driver has caught it up for ', TIMESTAMPDIFF(SECOND, p.tend_at, UTC_TIMESTAMP(6)), ' s',
+              IF(p.drivers = 0, '', CONCAT('; drivers that may do it are at other work: ', p.drivers))),
+       IF(p.drivers = 0, 'start a driver (lockkeeper drive) whose scope holds this deployment, before its server purges the binary logs; see driver_status',
           'wait, or start another driver (lockkeeper drive), before its server purges the binary logs; see driver_status'),
-       l.apply_id
-  FROM setting        AS t
-  JOIN operation_live AS l
-    ON l.tend_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
-  JOIN _deployment_driver AS d
-    ON d.deployment = l.deployment
- WHERE t.name = 'driver_silent_seconds'
-   -- What may be claimed has its own line.
-   AND l.claim IS NULL
+       p.apply_id
+  FROM (SELECT l.operation_id, l.apply_id, l.deployment, l.tend_at, _driver_count(l.deployment) AS drivers
+          FROM setting        AS t
+          JOIN operation_live AS l
+            ON l.tend_at <= UTC_TIMESTAMP(6) - INTERVAL t.value SECOND
+         WHERE t.name = 'driver_silent_seconds'
+           -- What may be claimed has its own line.
+           AND l.claim IS NULL) AS p
 UNION ALL
 SELECT 'error' COLLATE utf8mb4_0900_bin,
        CONCAT('operation ', x.operation_id),
