@@ -140,6 +140,7 @@ async fn the_window_ends_by_time_and_may_be_prolonged_after_that() {
     engine.close().await;
     writers.check(&db).await;
     let left = ours(&mut db).await;
+    assert_eq!(left.len(), 1, "the former table is put aside: {left:?}");
     assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
 }
 
@@ -282,6 +283,7 @@ async fn a_swap_back_is_known_though_its_checkpoint_is_dropped() {
     engine.close().await;
     assert_eq!(db.column_type("orders", "id").await, "int");
     let left = ours(&mut db).await;
+    assert_eq!(left.len(), 1, "what was reverted is put aside: {left:?}");
     assert!(left.iter().all(|t| t.contains("_drop")), "{left:?}");
 }
 

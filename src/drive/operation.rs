@@ -115,9 +115,10 @@ impl Execution<'_> {
                     }
                 }
                 Err(error) => {
-                    // What has begun is to be done, as soon as it can be: a right that is missing may come back, or another driver has it.
-                    let has_begun = phase != Phase::Copy || self.claim.is_recovery;
-                    let is_to_be_done = has_begun && error.kind() == ErrorKind::Permanent;
+                    // What is past its copy, or was taken over, is to be done as soon as it can be: a right that is missing may come
+                    // back, or another driver has it. A copy that is retried or resumed may still fail here.
+                    let is_under_way = phase != Phase::Copy || self.claim.is_recovery;
+                    let is_to_be_done = is_under_way && error.kind() == ErrorKind::Permanent;
                     let error = match is_to_be_done {
                         true => EngineError::retryable(error.message()),
                         false => error,

@@ -77,7 +77,8 @@ impl Guard {
         }
     }
 
-    /// What is wrong with a statement that changes data and names a table of the operation: we write rows, never statements.
+    /// What is wrong with a statement that changes data and names a table of the operation: our sessions write rows, where their
+    /// account may say so. Its text is looked at as a whole: a name in a string counts, too.
     pub fn judgement_of(&self, statement: &[u8]) -> Option<String> {
         // Our names are ASCII, which every character set that a client may have spells alike.
         let text = String::from_utf8_lossy(statement).to_ascii_lowercase();
